@@ -71,6 +71,7 @@ FrameColumn = Annotated[
 ScoreColumn = Annotated[Named, typer.Option(help="What the column of P(fake) is called, if not `p_fake`.")]
 LabelColumn = Annotated[Named, typer.Option(help="What the column of labels is called, if not `label`.")]
 SourceColumn = Annotated[Named, typer.Option(help="What the column of videos or persons is, if not `source`.")]
+VideoColumn = Annotated[Named, typer.Option(help="What the column of the frames' videos is called, if not `video`.")]
 SplitColumn = Annotated[Named, typer.Option(help="What the column test | validation is called, if not `split`.")]
 NoTiming = Annotated[
     bool, typer.Option("--no-timing", help="Do all but timing; times that are there already are still used.")
@@ -86,11 +87,17 @@ def init(
         bool,
         typer.Option("--github", help="Also .github/workflows/bench.yml, which runs `bench check`, and .gitignore."),
     ] = False,
+    videos: Annotated[
+        Path | None,
+        typer.Option(help="A folder of videos, real/ and fake/ or a data set: the experiment is evaluated on these."),
+    ] = None,
 ) -> None:
     """Write a commented experiments.yaml to start from."""
     from bench.commands.init import IGNORED, not_ignored, write_starter, write_workflow
 
-    for path in write_workflow(folder) if github else write_starter(folder):
+    if github and videos:
+        raise UserError("--github runs the demo: write `bench init --videos …` first, then `bench init --github`")
+    for path in write_workflow(folder) if github else write_starter(folder, videos):
         console.name_path("wrote", path)
     if github:
         if lines := not_ignored(folder):
@@ -99,6 +106,9 @@ def init(
             "next: bench's source in tools/bench (`git submodule add`, or a copy), commit, push: this runs the demo"
         )
         console.say("then: your own detector in experiments.yaml and its `gates:`, `bench run`, `bench accept`, commit")
+    elif videos:
+        console.say("next: your detector in experiments.yaml (1) (3), then `bench plan`, `bench run`")
+        console.say("as it stands, the demo's detector judges them: it knows drawings alone, its numbers mean nothing")
     else:
         console.say("next: edit experiments.yaml, then `bench run` (as it stands, it runs the demo)")
 
@@ -191,6 +201,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     label_column: LabelColumn = None,
     source_column: SourceColumn = None,
     split_column: SplitColumn = None,
+    video_column: VideoColumn = None,
     source_pattern: Annotated[
         str | None,
         typer.Option(
@@ -200,19 +211,37 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     ] = None,
     threshold: Annotated[float, typer.Option(help="A frame counts as fake from this score on.")] = 0.5,
     margin: Annotated[float, typer.Option(help="A smaller loss of AUC does not matter.")] = 0.01,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="frame or video: what is judged; videos where a column names that of every test frame."),
+    ] = None,
+    video_score: Annotated[
+        str, typer.Option(help="A video's score: mean, max, or top for the mean of the highest.")
+    ] = "mean",
+    video_top: Annotated[int, typer.Option(help="With --video-score top: how many frames of a video.")] = 5,
+    missing_videos: Annotated[
+        str,
+        typer.Option(
+            help="What videos of --labels without scores count as: exclude, real, fake or 0.5, in every variant alike."
+        ),
+    ] = "exclude",
     to: Annotated[Path | None, typer.Option("--to", help="Write the report to this folder instead.")] = None,
     json: Json = False,
 ) -> None:
     """Judge scores that were made elsewhere, on any device: P(fake) of the same frames, one file a variant."""
     named = {"frame": frame_column, "score": score_column, "label": label_column}
-    named |= {"source": source_column, "split": split_column}
+    named |= {"source": source_column, "split": split_column, "video": video_column}
     with Bars("reading scores") as bars:
         from bench.commands.score import LABELS, Request, columns_by_file, score_files
+        from bench.results.external.judging import judging
 
         names, paths = zip(*map(_named_file, files), strict=True)
         options = {role: columns or () for role, columns in named.items()}
         columns, columns_of = columns_by_file(options, [*names, *([LABELS] if labels else [])])
-        request = Request(name, paths, columns, labels, threshold, margin, to, names, source_pattern, columns_of)
+        judged = judging(judge, {"score": video_score, "top": video_top, "missing": missing_videos})
+        request = Request(
+            name, paths, columns, labels, threshold, margin, to, names, source_pattern, columns_of, judged
+        )
         finished = score_files(request, bars)
     console.show(finished, as_json=json)
 
@@ -230,12 +259,11 @@ def export(
 ) -> None:
     """Hand over one variant: an ONNX file, a README, and a snippet that runs it without bench."""
     with _reading(file) as (experiments, bars):
-        from bench.commands.export import export_variant, find_variant
+        from bench.commands.export import export_named
         from bench.experiment import select
 
         name, settings = select(experiments, experiment, file)
-        folder, variant = find_variant(name, settings, variant)
-        written = export_variant(file.parent, folder, variant, to, form=form, on_event=bars)
+        written = export_named(file.parent, name, settings, variant, to, form=form, on_event=bars)
     for path in written:
         console.name_path("wrote", path)
 

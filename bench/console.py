@@ -101,8 +101,9 @@ def show(finished: Finished, *, as_json: bool) -> None:
 
 
 def _summarise(finished: Finished) -> None:
-    """The summary and the warnings of each detector on each frame set, then the comparison of several detectors."""
-    from bench.reports import summary, summary_of_all
+    """The summary and the warnings of each detector on each frame set, then what all say together."""
+    from bench.records import ScoresOnSets, SideBySideScores, SideBySideScoresOnSets
+    from bench.reports import summary, summary_of_all, summary_on_sets
 
     warnings = finished.warnings_by_title
     for each in finished.parts:
@@ -114,8 +115,11 @@ def _summarise(finished: Finished) -> None:
             say(f"report: {on_one_line(str(each.page))}\n")
     if finished.further:
         note(warnings[""])
-    if finished.together:
-        say(summary_of_all(finished.together.scores))
+    numbers = finished.together.scores if finished.together else None
+    if isinstance(numbers, ScoresOnSets | SideBySideScoresOnSets):
+        say(summary_on_sets(numbers))
+    elif isinstance(numbers, SideBySideScores):
+        say(summary_of_all(numbers))
 
 
 def name_report(finished: Finished | Together, *, err: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Names in `experiments.yaml` that stand for nothing: of detectors, frame sets and variants."""
+"""Names in `experiments.yaml` that stand for nothing, and gates on what nobody asks for."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
         for key, names_given, section, names in (
             (several, experiment.detector_names, "detectors", tuple(experiments.detectors)),
             ("frames", experiment.frame_sets, "datasets", tuple(experiments.datasets)),
+            ("build_frames", filter(None, [experiment.build_frames]), "datasets", tuple(experiments.datasets)),
         ):
             for name_given in names_given:
                 if name_given not in names:
@@ -56,6 +57,11 @@ def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ..
     variants = tuple(dict.fromkeys([*(variant for _, variant in titles.values()), *titles]))
     names = (*variants, "all")
     for name, gates in experiment.gates.items():
+        if "robustness_drop" in gates.limits and experiment.robustness is None:
+            yield (
+                (name, "robustness_drop"),
+                "nothing is judged under re-compression; add `robustness:` to the experiment, such as {jpeg: [50]}",
+            )
         if name not in names:
             yield (
                 (name,),

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from bench.detectors import DEMO_ARCHITECTURE, DEMO_WEIGHTS, families
 from bench.detectors.graph_settings import INPUT, OUTPUT, OUTPUT_NAME, InputSettings, both_classes
 from bench.detectors.presets import PRESETS
-from bench.errors import as_value_error, in_yaml, nearest, refuse_address, resolve_path
+from bench.errors import as_value_error, in_yaml, nearest, refuse_address, resolve_path, shown
 from bench.footage import crops
 from bench.records import FILTERS, LEAST_CROP_PCT, NO_CROP, ClassName, Conventions, OutputKind, Preprocessing
 
@@ -41,7 +41,13 @@ class WeightsSettings(BaseModel):
         return refuse_address(file)
 
 
+# Pixels are scaled to [0, 1]; no statistics of those come near it.
+_MOST_STD = 10
+
+
 def _weights(value: object) -> object:
+    if not isinstance(value, (str, dict)):
+        raise ValueError(f"expected a file, or {{file: best_model.pth, key: state_dict_ema}}, found {in_yaml(value)}")
     return {"file": value} if isinstance(value, str) else value
 
 
@@ -104,6 +110,18 @@ class DetectorSettings(BaseModel):
             raise ValueError("`weights: demo` is a checkpoint; `architecture: onnx` needs an ONNX file")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _key_of_weights(cls, given: object) -> object:
+        """Where `key` belongs, which people write beside `weights`."""
+        if isinstance(given, dict) and "key" in given:
+            weights = given.get("weights")
+            file = weights if isinstance(weights, str) else "best_model.pth"
+            raise ValueError(
+                f"`key` belongs to `weights`: write {{file: {shown(file)}, key: {shown(str(given['key']))}}}"
+            )
+        return given
+
     @field_validator("preprocessing", mode="before")
     @classmethod
     def _from_preset(cls, value: object) -> object:
@@ -120,6 +138,8 @@ class DetectorSettings(BaseModel):
                         f"unknown key {in_yaml(key)}{nearest(str(key), keys)}; keys are: {', '.join(keys)}"
                     )
             _check_crop(given.get("crop", NO_CROP))
+            for key in given.keys() & {"mean", "std"}:
+                _check_statistics(key, given[key])
             crop_pct = given.get("crop_pct", 1.0)
             if type(crop_pct) not in (int, float):
                 raise ValueError(f"crop_pct: expected a number, found {in_yaml(crop_pct)}")
@@ -143,6 +163,7 @@ class DetectorSettings(BaseModel):
     @field_validator("preprocessing")
     @classmethod
     def _sound(cls, value: Preprocessing) -> Preprocessing:
+        """Raise `ValueError` for numbers that no preprocessing has."""
         if not 32 <= value.size <= 2048:
             raise ValueError(f"size must lie between 32 and 2048 pixels, found {value.size}")
         if not LEAST_CROP_PCT <= value.crop_pct <= 1:
@@ -151,6 +172,11 @@ class DetectorSettings(BaseModel):
             raise ValueError(f"every std must be above 0 and finite, found {in_yaml(value.std)}")
         if not all(map(math.isfinite, value.mean)):
             raise ValueError(f"every mean must be finite, found {in_yaml(value.mean)}")
+        if max(value.mean) > 1 or max(value.std) > _MOST_STD:
+            raise ValueError(
+                f"mean {in_yaml(value.mean)} and std {in_yaml(value.std)} are of pixels of 0 to 255, and frames are "
+                "scaled to [0, 1] before: divide both by 255"
+            )
         return value
 
     def weights_file(self, base: Path) -> Path:
@@ -182,11 +208,20 @@ def _check_filters(given: object) -> None:
             raise ValueError(f"interpolation: expected {{down: area, up: bicubic}}, found {in_yaml(given)}")
         for name in given.values():
             _check_filters(name)
+    elif isinstance(given, list):
+        raise ValueError(f"interpolation: expected a filter or {{down: area, up: bicubic}}, found {in_yaml(given)}")
     elif given not in FILTERS:
         raise ValueError(
             f"interpolation: unknown filter {in_yaml(given)}{nearest(str(given), FILTERS)}; filters are: "
             f"{', '.join(FILTERS)}"
         )
+
+
+def _check_statistics(key: str, given: object) -> None:
+    """Raise `ValueError` unless this is a list of three numbers."""
+    numbers = given if isinstance(given, (list, tuple)) else ()
+    if len(numbers) != 3 or any(type(number) not in (int, float) for number in numbers):
+        raise ValueError(f"{key}: expected three numbers, as [0.5, 0.5, 0.5], found {in_yaml(given)}")
 
 
 def _check_crop(name: object) -> None:

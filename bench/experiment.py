@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from bench import yaml_file
 from bench.dangling import dangling
+from bench.datasets.robustness_settings import RobustnessSettings
 from bench.datasets.settings import FrameSetSettings
 from bench.detector_settings import DetectorSettings
 from bench.errors import (
@@ -37,39 +37,16 @@ from bench.errors import (
     refuse_together,
     shown,
 )
+from bench.folder_names import NAME, checked_list, checked_name, refuse_equal_folders
 from bench.results.limits import ChooseSettings, GateSettings, Margin, Number
+from bench.results.video_settings import VideoSettings
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
 from bench.variants.steps import Use
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-_OF_A_REPORT = {
-    "report.md", "report.html", "scores.json", "size_auc.png", "latency_auc.png", "check.md", "check.xml",
-}  # fmt: skip
-"""The files beside the folder of each of several detectors."""
-
-# What Windows keeps for devices, and the files that lie beside a variant's folder; logs lie there too.
-_RESERVED = {"con", "prn", "aux", "nul", "run", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
-
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-def checked_name(name: object) -> str:
-    """A name that can be that of a folder on every system; otherwise `ValueError`."""
-    # Names become folder names, on every system.
-    if not isinstance(name, str):
-        raise ValueError(f"YAML reads this name as {in_yaml(name)}, not as text: put it in quotes")
-    if name.casefold().partition(".")[0] in _RESERVED or name.casefold().endswith((".", ".log")):
-        raise ValueError(f"{quoted(name)} cannot be a name: it means something else to a file system; use another")
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name[:80]!r} cannot be a name: use at most 64 letters, digits, '.', '_', '-', "
-            "the first a letter or digit"
-        )
-    return name
 
 
 Name = Annotated[str, BeforeValidator(checked_name)]
@@ -77,7 +54,7 @@ Name = Annotated[str, BeforeValidator(checked_name)]
 
 def _checked_variant(name: object) -> str:
     """A name, or "b5/q8" for a variant of one detector alone; otherwise `ValueError`."""
-    if isinstance(name, str) and name.count("/") == 1 and all(map(_NAME.fullmatch, name.split("/"))):
+    if isinstance(name, str) and name.count("/") == 1 and all(map(NAME.fullmatch, name.split("/"))):
         return "/".join(map(checked_name, name.split("/")))
     return checked_name(name)
 
@@ -116,6 +93,23 @@ Chain = Annotated[tuple[Annotated[Any, BeforeValidator(_step)], ...], AfterValid
 """The steps of a variant. Its order is looked at where the context is `_WITH_ORDER`."""
 
 
+def _names_of_sets(names: object) -> object:
+    if isinstance(names, str):
+        return (names,)
+    if not isinstance(names, list):
+        raise ValueError(
+            f"expected a name under `datasets:`, or a list of names, such as [celeb, mine]; found {in_yaml(names)}"
+        )
+    return checked_list(names, "frame set", "[celeb, mine]")
+
+
+FrameSets = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_names_of_sets, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
+]
+"""One name or a list of names."""
+
+
 class TimingSettings(_Model):
     """How long variants are timed."""
 
@@ -147,7 +141,21 @@ class ExperimentSettings(_Model):
     detector: str | None = Field(
         default=None, validate_default=True, description="a name under `detectors:`; or `detectors:` for several"
     )
-    frames: str = Field(description="a name under `datasets:`")
+    frames: FrameSets = Field(
+        description="a name under `datasets:`; or several in a list, such as [celeb, mine]: variants are built once "
+        "and judged on each"
+    )
+    build_frames: str | None = Field(
+        default=None,
+        description="a name under `datasets:`: the set whose calibration, train and validation frames variants are "
+        "built with; the first of `frames` unless given. It need not be among these",
+    )
+    pool: bool = Field(
+        default=False,
+        strict=True,
+        description="of several frame sets: the verdict for all is of their scores put together, not of each set's own "
+        "AUC",
+    )
     variants: dict[VariantName, Chain] = Field(
         description="name: list of steps; the one without steps is the baseline. Of several detectors, `b5/q8` is a "
         "variant of b5 alone, and comes before a `q8` of all"
@@ -163,6 +171,12 @@ class ExperimentSettings(_Model):
     )
     runtime: str = Field(default="auto", description="what executes variants: auto, or a name of docs/runtimes.md")
     threshold: Number = Field(default=0.5, gt=0, lt=1, description="a frame counts as fake from this P(fake) on")
+    judge: Literal["video", "frame"] | None = Field(
+        default=None,
+        description="what verdicts, `choose` and `gates` go by; without it, video where a column `video`, a data set's "
+        "layout or an extraction names that of every test frame, and frame elsewhere",
+    )
+    videos: VideoSettings = Field(default=VideoSettings(), description="how videos are scored")
     timing: TimingSettings = Field(default=TimingSettings(), description="how long variants are timed")
     gallery: GallerySettings = Field(default=GallerySettings(), description="what the report's galleries show")
     on_bad_frame: Literal["error", "skip"] = Field(
@@ -178,6 +192,11 @@ class ExperimentSettings(_Model):
     choose: ChooseSettings | None = Field(
         default=None, description="what the variant to ship must meet; nothing but `margin` otherwise"
     )
+    robustness: RobustnessSettings | None = Field(
+        default=None,
+        description="re-compression under which every variant is judged again, such as {jpeg: [90, 50], blur: [1.5]}: "
+        "what it costs a variant beyond what it costs the baseline",
+    )
     gates: dict[str, GateSettings] = Field(
         default={},
         description="variant, or `all`: limits for `bench check`; its own come before those of all. Of several "
@@ -187,15 +206,7 @@ class ExperimentSettings(_Model):
     @field_validator("detectors", mode="before")
     @classmethod
     def _list_of_names(cls, names: object) -> object:
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"expected a list of names, such as [b5, xception]; found {in_yaml(names)}")
-        if twice := [name for index, name in enumerate(names) if name in names[:index]]:
-            raise ValueError(f"names {quoted(twice[0])} twice")
-        if len(names) > 1:
-            _refuse_equal_folders(names, "detector")
-            if reserved := [name for name in names if name.casefold() in _OF_A_REPORT]:
-                raise ValueError(f"the report has a file {quoted(reserved[0])}; give the detector another name")
-        return names
+        return checked_list(names, "detector", "[b5, xception]")
 
     @field_validator("detector")
     @classmethod
@@ -206,6 +217,13 @@ class ExperimentSettings(_Model):
         if detector is not None and info.data.get("detectors"):
             raise ValueError("is there beside `detectors:`; give one of the two")
         return detector
+
+    @field_validator("pool")
+    @classmethod
+    def _of_several(cls, pool: bool, info: ValidationInfo) -> bool:
+        if pool and len(info.data.get("frames", ())) == 1:
+            raise ValueError("is about several frame sets, and `frames` names one; leave it out")
+        return pool
 
     @field_validator("device", mode="before")
     @classmethod
@@ -232,7 +250,7 @@ class ExperimentSettings(_Model):
     @field_validator("variants")
     @classmethod
     def _one_baseline_first(cls, chains: dict[str, tuple[Use, ...]]) -> dict[str, tuple[Use, ...]]:
-        _refuse_equal_folders(chains, "variant")
+        refuse_equal_folders(chains, "variant")
         baselines = [name for name, chain in chains.items() if not chain]
         if len(baselines) != 1:
             raise ValueError(
@@ -291,8 +309,18 @@ class ExperimentSettings(_Model):
 
     @property
     def frame_sets(self) -> tuple[str, ...]:
-        """The names of all that variants are evaluated on; with frames of the first they are built and timed."""
-        return (self.frames,)
+        """The names of all that variants are evaluated on; with frames of the first they are timed."""
+        return self.frames
+
+    @property
+    def has_several_sets(self) -> bool:
+        """Whether variants are judged on several frame sets."""
+        return len(self.frame_sets) > 1
+
+    @property
+    def build_set(self) -> str:
+        """The frame set that variants are built with, which need not be one that they are evaluated on."""
+        return self.build_frames or self.frame_sets[0]
 
     def folder(self, detector: str, frame_set: str) -> Path:
         """The folder of a detector's results on a frame set, below the experiment's; a level with one entry is none."""
@@ -317,7 +345,7 @@ class Experiments(_Model):
     @field_validator("experiments")
     @classmethod
     def _distinct(cls, experiments: dict[str, ExperimentSettings]) -> dict[str, ExperimentSettings]:
-        _refuse_equal_folders(experiments, "experiment")
+        refuse_equal_folders(experiments, "experiment")
         return experiments
 
 
@@ -358,11 +386,3 @@ def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str,
             hint = f" (it is a variant: several are written without spaces, as in --only q8,{shown(name)})"
         raise UserError(f"{path}: no experiment {quoted(name)}{hint}; experiments are: {', '.join(choices)}")
     return name, choices[name]
-
-
-def _refuse_equal_folders(names: Iterable[str], kind: str) -> None:
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
-            raise ValueError(f"{kind}s {other!r} and {name!r} differ in case only, which not every file system tells")

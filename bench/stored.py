@@ -115,7 +115,7 @@ def typed(kind: Any, value: Any) -> Any:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_python(value)
+        return adapter(kind).validate_python(value)
     except ValidationError as error:
         raise DamagedError(first_problem(error)) from error
     except (OverflowError, RecursionError) as error:
@@ -123,8 +123,8 @@ def typed(kind: Any, value: Any) -> Any:
 
 
 @cache
-def _adapter(kind: Any) -> Any:
-    """Made once: that takes milliseconds, and a run reads many files of few kinds."""
+def adapter(kind: Any) -> Any:
+    """pydantic's adapter of a type, made once: that takes milliseconds, and a run reads many files of few kinds."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

@@ -21,7 +21,7 @@ from testbed import (
 )
 
 from bench.pipeline.prepared import Setup
-from bench.records import Frame, InputSpec, SpecBatches
+from bench.records import AnySpec, Frame, SpecBatches
 
 VARIANTS = {
     "baseline": "[]",
@@ -39,7 +39,7 @@ class Counting:
     def __init__(self, prepared: Setup) -> None:
         self.read, self.decoded = reader(prepared), 0
 
-    def __call__(self, frames: Sequence[Frame], specs: Sequence[InputSpec], batch_size: int) -> Iterator[SpecBatches]:
+    def __call__(self, frames: Sequence[Frame], specs: Sequence[AnySpec], batch_size: int) -> Iterator[SpecBatches]:
         for batches in self.read(frames, specs, batch_size):
             self.decoded += len(next(iter(batches.values())))
             yield batches

@@ -18,8 +18,9 @@ from scipy.special import ndtr
 from testbed import show
 
 from bench.records import Auc, Interval
-from bench.results.score.auc import difference, estimate
+from bench.results.score.auc import estimate
 from bench.results.score.clusters import Clusters
+from bench.results.score.differences import difference
 from bench.results.score.noninferiority import verdict
 from bench.results.score.placements import placements
 

@@ -13,20 +13,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from io import BytesIO
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from bench import datasets
 from bench.datasets import FrameSetSettings
 from bench.detectors.families import efficientnet
 from bench.detectors.families import onnx as onnx_family
-from bench.files import write_atomically
 from bench.records import BatchReader, Built
 from bench.reports.pictures import figures
 from bench.results import timing
@@ -36,11 +35,22 @@ from bench.runtimes.onnxruntime.lowering import EVERYWHERE
 from bench.variants import build, checkpoints
 from bench.variants.chain import parse
 from bench.variants.context import BuildContext, Source
-from tests.support import ROOT, pace, tiny
+from tests.support import ROOT, blank_figures, pace, tiny
+
+LONGEST = ("pipeline", "detectors", "variants", "runtimes", "safety", "interface", "reports")
+"""Folders whose files take long: they come first, so that the workers of pytest-xdist end together."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    is_slow = "slow" in (config.getoption("-m") or "")
+    settings.register_profile("bench", max_examples=200 if is_slow else 40, deadline=None)
+    settings.load_profile("bench")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
+
+    items.sort(key=lambda item: not set(LONGEST) & {folder.name for folder in item.path.parents})
 
     if not torch.cuda.is_available():
         for item in items:
@@ -82,15 +92,21 @@ def _no_waiting_for_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _blank_figures() -> Iterator[None]:
+    """Reports come with blank figures; those that fixtures of whole modules make, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, blank in blank_figures.BLANK.items():
+            patch.setattr(figures, name, blank)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is painted on a report's figures, which takes longest of it, but for tests marked `figures`."""
-    if "figures" not in request.keywords:
-        blank = BytesIO()
-        Image.new("RGB", (1, 1)).save(blank, "png")
-        monkeypatch.setattr(
-            figures, "_save", lambda figure, path: write_atomically(path, lambda file: file.write(blank.getvalue()))
-        )
+def _drawn_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests marked `figures` draw what `bench` draws."""
+    if "figures" in request.keywords:
+        for name, draw in blank_figures.DRAWING.items():
+            monkeypatch.setattr(figures, name, draw)
 
 
 @pytest.fixture(autouse=True)
@@ -121,17 +137,32 @@ def write_frames(folder: Path, real: int, fake: int, seed: int, size: int = 40) 
             Image.fromarray(picture).save(folder / label / f"{index:03d}.png")
 
 
-def open_shop(folder: Path) -> BuildContext:
-    """For what is built of the tiny family: a few frames in three splits."""
+def write_shop(folder: Path) -> None:
+    """A few frames in three splits."""
     for seed, split in enumerate(("test", "calibration", "train")):
         write_frames(folder / "faces" / split, 8, 8, seed)
+
+
+def open_shop(folder: Path) -> BuildContext:
+    """For what is built of the tiny family, with frames that lie there or else are written."""
+    if not (folder / "faces").exists():
+        write_shop(folder)
     frames = datasets.load("faces", FrameSetSettings(path="faces"), folder, folder / "cache")
     read: BatchReader = partial(datasets.read_batches, threads=1)
     return BuildContext(folder / "variants", frames, read, {}, "cpu", 1, 0, lambda event: None)
 
 
+@pytest.fixture(scope="session")
+def written_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `context` copies, which is faster than to draw the pictures for every test."""
+    folder = tmp_path_factory.mktemp("written-shop")
+    write_shop(folder)
+    return folder
+
+
 @pytest.fixture
-def context(tmp_path: Path, tiny_family: Any) -> BuildContext:
+def context(tmp_path: Path, written_shop: Path, tiny_family: Any) -> BuildContext:
+    shutil.copytree(written_shop, tmp_path, dirs_exist_ok=True, copy_function=shutil.copyfile)
     return open_shop(tmp_path)
 
 
@@ -231,11 +262,19 @@ experiments:
     )
 
 
+@pytest.fixture(scope="session")
+def written_workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `workplace` copies, which is faster than to draw a hundred pictures for every test."""
+    folder = tmp_path_factory.mktemp("written")
+    write_workplace(folder)
+    return folder
+
+
 @pytest.fixture
-def workplace(tmp_path: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(tmp_path: Path, tiny_family: Any, written_workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as `write_workplace` fills it, in which runs of the tiny family take seconds."""
     run_quickly(monkeypatch)
-    write_workplace(tmp_path)
+    shutil.copytree(written_workplace, tmp_path, dirs_exist_ok=True, copy_function=shutil.copyfile)
     return tmp_path
 
 

@@ -10,7 +10,7 @@ which checkpoints can be read, from the families' schemes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,14 @@ def _sections() -> Iterator[str]:
     yield _section("datasets: {name: {columns: …}}", models["ColumnSettings"])
     yield _section("datasets: {name: {extract: …}}", models["ExtractSettings"])
     yield _section("experiments: {name: …}", models["ExperimentSettings"])
-    for key, model in (("timing", "Timing"), ("gallery", "Gallery"), ("choose", "Choose")):
+    named = {
+        "timing": "Timing",
+        "gallery": "Gallery",
+        "videos": "Video",
+        "choose": "Choose",
+        "robustness": "Robustness",
+    }
+    for key, model in named.items():
         yield _section(f"experiments: {{name: {{{key}: …}}}}", models[f"{model}Settings"])
     yield _section("experiments: {name: {gates: {variant: …}}}", models["GateSettings"])
     for name in steps.names():
@@ -125,7 +132,10 @@ def _value(field: Node) -> str:
 def _array(field: Node) -> str:
     if choices := field.get("prefixItems", [{}])[0].get("enum"):
         return f"[{_code(choices)}] in either order"
-    return f"{field['minItems']} numbers" if "minItems" in field else "[name, …]"
+    if "minItems" in field:
+        return f"{field['minItems']} numbers"
+    is_number = field["items"].get("type") in ("number", "integer")
+    return f"list, each a {_value(field['items'])}" if is_number else "[name, …]"
 
 
 def _default(field: Node) -> str:
@@ -151,10 +161,10 @@ def _families() -> Iterator[str]:
         name, *paragraphs = (" ".join(part.split()) for part in (family.__doc__ or "").split("\n\n"))
         lines = [f"### {name.removesuffix('.')}"]
         for offers, names in families.by_offers(family).items():
-            offered = f" Offers steps {_code(sorted(offers))}." if offers else ""
+            offered = f" {_what_works(offers)}" if offers else ""
             lines.append(f"`architecture:` {_code(names)}.{offered}\n")
         lines += [f"{paragraph}\n" for paragraph in paragraphs]
-        first = family.ARCHITECTURES[0]
+        first = getattr(family, "TYPICAL", family.ARCHITECTURES[0])
         if family.schemes(first):
             lines += _checkpoints(family, first)
         if families.is_open(family):
@@ -163,6 +173,12 @@ def _families() -> Iterator[str]:
             lines += ["", f"| `flavour:` | the arithmetic, of `{first}` |", "| --- | --- |"]
             lines += [f"| `{flavour}` | {text} |" for flavour, text in choices.items()]
         yield "\n".join(lines).rstrip()
+
+
+def _what_works(offers: Set[str]) -> str:
+    """What an experiment can do with such detectors, by what they offer to steps."""
+    steps = "every step" if "widths" in offers else "every step but `prune` of channels"
+    return f"It takes {steps} and has {'heatmaps' if 'cam' in offers else 'no heatmaps but those of occlusion'}."
 
 
 def _checkpoints(family: families.Family, architecture: str) -> Iterator[str]:

@@ -70,6 +70,7 @@ def _without_constant_arithmetic(
         values: Any = ReferenceEvaluator(arithmetic).run(needed, {name: constants[name] for name in read})
         constants.update(zip(needed, values, strict=True))
         _name_transposed(fixed, others, constants)
+        _name_standardised(fixed, others, constants)
     return others
 
 
@@ -86,6 +87,36 @@ def _name_transposed(fixed: Sequence[onnx.NodeProto], others: Sequence[onnx.Node
         if read[node.input[1]] == 1 and not read[weight] and weight.endswith(".weight"):
             constants[weight] = constants.pop(node.input[1])
             node.input[1] = weight
+
+
+def _name_standardised(fixed: Sequence[onnx.NodeProto], others: Sequence[onnx.NodeProto], constants: Constants) -> None:
+    """Give what a convolution reads in the place of its weights, such as those weights standardised, their name too.
+
+    That is where it was computed of one `….weight` alone, has its shape, and nothing else reads either of the two.
+    """
+    read = Counter(name for node in others for name in node.input)
+    producers = {output: node for node in fixed for output in node.output}
+    for node in others:
+        if node.op_type != "Conv" or node.input[1] not in producers or read[node.input[1]] != 1:
+            continue
+        weights = [name for name in _sources(node.input[1], producers) if name.endswith(".weight")]
+        if len(weights) != 1 or read[weights[0]] or constants[weights[0]].shape != constants[node.input[1]].shape:
+            continue
+        constants[weights[0]] = constants.pop(node.input[1])
+        node.input[1] = weights[0]
+
+
+def _sources(tensor: str, producers: Mapping[str, onnx.NodeProto]) -> set[str]:
+    """What a tensor is computed of that no node computes."""
+    waiting, seen, sources = [tensor], {tensor}, set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name not in producers:
+            sources.add(name)
+            continue
+        waiting += [other for other in producers[name].input if other not in seen]
+        seen.update(producers[name].input)
+    return sources
 
 
 def _without_norms(nodes: Sequence[onnx.NodeProto], constants: Constants, outputs: set[str]) -> list[onnx.NodeProto]:

@@ -17,7 +17,7 @@ from bench.detectors.weights import safetensors_header
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.records import Preprocessing, as_inputs
-from bench.stored import DamagedError, open_file
+from bench.stored import DamagedError, adapter, open_file
 
 if TYPE_CHECKING:
     import onnx
@@ -246,9 +246,7 @@ def _fill_constants(detector: Detector, metadata: Mapping[str, str]) -> None:
 
 
 def _blank(metadata: Mapping[str, str]) -> Detector:
-    from pydantic import TypeAdapter
-
-    preprocessing = TypeAdapter(Preprocessing).validate_json(metadata["preprocessing"])
+    preprocessing = adapter(Preprocessing).validate_json(metadata["preprocessing"])
     architecture = metadata["architecture"]
     return families.find(architecture).build(architecture, metadata["flavour"], preprocessing)
 

@@ -14,6 +14,7 @@ from bench.detectors.presets import PRESETS
 from bench.errors import UserError, in_yaml, nearest, quoted
 from bench.footage import crops, faces
 from bench.footage.faces import graphs
+from bench.records import Filters
 from bench.variants import steps
 
 WIDTH = 100
@@ -122,6 +123,8 @@ def _name(module: Any) -> str:
 
 
 def _spelled(value: object) -> str:
+    if isinstance(value, Filters):
+        return f"{{down: {value.down}, up: {value.up}}}"
     return value if isinstance(value, str) else in_yaml(value)
 
 

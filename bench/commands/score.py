@@ -11,8 +11,8 @@ from pathlib import Path
 from bench import datasets, reports, stored
 from bench.datasets.layouts import SPLIT_WORDS
 from bench.errors import UserError, listed, quoted
-from bench.experiment import checked_name
 from bench.files import is_leftover, make_folder, remove, rename, sweep, temporary_name
+from bench.folder_names import checked_name
 from bench.pipeline.finished import REPORT, Finished
 from bench.provenance import file_digest, provenance
 from bench.records import (
@@ -31,6 +31,7 @@ from bench.records import (
 )
 from bench.results import score, store
 from bench.results.external import align, read
+from bench.results.external.judging import Judging, judged_as
 from bench.results.external.read import Columns, ImportedScores
 
 _SCORES = "scores.json"
@@ -44,8 +45,8 @@ class Request:
 
     `names` are those of the variants, in the order of the files; without them, each is called like its file, without
     the ending. `columns_of` are those of files that call them otherwise than `columns`, by their variants' names, and
-    by "labels". `source_pattern` finds a frame's source in its name, where no file has it. The report is written to the
-    folder `to`, or to `reports/<name>/`.
+    by "labels". `source_pattern` finds a frame's source in its name, where no file has it. `judging` says whether
+    frames or videos are judged, and how. The report is written to the folder `to`, or to `reports/<name>/`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Request:
     names: tuple[str, ...] = ()
     source_pattern: str | None = None
     columns_of: Mapping[str, Columns] = field(default_factory=dict)
+    judging: Judging = field(default_factory=Judging)
 
     @property
     def variants(self) -> list[tuple[str, Path]]:
@@ -275,6 +277,7 @@ def _run(request: Request, variants: Mapping[str, Path], aligned: align.Aligned)
 
 def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str], aligned: align.Aligned) -> RunRecord:
     """The run's record; `ids` are digests of the variants' scores, `inputs` says where these come from."""
+    judged = judged_as(request.judging, aligned.frames, aligned.missing, "--judge" if request.files else "judge")
     return RunRecord(
         experiment=request.name,
         detector="",
@@ -287,8 +290,12 @@ def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str],
         variants=tuple(VariantResult(name, content, (), "ok", None) for name, content in ids.items()),
         provenance=provenance(inputs, ("numpy", "pyarrow", "scipy")),
         margin=request.margin,
+        judge=judged.unit,
+        video_scoring=request.judging.scoring,
+        videos=judged.videos,
         warnings=(
             *aligned.remarks,
+            *judged.remarks,
             *_of_pattern(request, aligned.frames),
             *_unknown_sources(aligned.frames),
             *_shared_sources(aligned.frames),

@@ -1,5 +1,6 @@
 """Room 1: labelled frames in. Layouts on disk, splits, digests, decoding, and the drawn demo set."""
 
+from bench.datasets import degradations
 from bench.datasets.accounts import account, left_out
 from bench.datasets.annotations import annotations_of
 from bench.datasets.decoding import decode, decoder_versions, read_batches, read_for_each
@@ -10,6 +11,6 @@ from bench.datasets.sources import find_sources
 
 __all__ = [
     "FrameSetSettings", "Listed", "Location", "account", "annotations_of", "checked_pattern", "decode",
-    "decoder_versions", "find", "find_sources", "left_out", "load", "read", "read_batches", "read_for_each",
-    "refuse_shared_content", "source_remarks",
+    "decoder_versions", "degradations", "find", "find_sources", "left_out", "load", "read", "read_batches",
+    "read_for_each", "refuse_shared_content", "source_remarks",
 ]  # fmt: skip

@@ -15,10 +15,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
 
 from bench import stored
+from bench.datasets import degradations
 from bench.datasets.headers import READABLE, further_format
 from bench.errors import UserError
 from bench.provenance import versions
-from bench.records import Frame, InputSpec
+from bench.records import AnySpec, DegradedSpec, Frame, InputSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,16 +54,34 @@ def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
     return _fitted(file, [spec])[spec]
 
 
-def _fitted(file: Path, specs: Iterable[InputSpec]) -> dict[InputSpec, NDArray[np.uint8]]:
-    """A file decoded once, and fitted to each spec."""
+def _fitted(file: Path, specs: Iterable[AnySpec]) -> dict[AnySpec, NDArray[np.uint8]]:
+    """A file decoded once, re-compressed once for each degradation, and fitted to each spec."""
     try:
         frame = _decoded(file)
-        return {spec: fit(frame, spec) for spec in specs}
+        fitted = {spec: fit(frame, spec) for spec in specs if isinstance(spec, InputSpec)}
     except MemoryError:
         raise
     except Exception as error:  # whatever the decoder says, it is about this file
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UserError(f"{file}: can't be decoded: {reason.strip()}. Expected {READABLE}; replace it") from error
+    return fitted | _degraded(file, frame, [spec for spec in specs if isinstance(spec, DegradedSpec)])
+
+
+def _degraded(file: Path, frame: NDArray[np.uint8], specs: Sequence[DegradedSpec]) -> dict[AnySpec, NDArray[np.uint8]]:
+    """A decoded frame re-compressed once for each degradation, and fitted to each spec of that."""
+    fitted: dict[AnySpec, NDArray[np.uint8]] = {}
+    for degradation in dict.fromkeys(spec.degradation for spec in specs):
+        try:
+            degraded = degradations.degraded(frame, degradation)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever the encoder says, it is about this frame
+            reason = str(error) or type(error).__name__
+            raise UserError(
+                f"{file}: {degradation.title} can't be applied: {reason}; leave it out of `robustness:`, or the file"
+            ) from error
+        fitted |= {spec: fit(degraded, spec.spec) for spec in specs if spec.degradation == degradation}
+    return fitted
 
 
 def fault(data: bytes) -> str:
@@ -119,11 +138,12 @@ def read_batches(
 
 
 def read_for_each(
-    frames: Sequence[Frame], specs: Sequence[InputSpec], batch_size: int, *, threads: int = 2
-) -> Generator[dict[InputSpec, NDArray[np.uint8]], None, None]:
+    frames: Sequence[Frame], specs: Sequence[AnySpec], batch_size: int, *, threads: int = 2
+) -> Generator[dict[AnySpec, NDArray[np.uint8]], None, None]:
     """Batches of frames, each decoded once, as every spec has them: uint8 RGB [n, 3, size, size] by spec.
 
-    They come in the order of `frames`, and the last may be smaller.
+    They come in the order of `frames`, and the last may be smaller. A frame is re-compressed once for all specs with
+    the same degradation.
 
     `threads` decode while the caller computes, at most one batch ahead of it, so memory does not
     grow with the number of frames. They end with the iterator, also when it is left early.
@@ -135,7 +155,7 @@ def read_for_each(
     import numpy as np
 
     pending: deque[Future[None]] = deque()
-    batches: deque[dict[InputSpec, NDArray[np.uint8]]] = deque()
+    batches: deque[dict[AnySpec, NDArray[np.uint8]]] = deque()
     pool = ThreadPoolExecutor(threads, "decode")
     submitted = 0
     try:
@@ -154,7 +174,7 @@ def read_for_each(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_into(slots: Mapping[InputSpec, NDArray[np.uint8]], file: Path) -> None:
+def _decode_into(slots: Mapping[AnySpec, NDArray[np.uint8]], file: Path) -> None:
     """In the thread that decodes: whoever reads the batches need not copy frames together."""
     for spec, frame in _fitted(file, slots).items():
         slots[spec][...] = frame.transpose(2, 0, 1)

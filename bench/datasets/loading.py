@@ -13,6 +13,7 @@ from bench.datasets.copies import copy_remarks
 from bench.datasets.digests import Digests, digest_files, of_set
 from bench.datasets.layouts import Entry
 from bench.datasets.locating import Located, gather
+from bench.datasets.missing import missing_videos
 from bench.datasets.plausibility import source_remarks
 from bench.datasets.refusals import refuse, wrong_labels, wrong_names, wrong_sources
 from bench.datasets.settings import FrameSetSettings
@@ -143,6 +144,8 @@ def read(
         remarks["test"] += unused_remarks(root, unused)
     for split, frames in sets.items():
         remarks.setdefault(split, []).extend((*copy_remarks(frames), *mask_remarks(frames)))
+    missing = missing_videos(parts, undigested, splits)
+    sets = {split: replace(frames, missing=missing.get(split, ())) for split, frames in sets.items()}
     unused_everywhere = tuple(each for unused in listing.unused.values() for each in unused)
     sets["test"] = replace(sets["test"], unused=unused_everywhere)
     return {split: replace(frames, remarks=tuple(remarks.get(split, ()))) for split, frames in sets.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.datasets import layouts
@@ -11,7 +11,7 @@ from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Location, options_of
 from bench.datasets.sources import find_sources
 from bench.errors import listed, resolve_path
-from bench.records import Frame, Split, Unused, joined_sources
+from bench.records import Frame, MissingVideo, Split, Unused, joined_sources
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Located:
     root: Path
     part: Part
     pattern: str | None
+    missing: tuple[MissingVideo, ...] = ()
 
     @property
     def renames(self) -> bool:
@@ -51,6 +52,16 @@ class Located:
             for entry in self.part.entries
         )
 
+    def missing_videos(self) -> tuple[MissingVideo, ...]:
+        """The videos without frames, with sources as its frames have them."""
+        if not self.pattern or not self.missing:
+            return self.missing
+        names, labels = [video.name for video in self.missing], [video.label for video in self.missing]
+        return tuple(
+            replace(video, source=from_name) if video.source is None or self.renames else video
+            for video, from_name in zip(self.missing, find_sources(self.pattern, names, labels), strict=True)
+        )
+
 
 @dataclass(frozen=True)
 class Gathered:
@@ -67,7 +78,10 @@ def gather(settings: FrameSetSettings, base: Path) -> Gathered:
     if settings.path is None:
         return _gather_locations(settings.locations, base)
     listing = layouts.read(resolve_path(base, settings.path), options_of(settings))
-    parts = {split: Located(listing.root, part, settings.source_pattern) for split, part in listing.parts.items()}
+    parts = {
+        split: Located(listing.root, part, settings.source_pattern, listing.missing.get(split, ()))
+        for split, part in listing.parts.items()
+    }
     problems = list(listing.problems)
     if not problems and settings.split == "auto" and None not in parts:
         problems.append(f"{listing.root}: is split already ({listed(parts)}); leave out `split: auto`")
@@ -91,7 +105,7 @@ def _gather_locations(locations: Mapping[Split, Location], base: Path) -> Gather
         inside = split if split in listing.parts else None
         part = listing.parts.get(inside)
         if part is not None:
-            parts[split] = Located(listing.root, part, location.source_pattern)
+            parts[split] = Located(listing.root, part, location.source_pattern, listing.missing.get(inside, ()))
             used.add((listing.root, inside))
         elif not listing.problems:
             problems.append(f"{listing.root}: has no {split} split, only {listed(filter(None, listing.parts))}")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from bench.datasets import walking
 from bench.datasets.layouts import SPLIT_WORDS, Attributes, Entry, Options, Part, Tally
 from bench.errors import listed
-from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, Split, evenly, joined_sources, label_word
+from bench.records import CLASS_WORDS, VIDEO_SUFFIXES, MissingVideo, Split, evenly, joined_sources, label_word
 
 MASKS = ("mask", "masks")
 """Folders that hold no frames, but where the frames beside them were changed."""
@@ -196,11 +196,23 @@ def parts(
         for split, entries in by_split.items()
         if entries
     }
-    if "train" in made and "calibration" not in made:
-        train = made["train"].entries
-        drawn = tuple(train[index] for index in evenly(len(train), CALIBRATION_FRAMES))
-        made["calibration"] = replace(made["train"], entries=drawn)
-    return made
+    return with_calibration(made)
+
+
+def with_calibration(parts: Mapping[Split | None, Part]) -> dict[Split | None, Part]:
+    """The parts, and where there is train and no calibration, calibration drawn from it."""
+    if "train" not in parts or "calibration" in parts:
+        return dict(parts)
+    train = parts["train"].entries
+    drawn = tuple(train[index] for index in evenly(len(train), CALIBRATION_FRAMES))
+    return {**parts, "calibration": replace(parts["train"], entries=drawn)}
+
+
+def without_drawn(parts: Mapping[Split | None, Part]) -> dict[Split | None, Part]:
+    """The parts without a calibration that is drawn from train: of videos it is drawn anew, from their frames."""
+    train, calibration = (parts[split].entries if split in parts else () for split in ("train", "calibration"))
+    is_drawn = {entry.file for entry in calibration} <= {entry.file for entry in train}
+    return {split: part for split, part in parts.items() if split != "calibration" or not is_drawn}
 
 
 def missing(file: Path, what: str, absent: Sequence[str], total: int, advice: str) -> tuple[list[str], list[str]]:
@@ -209,6 +221,16 @@ def missing(file: Path, what: str, absent: Sequence[str], total: int, advice: st
         return [], []
     text = f"{file}: {len(absent):,} of {total:,} {what}: {listed(absent, 5)}"
     return ([f"{text}; {advice}"], []) if len(absent) > MOST_MISSING * total else ([], [f"{text}."])
+
+
+def missing_videos(
+    videos: Iterable[tuple[Split | None, MissingVideo]],
+) -> dict[Split | None, tuple[MissingVideo, ...]]:
+    """Videos that a list names and that have no file, by their split."""
+    by_split: dict[Split | None, list[MissingVideo]] = defaultdict(list)
+    for split, video in videos:
+        by_split[split].append(video)
+    return {split: tuple(of_split) for split, of_split in by_split.items()}
 
 
 def without_video(root: Path, named_by: str, paths: Sequence[str], total: int) -> tuple[list[str], list[str]]:

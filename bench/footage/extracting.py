@@ -11,7 +11,7 @@ from typing import Any
 from bench import locks
 from bench.errors import UserError, quoted
 from bench.files import make_folder, remove, rename, sweep, temporary_name
-from bench.footage import crops, faces, folder, manifest, outcomes, pool, sampling, sheet
+from bench.footage import crops, faces, folder, manifest, outcomes, pool, reuse, sampling, sheet
 from bench.footage.formats import library
 from bench.footage.manifest import Counts
 from bench.footage.one_video import Task, load
@@ -82,7 +82,8 @@ def extract(
     """Write the frames of all videos into the folder `target`, which may hold some of them already.
 
     `workers` are processes, None for as many as there are cores. `sharing` says why a source may be in several splits,
-    where whoever made the data set split it so. A run that is killed loses the videos under way.
+    where whoever made the data set split it so. Of videos whose content is known, frames that were extracted so into a
+    folder beside `target` are linked. A run that is killed loses the videos under way.
     Raises `UserError` before anything is read.
     """
     extraction, finder = _workable(extraction, workers)
@@ -90,6 +91,7 @@ def extract(
     folder.take(target, extraction, finder.digest)
     with locks.held(target / folder.LOCK, "extracting frames", on_event, folder=target):
         sweep(target / folder.WORK, held=True)
+        reuse.link(videos, target, reuse.alike(target, extraction, finder.digest, VERSION), on_event)
         run = _Run(videos, target, extraction, workers or cpu_cores(), on_event)
         read = run.read_due()
         facts = _facts(extraction, finder) | ({"sharing": sharing} if sharing else {})
@@ -137,7 +139,7 @@ class _Run:
 
     def read_due(self) -> int:
         """Read the videos that were not read before; how many these are."""
-        due = [video for video in self._videos if not self._is_done(video)]
+        due = [video for video in self._videos if not reuse.is_done(self._target, video)]
         if not due:
             return 0
         workers = min(self._workers, len(due))
@@ -169,7 +171,7 @@ class _Run:
             stuck = isinstance(result, pool.LostError) and result.stuck
             text = str(result) if isinstance(result, pool.LostError) else f"{type(result).__name__}: {result}"
             result = Outcome(task.key, "stuck" if stuck else "ended", text[:500])
-        home = self._home(video)
+        home = folder.home_of(self._target, video)
         remove(home)
         if result.rows:
             make_folder(home.parent)
@@ -181,17 +183,6 @@ class _Run:
         else:
             outcomes.write(folder.record_of(self._target, video), result)
         return result
-
-    def _home(self, video: Video) -> Path:
-        """The folder of a video's frames; `UserError` where a link leads out of the extraction's."""
-        home = self._target / folder.of_video(video)
-        if not home.parent.resolve().is_relative_to(self._target.resolve()):
-            raise UserError(f"{home.parent}: leads outside of {self._target} by a link; remove it")
-        return home
-
-    def _is_done(self, video: Video) -> bool:
-        outcome = outcomes.read(folder.record_of(self._target, video), folder.key_of(video))
-        return outcome is not None and (outcome.status != "ok" or (self._target / folder.of_video(video)).is_dir())
 
     def outcomes(self) -> Iterator[tuple[Video, Outcome]]:
         """What became of each video, read one by one."""

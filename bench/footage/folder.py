@@ -56,9 +56,21 @@ def _short(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:10]
 
 
+def home_of(folder: Path, video: Video) -> Path:
+    """The folder of a video's frames; `UserError` where a link leads out of the extraction's."""
+    home = folder / of_video(video)
+    if not home.parent.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{home.parent}: leads outside of {folder} by a link; remove it")
+    return home
+
+
 def key_of(video: Video) -> str:
-    """What the outcome of a video is known by again: its name, size and time, below one folder's settings."""
-    return digest([FORMAT, video.name, video.size_bytes, video.mtime_ns])
+    """What the outcome of a video is known by again, below one folder's settings.
+
+    That is its name, and its content where that is known, else its size and time.
+    """
+    state = [video.content] if video.content else [video.size_bytes, video.mtime_ns]
+    return digest([FORMAT, video.name, *state])
 
 
 def record_of(folder: Path, video: Video) -> Path:
@@ -106,6 +118,14 @@ def is_finished(folder: Path) -> bool:
 def is_extraction(folder: Path) -> bool:
     """Whether an extraction was begun in this folder, and in it itself: no link to one."""
     return _card(folder) is not None and not folder.is_symlink()
+
+
+def is_made_so(folder: Path, extraction: Extraction, finder: str, version: int) -> bool:
+    """Whether an extraction with these settings, by this version of it, came to its end in this folder itself."""
+    card = None if folder.is_symlink() else _card(folder)
+    if card is None or card.get("version") != version or not is_finished(folder):
+        return False
+    return not _differences(card.get("settings", {}), {**asdict(extraction), "finder": finder})
 
 
 def statuses(folder: Path) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from bench.files import write_atomically
 from bench.footage import folder as layout
 from bench.footage.outcomes import Outcome, Row
-from bench.records import BOX_COLUMNS, POINT_COLUMNS, SHARING_KEY, VIDEO_COLUMNS, Video
+from bench.records import BOX_COLUMNS, EXTRACTION_KEY, POINT_COLUMNS, SHARING_KEY, VIDEO_COLUMNS, Video
 
 _GROUP_ROWS = 8192
 """Rows of the manifest that are held in memory, and lie together in its file."""
@@ -23,8 +23,6 @@ COLUMNS = (
     "method", "compression",
 )  # fmt: skip
 _WORDS = {0: "real", 1: "fake", None: None}
-KEY = b"bench.extraction"
-"""Of the manifest's metadata: JSON that says how its frames were made."""
 
 _OF_OUTCOME = ("status", "reason", "frames", "asked", "decoded", "missing", "faceless", "failures", "corrupt")
 _OF_VIDEO = ("video", "label", "split", "source", *_OF_OUTCOME, "crops", "by_order")
@@ -89,7 +87,7 @@ def _fill(file: Any, columns: Sequence[str], outcomes: Outcomes, facts: Mapping[
     import pyarrow
     import pyarrow.parquet
 
-    metadata = {KEY: json.dumps(dict(facts), ensure_ascii=False).encode("utf-8")}
+    metadata = {EXTRACTION_KEY: json.dumps(dict(facts), ensure_ascii=False).encode("utf-8")}
     if sharing := str(facts.get("sharing", "")):
         metadata[SHARING_KEY] = sharing.encode("utf-8")
     schema = pyarrow.schema([(name, _type(name)) for name in columns], metadata=metadata)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError, listed, nearest, quoted
 from bench.interface import arguments
@@ -27,10 +27,15 @@ def score(  # noqa: PLR0913 - the options of the command
     sources: Any = None,
     frames: Any = None,
     splits: Any = None,
+    videos: Any = None,
+    frame_indices: Any = None,
     attributes: Mapping[str, Any] | None = None,
     baseline: str = "baseline",
     threshold: float = 0.5,
     margin: float = 0.01,
+    judge: Literal["frame", "video"] | None = None,
+    video_score: Literal["mean", "max", "top"] = "mean",
+    video_top: int = 5,
     to: str | os.PathLike[str] | None = None,
 ) -> Results:
     """Judge P(fake) of the same frames by several variants: the numbers and verdicts of the command `bench score`.
@@ -49,6 +54,10 @@ def score(  # noqa: PLR0913 - the options of the command
         Names of the frames, each once in a split; their positions if left out.
     splits : array-like of shape (n,), optional
         "test" or "validation". Validation frames only set thresholds. All are test frames if left out.
+    videos : array-like of shape (n,), optional
+        The video that each frame was taken from. Where every test frame names its, videos are judged.
+    frame_indices : array-like of shape (n,), optional
+        The number of each frame in its video; the faces of a frame have one number, and count by their maximum.
     attributes : mapping of str to array-like of shape (n,), optional
         Attributes of the frames, such as the method of a fake: AUC is also computed by slice.
     baseline : str, default="baseline"
@@ -57,6 +66,12 @@ def score(  # noqa: PLR0913 - the options of the command
         A frame counts as fake from this score on.
     margin : float, default=0.01
         A smaller loss of AUC does not matter.
+    judge : {"frame", "video"}, optional
+        What verdicts go by; "video" by default where every test frame names its.
+    video_score : {"mean", "max", "top"}, default="mean"
+        A video's score: the mean of its frames' P(fake), the highest, or the mean of the highest few.
+    video_top : int, default=5
+        How many frames of a video are averaged with "top".
     to : path, optional
         Also write the report to this folder, which is new, empty, or holds such a report.
 
@@ -80,6 +95,7 @@ def score(  # noqa: PLR0913 - the options of the command
     margin = arguments.share("margin", margin, from_0=True)
     folder = None if to is None else arguments.path("to", to)
     of_frames = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
+    of_frames |= {"videos": videos, "frame_indices": frame_indices}
     columns = {
         name: Column(name, values) for name, values in of_frames.items() if name == "labels" or values is not None
     }
@@ -92,10 +108,13 @@ def score(  # noqa: PLR0913 - the options of the command
         from bench.commands.score import Request, score_imported
         from bench.reports import plain_warnings
         from bench.reports.scores_json import scores as numbers_of
+        from bench.results.external.judging import judging
         from bench.results.external.read import Columns
 
         imported = scores_by_variant(columns, list(ordered), list(by_attribute))
-        request = Request(_name(folder), (), Columns(), threshold=threshold, margin=margin, to=folder)
+        names = {"judge": "judge", "score": "video_score", "top": "video_top"}
+        judged = judging(judge, {"score": video_score, "top": video_top}, names)
+        request = Request(_name(folder), (), Columns(), threshold=threshold, margin=margin, to=folder, judging=judged)
         run, evaluation = score_imported(request, imported)
         numbers = numbers_of(run, evaluation)
     warnings = (*plain_warnings(run, numbers), *run.warnings)
@@ -111,7 +130,7 @@ def _attributes(attributes: Any) -> dict[str, Any]:
 
 def _variants(scores: Any, baseline: str) -> dict[str, Any]:
     """The variants' scores, the baseline first; `UserError` with all that is wrong with their names."""
-    from bench.experiment import checked_name
+    from bench.folder_names import checked_name
 
     given = arguments.mapping("scores", scores, '{"baseline": p, "q8": q}')
     if not isinstance(baseline, str) or baseline not in given:
@@ -138,7 +157,7 @@ def _variants(scores: Any, baseline: str) -> dict[str, Any]:
 
 def _name(folder: Path | None) -> str:
     """The report's name: its folder's, where that is a valid name."""
-    from bench.experiment import checked_name
+    from bench.folder_names import checked_name
 
     try:
         return checked_name(folder.absolute().name) if folder else "scores"

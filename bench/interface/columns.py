@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, quoted
-from bench.records import LABELLED_SPLITS, PREDICTED
+from bench.records import LABELLED_SPLITS, PREDICTED, VIDEO_COLUMNS
 from bench.results.external import read
 from bench.results.external.formats import EXAMPLES, examples
 from bench.results.external.read import ImportedScores
@@ -103,8 +103,10 @@ def scores_by_variant(
     problems += [
         f"attributes: {quoted(name)} has another meaning here; rename it"
         for name in attributes
-        if name.strip().casefold() in {*PREDICTED, "label", "source", "split"} or not name.strip()
+        if name.strip().casefold() in {*PREDICTED, "label", "source", "split", *VIDEO_COLUMNS} or not name.strip()
     ]
+    videos = columns["videos"].text if "videos" in columns else None
+    indices = _frame_indices(columns.get("frame_indices"), problems)
     if problems:
         raise UserError(*problems)
     texts = {name: columns[f"attributes[{name!r}]"].text for name in attributes}
@@ -112,7 +114,9 @@ def scores_by_variant(
     first, *others = variants
     present = {name: text for name, text in texts.items() if text is not None}
     return {
-        first: ImportedScores(Path(first), (), frames, scores[first], labels, splits, sources, present),
+        first: ImportedScores(
+            Path(first), (), frames, scores[first], labels, splits, sources, present, videos, indices
+        ),
         **{name: ImportedScores(Path(name), (), frames, scores[name], splits=splits) for name in others},
     }
 
@@ -166,6 +170,24 @@ def _splits(column: Column | None, problems: list[str]) -> NDArray[np.int8] | No
     )
     problems += filter(None, [column.wrong("a split is neither test nor validation", codes < 0)])
     return codes
+
+
+def _frame_indices(column: Column | None, problems: list[str]) -> Any:
+    """Numbers of frames as Arrow numbers [n], with nulls where one is missing; None where the caller gave none."""
+    import numpy as np
+    import pyarrow as pa
+
+    if column is None:
+        return None
+    try:
+        numbers = column.numbers
+    except UserError as error:
+        problems += error.lines
+        return None
+    empty = np.isnan(numbers)
+    wrong = ~empty & ~((numbers >= 0) & (numbers < 2**53) & (numbers == np.floor(numbers)))
+    problems += filter(None, [column.wrong("a frame's number is no whole number from 0", wrong)])
+    return pa.array(np.where(empty | wrong, 0, numbers).astype(np.int64), mask=empty)
 
 
 def _frames(column: Column | None, count: int, splits: Any, problems: list[str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,8 +12,9 @@ from bench import stored
 from bench.errors import UserError, listed, on_one_line
 from bench.interface import arguments
 from bench.interface.call import call
+from bench.interface.frame_sets import on_set
 from bench.interface.results import Results, results
-from bench.records import ScoresFile, SideBySideScores
+from bench.records import ScoresFile, ScoresOnSets, SideBySideScores, SideBySideScoresOnSets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,10 +120,11 @@ def read(folder: str | os.PathLike[str]) -> Results:
             return _of_results(path)
         if (path / "scores.json").exists():
             return _of_report(path)
-    if detectors := sorted(folder.parent.name for folder in path.glob("*/run.json")):
+    inside = sorted(path.glob("*/run.json")) or sorted(path.glob("*/*/run.json"))
+    if parts := [file.parent.relative_to(path).as_posix() for file in inside]:
         raise UserError(
-            f"{path}: holds the results of {listed(detectors)}; read the report of all, or one of them, such as "
-            f"{path / detectors[0]}"
+            f"{path}: holds the results of {listed(parts)}; read the report of all, or one of them, such as "
+            f"{path / parts[0]}"
         )
     raise UserError(
         f"{path}: holds neither scores.json nor run.json; expected reports/<experiment> or results/<experiment>"
@@ -138,17 +140,49 @@ def _hint(path: Path) -> str:
 
 
 def _of_run(finished: Finished, base: Path) -> Results:
-    stored_in: dict[str, _Stored] = {}
+    stored_in: dict[str, dict[str, _Stored]] = {}
+    warnings: dict[str, dict[str, tuple[str, ...]]] = {}
     for part in finished.parts:
         folder = base / "results" / part.report.parent.relative_to(base / "reports")
-        stored_in.setdefault(part.detector, _Stored(folder.absolute(), part.run))
+        stored_in.setdefault(part.frame_set, {})[part.detector] = _Stored(folder.absolute(), part.run)
+        warnings.setdefault(part.frame_set, {})[part.detector] = part.warnings
     folder = finished.whole.report.parent.absolute()
-    return results(finished.whole.scores, finished.all_warnings, folder, _Predictions(stored_in))
+    sets = _sets(finished.whole.scores, folder, stored_in, warnings)
+    first = _Predictions(next(iter(stored_in.values())))
+    return results(finished.whole.scores, finished.all_warnings, folder, first, sets)
+
+
+def _sets(
+    numbers: ScoresFile,
+    folder: Path,
+    stored_in: Mapping[str, dict[str, _Stored]],
+    warnings: Mapping[str, Mapping[str, Sequence[str]]],
+) -> dict[str, Results]:
+    """The results on each of several frame sets; empty where there is one alone.
+
+    `folder` is that of the report of all; stored results and warnings are by frame set and detector.
+    """
+    if not isinstance(numbers, ScoresOnSets | SideBySideScoresOnSets):
+        return {}
+    sets = {}
+    for name in numbers.sets:
+        report = folder / name if isinstance(numbers, ScoresOnSets) else None
+        rendered = report if report and (report / "scores.json").exists() else None
+        predictions = _Predictions(stored_in[name])
+        sets[name] = results(on_set(numbers, name), _titled(warnings[name]), rendered, predictions)
+    return sets
+
+
+def _titled(warnings: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Warnings of several, each with whose it is where not all have it."""
+    from bench.pipeline.finished import apart
+
+    return tuple(f"{name}: {text}" if name else text for name, texts in apart(warnings).items() for text in texts)
 
 
 def _of_results(folder: Path) -> Results:
     """The results of one detector, scored again."""
-    from bench.pipeline.render import evaluate_run
+    from bench.pipeline.rendered import evaluate_run
     from bench.reports import plain_warnings
     from bench.reports.scores_json import scores
     from bench.results import store
@@ -171,21 +205,32 @@ def _beside(folder: Path, room: str, other: str) -> Path:
 def _of_report(folder: Path) -> Results:
     """What a report says; with predictions where the results of each of its detectors are beside it."""
     from bench import reports
-    from bench.pipeline.finished import apart
 
     try:
         numbers = reports.read_scores(folder)
     except (OSError, ValueError) as error:
         raise stored.damaged(folder / "scores.json", error, "`bench report` writes it again") from error
     beside = _beside(folder, "reports", "results")
+    if not isinstance(numbers, ScoresOnSets | SideBySideScoresOnSets):
+        stored_in, warnings = _of_detectors(numbers, beside)
+        return results(numbers, _titled(warnings), folder, _Predictions(stored_in))
+    by_set = {name: _of_detectors(on_set(numbers, name), beside, name) for name in numbers.sets}
+    sets = _sets(numbers, folder, {name: each[0] for name, each in by_set.items()},
+                 {name: each[1] for name, each in by_set.items()})  # fmt: skip
+    texts = _titled({name: _titled(each) for name, (_, each) in by_set.items()})
+    return results(numbers, texts, folder, _Predictions(next(iter(by_set.values()))[0]), sets)
+
+
+def _of_detectors(
+    numbers: ScoresFile, beside: Path, frame_set: str = ""
+) -> tuple[dict[str, _Stored], dict[str, tuple[str, ...]]]:
+    """The stored results of each detector below `beside`, and its warnings, by its name: "" where there is one."""
     if isinstance(numbers, SideBySideScores):
-        alone = {name: (beside / name, _alone(numbers, name)) for name in numbers.detectors}
+        alone = {name: (beside / name / frame_set, _alone(numbers, name)) for name in numbers.detectors}
     else:
-        alone = {"": (beside, numbers)}
+        alone = {"": (beside / frame_set, numbers)}
     stored_in = {name: _Stored(folder, _run_of(scores, folder)) for name, (folder, scores) in alone.items()}
-    warnings = {name: _warnings(stored_in[name].run, scores) for name, (_, scores) in alone.items()}
-    texts = tuple(f"{name}: {text}" if name else text for name, texts in apart(warnings).items() for text in texts)
-    return results(numbers, texts, folder, _Predictions(stored_in))
+    return stored_in, {name: _warnings(stored_in[name].run, scores) for name, (_, scores) in alone.items()}
 
 
 def _warnings(run: RunRecord | None, numbers: ScoresFile) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UserError, nearest, quoted
 from bench.interface import tables
 from bench.interface.variant_scores import COUNTS, VariantScores, variant_scores
-from bench.records import SideBySideScores
+from bench.records import ScoresOnSets, SideBySideScores, SideBySideScoresOnSets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,8 @@ class Results:
     baseline : str
         The variant that the others are compared with; of several detectors, the first one's.
     variants : dict of str to VariantScores
-        The numbers of every variant, by name, the baseline first: `results.variants["q8"].auc`.
+        The numbers of every variant, by name, the baseline first: `results.variants["q8"].auc`. Where videos are
+        judged, they are those of videos; those of frames are in `scores`.
     verdicts : dict of str to str or None
         Of every variant: "baseline", "improved", "stable", "degraded" or "inconclusive"; None where it failed.
     recommendation : str or None
@@ -49,6 +50,11 @@ class Results:
         All variants that could be shipped.
     failed : dict of str to str
         The variants that could not be built or measured, and why.
+    sets : dict of str to Results
+        Of several frame sets, the results on each: `results.sets["celeb"].variants["q8"]`. All else is on the first,
+        but `recommendation` and `qualified`, which hold on each. Empty where there is one.
+    overall : dict of str to str or None
+        Of several frame sets, the verdict on each variant but the baseline over all of them. Empty where there is one.
     """
 
     scores: dict[str, Any]
@@ -56,6 +62,15 @@ class Results:
     folder: Path | None
     _numbers: ScoresFile
     _predictions: Callable[[str], pd.DataFrame]
+    sets: dict[str, Results] = field(default_factory=dict)
+
+    @property
+    def overall(self) -> dict[str, str | None]:
+        numbers = self._numbers
+        if isinstance(numbers, SideBySideScoresOnSets):
+            detectors = numbers.detectors.items()
+            return {f"{name}/{each}": over.verdict for name, of in detectors for each, over in of.overall.items()}
+        return {n: over.verdict for n, over in numbers.overall.items()} if isinstance(numbers, ScoresOnSets) else {}
 
     @property
     def experiment(self) -> str:
@@ -75,7 +90,8 @@ class Results:
         return {
             title: variant_scores(title, variant)
             for detector, of_detector in detectors.items()
-            for name, variant in of_detector.variants.items()
+            for name, of_frames in of_detector.variants.items()
+            for variant in [of_frames.by_video if numbers.judge == "video" else of_frames]
             for title in [self._titled(detector, name)]
         }
 
@@ -172,8 +188,9 @@ def results(
     warnings: tuple[str, ...],
     folder: Path | None,
     predictions: Callable[[str], pd.DataFrame],
+    sets: Mapping[str, Results] | None = None,
 ) -> Results:
     """`Results` of what scores.json holds."""
     from bench.reports.scores_json import as_json
 
-    return Results(as_json(numbers), warnings, folder, numbers, predictions)
+    return Results(as_json(numbers), warnings, folder, numbers, predictions, dict(sets or {}))

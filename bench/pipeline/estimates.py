@@ -13,7 +13,7 @@ from bench.pipeline.footage import Pending
 from bench.pipeline.history import History
 from bench.pipeline.prepared import Setup
 from bench.pipeline.present_speed import PresentSpeed
-from bench.results import timing
+from bench.results import clipping, timing
 from bench.results.timing.warm_up import MOST_SECONDS
 from bench.results.timing.worker import BATCHES, CONFIRMING_ROUNDS, PROBE_CALLS, WARM_UP_CALLS
 from bench.variants.steps import Cost, Use
@@ -34,6 +34,8 @@ DECODED_MIB_SECONDS = 1.0
 """Of a video of 1 MiB, all of whose frames are decoded. A larger one is rather sharper than longer: by the root."""
 # Tracing a network's structure, for the first file of it; writing each; choosing kernels, and comparing with the graph.
 TRACE_SECONDS, EXPORT_SECONDS, SETTLE_SECONDS = 17.0, 1.5, 1.5
+# Opening both graphs of an int8 artifact; a frame through both, in frames of the float network.
+CLIPPING_SECONDS, CLIPPING_PASSES = 2.5, 3.0
 # The batch size that is found best most often.
 USUAL_BATCH = {"cpu": 2, "cuda": 128}
 # How much of the work several threads share, of networks that are called and of the rest.
@@ -100,6 +102,8 @@ def by_rate(cpu_s: float, parallel: float, now: PresentSpeed) -> Estimate:
 
 def extraction_s(pending: Pending) -> float:
     """Seconds of processor time for extracting the frames of videos."""
+    if not pending.videos:
+        return 0.0
     mib_each = pending.size_bytes / pending.videos / 2**20
     of_videos = pending.videos * (VIDEO_SECONDS + DECODED_MIB_SECONDS * math.sqrt(mib_each))
     return of_videos + pending.frames * EXTRACTED_FRAME_SECONDS
@@ -156,6 +160,16 @@ def frame(setup: Setup, chain: Sequence[Use], runtime: str, history: History, no
     if setup.device != "cpu" or network is None or runtime not in FRAME_SECONDS:
         return unknown(f"{setup.source.architecture} in {runtime} on {setup.device}")
     return by_rate(FRAME_SECONDS[runtime] * left * _scale(setup, network), PARALLEL, now)
+
+
+def clipping_s(setup: Setup, chain: Sequence[Use]) -> float:
+    """Seconds of processor time for looking at what a variant with integers for activations clips of test frames."""
+    network = _network(setup)
+    if network is None or not chain or chain[-1].leaves.time == 1:
+        return 0.0
+    frames = min(clipping.FRAMES, len(setup.frames["test"].frames))
+    passes = frames * CLIPPING_PASSES * FRAME_SECONDS["onnxruntime"] * _scale(setup, network)
+    return CLIPPING_SECONDS + passes * share(chain, of_time=False)
 
 
 def timed(setup: Setup, one_frame: Estimate, now: PresentSpeed) -> Estimate:

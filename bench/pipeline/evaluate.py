@@ -1,4 +1,5 @@
-"""Third stage: evaluate the variants on the labelled frames, and blur regions of those that galleries will show.
+"""Third stage: evaluate the variants on the labelled frames, as they are and re-compressed, and blur regions of those
+that galleries will show.
 
 One that fails does not stop the others.
 """
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench import datasets, locks, phases, runtimes
-from bench.pipeline import fidelity, journal
+from bench.pipeline import calibration_shift, fidelity, former, journal
 from bench.pipeline.build import BuiltVariants
+from bench.pipeline.degrade import degrade
 from bench.pipeline.jobs import Executable, Job, Jobs, due_for_timing, executed, job_of
 from bench.pipeline.occlude import occlude
 from bench.pipeline.prepared import Prepared, Setup
@@ -29,10 +31,16 @@ class _Gaps:
     predictions: bool
     fidelity: bool
     execution: bool
+    clipping: bool
+
+    @property
+    def of_results(self) -> bool:
+        """Whether a report can't show the variant."""
+        return self.predictions or self.fidelity or self.execution
 
     @property
     def any(self) -> bool:
-        return self.predictions or self.fidelity or self.execution
+        return self.of_results or self.clipping
 
 
 def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEvent) -> Jobs:
@@ -58,27 +66,35 @@ def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEven
         def session_of(job: Job) -> Session:
             return sessions.get(job.executable) or _load([job], job.runtime, on_event)
 
+        def held(job: Job) -> Session:
+            return sessions.setdefault(job.executable, session_of(job))
+
+        degrade(prepared, jobs, held, on_event)
         occlude(prepared, jobs, session_of, on_event)
     return jobs
 
 
 def _jobs(prepared: Prepared, built: BuiltVariants) -> tuple[Jobs, dict[ResultKey, _Gaps]]:
-    """The jobs of all variants that are shown, and what the results of each lack."""
+    """The jobs of all variants that are shown, and what the results of each lack; results are moved to their place."""
     candidates = {
         setup.key(variant): job_of(setup, variant, artifact)
         for setup in prepared.setups
         for variant in setup.chains
         if (artifact := built.artifacts.get((setup.detector_name, variant)))
     }
+    former.take_over(candidates.values())
     gaps = {
         key: _Gaps(
             predictions=not predict.is_done(job.folder, job.predictions_key),
             fidelity=fidelity.is_due(job.setup, job.built, job.runtime),
             execution=executed(job) is None,
+            clipping=job.variant in job.setup.selected and calibration_shift.is_due(job.setup, job.built),
         )
         for key, job in candidates.items()
     }
-    shown = {key: job for key, job in candidates.items() if job.variant in job.setup.selected or not gaps[key].any}
+    shown = {
+        key: job for key, job in candidates.items() if job.variant in job.setup.selected or not gaps[key].of_results
+    }
     failed = {
         setup.key(variant): reason
         for setup in prepared.setups
@@ -124,7 +140,7 @@ def _open(
 
 
 def _load(jobs: Sequence[Job], runtime: str, on_event: OnEvent) -> Session:
-    """Load the artifact of these jobs, and measure its fidelity where that was not done yet.
+    """Load the artifact of these jobs, and measure its fidelity and what it clips where that was not done yet.
 
     What a runtime exports beside an artifact, it exports once: another run waits for it at the artifact's lock.
     """
@@ -136,6 +152,7 @@ def _load(jobs: Sequence[Job], runtime: str, on_event: OnEvent) -> Session:
         session = runtimes.find(runtime).load(built, setup.device, setup.threads, tf32=setup.settings.tf32)
         for of_set in {job.setup.frame_set: job.setup for job in jobs}.values():
             _check_fidelity(of_set, built, runtime, session, on_event)
+            _check_calibration(of_set, built, on_event)
     return session
 
 
@@ -145,6 +162,14 @@ def _check_fidelity(setup: Setup, built: Built, runtime: str, session: Session, 
         fidelity.check(setup, built, runtime, session, on_event)
     except Exception as error:
         journal.failure(f"comparing {built.id} in {runtime} with its own graph", error)
+
+
+def _check_calibration(setup: Setup, built: Built, on_event: OnEvent) -> None:
+    """Scores are worth having where this fails too."""
+    try:
+        calibration_shift.check(setup, built, on_event)
+    except Exception as error:
+        journal.failure(f"{calibration_shift.WORK} of {built.id}{setup.on_frames}", error)
 
 
 def _predict(

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import reports
-from bench.records import RunRecord, ScoresFile, SideBySideScores
+from bench.records import RunRecord, ScoresFile
 
 REPORT = "report.md"
 
 
 @dataclass(frozen=True)
 class Together:
-    """The report that compares several detectors, and its scores as scores.json holds them."""
+    """The report of several detectors or frame sets together, and its scores as scores.json holds them."""
 
-    scores: SideBySideScores
+    scores: ScoresFile
     report: Path
 
     @property
@@ -31,7 +31,7 @@ class Finished:
 
     `remarks` say how the experiment file has changed since the run. Where there are several detectors or frame sets,
     these are the first detector's on the first set, and `further` has the others; `detector` and `frame_set` are then
-    their names, each empty where there is one alone. `together` compares several detectors.
+    their names, each empty where there is one alone. `together` is the report of all.
     """
 
     run: RunRecord
@@ -56,7 +56,7 @@ class Finished:
 
     @property
     def whole(self) -> Finished | Together:
-        """What the report of the whole experiment is, with its scores: the comparison where there are several."""
+        """What the report of the whole experiment is, with its scores: that of all together where there are several."""
         return self.together or self
 
     @property

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bench.datasets import FrameSetSettings, Listed
+from bench.datasets import FrameSetSettings, Listed, native
 from bench.datasets.extract_settings import ExtractSettings
 from bench.datasets.sharing import agreed
 from bench.datasets.splits import split_by_source
-from bench.errors import UserError, listed, resolve_path
+from bench.errors import UserError, listed, quoted, resolve_path
 from bench.pipeline.videos import videos_of
 from bench.provenance import digest
 from bench.records import NO_CROP, SPLITS, Extraction, Frame, FrameSet, OnEvent, Split, Video
@@ -43,13 +43,18 @@ class _Unit:
     videos: tuple[Video, ...]
     sharing: str
 
-    def key(self, digests: dict[str, str]) -> str:
+    def with_contents(self, digests: dict[str, str]) -> _Unit:
+        """The same with the SHA-256 of each video, by its file."""
+        return replace(self, videos=tuple(replace(video, content=digests[video.file]) for video in self.videos))
+
+    @property
+    def key(self) -> str:
         """A digest of all that the frames and their manifest depend on."""
         from bench.footage.extracting import VERSION
 
         content = hashlib.sha256()
         for v in self.videos:
-            content.update(json.dumps([v.name, v.label, v.split, v.source, v.attributes, digests[v.file]]).encode())
+            content.update(json.dumps([v.name, v.label, v.split, v.source, v.attributes, v.content]).encode())
         settings = asdict(self.extraction) | {"faces": self.finder or self.extraction.faces}
         return digest({"version": VERSION, "settings": settings, "videos": content.hexdigest()})
 
@@ -75,7 +80,8 @@ class Footage:
         if importlib.util.find_spec("av") is None:
             raise UserError("reading videos needs PyAV, which is not installed: python -m pip install 'av>=14'")
         for split, extract in extractions(self._settings).items():
-            parts = [part for part in listing.parts if split is None or part == split]
+            of_all = {part: located.part for part, located in listing.parts.items()}
+            parts = list(native.without_drawn(of_all)) if split is None else [split] if split in of_all else []
             videos = [video for part in parts for video in videos_of(listing, part)]
             extraction, finder = self._checked(extract)
             sharing = agreed({(listing.parts[part].root, listing.parts[part].part.sharing) for part in parts})
@@ -102,16 +108,19 @@ class Footage:
 
         videos = [video for unit in self._units for video in unit.videos]
         digests = digest_videos(self._name, videos, self._base / "datasets" / ".cache", on_event)
-        self.folders = tuple(self._base / "datasets" / FOLDER / unit.key(digests) for unit in self._units)
+        self._units = [unit.with_contents(digests) for unit in self._units]
+        _refuse_contradictions([video for unit in self._units for video in unit.videos])
+        self.folders = tuple(self._base / "datasets" / FOLDER / unit.key for unit in self._units)
         pairs = zip(self._units, self.folders, strict=True)
         due = [(unit, home) for unit, home in pairs if not folder.is_finished(home)]
         if due and not for_run:
-            self.pending = _pending([unit for unit, _ in due])
+            self.pending = _pending(due)
             return None
         for unit, home in due:
             if link := next((path for path in (home.parent, home) if path.is_symlink()), None):
                 raise UserError(f"{link}: is a link, and may lead elsewhere; remove it")
             extracting.extract(unit.videos, home, unit.extraction, sharing=unit.sharing, on_event=on_event)
+        self._refuse_empty()
         self.remarks = tuple(remark for home in self.folders if (remark := self._remark(home)))
         return self._extracted()
 
@@ -126,6 +135,23 @@ class Footage:
             location = settings.locations[unit.split].model_copy(update=path)
             settings = settings.model_copy(update={unit.split: location})
         return settings
+
+    def _refuse_empty(self) -> None:
+        """Raise `UserError` where no video gave any frame."""
+        from bench.footage import folder
+
+        problems = []
+        for home in self.folders:
+            statuses = folder.statuses(home)
+            if not statuses.get("ok"):
+                reasons = listed(f"{count} {status}" for status, count in sorted(statuses.items()))
+                problems.append(
+                    f"none of its {sum(statuses.values()):,} videos has a frame ({reasons}); "
+                    f"{(home / folder.VIDEOS).relative_to(self._base).as_posix()} says why for each, and "
+                    "docs/frames.md, 'What goes wrong', what to do"
+                )
+        if problems:
+            raise UserError(*problems)
 
     def _remark(self, home: Path) -> str:
         """What a reader must know of videos without frames; empty where each has some."""
@@ -146,7 +172,14 @@ class Footage:
             count = _expected(unit.extraction)
             for video in unit.videos:
                 frames.setdefault(unit.split or video.split or "test", []).extend(
-                    Frame(f"{video.name}/{n}", Path(), video.label, video.source, _unlike(f"{video.name}/{n}"))
+                    Frame(
+                        f"{video.name}/{n}",
+                        Path(),
+                        video.label,
+                        video.source,
+                        _unlike(f"{video.name}/{n}"),
+                        video=video.name,
+                    )
                     for n in range(count)
                 )
         for part, of_part in listing.frames.items():
@@ -162,6 +195,18 @@ class Footage:
         }
 
 
+def _refuse_contradictions(videos: Sequence[Video]) -> None:
+    """Raise `UserError` where the same video is labelled real and fake, before any is extracted."""
+    first: dict[str, Video] = {}
+    pairs = [
+        f"{quoted(first[video.content].name)} and {quoted(video.name)}"
+        for video in videos
+        if video.label is not None and first.setdefault(video.content, video).label != video.label
+    ]
+    if pairs:
+        raise UserError(f"identical videos, one real and one fake: {listed(pairs, 5)}; take out the wrong ones")
+
+
 def _unlike(text: str) -> str:
     """What stands for a content that no other frame has."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -175,10 +220,16 @@ def _expected(extraction: Extraction) -> int:
     return expected or len(sampling.numbers(extraction.sampling, _LONG_VIDEO, extraction.frames))
 
 
-def _pending(units: Sequence[_Unit]) -> Pending:
-    return Pending(
-        sum(len(unit.videos) for unit in units),
-        sum(video.size_bytes for unit in units for video in unit.videos),
-        sum(len(unit.videos) * _expected(unit.extraction) for unit in units),
-        units[0].extraction.form,
-    )
+def _pending(due: Sequence[tuple[_Unit, Path]]) -> Pending:
+    """What is still to be read for these units and the folders that they are extracted into."""
+    from bench.footage import reuse
+    from bench.footage.extracting import VERSION
+
+    videos = frames = size_bytes = 0
+    for unit, home in due:
+        earlier = reuse.alike(home, unit.extraction, unit.finder, VERSION)
+        lacking = reuse.due(unit.videos, home, earlier)
+        videos += len(lacking)
+        size_bytes += sum(video.size_bytes for video in lacking)
+        frames += len(lacking) * _expected(unit.extraction)
+    return Pending(videos, size_bytes, frames, due[0][0].extraction.form)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import runtimes
-from bench.pipeline import estimates, occlude, occlusions, present_speed, report_reasons
+from bench import datasets, runtimes
+from bench.pipeline import degrade, degraded, estimates, former, occlude, occlusions, present_speed, report_reasons
 from bench.pipeline.build import build_context
 from bench.pipeline.estimates import Estimate
 from bench.pipeline.evaluate import work_on
@@ -16,7 +16,7 @@ from bench.pipeline.history import History, recall
 from bench.pipeline.jobs import Executable, is_time_due, keys
 from bench.pipeline.prepared import Prepared, Setup
 from bench.pipeline.present_speed import PresentSpeed
-from bench.records import LABELLED_SPLITS, Event, OnEvent, silent
+from bench.records import LABELLED_SPLITS, Degradation, Event, OnEvent, silent
 from bench.results import predict
 from bench.variants import build, cache, ids
 from bench.variants.steps import Use
@@ -37,7 +37,9 @@ class Row:
     """What exists of a variant on a frame set; `frames` are still to be evaluated, 0 where the results exist.
 
     `timed` is whether nothing is to be timed: on all frame sets but the first, or where the times exist. `blurred` is
-    whether no regions of the galleries' frames are to be blurred.
+    whether no regions of the galleries' frames are to be blurred. `degraded` are the re-compressed frames that are
+    still to be evaluated, by level. `moves` is whether its results lie where the experiment had them with other
+    detectors or frame sets.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Row:
     timed: bool
     blurred: bool
     setup: Setup = field(repr=False)
+    degraded: Mapping[Degradation, int] = field(default_factory=dict)
+    moves: bool = False
 
     @property
     def id(self) -> str:
@@ -106,6 +110,7 @@ def stages_at(
         _build(rows, history, now),
         _load(rows, now),
         _evaluate(prepared, rows, history, now),
+        _degrade(prepared, rows, history, now),
         _blur(rows, history, now),
         _time(rows, history, now),
         _report(prepared, rows, now),
@@ -151,20 +156,19 @@ def _row(setup: Setup, name: str, links: tuple[Link, ...], of_baseline: str) -> 
     last = links[-1]
     built = cache.read(setup.variants, last.id) if last.built else None
     runtime, predictions_key, timing_key = keys(setup, last.id, setup.kind_of(name), built)
-    folder = setup.results / name
+    folder = former.folder_of(setup, name, predictions_key)
     frames = _frames_left(setup, folder, predictions_key)
-    timed = not is_time_due(setup, setup.times_folder / name, timing_key)
+    timed = not is_time_due(setup, folder if setup.is_first_set else setup.times_folder / name, timing_key)
     blurred = not occlusions.is_due(setup, folder, predictions_key, of_baseline or predictions_key)
-    return Row(name, links, runtime, frames, timed, blurred, setup), predictions_key
+    left = degraded.frames_left(setup, folder, predictions_key)
+    moves = folder != setup.results / name
+    return Row(name, links, runtime, frames, timed, blurred, setup, left, moves), predictions_key
 
 
 def _frames_left(setup: Setup, folder: Path, key: str) -> int:
     """How many labelled frames have no results; the shards of an interrupted run count as done."""
-    if predict.is_done(folder, key):
-        return 0
     count = sum(len(setup.frames[split].frames) for split in LABELLED_SPLITS if split in setup.frames)
-    shards = len(list((folder / predict.SHARDS / key).glob("?????????.npz")))
-    return max(1, count - shards * predict.SHARD_FRAMES)
+    return predict.rows_left(folder, key, count)
 
 
 def _timed_together(rows: Sequence[Row]) -> dict[Executable, Row]:
@@ -177,7 +181,7 @@ def _timed_together(rows: Sequence[Row]) -> dict[Executable, Row]:
 
 def _executables(rows: Sequence[Row]) -> dict[Executable, Row]:
     """What is loaded, the row of each: the rows that lack results, and what is timed beside them."""
-    lacking = [row for row in rows if row.frames or not row.timed or not row.blurred]
+    lacking = [row for row in rows if row.frames or row.degraded or not row.timed or not row.blurred]
     return {row.executable: row for row in lacking} | _timed_together(rows)
 
 
@@ -206,7 +210,8 @@ def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
     """Drawing the demo set, or extracting the frames of videos."""
     if due := pending(prepared):
         seconds = sum(estimates.extraction_s(each) for each in due.values())
-        work = f"frames of {_counted(sum(each.videos for each in due.values()), 'video')}"
+        videos = _counted(sum(each.videos for each in due.values()), "video")
+        work = f"frames of {videos}" if videos else "frames of an earlier run, linked"
         return Stage("extract", work, estimates.by_rate(seconds, estimates.PARALLEL, now))
     count = undrawn(prepared)
     if not count:
@@ -217,17 +222,18 @@ def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
 
 def pending(prepared: Prepared) -> dict[str, Pending]:
     """The videos that are still to be extracted, by frame set."""
-    return {setup.frame_set: setup.pending for setup in prepared.setups if setup.pending}
+    return prepared.pending
 
 
 def undrawn(prepared: Prepared) -> int:
     """How many frames are still to be drawn, of the demo set, or extracted."""
-    counts = (
-        sum(len(frames.frames) for frames in setup.frames.values() if not frames.digest and not frames.unread)
-        for setup in prepared.setups
-        if not setup.unread
+    return sum(
+        len(frames.frames)
+        for of_set in prepared.frames_by_set.values()
+        if not any(frames.unread for frames in of_set.values())
+        for frames in of_set.values()
+        if not frames.digest and not frames.unread
     )
-    return max(counts, default=0)
 
 
 def _build(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
@@ -252,7 +258,10 @@ def _load(rows: Sequence[Row], now: PresentSpeed) -> Stage:
     seconds += len(_structures(exported) - _traced(rows)) * estimates.TRACE_SECONDS
     settled = {row.executable for row in rows if row.frames and row.is_onnx}
     seconds += len(settled) * estimates.SETTLE_SECONDS
-    return Stage("load", work, estimates.by_rate(seconds, estimates.SERIAL, now) if loaded else Estimate())
+    clipping = (estimates.clipping_s(row.setup, row.chain) for row in rows if row.frames and row.is_onnx)
+    estimate = estimates.by_rate(seconds, estimates.SERIAL, now)
+    estimate += estimates.by_rate(sum(clipping), estimates.PARALLEL, now)
+    return Stage("load", work, estimate if loaded else Estimate())
 
 
 def _structures(rows: Sequence[Row]) -> set[tuple[str, ...]]:
@@ -277,6 +286,26 @@ def _evaluate(prepared: Prepared, rows: Sequence[Row], history: History, now: Pr
             passes.append((work_on(setups[0]), computed + decoded))
             works.append(f"{_counted(len(due), 'variant')} on {frames:,} frames{prepared.of_frames(name)}")
     return Stage("evaluate", ", ".join(works), estimates.total(takes for _, takes in passes), tuple(passes))
+
+
+def _degrade(prepared: Prepared, rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
+    """A pass over the test frames of each set, re-compressed, with the variants and levels that lack results."""
+    passes, works = [], []
+    for name, setups in prepared.by_frame_set.items():
+        due = [row for row in rows if row.degraded and row.setup.frame_set == name]
+        if due:
+            most: dict[Degradation, int] = {}
+            for row in due:
+                most |= {level: max(left, most.get(level, 0)) for level, left in row.degraded.items()}
+            pixels_s = sum(left * datasets.degradations.seconds(level.kind) for level, left in most.items())
+            pixels_s += max(most.values()) * estimates.DECODED_FRAME_SECONDS
+            changed = estimates.by_rate(pixels_s, estimates.PARALLEL, now)
+            frames = [(row, sum(row.degraded.values())) for row in due]
+            computed = estimates.total(_frame(row, row.runtime, history, now) * left for row, left in frames)
+            passes.append((degrade.work_on(setups[0]), computed + changed))
+            evaluations = _counted(sum(len(row.degraded) for row in due), "evaluation")
+            works.append(f"{evaluations} of {max(most.values()):,} frames{prepared.of_frames(name)}")
+    return Stage("re-compress", ", ".join(works), estimates.total(takes for _, takes in passes), tuple(passes))
 
 
 def _blur(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
@@ -307,7 +336,7 @@ def _report(prepared: Prepared, rows: Sequence[Row], now: PresentSpeed) -> Stage
 
 def is_all_done(rows: Sequence[Row]) -> bool:
     """Whether every row has its results, so that at most the report is due, and frames to be blurred for it."""
-    return all(row.timed and not row.frames for row in rows)
+    return all(row.timed and not row.frames and not row.degraded for row in rows)
 
 
 def is_blurred(rows: Sequence[Row]) -> bool:

@@ -11,7 +11,7 @@ from bench import datasets
 from bench.datasets import demo
 from bench.experiment import Experiments
 from bench.pipeline.footage import Footage, Pending, extractions
-from bench.records import LABELLED_SPLITS, FrameSet, OnEvent, Split
+from bench.records import LABELLED_SPLITS, Frame, FrameSet, OnEvent, Split
 
 DEMO_FRAMES = "datasets/demo"
 
@@ -33,6 +33,14 @@ class Listing:
     def sets(self) -> dict[Split, FrameSet] | None:
         """The splits without their frames' content; None where they are not known yet."""
         return self.listed.sets if self.listed else None
+
+    @property
+    def may_be_test(self) -> tuple[Frame, ...] | None:
+        """The frames that are test frames, or some of which will be, before any is read; None where none are known."""
+        if self.listed is None or self.footage:
+            return None
+        of_parts = self.listed.frames
+        return of_parts.get("test", of_parts.get(None))
 
     @property
     def pending(self) -> Pending | None:
@@ -71,7 +79,7 @@ class Listing:
             if extracted is None:
                 self.frames = self.footage.expected(self.listed)
                 return
-            self.listed = datasets.find(self.name, extracted, self.base)
+            self.listed = _with_missing(datasets.find(self.name, extracted, self.base), self.listed)
         cache = self.base / "datasets" / ".cache"
         self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame, reads=reads)
         if self.footage and self.footage.remarks:
@@ -79,12 +87,24 @@ class Listing:
             self.frames["test"] = replace(test, remarks=(*test.remarks, *self.footage.remarks))
 
 
-def frames_of(listings: Mapping[str, Listing]) -> dict[str, dict[Split, FrameSet]]:
-    """The frames of each set: its own to evaluate on, and those of the first to build with."""
-    first, *others = listings.values()
-    built_with = {split: frames for split, frames in first.frames.items() if split not in LABELLED_SPLITS}
-    frames = {first.name: first.frames}
-    for listing in others:
-        labelled = {split: of_split for split, of_split in listing.frames.items() if split in LABELLED_SPLITS}
-        frames[listing.name] = {**labelled, **built_with}
+def _with_missing(extracted: datasets.Listed, of_videos: datasets.Listed) -> datasets.Listed:
+    """What was extracted, also with the videos that are listed and have no file."""
+    parts = {
+        split: replace(located, missing=(*located.missing, *of_videos.parts[split].missing_videos()))
+        if split in of_videos.parts
+        else located
+        for split, located in extracted.parts.items()
+    }
+    return replace(extracted, parts=parts)
+
+
+def frames_of(
+    listings: Mapping[str, Listing], evaluated: Sequence[str], build_set: str
+) -> dict[str, dict[Split, FrameSet]]:
+    """The frames of each set that is `evaluated`: its own to judge, and those of the `build_set` to build with."""
+    built_with = {split: of for split, of in listings[build_set].frames.items() if split not in LABELLED_SPLITS}
+    frames = {}
+    for name in evaluated:
+        labelled = {split: of for split, of in listings[name].frames.items() if split in LABELLED_SPLITS}
+        frames[name] = listings[name].frames if name == build_set else {**labelled, **built_with}
     return frames

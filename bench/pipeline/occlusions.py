@@ -38,7 +38,8 @@ def answers(setup: Setup, variant: str) -> int:
     """
     galleries = 2 if variant == setup.baseline and len(setup.selected) > 1 else 1
     frames = min(len(setup.frames["test"].frames), galleries * len(OUTCOMES) * setup.settings.gallery.top)
-    has_cam = "cam" in families.offers(setup.source.architecture)
+    is_import = any(use.step.ACCEPTS is None for use in setup.chains[variant])
+    has_cam = "cam" in families.offers(setup.source.architecture) and not is_import
     return frames * (occlusion.ANSWERS_PER_JUDGED if has_cam else occlusion.ANSWERS_PER_MAP)
 
 

@@ -15,12 +15,12 @@ from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import readings
+from bench.pipeline import judging, readings
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
 from bench.pipeline.prepared import Prepared, Setup, Timing
 from bench.provenance import cpu_cores
-from bench.records import FrameSet, OnEvent, Reading, Split, silent
+from bench.records import Frame, FrameSet, OnEvent, Reading, Split, silent
 from bench.variants import steps
 from bench.variants.chain import frame_problems, kind_of, offer_problems, order_problems
 from bench.variants.context import Source
@@ -52,12 +52,13 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     """
     request = _request(experiments, path, name, only)
     crops = [detector.preprocessing.crop for detector in request.detectors.values()]
-    listings = {name: Listing(experiments, name, path.parent, crops) for name in request.settings.frame_sets}
+    listings = {name: Listing(experiments, name, path.parent, crops) for name in request.frame_sets}
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
     weights = _read(request, listings, for_run, reads, on_event)
-    frames = frames_of(listings)
+    build = listings[request.settings.build_set]
+    frames, built_with = frames_of(listings, request.settings.frame_sets, build.name), build.frames
     _refuse_learned(request, frames)
-    built_with = next(iter(frames.values()))
+    request.refuse(list(_unjudgeable(request, {name: of_set["test"].frames for name, of_set in frames.items()})))
     chains = _workable_chains(request, built_with, {name: read.chains for name, read in weights.items()})
     threads = request.settings.threads
     setups = [
@@ -79,11 +80,12 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
             threads=cpu_cores() if threads == "auto" else threads,
             remarks=remarks,
             timing=timing,
-            pending=listing.pending,
-            extracted=listing.extracted,
+            pending=listings[frame_set].pending,
+            build_pending=build.pending,
+            extracted=tuple(dict.fromkeys((*listings[frame_set].extracted, *build.extracted))),
         )
         for detector, of_detector in weights.items()
-        for frame_set, listing in listings.items()
+        for frame_set in request.settings.frame_sets
     ]
     return Prepared(tuple(setups))
 
@@ -97,6 +99,11 @@ class _Request:
     settings: ExperimentSettings
     detectors: Mapping[str, DetectorSettings]
     selected: Mapping[str, frozenset[str]]
+
+    @property
+    def frame_sets(self) -> tuple[str, ...]:
+        """The names of all that variants are evaluated on, and of that which they are built with."""
+        return tuple(dict.fromkeys((*self.settings.frame_sets, self.settings.build_set)))
 
     def chains(self, detector: str) -> dict[str, tuple[steps.Use, ...]]:
         """The selected chains of a detector."""
@@ -179,13 +186,16 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
     for name in request.detectors:
         check = imports_file.check if request.kind(name) == "onnx" else file_type.check
         problems += problems_of(_weights_key(name), partial(check, request.weights(name)))
+    problems += _undoable(request)
     for keys, use in request.uses_of_files():
         problems += _new(problems, problems_of(keys, partial(readings.check_file, use, request.path.parent)))
     for name in request.detectors:
         problems += _new(problems, request.of_chains(name, _chain_problems(request, name, chosen)))
     for name, listing in listings.items():
         problems += problems_of(_dataset_key(name), listing.find)
-    frames = next(iter(listings.values())).sets
+    judged = {name: listings[name].may_be_test for name in request.settings.frame_sets}
+    request.refuse(list(_unjudgeable(request, judged)))
+    frames = listings[request.settings.build_set].sets
     for name in request.detectors:
         problems += _new(problems, request.of_chains(name, _missing_splits(chains[name], frames, request.kind(name))))
     request.refuse(problems, first=refused)
@@ -197,6 +207,14 @@ def _new(
 ) -> list[tuple[Keys, str | UserError]]:
     """What is not among the problems yet: several detectors share chains."""
     return [problem for problem in others if problem not in problems]
+
+
+def _undoable(request: _Request) -> Iterator[tuple[Keys, str]]:
+    """Kinds of re-compression that can't be done with what is installed here."""
+    asked = request.settings.robustness
+    for kind in dict.fromkeys(degradation.kind for degradation in asked.degradations) if asked else ():
+        if trouble := datasets.degradations.unavailable(kind):
+            yield ("experiments", request.name, "robustness", kind), trouble
 
 
 def _not_offered(request: _Request, detector: str, variant: str) -> Iterator[tuple[int, str]]:
@@ -295,10 +313,22 @@ def _read(
     return read
 
 
+def _unjudgeable(
+    request: _Request, test: Mapping[str, Sequence[Frame] | None]
+) -> Iterator[tuple[Keys, str | UserError]]:
+    """What keeps each frame set from being judged by its videos, where it is; `test` are None where not known yet."""
+    for name, frames in test.items():
+        for problem in judging.problems(request.settings, frames or ()):
+            yield ("experiments", request.name, "judge") if problem.of_setting else _dataset_key(name), problem.text
+
+
 def _refuse_learned(request: _Request, frames: Mapping[str, Mapping[Split, FrameSet]]) -> None:
-    """Refuse frame sets with frames to be judged that variants are built with from the first set."""
+    """Refuse frame sets with frames to be judged that variants are built with from another set."""
     problems: list[tuple[Keys, str | UserError]] = []
-    for name, sets in list(frames.items())[1:]:
+    for name, sets in frames.items():
+        # What a set shares within itself was refused when it was read.
+        if name == request.settings.build_set:
+            continue
         problems += problems_of(_dataset_key(name), partial(datasets.refuse_shared_content, name, sets))
     request.refuse(problems)
 

@@ -13,6 +13,7 @@ from bench.detector_settings import DetectorSettings
 from bench.detectors import families
 from bench.errors import listed
 from bench.experiment import ExperimentSettings
+from bench.pipeline import judging
 from bench.pipeline.footage import Pending
 from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split
 from bench.variants import steps
@@ -31,13 +32,14 @@ Timing: TypeAlias = Literal["due", "again", "none"]
 class Setup:
     """One detector of an experiment on one of its frame sets.
 
-    The first chain is the baseline. Only the `selected` variants are built, evaluated and timed; of the others,
-    results are shown where they exist. `frames` are the set's own test and validation frames, and the calibration and
-    train frames of the experiment's first set, which variants are built with. `remarks` are what a reader must know
-    before the numbers, `timing` says which of the selected variants are timed. `built_with` are all frames of the
-    first set: what is built hangs on no other. `reading` says how weights are read; a plan of the demo may not know.
-    `imported` says how the file of each variant is read that was made elsewhere. `pending` are videos of the set that
-    are not extracted yet, `extracted` the names of the folders that their frames lie in, or will.
+    The first chain is the baseline. Only the `selected` variants are built, evaluated and timed; of the others, results
+    are shown where they exist. `frames` are the set's own test and validation frames, and the calibration and train
+    frames of the set that variants are built with. `remarks` are what a reader must know before the numbers,
+    `timing` says which of the selected variants are timed. `built_with` are all frames of the set that variants are
+    built with: what is built hangs on no other. `reading` says how weights are read; a plan of the demo may not
+    know. `imported` says how the file of each variant is read that was made elsewhere. `pending` are videos of the
+    set that are not extracted yet, `build_pending` those of the set to build with, `extracted` the names of the
+    folders that the frames of both lie in, or will.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Setup:
     reading: Reading | None = None
     imported: Mapping[str, Reading] = field(default_factory=dict)
     pending: Pending | None = None
+    build_pending: Pending | None = None
     extracted: tuple[str, ...] = ()
 
     def key(self, variant: str) -> ResultKey:
@@ -79,7 +82,7 @@ class Setup:
     @property
     def on_frames(self) -> str:
         """ " on celeb" where there are several frame sets."""
-        return f" on {self.frame_set}" if len(self.settings.frame_sets) > 1 else ""
+        return f" on {self.frame_set}" if self.settings.has_several_sets else ""
 
     @property
     def results(self) -> Path:
@@ -95,7 +98,7 @@ class Setup:
 
     @property
     def is_first_set(self) -> bool:
-        """Whether variants are built and timed with frames of this set."""
+        """Whether variants are timed with frames of this set."""
         return self.frame_set == self.settings.frame_sets[0]
 
     @property
@@ -113,25 +116,12 @@ class Setup:
     @property
     def frame_remarks(self) -> tuple[str, ...]:
         """What a reader must know of the frames: which were left out, which have no known source."""
-        remarks = []
-        for split, frames in self.frames.items():
-            if frames.left_out:
-                remarks.append(
-                    f"{len(frames.left_out)} of {len(frames.left_out) + len(frames.frames)} {split} frames cannot be "
-                    f"decoded and were left out: {listed(frames.left_out, 5)}."
-                )
-            remarks += frames.remarks
-        return tuple(remarks)
+        return (*remarks_on(self.frames), *judging.remarks(self.settings, self.frames))
 
     @property
     def own_frames(self) -> Mapping[Split, FrameSet]:
-        """The frames of its own set: without those of the first set that variants are built with."""
-        return self.frames if self.is_first_set else self.labelled
-
-    @property
-    def unread(self) -> int:
-        """How many frames nobody has read yet."""
-        return sum(frames.unread for frames in self.own_frames.values())
+        """The frames of its own set: without those of another set that variants are built with."""
+        return self.frames if self.frame_set == self.settings.build_set else self.labelled
 
     @property
     def labelled(self) -> dict[Split, FrameSet]:
@@ -185,12 +175,13 @@ class Prepared:
 
     @property
     def by_detector(self) -> dict[str, Setup]:
-        """Each detector on the first frame set, whose calibration and train frames its variants are built with."""
+        """Each detector on the first frame set; what its variants are built with, that knows as well as any other."""
         return {setup.detector_name: setup for setup in self.setups if setup.is_first_set}
 
     def of_frames(self, frame_set: str) -> str:
-        """ " of celeb" where there are several frame sets."""
-        return f" of {frame_set}" if len(self.first.settings.frame_sets) > 1 else ""
+        """ " of celeb" where there are several frame sets, that to build with among them."""
+        settings = self.first.settings
+        return f" of {frame_set}" if {*settings.frame_sets} != {settings.build_set} else ""
 
     @property
     def by_frame_set(self) -> dict[str, tuple[Setup, ...]]:
@@ -199,16 +190,44 @@ class Prepared:
         return {name: tuple(setup for setup in self.setups if setup.frame_set == name) for name in names}
 
     @property
+    def frames_by_set(self) -> dict[str, Mapping[Split, FrameSet]]:
+        """The frames of each set: of those that are judged, and last of one that variants are only built with."""
+        frames = {name: setups[0].own_frames for name, setups in self.by_frame_set.items()}
+        return frames | {self.first.settings.build_set: self.first.built_with}
+
+    @property
     def unread(self) -> int:
         """How many frames of its sets nobody has read yet."""
-        return sum(setups[0].unread for setups in self.by_frame_set.values())
+        return sum(frames.unread for of_set in self.frames_by_set.values() for frames in of_set.values())
 
     @property
     def accounts(self) -> dict[str, str]:
         """What became of the files of each frame set, in a sentence or two."""
-        return {name: datasets.account(setups[0].own_frames) for name, setups in self.by_frame_set.items()}
+        return {name: datasets.account(frames) for name, frames in self.frames_by_set.items()}
+
+    @property
+    def pending(self) -> dict[str, Pending]:
+        """The videos that are still to be extracted, by frame set."""
+        due = {setup.frame_set: setup.pending for setup in self.setups}
+        due[self.first.settings.build_set] = self.first.build_pending
+        return {name: pending for name, pending in due.items() if pending}
 
     @property
     def frame_remarks(self) -> tuple[str, ...]:
-        """Those of all frame sets, each once."""
-        return tuple(dict.fromkeys(remark for setup in self.setups for remark in setup.frame_remarks))
+        """Those of all frame sets, each with the name of its set where there are several."""
+        remarks = {name: remarks_on(frames) for name, frames in self.frames_by_set.items()}
+        named = len(remarks) > 1
+        return tuple(f"{name}: {text}" if named else text for name, texts in remarks.items() for text in texts)
+
+
+def remarks_on(frame_sets: Mapping[Split, FrameSet]) -> tuple[str, ...]:
+    """What a reader must know of the splits of a frame set."""
+    remarks: list[str] = []
+    for split, frames in frame_sets.items():
+        if frames.left_out:
+            remarks.append(
+                f"{len(frames.left_out)} of {len(frames.left_out) + len(frames.frames)} {split} frames cannot be "
+                f"decoded and were left out: {listed(frames.left_out, 5)}."
+            )
+        remarks += frames.remarks
+    return tuple(dict.fromkeys(remarks))

@@ -7,14 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.pipeline import evaluate, fidelity, occlude, render
+from bench.pipeline import calibration_shift, degrade, evaluate, fidelity, occlude, render
 from bench.pipeline.forecast import Stage
 from bench.records import Event, OnEvent
 from bench.results import predict, timing
 
 # What events call the work of a stage begins with one of these.
 _TITLES = {
-    "load": (*fidelity.WORKS, evaluate.LOADING),
+    "load": (*fidelity.WORKS, calibration_shift.WORK, evaluate.LOADING),
     "time": (timing.WORK,),
     "report": (render.WORK,),
 }
@@ -97,7 +97,7 @@ class Remaining:
 
 def _counts_all(event: Event) -> bool:
     """Whether an event counts the whole of its task, not a part of it."""
-    return event.work.startswith((predict.WORK, occlude.WORK, timing.WORK))
+    return event.work.startswith((predict.WORK, degrade.WORK, occlude.WORK, timing.WORK))
 
 
 def _tasks(stage: Stage) -> list[_Task]:

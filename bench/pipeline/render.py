@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import datasets, phases, reports, seals, stored
-from bench.errors import UserError, listed
+from bench import datasets, phases, reports
+from bench.errors import UserError
 from bench.experiment import ExperimentSettings
-from bench.files import sweep, write_text
-from bench.pipeline import reasons
-from bench.pipeline.finished import REPORT, Finished, Together
+from bench.files import sweep
+from bench.pipeline import judging, reasons
+from bench.pipeline.finished import REPORT, Finished
 from bench.pipeline.jobs import Jobs, refuse_changed
-from bench.pipeline.occlusions import with_occlusions
 from bench.pipeline.prepared import Prepared
+from bench.pipeline.rendered import evaluate_run, is_rendered, mark_of, seal
 from bench.pipeline.summary import summarise
-from bench.provenance import digest, file_digest, version
+from bench.pipeline.together import report_together
 from bench.records import (
-    Alone,
     Evaluation,
     Event,
-    LabelledFrames,
     OnEvent,
     RunRecord,
-    SideBySide,
-    SideBySideScores,
     silent,
 )
-from bench.results import occlusion, predict, score, store
+from bench.results import predict, store
 from bench.results.attributes import ATTRIBUTES
+from bench.results.copies import COPIES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MARK = ".rendered"
 WORK = "rendering the report"
 
 
@@ -54,7 +50,7 @@ def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finish
             reasons.write(setup, jobs)
         if first.results != prepared.results:
             # Of an earlier run of one detector on one set, whose results nobody renders any more.
-            for record in (store.RUN, reasons.RECORD):
+            for record in (store.RUN, reasons.RECORD, ATTRIBUTES, COPIES):
                 (prepared.results / record).unlink(missing_ok=True)
         return report(first.base, first.name, first.settings, on_event=on_event)
 
@@ -64,8 +60,8 @@ def report(
 ) -> Finished:
     """Score and render an experiment from its stored results, with the threshold and gallery of `settings`.
 
-    Each detector has a report on each frame set: the first is returned, with the `further` ones, and the one that
-    compares several detectors. A report that this version rendered from the same results is left as it is, unless
+    Each detector has a report on each frame set: the first is returned, with the `further` ones, and the one of all
+    `together`. A report that this version rendered from the same results is left as it is, unless
     `again`.
     """
     parts = [
@@ -74,7 +70,7 @@ def report(
         for frame_set in settings.frame_sets
     ]
     (first, _), *others = parts
-    together = _together(base, name, settings, parts, again=again) if settings.is_side_by_side else None
+    together = report_together(base, name, settings, parts, again=again)
     return replace(first, further=tuple(finished for finished, _ in others), together=together)
 
 
@@ -101,9 +97,9 @@ def _report(
         store.refuse_links(folder)
         sweep(folder, held=True)
         with phases.of(WORK, on_event):
-            above = "../" * len(settings.folder(*of).parts) + "report.html" if settings.is_side_by_side else ""
+            above = "../" * len(settings.folder(*of).parts)
             reports.render(run, evaluation, _reader(run, base, on_event), results, folder, above)
-        _seal(folder, mark)
+        seal(folder, mark)
         on_event(Event(WORK, 1, 1, "reports"))
     finished = Finished(
         run,
@@ -114,55 +110,6 @@ def _report(
         frame_set=frame_set if len(settings.frame_sets) > 1 else "",
     )
     return finished, evaluation
-
-
-def _together(
-    base: Path,
-    name: str,
-    settings: ExperimentSettings,
-    parts: Sequence[tuple[Finished, Evaluation | None]],
-    *,
-    again: bool,
-) -> Together:
-    """The report that compares the detectors, as `report` says; `parts` are in the order of `settings.folders`."""
-    results, folder = base / "results" / name, base / "reports" / name
-    mark = mark_together(results, settings)
-    if again or not is_rendered(folder, mark):
-        store.refuse_links(folder)
-        sweep(folder, held=True)
-        by_part = dict(zip(settings.folders, parts, strict=True))
-        compared: dict[str, SideBySide] = {}
-        warnings: dict[str, list[str]] = {}
-        for frame_set in settings.frame_sets:
-            alone = {}
-            for detector in settings.detector_names:
-                part = settings.folder(detector, frame_set)
-                finished, evaluation = by_part[part]
-                alone[detector] = Alone(finished.run, evaluation or evaluate_run(finished.run, results / part))
-                of_detector = warnings.setdefault(detector, [])
-                of_detector += [text for text in finished.warnings if text not in of_detector]
-            _refuse_other_frames(alone, results)
-            compared[frame_set] = score.side_by_side(alone)
-        below = {name: settings.folder(name, settings.frame_sets[0]) for name in settings.detector_names}
-        reports.render_side_by_side(compared, warnings, below, folder)
-        _seal(folder, mark)
-    numbers = reports.read_scores(folder)
-    assert isinstance(numbers, SideBySideScores)
-    return Together(numbers, folder / REPORT)
-
-
-def _refuse_other_frames(alone: Mapping[str, Alone], results: Path) -> None:
-    """Raise `UserError` where detectors were evaluated on other frames than the first: nothing compares then."""
-    digests = {detector: each.run.frames["test"].digest for detector, each in alone.items()}
-    first, *others = digests
-    if differing := [detector for detector in others if digests[detector] != digests[first]]:
-        raise UserError(f"{results}: {listed([first, *differing])} were run on different frames; `bench run` mends it")
-
-
-def _seal(folder: Path, mark: str) -> None:
-    """Note of which results the report in `folder` is, so that it is not rendered again."""
-    key = _rendered(folder, mark)
-    write_text(folder / MARK, seals.seal(folder / reports.SCORES, seals.lasting_secret(), key) + "\n")
 
 
 def _refuse_incomplete(run: RunRecord, results: Path) -> None:
@@ -215,55 +162,6 @@ def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
         gallery_occlusion=settings.gallery.occlusion,
         margin=settings.margin,
         choose=settings.choose.record if settings.choose else None,
+        judge=judging.as_judged(run, settings),
+        video_scoring=settings.videos.record,
     )
-
-
-def is_rendered(folder: Path, mark: str) -> bool:
-    """Whether it is whole, this user rendered it from these results, and nothing of it has changed or gone since.
-
-    What scores.json of a stranger says is not read: it is scored again.
-    """
-    if not reports.is_whole(folder):
-        return False
-    return seals.is_sealed(folder / reports.SCORES, _rendered(folder, mark), folder / MARK)
-
-
-def _rendered(folder: Path, mark: str) -> str:
-    """What is sealed together with scores.json: of which results it is, and the pages beside it."""
-    pages = [file_digest(folder / name) for name in (REPORT, Path(REPORT).with_suffix(".html").name)]
-    return f"rendered {mark} {' '.join(pages)}"
-
-
-def mark_of(results: Path, by: str | None = None) -> str:
-    """The digest of the results and of the version of bench that renders them, this one if left out."""
-    depends_on: dict[str, object] = {"run": stored.read_text(results / store.RUN), "bench": by or version("bench")}
-    blurred = [path for path in sorted(results.glob(f"*/{occlusion.OCCLUSION}")) if stored.is_file(path)]
-    if blurred:
-        depends_on["blurred"] = {path.parent.name: file_digest(path) for path in blurred}
-    return digest(depends_on)
-
-
-def mark_together(results: Path, settings: ExperimentSettings, by: str | None = None) -> str:
-    """The same of the results of several detectors, which lie below `results`."""
-    marks = {part.as_posix(): mark_of(results / part, by) for part in settings.folders}
-    return digest({"detectors": settings.detector_names, "marks": marks})
-
-
-def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
-    """What the stored answers of all variants come to; frames and labels, which all share, are read once."""
-    answered = [variant.name for variant in run.variants if variant.status == "ok"]
-    if not answered:
-        return score.evaluate(run, _nothing(), None, {})
-    test, validation = store.read_labelled(results, answered[0], run.frames)
-    rows = len(test.labels) + (len(validation.labels) if validation else 0)
-    predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
-    return with_occlusions(run, score.evaluate(run, test, validation, predictions), results)
-
-
-def _nothing() -> LabelledFrames:
-    """The frames of a run in which no variant answered."""
-    import numpy as np
-    import pandas as pd
-
-    none = pd.Series([], dtype="str")
-    return LabelledFrames(none, np.zeros(0, np.int8), none, pd.DataFrame(index=none.index))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench import reports
 from bench.errors import UserError, listed
-from bench.pipeline import render
+from bench.pipeline import render, rendered, together
 from bench.pipeline.prepared import Prepared, Setup
 from bench.pipeline.reasons import Inputs, changed, flattened
 from bench.provenance import version
@@ -26,6 +26,7 @@ _RENDERED_BY = {
     "gallery_heatmaps": "gallery heatmaps",
     "gallery_occlusion": "gallery occlusion",
     "choose": "choose",
+    "judge": "judge",
 }
 _NO_RECORD = f"{store.RUN} is gone or damaged"
 _NOT_RENDERED = "not rendered yet, or a file of it is gone"
@@ -40,9 +41,11 @@ def of_reports(prepared: Prepared, rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _of_comparison(prepared: Prepared) -> tuple[str, ...]:
-    """Why the comparison of several detectors is due, where the report of each is not."""
+    """Why the report above those of several detectors or frame sets is due, where none of these is."""
     settings, folder = prepared.first.settings, prepared.report
-    if not settings.is_side_by_side or render.is_rendered(folder, render.mark_together(prepared.results, settings)):
+    if len(settings.folders) == 1:
+        return ()
+    if rendered.is_rendered(folder, together.mark_together(prepared.results, settings)):
         return ()
     return (_RENDERED_OTHERWISE if reports.is_whole(folder) else _NOT_RENDERED,)
 
@@ -59,10 +62,10 @@ def _of_report(setup: Setup, rows: Sequence[Row]) -> tuple[str, ...]:
     folder = setup.report
     if not reports.is_whole(folder):
         return (_NOT_RENDERED,)
-    if render.is_rendered(folder, render.mark_of(setup.results)):
+    if rendered.is_rendered(folder, rendered.mark_of(setup.results)):
         return ()
     earlier, now = run.provenance.get("bench", ""), version("bench")
-    if earlier != now and render.is_rendered(folder, render.mark_of(setup.results, earlier)):
+    if earlier != now and rendered.is_rendered(folder, rendered.mark_of(setup.results, earlier)):
         return (changed("bench", earlier, now),)
     return (_RENDERED_OTHERWISE,)
 
@@ -77,6 +80,7 @@ def _changed_settings(run: RunRecord, run_as_set: RunRecord) -> list[str]:
 def _report_settings(run: RunRecord) -> Inputs:
     """What only the report hangs on, as text, by its name in the experiment file."""
     settings = {title: getattr(run, field) for field, title in _RENDERED_BY.items()}
+    settings["videos"] = asdict(run.video_scoring)
     settings["choose"] = asdict(run.choose) if run.choose else None
     return {name.replace(".", " "): text for name, text in flattened(settings, "") if text != "null"}
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench import datasets
-from bench.pipeline import fidelity, notes
+from bench.pipeline import calibration_shift, degraded, fidelity, judging, notes
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepared import Setup
 from bench.provenance import machine, provenance
@@ -48,13 +48,20 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
         margin=setup.settings.margin,
         choose=setup.settings.choose.record if setup.settings.choose else None,
         attributes=attributes.digest(setup.frames),
+        degradations=degraded.of_experiment(setup),
         frame_set=setup.frame_set if len(setup.settings.folders) > 1 else "",
         files_left_out=datasets.left_out(setup.own_frames),
         frames={split: _split_summary(frames, setup.base) for split, frames in setup.frames.items()},
         variants=rows,
+        judge=judging.judge(setup.settings, setup.frames["test"].frames),
+        video_scoring=setup.settings.videos.record,
+        videos=judging.videos_of(setup.frames),
         provenance=_provenance(setup) | _gpus(rows),
         map_kind=setup.reading.map_kind if setup.reading else CLASS_ACTIVATION,
-        warnings=_remarks(setup, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
+        warnings=(
+            *_remarks(setup, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
+            *degraded.remarks(setup, rows),
+        ),
     )
 
 
@@ -98,11 +105,18 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
         baseline=timed.baseline if timed else (),
         conditions=timed.conditions if timed else None,
         predictions_key=job.predictions_key,
-        notes=(*_origin(setup, name), *notes.notes(chain, job.built, baseline), *_unmeasured(job.built, exactness)),
+        notes=(
+            *_origin(setup, name),
+            *notes.notes(chain, job.built, baseline),
+            *_unmeasured(job.built, exactness),
+            *_unclear(setup, job.built),
+        ),
         recovered=notes.recovered(job.built),
         fidelity=exactness,
         evaluation=store.read_prediction_pass(job.folder, job.predictions_key),
         imported=chain[-1].file_name or "" if name in setup.imported else "",
+        degraded=degraded.stored_predictions(setup, job.folder, job.predictions_key),
+        calibration_shift=calibration_shift.read(setup, job.built),
     )
 
 
@@ -119,6 +133,15 @@ def _unmeasured(built: Built, measured: Fidelity | None) -> tuple[str, ...]:
     if not built.quantised or measured is not None:
         return ()
     return (f"what its runtime computes could not be compared with its own graph{SEE_LOG}",)
+
+
+def _unclear(setup: Setup, built: Built) -> tuple[str, ...]:
+    """Why it is unknown how far these frames lie outside of calibrated ranges, where it is."""
+    if reason := calibration_shift.reason(setup, built):
+        return (f"how much of these frames its ranges clip can't be measured: {reason}",)
+    if calibration_shift.is_due(setup, built):
+        return (f"how much of these frames its ranges clip could not be measured{SEE_LOG}",)
+    return ()
 
 
 def _split_summary(frames: FrameSet, base: Path) -> SplitSummary:
@@ -150,13 +173,18 @@ def _relative(path: Path, base: Path) -> str:
 def _provenance(setup: Setup) -> dict[str, str]:
     libraries = ("torch", "timm", "torch-pruning", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "pillow")
     details = {
-        "weights": f"{setup.detector.weights.file} (SHA-256 {setup.source.digest}){_spelled(setup.source.conventions)}",
+        "weights": weights_of(setup),
         **({"weights read as": setup.reading.sentence} if setup.reading else {}),
         "seed": str(setup.settings.seed),
         "threads": str(setup.threads),
         "machine": "; ".join(f"{key}: {value}" for key, value in machine().items()),
     }
     return provenance(details, libraries)
+
+
+def weights_of(setup: Setup) -> str:
+    """The file of a detector's weights with its digest, and what its owner says of them."""
+    return f"{setup.detector.weights.file} (SHA-256 {setup.source.digest}){_spelled(setup.source.conventions)}"
 
 
 def _spelled(conventions: Conventions) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.datasets import Listed, find_sources, layouts
+from bench.datasets import Listed, find_sources, layouts, native
 from bench.datasets.layouts import Entry, Listing, Options
 from bench.datasets.sharing import agreed
 from bench.errors import UserError, is_unicode, listed, quoted
@@ -71,7 +71,7 @@ def _listing(source: Path, columns: Mapping[str, str] | None) -> Listing:
 
 def _of_listing(listing: Listing, prefix: str, pattern: str | None) -> Iterator[_Video]:
     """The videos of a listing; a pattern takes the place of sources that are read off names."""
-    for split, part in listing.parts.items():
+    for split, part in native.without_drawn(listing.parts).items():
         for entry in part.entries:
             source = None if pattern and part.from_names else entry.source
             yield _Video(listing.root, split, entry, prefix, source)

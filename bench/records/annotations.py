@@ -13,6 +13,9 @@ POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
 ANNOTATION_COLUMNS = ("time_s", *BOX_COLUMNS, *POINT_COLUMNS)
 """These describe a frame, not a group of frames: a report never slices by them."""
 
+EXTRACTION_KEY = b"bench.extraction"
+"""Of the metadata of an extraction's manifest: JSON that says how its frames were made."""
+
 SHARING_KEY = b"bench.sharing"
 """Of a Parquet manifest's metadata: why its splits may share sources, where whoever made the data set split it so."""
 

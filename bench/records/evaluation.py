@@ -10,7 +10,8 @@ from bench.records.measurements import Latencies, Timing, VariantSpeed
 from bench.records.occlusion import Occlusion
 from bench.records.predictions import LabelledFrames, Predictions
 from bench.records.runs import RunRecord
-from bench.records.scores import Comparison, Effect, Independence, VariantEvaluation
+from bench.records.scores import Comparison, DegradedScore, Effect, Independence, VariantEvaluation
+from bench.records.videos import Unit, Videos
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,11 @@ class Evaluation:
     measurements, `elsewhere` those of the baseline in the runtimes and sessions of other variants. `size_only` has the
     names of the int8 variants that this processor runs no faster than what was quantised. `latencies` are
     those that compare, None where the baseline was not timed. `occlusions` are by variant; those whose frames were not
-    blurred have none.
+    blurred have none. `degraded` are each variant's scores on re-compressed frames, a level each.
+
+    Where videos are known, `videos` are those of the test frames, and `video` is all of this per video: `test` and
+    `validation` are then videos, called by their names, in the order of `videos`, `predictions` have their scores, and
+    rows are those of videos. What needs frames is missing there: drift and occlusions. `unit` says what rows are.
     """
 
     test: LabelledFrames
@@ -39,6 +44,14 @@ class Evaluation:
     independence: Independence = field(default_factory=Independence)
     latencies: Latencies | None = None
     occlusions: Mapping[str, Occlusion] = field(default_factory=dict)
+    degraded: Mapping[str, tuple[DegradedScore, ...]] = field(default_factory=dict)
+    unit: Unit = "frame"
+    videos: Videos | None = None
+    video: Evaluation | None = None
+
+    def by(self, unit: Unit) -> Evaluation:
+        """The evaluation per frame or per video; that per frame where nothing is known of videos, or all failed."""
+        return self.video if unit == "video" and self.video is not None else self
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,11 @@ class Alone:
 
     run: RunRecord
     evaluation: Evaluation
+
+    @property
+    def judged(self) -> Evaluation:
+        """Its scores as they are judged, per frame or per video."""
+        return self.evaluation.by(self.run.judge)
 
     @property
     def baseline(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from bench.records.frames import NO_CROP, InputSpec
@@ -71,7 +71,8 @@ class HandedOver:
     `cam.mean((1, 2)) + margin_bias` is `logits[:, 1] - logits[:, 0]` (`margin_bias` is None where no constant makes it
     so); a detector without a class-activation map gives no "cam". A frame counts as fake where P(fake) is at
     least `threshold`. `crop` names the crop of faces that frames are expected to be, "none" where any frame will do.
-    `scores` and `baseline_scores` are what scores.json holds of the variant and of the baseline.
+    `scores` and `baseline_scores` are what scores.json holds of the variant and of the baseline. Of several frame sets,
+    these are on the first, `verdicts` has that of each, the worst first, and `verdict_over_all` that of all together.
     """
 
     bench: str
@@ -92,4 +93,6 @@ class HandedOver:
     scores: dict[str, Any]
     baseline_scores: dict[str, Any]
     crop: str = NO_CROP
+    verdicts: dict[str, str] = field(default_factory=dict)
+    verdict_over_all: str | None = None
     schema: int = 1

@@ -97,7 +97,8 @@ class Video:
 
     `name` is its path below the folders that it comes from, with forward slashes, the split's folder first where there
     are splits; no two have the same. `label` is 1 for fake, 0 for real, None where unknown. `source` names the videos
-    or persons that it is made of, joined by ";". `attributes` are pairs (name, value), as of a `Frame`.
+    or persons that it is made of, joined by ";". `attributes` are pairs (name, value), as of a `Frame`. `content` is
+    the SHA-256 of the file, empty where nobody has read it.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Video:
     size_bytes: int
     mtime_ns: int
     attributes: tuple[tuple[str, str], ...] = ()
+    content: str = ""
 
 
 @dataclass(frozen=True)

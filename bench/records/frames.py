@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from bench.records.videos import MissingVideo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,7 +187,7 @@ class FrameSet:
     files that cannot be decoded, as "path: reason", `masks` the paths of masks, which are no frames. `unread` counts
     the frames that nobody has read yet: they may be either, and digests are then empty. `unused` are the files of all
     splits' folders that are meant as no frames; they stand with the test split. `remarks` are warnings about these
-    frames.
+    frames. `missing` are the videos of a labelled split of which there is no frame.
     """
 
     name: str
@@ -198,6 +200,7 @@ class FrameSet:
     masks: tuple[str, ...] = ()
     unread: int = 0
     unused: tuple[Unused, ...] = ()
+    missing: tuple[MissingVideo, ...] = ()
 
     @cached_property
     def firsts(self) -> tuple[int, ...]:
@@ -238,12 +241,6 @@ class FrameSet:
 
 BatchReader: TypeAlias = "Callable[[Sequence[Frame], InputSpec, int], Iterator[NDArray[np.uint8]]]"
 """`read(frames, spec, batch_size)` yields uint8 RGB batches [n, 3, size, size], in order, decoding ahead."""
-
-SpecBatches: TypeAlias = "Mapping[InputSpec, NDArray[np.uint8]]"
-"""The same frames as each spec has them: uint8 RGB [n, 3, size, size]."""
-
-SpecsReader: TypeAlias = Callable[[Sequence[Frame], Sequence[InputSpec], int], Iterator[SpecBatches]]
-"""`read(frames, specs, batch_size)` yields batches for several specs: each frame is decoded once."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,44 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
+class Clipping:
+    """What a quantised artifact clips of some frames: values outside the ranges that calibration fixed.
+
+    `noise` is the mean square of what that adds to `logit_fake - logit_real`, as a share of its variance over the
+    frames, and `deviation` the square root of that, both without clipping; None where it is the same for all of them.
+    `layers` has the share of values that each clips, by name. `reason` says why nothing can be measured of this
+    artifact, empty where it was.
+    """
+
+    noise: float | None
+    deviation: float | None
+    frames: int
+    layers: dict[str, float]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class CalibrationShift:
+    """How far a frame set lies outside the ranges that calibration fixed for a quantised variant.
+
+    `noise` and `deviation` are those of `Clipping`, over `frames` frames of the set, the others those over calibration
+    frames: None where there are none, and where `noise` is too small to matter. `clipped` is the share of values that
+    is clipped, averaged over layers, `layer` the one that clips most, and `layer_clipped` its share. `warned` is
+    whether the noise is beyond the bounds of `results/clipping.py`; None where it is unknown.
+    """
+
+    noise: float | None
+    deviation: float | None
+    calibration_noise: float | None
+    calibration_deviation: float | None
+    clipped: float
+    layer: str
+    layer_clipped: float
+    frames: int
+    warned: bool | None
+
+
+@dataclass(frozen=True)
 class PeakMemory:
     """The peak memory of a variant's own process so far, in MiB; None where it is unknown.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, NamedTuple
 
 from bench.records.artifacts import Footprint
 from bench.records.choice import Constraints
+from bench.records.degradations import Degradation
 from bench.records.frames import Preprocessing
-from bench.records.measurements import Conditions, Executed, Fidelity, Measurement
+from bench.records.measurements import CalibrationShift, Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
+from bench.records.videos import Unit, VideoCounts, VideoScoring
 from bench.records.weights import CLASS_ACTIVATION
 
 
@@ -44,6 +46,14 @@ class Recovery:
 
 
 @dataclass(frozen=True)
+class DegradedPredictions:
+    """The key of a variant's predictions for re-compressed test frames."""
+
+    degradation: Degradation
+    key: str
+
+
+@dataclass(frozen=True)
 class VariantResult:
     """The results of a variant in a run, without predictions and CAMs.
 
@@ -52,7 +62,8 @@ class VariantResult:
     has a record for every `recover` of the chain that wrote one. `fidelity` is that of a quantised artifact in its
     runtime on this machine, None for others. `imported` is the file that it is, where it was made elsewhere.
     `evaluation` is the pass that made the predictions, or the rest of them; None where an earlier version made
-    them.
+    them. `degraded` are the predictions for re-compressed test frames that there are. `calibration_shift` is that of an
+    artifact whose activations have fixed ranges, None for others.
     """
 
     name: str
@@ -71,6 +82,8 @@ class VariantResult:
     fidelity: Fidelity | None = None
     evaluation: PredictionPass | None = None
     imported: str = ""
+    degraded: tuple[DegradedPredictions, ...] = ()
+    calibration_shift: CalibrationShift | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +125,9 @@ class RunRecord:
     `files_left_out` says which files below the frames' folders are no frames, "none" where all are; empty where nobody
     has counted. `margin` is the non-inferiority margin on AUC. `attributes` is the digest of the frames' attributes,
     empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred, `map_kind`
-    what the detector's maps are called.
+    what the detector's maps are called. `judge` is what verdicts, the choice and gates go by. `videos` has those of
+    each labelled split all of whose frames name theirs, `video_scoring` is how these are scored. `degradations` is
+    under which re-compression variants were to be judged again.
     """
 
     experiment: str
@@ -133,6 +148,10 @@ class RunRecord:
     gallery_occlusion: bool = True
     map_kind: str = CLASS_ACTIVATION
     files_left_out: str = ""
+    judge: Unit = "frame"
+    video_scoring: VideoScoring = field(default_factory=VideoScoring)
+    videos: dict[str, VideoCounts] = field(default_factory=dict)
+    degradations: tuple[Degradation, ...] = ()
     schema: int = 1
 
     @property

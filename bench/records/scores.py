@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from bench.records.degradations import Degradation
 from bench.records.frames import Outcome
 from bench.records.measurements import Ratio
 from bench.records.weights import ClassName
@@ -240,6 +241,31 @@ class Slice:
     @property
     def is_proven_loss(self) -> bool:
         return self.simultaneous is not None and self.simultaneous.high < 0
+
+
+@dataclass(frozen=True)
+class DegradedScore:
+    """A variant on re-compressed test frames.
+
+    `delta` is its AUC minus the baseline's on the same re-compressed frames. `extra` is `delta` minus that difference
+    on the frames as they are: what re-compression costs the variant beyond what it costs the baseline. `p_holm` belongs
+    to it, corrected for all variants and levels. `simultaneous` is the interval of `extra` that holds for all levels of
+    a variant at once. All four are None, and the verdict is "baseline", where the variant is the baseline; without a
+    baseline to compare with, the verdict is None too.
+    """
+
+    degradation: Degradation
+    auc: Auc
+    delta: Auc | None = None
+    extra: Auc | None = None
+    p_holm: float | None = None
+    verdict: Verdict | None = None
+    simultaneous: Interval | None = None
+
+    @property
+    def is_significant_loss(self) -> bool:
+        """Whether the variant loses more than the baseline, by p corrected for all comparisons."""
+        return self.extra is not None and self.p_holm is not None and self.extra.value < 0 and self.p_holm < 0.05
 
 
 @dataclass(frozen=True)

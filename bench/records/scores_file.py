@@ -6,13 +6,16 @@ docs/numbers.md say what each key means.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, TypeAlias
 
 from bench.records.choice import Loosening
-from bench.records.measurements import Fidelity, Timing
+from bench.records.degradations import DegradationKind
+from bench.records.measurements import CalibrationShift, Fidelity, Timing
 from bench.records.runs import Recovery
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
+from bench.records.videos import MissingScore, Unit, VideoScore
 from bench.records.weights import ClassName
 
 SCORES_SCHEMA = 1
@@ -120,6 +123,23 @@ class ScoredSlice:
 
 
 @dataclass(frozen=True)
+class ScoredDegradation:
+    """AUC on re-compressed test frames; `extra` is what these cost beyond what they cost the baseline."""
+
+    kind: DegradationKind
+    level: float
+    auc: float | None
+    auc_ci: Ends | None
+    auc_delta: float | None
+    auc_delta_ci: Ends | None
+    extra: float | None
+    extra_ci: Ends | None
+    p_holm: float | None
+    verdict: Verdict | None
+    simultaneous: Ends | None
+
+
+@dataclass(frozen=True)
 class ScoredLatency:
     """Milliseconds of a call with one frame: quantiles over `calls` calls."""
 
@@ -130,6 +150,78 @@ class ScoredLatency:
     p99: float | None
     device_p50: float | None
     calls: int | None
+
+
+@dataclass(frozen=True)
+class ScoredVideosOfSplit:
+    """The videos of a split that have frames, further copies of these, and those that have none.
+
+    `copies` consist of the same frames as another video, and count neither here nor in any other number. `coverage` is
+    the share of all videos that have frames.
+    """
+
+    count: int
+    fake: int
+    real: int
+    copies: int
+    missing: int
+    missing_fake: int
+    missing_real: int
+    coverage: float
+
+
+@dataclass(frozen=True)
+class ScoredVideos:
+    """How videos are scored, what those without frames count as, and how many there are of each split."""
+
+    score: VideoScore
+    top: int
+    missing: MissingScore
+    splits: dict[str, ScoredVideosOfSplit]
+
+
+@dataclass(frozen=True)
+class ScoredByVideo:
+    """A variant's quality and its comparison with the baseline per video, under the keys of those per frame.
+
+    `further_frames` are further videos, and an `auc_interval` by "frames" takes videos as independent.
+    """
+
+    auc: float | None
+    average_precision: float | None
+    eer: float | None
+    brier: float | None
+    tpr_at_fpr_1: float | None
+    tpr_at_fpr_5: float | None
+    ece: float | None
+    auc_standard_error: float | None
+    auc_ci: Ends | None
+    threshold: float | None
+    confusion: ScoredConfusion
+    precision: float | None
+    recall: float | None
+    specificity: float | None
+    f1: float | None
+    accuracy: float | None
+    balanced_accuracy: float | None
+    mcc: float | None
+    precision_ci: Ends | None
+    recall_ci: Ends | None
+    specificity_ci: Ends | None
+    thresholds: dict[ThresholdKind, ScoredPoint | None]
+    slices: tuple[ScoredSlice, ...]
+    auc_delta: float | None
+    auc_delta_ci: Ends | None
+    auc_delta_p: float | None
+    auc_delta_p_holm: float | None
+    auc_interval: Literal["sources", "frames"] | None
+    verdict: Verdict | None
+    small_but_real: bool | None
+    further_frames: int | None
+    all_equal: bool | None
+    shift: ScoredShift | None
+    flips: ScoredFlips | None
+    worst_slice: ScoredSlice | None
 
 
 @dataclass(frozen=True)
@@ -205,6 +297,16 @@ class ScoredVariant:
     peak_memory_mib: float | None
     measurements: tuple[Timing, ...]
     faithfulness: dict[ClassName, ScoredFaithfulness | None] = field(default_factory=dict)
+    video: ScoredByVideo | None = None
+    robustness: tuple[ScoredDegradation, ...] = ()
+    calibration_shift: CalibrationShift | None = None
+
+    @property
+    def by_video(self) -> ScoredVariant:
+        """The same with the numbers of videos in place of those of frames, where there are any."""
+        if self.video is None:
+            return self
+        return replace(self, **{key.name: getattr(self.video, key.name) for key in fields(self.video)})
 
 
 @dataclass(frozen=True)
@@ -279,7 +381,11 @@ class ScoredEffect:
 
 @dataclass(frozen=True)
 class ScoresFile:
-    """The whole file. `baseline` is the first of `variants`; `machine` is None where scores came from elsewhere."""
+    """The whole file. `baseline` is the first of `variants`; `machine` is None where scores came from elsewhere.
+
+    `judge` is what `choice` goes by: frames, or videos, whose numbers are in `video` of each variant. `videos` is None
+    where none are known.
+    """
 
     schema: int
     experiment: str
@@ -294,6 +400,15 @@ class ScoresFile:
     choice: ScoredChoice | None
     ablation: tuple[ScoredEffect, ...]
     not_sliced: tuple[str, ...]
+    judge: Unit = field(default="frame", kw_only=True)
+    videos: ScoredVideos | None = field(default=None, kw_only=True)
+
+    @property
+    def judged(self) -> dict[str, ScoredVariant]:
+        """The variants with the numbers that verdicts and gates go by: those of videos, where these are judged."""
+        if self.judge == "frame":
+            return self.variants
+        return {name: variant.by_video for name, variant in self.variants.items()}
 
 
 @dataclass(frozen=True)
@@ -334,5 +449,5 @@ class SideBySideScores(ScoresFile):
 
     best: str
     reference: str
-    detectors: dict[str, ScoredDetector]
+    detectors: Mapping[str, ScoredDetector]
     compared: dict[str, ScoredAgainst]

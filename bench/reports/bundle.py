@@ -18,6 +18,7 @@ from bench.files import write_atomically
 
 # Alternative texts are escaped, so a bracket that ends one has no backslash before it.
 _LINK = re.compile(r"(\[(?:\\.|[^\]\\\n])*\]\()([^()\s]+)(\))")
+_ABOVE = re.compile(r"(\.\./)+report\.md")
 # What no name on Windows may hold, and what makes a name look like another.
 _NOWHERE = re.compile(r"""[<>:"|?*\\\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]""")
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
@@ -32,7 +33,9 @@ def is_whole(report: Path) -> bool:
         text = stored.read_text(source)
     except (OSError, ValueError):
         return False
-    return all(_target(report, match[2]).is_file() for match in _LINK.finditer(text))
+    links = (match[2] for match in _LINK.finditer(text))
+    # The report of all detectors or frame sets, which leads here, is rendered after this one.
+    return all(_target(report, link).is_file() for link in links if not _ABOVE.fullmatch(link))
 
 
 def _target(report: Path, link: str) -> Path:
@@ -40,8 +43,8 @@ def _target(report: Path, link: str) -> Path:
 
 
 def bundle(report: Path, results: Path, out: Path) -> None:
-    """Write the zip `out`: report.md, and below it every file that it links, links rewritten; of several detectors, the
-    report of each with its files too.
+    """Write the zip `out`: report.md, and below it every file that it links, links rewritten; of several detectors
+    or frame sets, the report of each with its files too.
 
     `report` and `results` are the experiment's folders. Overlays come to lie in `overlays/`, ordered as in `results`.
     Members are called like the files as far as every system can unpack such names, also beside each other.
@@ -88,7 +91,7 @@ class _Names:
     """The names of members, folder by folder: no two in one folder are alike but for case or composed letters."""
 
     def __init__(self) -> None:
-        self.parts: dict[tuple[str, ...], str] = {}
+        self.parts: dict[tuple[str, ...], str] = {("report.md",): "report.md"}
         self.taken: dict[str, set[str]] = {"": {_alike("report.md")}}
 
     def member(self, path: Path) -> str:

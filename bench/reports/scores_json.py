@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,21 +20,26 @@ from bench.records import (
     Choice,
     ClassName,
     Comparison,
+    Degradation,
+    DegradedScore,
     Drift,
     Effect,
     Ends,
     Evaluation,
     Faithfulness,
     Interval,
+    LabelledFrames,
     Occlusion,
     OperatingPoint,
     Ratio,
     RunRecord,
     ScoredAgainst,
+    ScoredByVideo,
     ScoredCandidate,
     ScoredChoice,
     ScoredConfusion,
     ScoredConstraints,
+    ScoredDegradation,
     ScoredDetector,
     ScoredDrift,
     ScoredEffect,
@@ -46,14 +52,19 @@ from bench.records import (
     ScoredShift,
     ScoredSlice,
     ScoredVariant,
+    ScoredVideos,
+    ScoredVideosOfSplit,
     ScoresFile,
+    ScoresOnSets,
     Shift,
     SideBySide,
     SideBySideScores,
+    SideBySideScoresOnSets,
     Slice,
     VariantEvaluation,
     VariantResult,
     VariantSpeed,
+    VideoCounts,
 )
 from bench.reports.content.text import MIB
 
@@ -82,9 +93,38 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         threshold=run.threshold,
         margin=run.margin,
         variants={variant.name: _variant(run, variant, evaluation) for variant in run.variants},
-        choice=_choice(evaluation.choice) if evaluation.choice else None,
+        choice=scored_choice(choice) if (choice := evaluation.by(run.judge).choice) else None,
         ablation=tuple(_effect(effect) for effect in evaluation.effects),
         not_sliced=evaluation.not_sliced,
+        judge=run.judge,
+        videos=_videos(run, evaluation),
+    )
+
+
+def _videos(run: RunRecord, evaluation: Evaluation) -> ScoredVideos | None:
+    """How videos are scored, and how many count; None where none are known."""
+    of_splits = {"test": evaluation.video and evaluation.video.test}
+    of_splits["validation"] = evaluation.video and evaluation.video.validation
+    splits = {split: _videos_of(run.videos[split], videos) for split, videos in of_splits.items() if videos}
+    return _scored(ScoredVideos, run.video_scoring, splits=splits) if splits else None
+
+
+def _videos_of(counts: VideoCounts, videos: LabelledFrames) -> ScoredVideosOfSplit:
+    """The videos of a split; those that are copies of others do not count, those without frames stand last."""
+    labels = videos.labels[: counts.count]
+    firsts = range(counts.count) if videos.firsts is None else videos.firsts[: counts.count].tolist()
+    fake = sum(int(labels[row]) for row, first in enumerate(firsts) if first == row)
+    count = sum(first == row for row, first in enumerate(firsts))
+    missing_fake = sum(video.label for video in counts.missing)
+    return ScoredVideosOfSplit(
+        count=count,
+        fake=fake,
+        real=count - fake,
+        copies=counts.count - count,
+        missing=len(counts.missing),
+        missing_fake=missing_fake,
+        missing_real=len(counts.missing) - missing_fake,
+        coverage=counts.coverage,
     )
 
 
@@ -95,7 +135,7 @@ def scores_side_by_side(together: SideBySide) -> SideBySideScores:
     names = [field.name for field in dataclasses.fields(ScoresFile) if field.name != "choice"]
     return SideBySideScores(
         **{name: getattr(first, name) for name in names},
-        choice=_choice(choice) if choice else None,
+        choice=scored_choice(choice) if choice else None,
         best=together.best,
         reference=together.reference,
         detectors={
@@ -147,7 +187,9 @@ def typed_scores(content: Any) -> ScoresFile:
         raise stored.DamagedError(
             f"it has schema version {quoted(content['schema'])}, this bench reads version {SCORES_SCHEMA}"
         )
-    numbers: ScoresFile = stored.typed(SideBySideScores if "detectors" in content else ScoresFile, content)
+    kinds = {(False, False): ScoresFile, (False, True): ScoresOnSets,
+             (True, False): SideBySideScores, (True, True): SideBySideScoresOnSets}  # fmt: skip
+    numbers: ScoresFile = stored.typed(kinds["detectors" in content, "sets" in content], content)
     if numbers.baseline not in numbers.variants:
         raise stored.DamagedError("its baseline is none of its variants")
     return numbers
@@ -156,6 +198,7 @@ def typed_scores(content: Any) -> ScoresFile:
 def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> ScoredVariant:
     """What is known of a variant: what it is, its quality, its difference to the baseline, its speed."""
     scored = evaluation.variants.get(variant.name)
+    by_video = evaluation.video.variants.get(variant.name) if evaluation.video else None
     return ScoredVariant(
         status=variant.status,
         reason=variant.reason,
@@ -169,7 +212,15 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         **_speed(evaluation.speeds[variant.name]),
         measurements=evaluation.timings.get(variant.name, ()),
         faithfulness=_faithfulness(evaluation.occlusions.get(variant.name)),
+        video=_by_video(variant is run.baseline, by_video) if by_video else None,
+        robustness=_robustness(run, evaluation.degraded.get(variant.name, ())),
     )
+
+
+def _by_video(is_baseline: bool, scored: VariantEvaluation) -> ScoredByVideo:
+    """The same numbers of videos, without what needs frames."""
+    numbers = _quality(scored) | _compared(is_baseline, scored)
+    return ScoredByVideo(**{field.name: numbers[field.name] for field in dataclasses.fields(ScoredByVideo)})
 
 
 def _execution(variant: VariantResult, *, is_size_only: bool) -> dict[str, Any]:
@@ -181,6 +232,7 @@ def _execution(variant: VariantResult, *, is_size_only: bool) -> dict[str, Any]:
         "mode": (executed and executed.mode) or None,
         "int8_size_only": is_size_only if executed and executed.int8 else None,
         "fidelity": variant.fidelity if variant.status == "ok" else None,
+        "calibration_shift": variant.calibration_shift if variant.status == "ok" else None,
     }
 
 
@@ -285,7 +337,28 @@ def _area(name: str, auc: Auc | None) -> dict[str, Any]:
     return {name: auc and auc.value, f"{name}_ci": _ends(auc.interval if auc else None)}
 
 
-def _choice(choice: Choice) -> ScoredChoice:
+def _robustness(run: RunRecord, scores: Sequence[DegradedScore]) -> tuple[ScoredDegradation, ...]:
+    """Every level that was asked for; all None where the variant could not be judged there."""
+    by_level = {score.degradation: score for score in scores}
+    return tuple(_degraded(level, by_level.get(level)) for level in run.degradations)
+
+
+def _degraded(level: Degradation, score: DegradedScore | None) -> ScoredDegradation:
+    """The AUC on re-compressed frames, and what they cost beyond what they cost the baseline."""
+    auc, delta, extra = (score.auc, score.delta, score.extra) if score else (None, None, None)
+    return ScoredDegradation(
+        kind=level.kind,
+        level=level.level,
+        **_area("auc", auc),
+        **_area("auc_delta", delta),
+        **_area("extra", extra),
+        p_holm=score.p_holm if score else None,
+        verdict=score.verdict if score else None,
+        simultaneous=_ends(score.simultaneous if score else None),
+    )
+
+
+def scored_choice(choice: Choice) -> ScoredChoice:
     """Which variant to ship, under which constraints, and how every candidate stands to them."""
     return _scored(
         ScoredChoice,

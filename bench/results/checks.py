@@ -79,7 +79,7 @@ def _variant(variant: VariantResult) -> None:
     """Check one variant: its name, ids, texts, sizes, times and conditions."""
     if _NAME.fullmatch(variant.name) is None:
         raise DamagedError(f"{variant.name[:80]!r} cannot be the name of a variant")
-    _digests([variant.id, variant.predictions_key])
+    _digests([variant.id, variant.predictions_key, *(level.key for level in variant.degraded)])
     _texts([variant.reason or "", variant.imported, *variant.steps, *variant.notes])
     if variant.status == "ok" and not (variant.footprint and variant.executed):
         raise DamagedError(f"{variant.name} was measured, and it does not say what came of it")

@@ -44,7 +44,7 @@ class ChooseSettings(_Model):
         return Constraints(self.auc_drop, self.size_mib, self.latency_ms, self.prefer)
 
 
-AGAINST_BASELINE = ("auc_drop", "latency_ratio", "flips", "worst_slice_auc_drop")
+AGAINST_BASELINE = ("auc_drop", "latency_ratio", "flips", "worst_slice_auc_drop", "robustness_drop")
 """Gates that compare a variant with the baseline, which the baseline itself has no part in."""
 
 
@@ -78,6 +78,14 @@ class GateSettings(_Model):
         default=None,
         description="most AUC lost against the baseline in any slice of the frames; judged by the intervals that "
         "hold for all slices at once",
+    )
+    min_coverage: Share | None = Field(
+        default=None, description="least share of the test videos that have a frame, the same for all variants; exact"
+    )
+    robustness_drop: Margin | None = Field(
+        default=None,
+        description="most AUC lost under any re-compression beyond what the baseline loses there; needs `robustness:`; "
+        "judged by the intervals that hold for all levels at once",
     )
     strict: bool = Field(
         default=False, strict=True, description="the estimate must meet the limit too, not its interval alone"

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from bench import stored
 from bench.files import remove, write_atomically, write_text
 from bench.records import (
+    AnySpec,
+    DegradedSpec,
     Event,
     Executed,
     Frame,
-    InputSpec,
     OnEvent,
     Prediction,
     PredictionPass,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 SHARD_FRAMES = 256
 WORK = "evaluating"
 PREDICTIONS, CAMS, MARK, SHARDS = "predictions.parquet", "cam.npy", "predictions.json", ".shards"
+DEGRADED = "robustness"
+"""The folder of a variant's predictions for re-compressed frames, a folder inside for each level."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,16 @@ class FrameRow:
 class Pending:
     """A variant to predict for: its loaded session, the folder and key of its predictions, and how frames go in.
 
-    Names are those of progress and failures; no two variants of a pass have the same.
+    Names are those of progress and failures; no two variants of a pass have the same. Without `maps`, its
+    class-activation maps are not stored.
     """
 
     name: str
     key: str
     folder: Path
     session: Session
-    spec: InputSpec
+    spec: AnySpec
+    maps: bool = True
 
 
 def is_done(folder: Path, key: str) -> bool:
@@ -79,6 +84,14 @@ def is_done(folder: Path, key: str) -> bool:
         return bool(mark["key"] == key and mark["bytes"] == _sizes(folder, cams=CAMS in mark["bytes"]))
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def rows_left(folder: Path, key: str, count: int) -> int:
+    """How many of `count` rows have no predictions of this key; the shards of an interrupted run count as done."""
+    if is_done(folder, key):
+        return 0
+    shards = len(list((folder / SHARDS / key).glob("?????????.npz")))
+    return max(1, count - shards * SHARD_FRAMES)
 
 
 def has_cams(folder: Path) -> bool:
@@ -124,7 +137,8 @@ def predict(
     """
     lows = range(0, len(rows), SHARD_FRAMES)
     missing = {low: [variant for variant in pending if not _shard(variant, low).exists()] for low in lows}
-    work = f"{work} {len(pending)} variant{'s' if len(pending) > 1 else ''}"
+    noun = "evaluation" if any(isinstance(variant.spec, DegradedSpec) for variant in pending) else "variant"
+    work = f"{work} {len(pending)} {noun}{'s' if len(pending) > 1 else ''}"
     progress = partial(Event, work, total=len(rows))
     on_event(progress(0, note="decoding the first frames"))
     computed = {low: variants for low, variants in missing.items() if variants}
@@ -206,6 +220,8 @@ class _Shards:
     def keep(self, batch: Batch, answer: Answer) -> None:
         low = batch.start - batch.start % SHARD_FRAMES
         path = _shard(batch.variant, low)
+        if not batch.variant.maps:
+            answer = Prediction(answer.logits, None)
         parts = self._parts.setdefault(path, {})
         parts[batch.start] = answer
         if sum(len(answer.logits) for answer in parts.values()) == min(SHARD_FRAMES, self._rows - low):
@@ -213,7 +229,7 @@ class _Shards:
             del self._parts[path]
 
 
-def batch_size(spec: InputSpec, device: str) -> int:
+def batch_size(spec: AnySpec, device: str) -> int:
     """Frames in a batch, a power of two, so that a B5's activations take at most a quarter of the free memory.
 
     On a CPU at most four: at 160 px a B5's widest maps then take 15 MB, which a last-level cache may hold,

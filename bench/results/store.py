@@ -34,7 +34,7 @@ from bench.records import (
 from bench.results import attributes, checks, copies
 from bench.results.attributes import ATTRIBUTES
 from bench.results.copies import COPIES
-from bench.results.predict import CAMS, MARK, PREDICTIONS, has_cams
+from bench.results.predict import CAMS, DEGRADED, MARK, PREDICTIONS, has_cams
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,14 +75,16 @@ def locked(folder: Path, what: str, on_event: OnEvent = silent, folders: Sequenc
     with locks.held(folder / LOCK, what, on_event, folder=folder.parent.parent, why=WHY_WAIT):
         for each in filter(Path.is_dir, all_folders):
             inside = [path for path in each.iterdir() if path.is_dir() and not path.is_symlink()]
-            for path in (each, *inside):
+            levels = [path for part in inside for path in (part / DEGRADED).glob("*") if path.is_dir()]
+            for path in (each, *inside, *levels):
                 sweep(path, held=True)
         yield
 
 
 def refuse_links(folder: Path) -> None:
     """Raise `UserError` where a link lies in the folder: bench would write and remove files where it leads."""
-    inside = [path for pattern in ("*", "*/.*", "*/.*/*") for path in folder.glob(pattern)] if folder.is_dir() else []
+    written = ("*", "*/.*", "*/.*/*", *(f"*/{DEGRADED}{below}" for below in ("", "/*", "/*/.*", "/*/.*/*")))
+    inside = [path for pattern in written for path in folder.glob(pattern)] if folder.is_dir() else []
     for path in (folder, *inside):
         if path.is_symlink():
             raise UserError(
@@ -277,7 +279,5 @@ def _comparable(run: RunRecord) -> RunRecord:
 
 
 def _plain(kind: Any, value: Any) -> dict[str, Any]:
-    from pydantic import TypeAdapter
-
-    plain: dict[str, Any] = TypeAdapter(kind).dump_python(value, mode="json")
+    plain: dict[str, Any] = stored.adapter(kind).dump_python(value, mode="json")
     return plain

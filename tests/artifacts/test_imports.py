@@ -71,6 +71,9 @@ KINDS: dict[str, tuple[Callable[[Detector], onnx.ModelProto], dict[str, Any], st
     "float logits": (foreign.network, {}, "two logits, by its last operator, Gemm, of real, fake"),
     "our own export": (foreign.whole, {}, "frames as bytes, RGB"),
     "uint8 channels last": (foreign.channels_last, {"positive": "fake"}, "input given [n, h, w, 3]: frames as bytes"),
+    "channels last of open sides": (
+        foreign.channels_last_of_open_sides, {"input": GraphInput(layout="nhwc")}, "input given [n, h, w, 3], float32",
+    ),
     "softmax": (foreign.softmax, {}, "two probabilities, by its last operator, Softmax"),
     "one logit": (foreign.one_logit, {"positive": "fake"}, "one logit, by its last operator, MatMul, of fake"),
     "swapped classes": (foreign.swapped, {"classes": ("fake", "real")}, "of fake, real"),
@@ -259,6 +262,10 @@ def of_sides(*sides: Any) -> Callable[[onnx.ModelProto], None]:
     return change
 
 
+def half_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.BFLOAT16
+
+
 def integer_input(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
 
@@ -308,7 +315,8 @@ REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], dict[str, Any], str]
     "one channel": (of_sides("n", 1, 32, 32), {}, "and 1 channels if it is nchw"),
     "another layout": (of_sides("n", 3, 32, 32), {"input": GraphInput(layout="nhwc")}, "and 32 channels if it is nhwc"),
     "no batch axis": (of_sides(3, 32, 32), {}, "has 3 axes; expected four"),
-    "integers in": (integer_input, {}, "is int64; expected uint8 or floats"),
+    "integers in": (integer_input, {}, "is int64; expected uint8, float32"),
+    "bfloat16 in": (half_input, {}, "is bfloat16; expected uint8, float32, float16, float64"),
     "labels out": (labels, {}, "is int64 .* expected one or two floats a frame"),
     "two outputs": (two_outputs, {}, "several outputs, and 2 of them could hold scores.*output_name"),
     "no such output": (two_outputs, {"output_name": "agian"}, "no output 'agian'.*did you mean 'again'"),
@@ -361,6 +369,17 @@ def test_refused_of_one_column(detector: Detector, tmp_path: Path) -> None:
         read(tmp_path, foreign.one_logit(detector), classes=("fake", "real"))
     with pytest.raises(UserError, match="that of Softmax, so it is `output: probability`, not logits"):
         read(tmp_path, foreign.softmax(detector), output="logits")
+
+
+def test_a_softmax_of_one_column_is_refused_and_one_of_two_is_not(detector: Detector, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a Softmax of one column, which is the same for every frame"):
+        read(tmp_path, foreign.softmax_of_one(detector), positive="fake")
+    read(tmp_path, foreign.channels_last(detector), positive="fake")
+
+
+def test_axes_without_sizes_are_asked_for_where_a_guess_fails(detector: Detector, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"if these are \[n, h, w, 3\], write `input: \{layout: nhwc\}`"):
+        read(tmp_path, foreign.channels_last_of_open_sides(detector))
 
 
 def test_bytes_take_no_scale(detector: Detector, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from bench.files import NotWrittenError
 from bench.records import Auc, Checked, Conditions, Flips, GateOutcome, Interval, Verdict
 from bench.reports import checked
 from bench.results import store, timing
-from bench.results.score.against import Change, against
+from bench.results.score.against import Change, against, answers
 from bench.variants import build
 from tests.conftest import copy_source, quick_folder, write_workplace
 from tests.support import ROOT, tiny
@@ -179,17 +179,18 @@ def test_against_itself_and_against_worse_and_better() -> None:
     labels = np.repeat([0, 1], 200).astype(np.int8)
     good = (rng.normal(size=400) + 3 * labels).astype(np.float32)
     bad = (good + 2 * rng.normal(size=400)).astype(np.float32)
-    same = against(labels, None, good, good, 0.5, 0.01)
+    accepted, other = answers(good), answers(bad)
+    same = against(labels, None, accepted, accepted, 0.5, 0.01)
     assert same
     assert (same.delta.value, same.verdict, same.flips.worse, same.flips.better) == (0.0, "stable", 0, 0)
-    worse, better = against(labels, None, good, bad, 0.5, 0.01), against(labels, None, bad, good, 0.5, 0.01)
+    worse, better = against(labels, None, accepted, other, 0.5, 0.01), against(labels, None, other, accepted, 0.5, 0.01)
     assert worse
     assert better
     assert (worse.verdict, better.verdict) == ("degraded", "improved")
     assert worse.delta.value == pytest.approx(roc_auc_score(labels, bad) - roc_auc_score(labels, good))
     wrong = [(margins >= 0) != labels for margins in (good, bad)]
     assert worse.flips.worse == better.flips.better == int((wrong[1] & ~wrong[0]).sum())
-    assert against(np.ones(400, dtype=np.int8), None, good, bad, 0.5, 0.01) is None
+    assert against(np.ones(400, dtype=np.int8), None, accepted, other, 0.5, 0.01) is None
 
 
 # ------------------------------------------------------------------------------------------- whole commands

@@ -412,7 +412,8 @@ def test_list_tells_all_there_is() -> None:
         "recalibrate: auto | true | false",
     ):  # fmt: skip
         assert setting in text
-    assert not re.search(r"\b(None|True|False)\b", output)
+    assert not re.search(r"\b(None|True|False|Filters\()\b", output)
+    assert "{down: area, up: bicubic}" in " ".join(output.split())
     code, output = bench("list", "stpes")
     assert code == 2
     assert "did you mean 'steps'" in output

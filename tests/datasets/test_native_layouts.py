@@ -899,7 +899,7 @@ def _frames_of_a_video(content: Any) -> Any:
     return {"S": {"FF-real": {"test": {"a": video, "b": content}}}, "a.mp4": video}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=ANY_JSON | ANY_JSON.map(_deep_inside) | ANY_JSON.map(_frames_of_a_video) | ANY_JSON.map(lambda x: [x, x])
 )

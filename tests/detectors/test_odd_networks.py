@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +11,27 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
+from timm.layers.eca import EcaModule
+from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 
 from bench import runtimes
 from bench.artifacts import safetensors
 from bench.detectors import families
+from bench.detectors.detector import Detector
 from bench.detectors.families import timm_models
+from bench.detectors.heads.gap_linear import GapLinear
+from bench.detectors.layer_names import short_name
+from bench.errors import UserError
 from bench.records import Preprocessing
-from bench.variants import build
+from bench.variants import build, steps
 from bench.variants.chain import offer_problems, parse
 from bench.variants.context import Source
+from bench.variants.layers.convolutions import computed_weight, is_standardised, padded
 from bench.variants.steps.quantize.observe import _Sums
 from tests.conftest import open_shop
 from tests.support import b0
+from tests.support.step_work import work
 
 SIZE = 64
 PREPROCESSING = Preprocessing(size=SIZE)
@@ -79,6 +90,62 @@ def test_windows_among_the_frames_count_as_parts_of_these() -> None:
     np.testing.assert_array_equal(statistics.highest, values.max((1, 2)))
     np.testing.assert_allclose(statistics.mean, values.mean((0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(statistics.mean_square, np.square(values).mean((0, 1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame])
+def test_the_weights_that_a_convolution_computes_with(kind: Any) -> None:
+    """Those of a plain convolution that writes the same."""
+    torch.manual_seed(0)
+    layer, features = kind(8, 6, 3, stride=2).eval(), torch.randn(2, 8, 9, 9)
+    with torch.no_grad():
+        layer.weight.mul_(30)
+        if hasattr(layer, "gain"):
+            layer.gain.uniform_(0.5, 2)
+        written = F.conv2d(padded(layer, features), computed_weight(layer), layer.bias, layer.stride)
+        torch.testing.assert_close(written, layer(features), atol=1e-5, rtol=1e-5)
+
+
+def test_standardised_weights_are_rounded_as_what_they_are(tmp_path: Path) -> None:
+    """Their length, of which nothing depends, changes neither which layers are rounded nor what is expected of it."""
+    torch.manual_seed(0)
+    detector = timm_models.build("timm:test_nfnet", "", Preprocessing(size=32))
+    with torch.no_grad():
+        for name, parameter in detector.named_parameters():
+            if name.endswith("skipinit_gain"):
+                parameter.fill_(0.5)
+    longer = copy.deepcopy(detector)
+    standardised = {name: part for name, part in longer.named_modules() if is_standardised(part)}
+    with torch.no_grad():
+        for part in standardised.values():
+            part.weight.mul_(100)
+    quantize: Any = steps.find("quantize")
+    noise: list[float] = []
+    for network in (detector, longer):
+        graph = quantize.apply(network, quantize.Settings(), work(tmp_path / str(len(noise)), network, count=8))
+        facts = json.loads(next(entry.value for entry in graph.metadata_props if entry.key == "layers"))
+        assert {short_name(name) for name in standardised} <= facts.keys()
+        assert sum(bits == 8 for bits, _, _ in facts.values()) > 0.8 * len(facts)
+        noise.append(sum(of_layer for _, _, of_layer in facts.values()))
+    assert noise[1] == pytest.approx(noise[0], rel=0.5)
+
+
+@pytest.mark.parametrize("structure", ["unstructured", "2of4"])
+def test_zeros_among_standardised_weights_are_refused(structure: Any, tmp_path: Path) -> None:
+    detector = timm_models.build("timm:test_nfnet", "", Preprocessing(size=32))
+    prune: Any = steps.find("prune")
+    with pytest.raises(UserError, match="standardise their weights at every call"):
+        prune.apply(detector, prune.Settings(amount=0.5, structure=structure), work(tmp_path, detector))
+
+
+def test_convolutions_along_one_axis_stay_in_float(tmp_path: Path) -> None:
+    """As channel attention (ECA) has them, over the means of its channels."""
+    torch.manual_seed(0)
+    backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), EcaModule(16), torch.nn.Conv2d(16, 16, 3))
+    detector = Detector("tests", "", Preprocessing(size=32), backbone, GapLinear(16)).eval()
+    quantize: Any = steps.find("quantize")
+    graph = quantize.apply(detector, quantize.Settings(), work(tmp_path, detector, count=8))
+    facts = json.loads(next(entry.value for entry in graph.metadata_props if entry.key == "layers"))
+    assert list(facts) == ["0", "2"]
 
 
 @pytest.mark.slow

@@ -94,6 +94,17 @@ FORMS: dict[str, Form] = {
         "encoder": {name: tensor for name, tensor in state.items() if not name.startswith("classifier")},
         "head": {"weight": state["classifier.weight"], "bias": state["classifier.bias"]},
     },
+    "torch.compile of parts": lambda state: {
+        re.sub(r"^(conv_head|blocks\.[13]|classifier)\.", r"\1._orig_mod.", name): tensor
+        for name, tensor in state.items()
+    },
+    "DataParallel of the blocks": lambda state: {
+        name.replace("blocks.", "blocks.module."): tensor for name, tensor in state.items()
+    },
+    "wrappers within wrappers": lambda state: {
+        "net._orig_mod." + name.replace(".2.", ".2._checkpoint_wrapped_module.", 1): tensor
+        for name, tensor in state.items()
+    },
     "head of another name": lambda state: elsewhere(state, "backbone.", "cls_head"),
     "head in a sequence": lambda state: elsewhere(state, "", "classifier.1"),
     "head in a sequence of another name": lambda state: elsewhere(state, "features.", "top.2"),
@@ -113,7 +124,7 @@ def test_the_same_answers_from_every_form(form: str, of_timm: nn.Module, tmp_pat
     logits, reading = read(FORMS[form](state), tmp_path)
     torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
     assert not reading.warnings
-    assert reading.arithmetic.startswith("arithmetic timm, by the names: ")
+    assert reading.arithmetic.startswith("arithmetic timm, by `architecture:`: ")
 
 
 def test_what_is_left_out_is_named(of_timm: nn.Module, tmp_path: Path) -> None:
@@ -252,8 +263,26 @@ def test_no_set_of_several_is_taken_in_silence(of_timm: nn.Module, tmp_path: Pat
         read(two_sets(of_timm), tmp_path)
     assert "holds 2 sets of weights: state_dict.module, state_dict_ema.module" in str(caught.value)
     assert "moving average" in str(caught.value)
-    with pytest.raises(UserError, match=r"names no set of weights.*did you mean"):
+    with pytest.raises(UserError, match=r"names no set of weights.*key: state_dict_ema\.module\}"):
         read(two_sets(of_timm), tmp_path, Conventions(key="state_dict_emma"))
+
+
+def test_a_key_may_be_any_whole_part_of_the_names(of_timm: nn.Module, tmp_path: Path) -> None:
+    """What an error lists can be written, also where two schemes' names begin at different prefixes."""
+    state = dict(of_timm.state_dict())
+    plain = {name: tensor * 0.9 if tensor.ndim == 4 else tensor.clone() for name, tensor in state.items()}
+    both = {"student": prefixed(plain, "backbone."), "teacher": prefixed(state, "backbone.")}
+    with pytest.raises(UserError, match=r"key: teacher\}"):
+        read(both, tmp_path)
+    logits, _ = read(both, tmp_path, Conventions(key="teacher"))
+    torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
+    lightning = {"state_dict": prefixed(plain, "model.") | prefixed(state, "ema_model.module.")}
+    logits, _ = read(lightning, tmp_path, Conventions(key="ema_model"))
+    torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
+    with pytest.raises(UserError, match="the file holds one, without a prefix: leave `key` out"):
+        read(state, tmp_path, Conventions(key="state_dict"))
+    with pytest.raises(UserError, match=r"the file holds one, model: leave `key` out"):
+        read({"model": state}, tmp_path, Conventions(key="ema"))
 
 
 def test_an_average_of_parameters_alone_is_named(of_timm: nn.Module, tmp_path: Path) -> None:
@@ -264,6 +293,10 @@ def test_an_average_of_parameters_alone_is_named(of_timm: nn.Module, tmp_path: P
     assert any("further weights of this network" in warning and "ema" in warning for warning in reading.warnings)
     _, reading = read({"state_dict": state, "ema": {"shadow_params": list(averaged.values())}}, tmp_path)
     assert "ema.shadow_params.0" in reading.warnings[0]
+    with pytest.raises(
+        UserError, match=r"98 of 309 tensors are missing there, such as ema\.blocks\.0\.0\.bn1\.running"
+    ):
+        read({"state_dict": state, "ema": averaged}, tmp_path, Conventions(key="ema"))
 
 
 @pytest.mark.parametrize(("plain", "average"), [("", "ema"), ("model.", "model.ema")])
@@ -385,6 +418,27 @@ def test_dfdc_winner(of_timm: nn.Module, tmp_path: Path) -> None:
         read(inner | {"module.srm_conv.weight": torch.zeros(3, 3, 5, 5)}, tmp_path)
 
 
+@pytest.mark.parametrize("head", ["fc", "top.1"])
+def test_two_logits_are_not_the_winners(head: str, of_timm: nn.Module, tmp_path: Path) -> None:
+    logits, reading = read(elsewhere(dict(of_timm.state_dict()), "encoder.", head), tmp_path)
+    torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
+    assert "names of timm behind encoder" in reading.names
+
+
+def test_the_winners_sizes_are_not_taken_for_symmetric_ones(tmp_path: Path) -> None:
+    """His code has timm's tf_efficientnet_b2 to b7; a copy of it may have timm's efficientnet_b2."""
+    torch.manual_seed(1)
+    network = lively(timm.create_model("tf_efficientnet_b2", num_classes=2))
+    expected = answers(network)
+    state = dict(network.state_dict())
+    state = prefixed(one_logit(state, "classifier"), "fc.") | prefixed(state, "encoder.")
+    with pytest.raises(UserError, match=r"names of the DFDC winner \(selimsef\) do not tell with which arithmetic"):
+        read(state, tmp_path, architecture="efficientnet_b2")
+    for architecture, flavour in (("efficientnet_b2", "tf"), ("tf_efficientnet_b2", None)):
+        logits, _ = read(state, tmp_path, Conventions(flavour=flavour), architecture)
+        torch.testing.assert_close(logits[:, 1] - logits[:, 0], expected[:, 1] - expected[:, 0], atol=1e-4, rtol=1e-4)
+
+
 def test_icpr_2020(tmp_path: Path) -> None:
     network = lively(of_efficientnet_pytorch())
     expected = answers(network)
@@ -428,6 +482,31 @@ def test_another_size_is_recognised_under_any_names(size: str, tmp_path: Path) -
     state = {name: torch.zeros(tensor.shape) for name, tensor in state.items()}
     with pytest.raises(UserError, match=f"they look like efficientnet_{size}: set `architecture: efficientnet_{size}`"):
         read({"net": prefixed(state, "module.")}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        (("weight_orig", "weight_mask"), r"prune\.remove"),
+        (("weight_orig", "weight_u"), "remove_spectral_norm"),
+        (("parametrizations.weight.original0", "parametrizations.weight.original1"), "remove_parametrizations"),
+        (("base_layer.weight", "lora_A.default.weight"), "merge_and_unload"),
+        (("weight", "weight_fake_quant.scale"), "quantization is taken out"),
+    ],
+)
+def test_weights_in_another_form_come_with_a_remedy(
+    names: tuple[str, str], remedy: str, of_timm: nn.Module, tmp_path: Path
+) -> None:
+    state = dict(of_timm.state_dict())
+    weight = state.pop("conv_head.weight")
+    with pytest.raises(UserError, match=f"save the state dict after .*{remedy}"):
+        read(state | {f"conv_head.{names[0]}": weight, f"conv_head.{names[1]}": torch.ones(3)}, tmp_path)
+
+
+def test_variances_below_0(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = dict(of_timm.state_dict())
+    with pytest.raises(UserError, match=r"1 batch norms hold variances below 0.*: bn1\.running_var"):
+        read(state | {"bn1.running_var": -state["bn1.running_var"]}, tmp_path)
 
 
 def test_names_of_no_known_code(of_timm: nn.Module, tmp_path: Path) -> None:

@@ -170,8 +170,15 @@ CHAINS: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
-def test_steps_as_far_as_they_are_offered(name: str, tmp_path: Path) -> None:
+# What else is tried of the others is tried of the ResNet; pruning a transformer has tests of its own.
+ALWAYS = {"test_resnet": tuple(CHAINS), "test_vit": ("int8",), "test_convnext": ("cast", "half")}
+
+
+@pytest.mark.parametrize(
+    ("name", "titles"),
+    [*ALWAYS.items(), *(pytest.param(name, tuple(CHAINS), marks=pytest.mark.slow) for name in [*ALWAYS][1:])],
+)
+def test_steps_as_far_as_they_are_offered(name: str, titles: tuple[str, ...], tmp_path: Path) -> None:
     """Every artifact is read back and gives nearly the network's logits; chains that can't be are refused."""
     architecture, frames = f"timm:{name}", b0.frames(8, seed=3, size=32)
     network, preprocessing = drawn(name, 32), Preprocessing(size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -179,8 +186,8 @@ def test_steps_as_far_as_they_are_offered(name: str, tmp_path: Path) -> None:
     context = open_shop(tmp_path)
     source = Source(architecture, tmp_path / "weights.pth", name, preprocessing)
     float_difference = _logit_diff(np.asarray(expected(network, frames, preprocessing)))
-    for title, entries in CHAINS.items():
-        chain = [parse(entry) for entry in entries]
+    for title in titles:
+        chain = [parse(entry) for entry in CHAINS[title]]
         if problems := list(offer_problems(chain, architecture)):
             assert title.startswith("half")
             assert name == "test_convnext"

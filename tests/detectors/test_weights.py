@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import pickle
+import random
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.detectors.weights import pickled, torch_file
+from bench.detectors.weights import pickled, stored_tensors, torch_file
 from bench.errors import UserError, shown
 from tests.support.weights import all_tensors
 
@@ -117,6 +121,35 @@ def test_nothing_is_run(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"would execute code: the file asks for \w+\.mkdir"):
             all_tensors(tmp_path / "w.pth")
     assert not (tmp_path / "marker").exists()
+
+
+def test_what_training_scripts_keep_beside_weights_is_left_aside(tmp_path: Path) -> None:
+    """Settings, random numbers, losses and optimizers as objects: none of it is made, nor asked for."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    beside = {
+        "args": argparse.Namespace(lr=0.1), "settings": types.SimpleNamespace(lr=0.1), "auc": np.float32(0.9),
+        "counts": np.eye(2), "random": [np.random.get_state(), random.getstate(), random.Random(3)],
+        "generators": [np.random.default_rng(0), np.random.RandomState(0)],
+        "criterion": nn.CrossEntropyLoss(), "schedule": torch.optim.lr_scheduler.StepLR(optimizer, 3),
+    }  # fmt: skip
+    for options in FORMATS.values():
+        torch.save({"model": {"a": torch.ones(2)}, **beside}, tmp_path / "w.pth", **options)
+        assert all_tensors(tmp_path / "w.pth")["model.a"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "harmless"),
+    [
+        ("easydict.EasyDict", True), ("yacs.config.CfgNode", True), ("omegaconf.dictconfig.DictConfig", True),
+        ("lightning.fabric.utilities.data.AttributeDict", True), ("numpy.random._pickle.__generator_ctor", True),
+        ("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint", True),
+        ("torch.optim.lr_scheduler.StepLR", True), ("torch.nn.modules.container.Sequential", False),
+        ("easydict.os.system", False), ("builtins.getattr", False), ("types.FunctionType", False),
+        ("omegaconf.dictconfig.os.system", False), ("numpy.random.os.system", False), ("__main__.Config", False),
+    ],
+)  # fmt: skip
+def test_names_that_stand_for_data(name: str, harmless: bool) -> None:
+    assert stored_tensors.harmless(name) is harmless
 
 
 def test_a_pickle_is_data() -> None:

@@ -19,7 +19,8 @@ from PIL import Image
 from bench import datasets
 from bench.datasets import FrameSetSettings
 from bench.footage import folder, pool
-from bench.footage.manifest import COLUMNS, KEY
+from bench.footage.manifest import COLUMNS
+from bench.records import EXTRACTION_KEY
 from tests.support import face_graphs
 from tests.support.command_line import bench
 from tests.support.footage import number_of, portrait, write_sound, write_video
@@ -77,7 +78,7 @@ def test_what_was_made_how_is_said(videos: Path, tmp_path: Path) -> None:
     to = tmp_path / "frames"
     bench("extract", str(videos), "--to", str(to), "--frames", "2", "--sampling", "first", *WHOLE)
     card = json.loads((to / "extraction.json").read_text(encoding="utf-8"))
-    of_manifest = json.loads(pyarrow.parquet.read_schema(to / "manifest.parquet").metadata[KEY])
+    of_manifest = json.loads(pyarrow.parquet.read_schema(to / "manifest.parquet").metadata[EXTRACTION_KEY])
     for facts in (card, of_manifest):
         assert (facts["settings"]["sampling"], facts["settings"]["frames"]) == ("first", 2)
         assert facts["finder"] == {"name": "none", "sha256": ""}
@@ -120,7 +121,7 @@ def test_faces_are_cut_out_and_lie_where_the_manifest_says(tmp_path: Path) -> No
             min(row["box_x1"] - row["box_x0"], row["box_y1"] - row["box_y0"]), abs=0.1
         )
         assert 0.85 <= row["face_score"] <= 1
-    facts = json.loads(pyarrow.parquet.read_schema(tmp_path / "f" / "manifest.parquet").metadata[KEY])
+    facts = json.loads(pyarrow.parquet.read_schema(tmp_path / "f" / "manifest.parquet").metadata[EXTRACTION_KEY])
     assert len(facts["finder"]["sha256"]) == 64
     assert "RetinaFace" in facts["remark"]
 

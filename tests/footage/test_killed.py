@@ -20,7 +20,7 @@ from tests.support import ROOT
 from tests.support.footage import portrait, write_video
 from tests.support.pace import limit
 
-VIDEOS = 24
+VIDEOS = 16
 WORKERS = 2
 
 
@@ -70,7 +70,7 @@ def kill(process: subprocess.Popen[str], number: signal.Signals) -> None:
     assert alive == []
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(40, marks=pytest.mark.slow)])
 def test_killed_extraction_goes_on_where_it_was(videos: Path, tmp_path: Path, kills: int) -> None:
     undisturbed, to = tmp_path / "undisturbed", tmp_path / "killed"
     finish(start(videos, undisturbed))

@@ -120,6 +120,32 @@ def test_broken_packets_cost_their_own_frames(tmp_path: Path) -> None:
     assert damage.packets == 2
 
 
+def test_corrupt_h264_costs_frames_up_to_the_next_key_frame(tmp_path: Path) -> None:
+    """With B-frames, in the second of four groups of twelve: the others are whole, whatever becomes of that."""
+    file = write_video(tmp_path / "corrupt.mp4", 48)
+    data = bytearray(file.read_bytes())
+    with av.open(str(file)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(container.streams.video[0])]
+    start, size = packets[13]
+    assert start is not None
+    data[start + 5 : start + size] = b"\xff" * (size - 5)
+    file.write_bytes(data)
+    line, damage = video.timeline(file), Damage()
+    assert line.count == 48
+    frames = {p.number: number_of(p.pixels) for p in video.decode(file, line, range(48), damage)}
+    whole = [number for number in range(48) if not 12 <= number < 24]
+    assert [frames.get(number) for number in whole] == whole
+    assert damage.packets or damage.corrupt
+
+
+def test_mp4_without_its_end_has_no_index(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "unclosed.mp4", 48)
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    with pytest.raises(VideoError, match="broken at its start"):
+        video.timeline(file)
+
+
 def test_what_is_no_video_says_why(tmp_path: Path) -> None:
     sound = write_sound(tmp_path / "sound.mp4")
     empty, text = tmp_path / "empty.mp4", tmp_path / "text.mp4"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -112,9 +113,48 @@ def test_other_settings_and_other_videos_are_extracted_apart(work_folder: Path) 
     file.touch()
     assert "frames of" not in bench("plan")[1]
     write_video(file, 4, "mjpeg", draw=partial(portrait, seed=99))
-    assert "frames of 13 videos" in bench("plan")[1]
+    assert "frames of 1 video " in bench("plan")[1]
     assert bench("clean", "--yes")[0] == 0
     assert first.is_dir()  # what the experiment refers to can't be told before the new videos are extracted
+
+
+def test_an_added_video_alone_is_read(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of the others have a second name; a video of another content under an old name is read, whatever its date.
+
+    A video that goes takes nothing along, and a frame that is gone from the earlier folder has its video read again.
+    """
+    bench("run", "--no-timing")
+    [first] = folders(work_folder)
+    added, changed = (work_folder / "videos" / "fake" / f"{name}.avi" for name in ("99", "01"))
+    before = changed.stat()
+    data = bytearray(changed.read_bytes())
+    data[-40] ^= 1  # beyond the last frame's packet
+    changed.write_bytes(bytes(data))
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    shutil.rmtree(work_folder / "datasets" / ".cache")
+    write_video(added, 4, "mjpeg", draw=partial(portrait, seed=99))
+    (first / "frames" / "real" / "02.avi" / "000001.png").unlink()
+    read: list[Path] = []
+    run_all = pool.run_all
+
+    def noted(begin: Any, tasks: Any, workers: int) -> Any:
+        listed = list(tasks)
+        read.extend(task.file for task in listed)
+        return run_all(begin, listed, workers)
+
+    monkeypatch.setattr(pool, "run_all", noted)
+    code, output = bench("run", "--no-timing")
+    assert code == 0, output
+    assert {file.name for file in read} == {"99.avi", "01.avi", "02.avi"}
+    second = next(folder for folder in folders(work_folder) if folder != first)
+    frames = sorted(path.relative_to(second).as_posix() for path in second.glob("frames/*/*/*.png"))
+    assert len(frames) == 13 * 3
+    assert (second / "frames/real/00.avi/000000.png").samefile(first / "frames/real/00.avi/000000.png")
+    added.unlink()
+    monkeypatch.setattr(pool, "run_all", refuse_work)
+    assert "frames of an earlier run, linked" in bench("plan")[1]
+    assert bench("run", "--no-timing")[0] == 0
+    assert len(folders(work_folder)) == 3
 
 
 def test_crop_is_the_detectors_where_none_is_named(work_folder: Path) -> None:

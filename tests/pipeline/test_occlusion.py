@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,13 @@ from bench.commands.clean import inventory
 from bench.commands.plan import forecast
 from bench.detectors.families import efficientnet
 from bench.experiment import read
-from bench.pipeline import evaluate
+from bench.pipeline import evaluate, occlusions
 from bench.pipeline.prepare import prepare
 from bench.records import InputSpec
 from bench.results import occlusion, store
 from bench.results.occlusion import judging
 from bench.variants import cache
+from bench.variants.chain import parse
 from tests.conftest import run_quickly, write_frames
 from tests.support import other_heads, tiny
 from tests.support.command_line import bench
@@ -288,3 +290,19 @@ def test_plan_says_what_is_to_be_blurred_and_clean_knows_the_file(finished: Path
     works = due()
     assert works.pop("report") == "due"
     assert works == {"load": "1 variant, 0 exported first", "blur": "frames of the galleries of 1 variant"}
+
+
+def test_an_import_is_foreseen_with_maps_of_its_own() -> None:
+    """It has no map, whatever the detector has: every cell is blurred."""
+    cast, imported = parse({"cast": "fp16"}), parse({"import": "x.onnx"})
+    setup: Any = SimpleNamespace(
+        baseline="baseline",
+        selected=("baseline", "q16", "theirs"),
+        frames={"test": SimpleNamespace(frames=range(100))},
+        settings=SimpleNamespace(gallery=SimpleNamespace(top=1)),
+        source=SimpleNamespace(architecture="efficientnet_b0"),
+        chains={"baseline": (), "q16": (cast,), "theirs": (imported,)},
+    )
+    answers = {name: occlusions.answers(setup, name) for name in setup.chains}
+    # Four outcomes; the baseline's frames are those of all galleries, about twice as many.
+    assert answers == {"baseline": 8 * 4, "q16": 4 * 4, "theirs": 4 * 49}

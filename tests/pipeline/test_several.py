@@ -19,7 +19,7 @@ from bench.commands.plan.text import describe
 from bench.commands.report import render_again
 from bench.datasets import decoding
 from bench.errors import UserError
-from bench.experiment import ExperimentSettings, read
+from bench.experiment import read
 from bench.pipeline import Finished, run
 from bench.pipeline.prepare import prepare
 from bench.records import Event, RunRecord
@@ -33,8 +33,10 @@ PAIRS = [(detector, frame_set) for detector in DETECTORS for frame_set in FRAME_
 VARIANTS = ("baseline", "q16", "q8")
 
 
-def write_experiment(folder: Path, detector: str, frame_set: str) -> Path:
-    """An experiment of one detector on one frame set, beside others that it does not name.
+def write_experiment(
+    folder: Path, detectors: Sequence[str] = DETECTORS, frame_sets: Sequence[str] = FRAME_SETS
+) -> Path:
+    """An experiment of these detectors on these frame sets, beside others that it does not name.
 
     With one thread: how many are free decides the last bits of what is built.
     """
@@ -49,8 +51,8 @@ datasets:
   far: {{path: far}}
 experiments:
   first:
-    detector: {detector}
-    frames: {frame_set}
+    detectors: [{", ".join(detectors)}]
+    frames: [{", ".join(frame_sets)}]
     device: cpu
     threads: 1
     timing: {{seconds: 0.02}}
@@ -65,16 +67,13 @@ experiments:
     return file
 
 
-def several(
-    patch: pytest.MonkeyPatch, detectors: Sequence[str] = DETECTORS, frame_sets: Sequence[str] = FRAME_SETS
-) -> None:
-    """The experiment names these detectors and frame sets."""
-    patch.setattr(ExperimentSettings, "detector_names", property(lambda settings: detectors))
-    patch.setattr(ExperimentSettings, "frame_sets", property(lambda settings: frame_sets))
-
-
-def run_in(folder: Path, detector: str, frame_set: str, **options: Any) -> Finished:
-    file = write_experiment(folder, detector, frame_set)
+def run_in(
+    folder: Path,
+    detectors: Sequence[str] = DETECTORS,
+    frame_sets: Sequence[str] = FRAME_SETS,
+    **options: Any,
+) -> Finished:
+    file = write_experiment(folder, detectors, frame_sets)
     return run(read(file), file, **options)
 
 
@@ -124,18 +123,16 @@ def ran(made: Path) -> Ran:
 
     with pytest.MonkeyPatch.context() as patch:
         run_quickly(patch)
-        several(patch)
         patch.setattr(decoding, "_decoded", count_picture)
         patch.setattr(predict, "predict", count_pass)
         patch.setattr(timing, "measure", count_session)
-        return Ran(run_in(made, "narrow", "near"), passes, sessions)
+        return Ran(run_in(made), passes, sessions)
 
 
 @pytest.fixture
 def together(made: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which all four have run; they can run again."""
     run_quickly(monkeypatch)
-    several(monkeypatch)
     return made
 
 
@@ -160,7 +157,7 @@ def test_each_pair_comes_out_as_if_run_alone(
         shutil.copytree(together / name, tmp_path / name)
     monkeypatch.undo()
     run_quickly(monkeypatch)
-    run_in(tmp_path, detector, frame_set)
+    run_in(tmp_path, [detector], [frame_set])
     results, reports = (Path(room, "first") for room in ("results", "reports"))
     for variant in VARIANTS:
         alone, beside = tmp_path / results / variant, together / results / detector / frame_set / variant
@@ -214,11 +211,11 @@ def test_records_say_whose_they_are(ran: Ran, made: Path) -> None:
 
 
 def test_nothing_is_made_again_and_plan_and_clean_know_it(together: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = write_experiment(together, "narrow", "near")
+    file = write_experiment(together)
     text = describe(plan.forecast(read(file), file))
     assert "nothing to do" in text
     assert "6 variants of narrow (tiny at 32 px) and wide (tiny at 48 px)" in text
-    assert "32 test, 12 validation, 16 calibration of far" in " ".join(text.split())
+    assert "32 test, 12 validation of far" in " ".join(text.split())
     assert "wide/q8 on far" in text
     assert inventory(read(file), file).unused == ()
     monkeypatch.setattr(predict, "predict", None)
@@ -231,7 +228,7 @@ def test_nothing_is_made_again_and_plan_and_clean_know_it(together: Path, monkey
 
 def test_what_is_lost_is_due_again_there_alone(together: Path) -> None:
     """Of one detector on one frame set; a lost artifact of one detector is built once for both."""
-    file = write_experiment(together, "narrow", "near")
+    file = write_experiment(together)
     mark = together / "results/first/wide/far/q8" / predict.MARK
     mark.unlink()
     due = [group.text for group in plan.forecast(read(file), file).due]
@@ -253,9 +250,8 @@ def copy(made: Path, tmp_path: Path) -> Path:
 def test_a_set_of_which_frames_were_learned_from_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A calibration frame of the first set among the test frames of the second would flatter it."""
     run_quickly(monkeypatch)
-    several(monkeypatch)
     shutil.copy(copy / "near/calibration/real/000.png", copy / "far/test/real/900.png")
-    file = write_experiment(copy, "narrow", "near")
+    file = write_experiment(copy)
     with pytest.raises(UserError) as refused:
         prepare(read(file), file)
     text = str(refused.value)
@@ -266,7 +262,7 @@ def test_a_set_of_which_frames_were_learned_from_is_refused(copy: Path, monkeypa
 
 def test_what_is_wrong_with_each_is_said_at_once(together: Path, tmp_path: Path) -> None:
     """Two detectors without weights and two sets without frames are four problems, each with its line."""
-    file = write_experiment(tmp_path, "narrow", "near")
+    file = write_experiment(tmp_path)
     with pytest.raises(UserError) as refused:
         prepare(read(file), file)
     text = str(refused.value)
@@ -286,8 +282,7 @@ def test_a_level_with_one_entry_is_left_out(
     detectors: Sequence[str], frame_sets: Sequence[str], folders: set[str], monkeypatch: pytest.MonkeyPatch, copy: Path
 ) -> None:
     run_quickly(monkeypatch)
-    several(monkeypatch, detectors, frame_sets)
-    finished = run_in(copy, "narrow", "near", timing="none")
+    finished = run_in(copy, detectors, frame_sets, timing="none")
     records = {path.parent.relative_to(copy / "results/first").as_posix() for path in copy.rglob("run.json")}
     assert records == folders
     assert len(finished.further) == len(folders) - 1
@@ -298,7 +293,6 @@ def test_a_level_with_one_entry_is_left_out(
 def test_a_variant_that_fails_on_one_set_stops_no_other(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timed with frames of the first set, q16 of one detector fails; its rows say so, and the reports are there."""
     run_quickly(monkeypatch)
-    several(monkeypatch)
     measured = timing.measure
 
     def lose(subjects: Mapping[Any, timing.Subject], *further: Any) -> Any:
@@ -311,7 +305,7 @@ def test_a_variant_that_fails_on_one_set_stops_no_other(copy: Path, monkeypatch:
         )
 
     monkeypatch.setattr(timing, "measure", lose)
-    finished = run_in(copy, "narrow", "near")
+    finished = run_in(copy)
     assert finished.failed == {"wide/q16 on near": "RuntimeError: lost"}
     ended = [line for line in finished.ending.splitlines() if "ended" in line]
     assert ended == [
@@ -324,7 +318,7 @@ def test_a_variant_that_fails_on_one_set_stops_no_other(copy: Path, monkeypatch:
 
 def test_clean_leaves_copies_and_links_alone(together: Path, tmp_path: Path) -> None:
     """A copy of older results below an experiment's is nobody's, whatever lies in it."""
-    file, results = write_experiment(together, "narrow", "near"), together / "results/first"
+    file, results = write_experiment(together), together / "results/first"
     shutil.copytree(results / "narrow/near", results / "before")
     (results / "linked").symlink_to(results / "before", target_is_directory=True)
     try:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from sklearn.metrics import confusion_matrix
@@ -264,7 +264,6 @@ def test_hostile_names_are_text_in_markdown_too(tmp_path: Path) -> None:
     assert kinds[0] == kinds[1]
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_data_in_a_sentence_stay_text(data: str) -> None:
     expected = plain(data)
@@ -335,7 +334,6 @@ def test_no_variant_is_marked_where_none_is_recommended(tmp_path: Path) -> None:
 SCORES = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.1 + 0.2, 0.35, 0.5, 0.5004, 0.516, np.float32(0.7).item(), 0.999, 1.0])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(SCORES, SCORES, st.booleans()), min_size=1, max_size=30), st.sampled_from([0.5, 0.3, 1 / 3]))
 def test_counts_are_scikit_learns_at_every_threshold(scored: list[tuple[float, float, bool]], fixed: float) -> None:
     first, other = (np.array([triple[index] for triple in scored]) for index in (0, 1))
@@ -357,7 +355,6 @@ def test_counts_are_scikit_learns_at_every_threshold(scored: list[tuple[float, f
         assert counted["variants"][1]["better"][index] == (~right & is_right).sum()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=30), st.floats(0, 1), st.integers(0, 6))
 def test_galleries_are_right_at_any_threshold(scored: list[tuple[float, bool]], threshold: float, most: int) -> None:
     scores, labels = np.array([pair[0] for pair in scored]), np.array([pair[1] for pair in scored], np.int8)
@@ -427,6 +424,7 @@ def test_a_variant_has_one_colour_on_the_page_and_in_the_figures() -> None:
     assert len(figures.COLOURS) == chart.COLOURS
 
 
+@pytest.mark.figures
 def test_a_variant_keeps_its_colour_where_another_failed() -> None:
     run, answers = made_up(FRAMES)
     names = [variant.name for variant in run.variants]
@@ -458,6 +456,7 @@ def test_points_differ_where_colours_begin_anew() -> None:
     assert [("hollow" in mark) for mark in marks[6:15]] == [False, *[True] * 7, False]
 
 
+@pytest.mark.figures
 def test_long_names_run_over_nothing_in_figures() -> None:
     from matplotlib import rc_context
     from matplotlib.text import Text

@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -202,7 +202,6 @@ def test_galleries_rank_by_score_and_then_by_path(tmp_path: Path) -> None:
     assert falses[0].endswith("real/0003.png.jpg")
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.7000001, 0.9]), st.booleans()), min_size=1, max_size=40),
     st.integers(0, 5),
@@ -357,6 +356,7 @@ def test_a_baseline_below_chance_warns_at_the_top(tmp_path: Path) -> None:
     _, report = rendered(tmp_path, run, answers.labelled(swapped))
     text = (report / "report.md").read_text(encoding="utf-8")
     assert "swapped" in text.split("## Verdict")[0]
+    assert "needs `classes: [fake, real]`" in text.split("## Verdict")[0]
     warned = plain_warnings(run, read_scores(report))
     assert "swapped" in warned[0]
     assert not any(mark in warned[0] for mark in ("**", "\\"))
@@ -372,6 +372,7 @@ def test_frames_of_one_class_only_are_still_a_report(tmp_path: Path) -> None:
     assert "ship" not in summary(run, read_scores(report))
 
 
+@pytest.mark.figures
 def test_names_in_a_figure_do_not_overlap(tmp_path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
@@ -388,6 +389,7 @@ def test_names_in_a_figure_do_not_overlap(tmp_path: Path) -> None:
     assert not any(box.overlaps(other) for box, other in itertools.combinations(boxes, 2))
 
 
+@pytest.mark.figures
 def test_points_in_a_figure_differ_where_colours_begin_anew() -> None:
     run, answers = made_up(FRAMES)
     scored = judged(run, answers).variants["baseline"]

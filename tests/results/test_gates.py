@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from bench.records import GateOutcome, Interval, ScoredConfusion, ScoredFlips, ScoredSlice, ScoredVariant, ScoresFile
+from bench.records import (
+    GateOutcome,
+    Interval,
+    ScoredByVideo,
+    ScoredConfusion,
+    ScoredDegradation,
+    ScoredFlips,
+    ScoredSlice,
+    ScoredVariant,
+    ScoredVideos,
+    ScoredVideosOfSplit,
+    ScoresFile,
+    Unit,
+)
 from bench.results.limits import GateSettings
 from bench.results.score.gates import asked, check_gates, is_strict
 from tests.support.scores import scored_latency, scored_variant, scores_file
@@ -16,6 +29,10 @@ from tests.support.scores import scored_latency, scored_variant, scores_file
 
 def part(value: str, delta: float | None, simultaneous: tuple[float, float] | None) -> ScoredSlice:
     return ScoredSlice("method", value, 50, 50, None, None, None, delta, None, None, simultaneous)
+
+
+def level(kind: Any, of: float, extra: float | None, simultaneous: tuple[float, float] | None) -> ScoredDegradation:
+    return ScoredDegradation(kind, of, None, None, None, None, extra, None, None, None, simultaneous)
 
 
 def variant(**changed: Any) -> ScoredVariant:
@@ -28,6 +45,7 @@ def variant(**changed: Any) -> ScoredVariant:
         latency_ms=scored_latency(12.0), speedup=2.0, speedup_interval=(1.6, 2.5),
         flips=ScoredFlips(worse=7, better=2, p=0.18),
         slices=(part("NT", -0.05, (-0.09, -0.01)),),
+        robustness=(level("jpeg", 50, -0.03, (-0.06, -0.01)), level("blur", 1.5, 0.0, (-0.01, 0.01))),
     )  # fmt: skip
     return replace(usual, **changed)
 
@@ -49,6 +67,7 @@ LIMITS = {
     "fpr": (0.01, 0.03, 0.05, 0.11),
     "latency_ratio": (0.39, 0.45, 0.55, 0.63),
     "worst_slice_auc_drop": (0.005, 0.03, 0.07, 0.09),
+    "robustness_drop": (0.005, 0.025, 0.035, 0.06),
 }
 
 
@@ -84,12 +103,36 @@ UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "latency_ratio": ({"speedup": None, "speedup_interval": None}, "not timed"),
     "flips": ({"flips": None}, "not compared"),
     "worst_slice_auc_drop": ({"slices": ()}, "no column divides the frames"),
+    "robustness_drop": ({"robustness": ()}, "add `robustness:` to the experiment"),
 }
 
 
 def test_every_gate_is_tested() -> None:
-    assert list(UNKNOWN) == list(GateSettings.gate_names())
+    # Coverage is of the videos, not of a variant.
+    assert [*UNKNOWN, "min_coverage"] == list(GateSettings.gate_names())
     assert {*LIMITS, "size_mib", "flips"} == set(UNKNOWN)
+
+
+def test_coverage_is_that_of_the_test_videos_and_checked_once() -> None:
+    of_test = ScoredVideosOfSplit(90, 40, 50, 0, 10, 6, 4, 0.9)
+    with_videos = replace(scores(q8=variant()), videos=ScoredVideos("mean", 5, "exclude", {"test": of_test}))
+    for limit, fell in ((0.95, True), (0.9, False)):
+        (outcome,) = check_gates(with_videos, {"all": GateSettings(min_coverage=limit)})
+        assert (outcome.variant, outcome.value, outcome.fell) == ("baseline", 0.9, fell)
+        assert outcome.note == "10 of 100 have no frame"
+    (unknown,) = check_gates(scores(q8=variant()), {"q8": GateSettings(min_coverage=0.5)})
+    assert (unknown.variant, unknown.value, unknown.fell) == ("q8", None, True)
+
+
+def test_gates_are_of_videos_where_these_are_judged() -> None:
+    names = {field.name for field in fields(ScoredByVideo)}
+    worse = replace(variant(), auc=0.7, auc_ci=(0.65, 0.75))
+    q8 = replace(variant(), video=ScoredByVideo(**{name: getattr(worse, name) for name in names}))
+    cases: tuple[tuple[Unit, float], ...] = (("frame", 0.9), ("video", 0.7))
+    for judge, value in cases:
+        judged = replace(scores(q8=q8), judge=judge)
+        (outcome,) = check_gates(judged, {"q8": GateSettings(auc=0.8)})
+        assert (outcome.value, outcome.fell) == (value, judge == "video")
 
 
 @pytest.mark.parametrize("gate", UNKNOWN)
@@ -147,6 +190,17 @@ def test_no_slice_that_proves_a_fall_leaves_the_one_that_looks_worst() -> None:
         outcome = outcome_of(variant(slices=slices), worst_slice_auc_drop=0.045, strict=strict)
         assert (outcome.fell, outcome.value, outcome.interval) == (strict, 0.05, Interval(0.02, 0.20))
         assert outcome.note == "method = NT"
+
+
+def test_the_worst_level_is_named_and_a_missing_one_falls() -> None:
+    levels = (level("jpeg", 50, -0.05, (-0.20, 0.10)), level("h264", 40, -0.03, (-0.04, -0.02)))
+    outcome = outcome_of(variant(robustness=levels), robustness_drop=0.015)
+    assert (outcome.fell, outcome.value, outcome.interval) == (True, 0.03, Interval(0.02, 0.04))
+    assert outcome.note == "h264 40"
+    outcome = outcome_of(variant(robustness=(*levels, level("blur", 1.5, None, None))), robustness_drop=0.9)
+    assert outcome.fell
+    assert outcome.value is None
+    assert "was not judged under blur 1.5: run again" in outcome.note
 
 
 def test_slices_that_are_there_but_too_small() -> None:

@@ -22,6 +22,7 @@ from scipy.special import softmax
 
 from bench.artifacts import safetensors
 from bench.records import (
+    AnySpec,
     Event,
     Executed,
     Frame,
@@ -128,7 +129,7 @@ class Reader:
         self.opened = 0
         self.batches: list[list[int]] = []
 
-    def __call__(self, frames: Sequence[Frame], specs: Sequence[InputSpec], batch_size: int) -> Iterator[SpecBatches]:
+    def __call__(self, frames: Sequence[Frame], specs: Sequence[AnySpec], batch_size: int) -> Iterator[SpecBatches]:
         self.opened += 1
         for low in range(0, len(frames), batch_size):
             self.before(low // batch_size)
@@ -494,7 +495,7 @@ class Recorded:
         return answer
 
 
-def noise(frames: Sequence[Frame], specs: Sequence[InputSpec], batch_size: int) -> Iterator[SpecBatches]:
+def noise(frames: Sequence[Frame], specs: Sequence[AnySpec], batch_size: int) -> Iterator[SpecBatches]:
     """Noise of sixteen strengths: noise of one looks the same to a network that averages over it."""
     [spec] = specs
     for low in range(0, len(frames), batch_size):

@@ -29,7 +29,7 @@ CHAINS: dict[str, list[object]] = {
     "int4 weights": [{"quantize": {"weights": "int4"}}],
 }
 # Compiling takes a quarter of a minute each.
-SLOW = {("bf16", "inductor"), ("pruned", "inductor")}
+SLOW = {("fp16", "inductor"), ("bf16", "inductor"), ("pruned", "inductor")}
 EXECUTABLES = [
     pytest.param(chain, name, marks=pytest.mark.slow if (chain, name) in SLOW else ())
     for chain in CHAINS

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from bench.artifacts.onnx_session import session_options
 from bench.artifacts.unsigned_weights import unsigned
 from bench.runtimes import onnxruntime as runtime
-from bench.runtimes.onnxruntime import kernels, lowering
+from bench.runtimes.onnxruntime import kernels, lowering, single_layers
 from bench.runtimes.onnxruntime.kernels import Times
 from bench.runtimes.onnxruntime.lowering import EVERYWHERE, Kernels
 from bench.system import processor
@@ -99,10 +99,10 @@ def test_every_operator_is_exact_but_for_borders_between_integers(groups: int, s
 def test_every_operator_of_a_network_is_exact_on_the_references_own_inputs() -> None:
     """By itself, on what it reads in the unoptimised graph: but for borders between integers, as above."""
     graph = onnx.shape_inference.infer_shapes(quantised())
-    names = list(lowering.layer_shapes(graph))
+    names = list(single_layers.layer_shapes(graph))
     nodes = {node.name: node for node in graph.graph.node}
     producers = {output: node for node in graph.graph.node for output in node.output}
-    parts = {name: lowering.alone(graph, name, EVERYWHERE) for name in names}
+    parts = {name: single_layers.alone(graph, name, EVERYWHERE) for name in names}
     read = {name: producers[nodes[name].input[0]].input[0] for name in names}
     written = {name: part.graph.output[0].name.removesuffix("/last") for name, part in parts.items()}
     watched = onnx.ModelProto()
@@ -181,7 +181,7 @@ def test_only_exact_kernels_are_timed(on: Processor, timed: set[str], monkeypatc
         written.add("signed" if chosen.signed else "float" if chosen.floats else "unsigned")
         return name
 
-    monkeypatch.setattr(lowering, "alone", alone)
+    monkeypatch.setattr(single_layers, "alone", alone)
     monkeypatch.setattr(kernels, "_least_ms", lambda models, _: [1.0] * len(models))
     times = kernels.measure(onnx.shape_inference.infer_shapes(convolution(1, 3)), on, 1)
     assert written == timed
@@ -218,7 +218,7 @@ def test_layers_of_one_shape_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(kernels, "_least_ms", least_ms)
     graph = onnx.shape_inference.infer_shapes(quantised())
-    shapes = lowering.layer_shapes(graph)
+    shapes = single_layers.layer_shapes(graph)
     assert set(kernels.measure(graph, AVX2, 1)) == set(shapes)
     assert count == 2 * len(set(shapes.values())) < 2 * len(shapes)
 
@@ -226,7 +226,7 @@ def test_layers_of_one_shape_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_was_chosen_is_kept_for_this_processor_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And decides what runs, what is counted, and under which key scores are kept."""
     built = b0.written(tmp_path, quantised(), "int8")
-    names = list(lowering.layer_shapes(onnx.shape_inference.infer_shapes(quantised())))
+    names = list(single_layers.layer_shapes(onnx.shape_inference.infer_shapes(quantised())))
     assert not runtime.is_settled(built, "cpu")
     assert runtime.is_settled(built, "cuda")
     assert runtime.arithmetic(built, "cpu") == {"signed": None, "floats": None}

@@ -36,13 +36,13 @@ TEMPLATE: dict[str, Any] = {
 # The same examples every time; FUZZ=10 tries ten times as many, others each time.
 MORE = int(os.environ.get("FUZZ", "0"))
 often = settings(
-    max_examples=150 * max(MORE, 1),
+    max_examples=80 * max(MORE, 1),
     derandomize=not MORE,
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-seldom = settings(often, max_examples=60 * max(MORE, 1))
+seldom = settings(often, max_examples=30 * max(MORE, 1))
 
 texts = st.one_of(
     st.text(max_size=8),

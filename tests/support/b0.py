@@ -17,6 +17,7 @@ from bench.artifacts.onnx_session import session_options
 from bench.detectors.detector import Detector
 from bench.detectors.families import efficientnet
 from bench.records import Built, Preprocessing
+from tests.support import shared
 
 SIZE = 64
 
@@ -53,7 +54,7 @@ def _detector() -> Detector:
 
 @cache
 def model() -> onnx.ModelProto:
-    return to_onnx(detector())
+    return shared.graph("b0", lambda: to_onnx(detector()))
 
 
 def frames(count: int, seed: int = 0, size: int = SIZE) -> NDArray[np.uint8]:

@@ -76,6 +76,17 @@ def gates(text: str) -> Change:
     return yaml("device: cpu", f"device: cpu\n    gates: {text}")
 
 
+def robustness(text: str) -> Change:
+    return yaml("device: cpu", f"device: cpu\n    robustness: {text}")
+
+
+def no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str, mode: str) -> None:
+        raise ValueError(name)
+
+    monkeypatch.setattr("av.Codec", missing)
+
+
 def accepted(**changed: Any) -> Change:
     """A reference of one variant, as `bench accept` writes it, with some keys changed."""
     data = bytes(4 * 32)
@@ -173,6 +184,9 @@ def replaced(name: str, make: Callable[[Path], object]) -> Change:
     return change
 
 
+VIDEOS_AS_TEST = "{test: {path: videos, extract: {faces: none}}, calibration: faces, train: faces}"
+
+
 def with_video(folder: Path) -> None:
     write_video(folder / "videos" / "real" / "0.avi", 2, "mjpeg")
 
@@ -222,6 +236,21 @@ def several(names: str, *changes: Change) -> Change:
     other = "  other: {architecture: tiny, weights: best_model.tar, preprocessing: {preset: imagenet, size: 32}}\n"
     named = yaml("    detector: mine\n", f"    detectors: {names}\n")
     return both(named, *changes, yaml("datasets:", f"{other}datasets:"))
+
+
+def on_sets(names: str, *changes: Change) -> Change:
+    """The experiment is judged on frame sets of these names; there is another one, `abroad`, beside `faces`."""
+
+    def write(folder: Path) -> None:
+        write_frames(folder / "abroad/test", 8, 8, 50)
+
+    named = yaml("    frames: faces\n", f"    frames: {names}\n")
+    return both(write, named, yaml("experiments:\n", "  abroad: {path: abroad}\nexperiments:\n"), *changes)
+
+
+def learned_abroad(folder: Path) -> None:
+    """A calibration frame of `faces` lies among the test frames of `abroad`, under another name."""
+    shutil.copy(folder / "faces/calibration/real/000.png", folder / "abroad/test/real/900.png")
 
 
 def both(*changes: Change) -> Change:
@@ -721,8 +750,18 @@ CASES: dict[str, list[Case]] = {
              ("holds 2 sets of weights: state_dict, state_dict_ema", "key: state_dict_ema}`", "moving average"),
              broken_weights.two_sets),
         Case("no such set of weights", "`weights: {file: best_model.tar, key: ema}`",
-             ("`key: ema` names no set of weights; the file holds these: model",),
+             ("`key: ema` names no set of weights; the file holds one, model: leave `key` out",),
              yaml("weights: best_model.tar", "weights: {file: best_model.tar, key: ema}")),
+        Case("an average of parameters alone", "`key: ema`, without batch norms' statistics",
+             ("`key: ema` names a part of the network's weights alone", "such as ema.", "running_mean"),
+             both(broken_weights.average_of_parameters,
+                  yaml("weights: best_model.tar", "weights: {file: best_model.tar, key: ema}"))),
+        Case("weights under a mask of pruning", "`weight_orig`, `weight_mask`",
+             ("weights and a mask of pruning", "torch.nn.utils.prune.remove", "missing (1)"), broken_weights.masked),
+        Case("variances below 0", "batch norms, damaged", ("batch norms hold variances below 0", "running_var"),
+             broken_weights.negative_variances),
+        Case("a zip archive with a checkpoint in it", "as downloaded",
+             ("is a zip archive of files; unpack it and name the one inside: best_model.tar",), broken_weights.packed),
         Case("one logit of unknown meaning", "a head of one logit, and no `positive:`",
              ("model.head gives one logit", "add `positive: fake`"), broken_weights.with_head(1)),
         Case("`classes` of one logit", "`classes: [fake, real]`", ("gives one logit, and `classes:` is for two",),
@@ -754,6 +793,20 @@ CASES: dict[str, list[Case]] = {
         Case("a filter that is none", "`interpolation: lanczos`",
              ("interpolation: unknown filter 'lanczos'", "filters are: bilinear, bicubic, area, pil-bilinear"),
              yaml("{preset: fsbi, size: 32}", "{preset: fsbi, interpolation: lanczos}")),
+        Case("statistics of pixels of 0 to 255", "`mean: [123.7, 116.3, 103.5]`",
+             ("detectors.mine.preprocessing", "frames are scaled to [0, 1] before: divide both by 255"),
+             yaml("size: 32", "size: 32, mean: [123.7, 116.3, 103.5], std: [58.4, 57.1, 57.4]")),
+        Case("one mean for three channels", "`mean: 0.5`",
+             ("mean: expected three numbers, as [0.5, 0.5, 0.5], found 0.5",), yaml("size: 32", "size: 32, mean: 0.5")),
+        Case("a list of filters", "`interpolation: [area, bicubic]`",
+             ("interpolation: expected a filter or {down: area, up: bicubic}",),
+             yaml("{preset: fsbi, size: 32}", "{preset: fsbi, interpolation: [area, bicubic]}")),
+        Case("a key beside the weights", "`key: ema`",
+             ("`key` belongs to `weights`: write {file: best_model.tar, key: ema}",),
+             yaml("weights: best_model.tar", "weights: best_model.tar, key: ema")),
+        Case("weights that are no file", "`weights: 3`",
+             ("detectors.mine.weights", "expected a file, or {file: best_model.pth, key: state_dict_ema}, found 3"),
+             yaml("weights: best_model.tar", "weights: 3")),
         Case("a filter for one direction", "`interpolation: {down: area}`",
              ("interpolation: expected {down: area, up: bicubic}",),
              yaml("{preset: fsbi, size: 32}", "{preset: fsbi, interpolation: {down: area}}")),
@@ -843,6 +896,11 @@ CASES: dict[str, list[Case]] = {
              imported("x.onnx", broken_imports.written(broken_imports.with_temperature))),
         Case("logits called probabilities", "`output: probability`", ("is that of Gemm, so it is `output: logits`",),
              imported("{file: x.onnx, output: probability}")),
+        Case("a Softmax of one column", "always 1", ("is a Softmax of one column, which is the same for every frame",),
+             imported("{file: x.onnx, positive: fake}", broken_imports.made(foreign.softmax_of_one))),
+        Case("channels last in a file that gives no sides", "[n, h, w, c]",
+             ("onnxruntime", "if these are [n, h, w, 3], write `input: {layout: nhwc}`"),
+             imported("x.onnx", broken_imports.made(foreign.channels_last_of_open_sides))),
         Case("one column, and nobody knows of which class", "sigmoid", ("add `positive: fake` where its sigmoid",),
              imported("x.onnx", broken_imports.made(foreign.one_logit))),
         Case("classes of one column", "`classes: [fake, real]`", ("has one column, and `classes:` is for two",),
@@ -1195,6 +1253,28 @@ CASES: dict[str, list[Case]] = {
              both(with_video, yaml("{path: faces}", "{path: videos}"))),
         Case("videos of one class", "only `real/`", ("test: no fake frame among 1",),
              both(with_video, yaml("{path: faces}", "{path: videos, extract: {}}"))),
+        Case("videos of which none can be read", "texts called `.mp4` below `extract:`",
+             ("none of its 2 videos has a frame (2 unreadable)", "videos.csv says why for each"),
+             both(written("videos/real/0.mp4", b"no video" * 99), written("videos/fake/1.mp4", b"none either" * 99),
+                  yaml("{path: faces}", VIDEOS_AS_TEST))),
+        Case("the same video in `real/` and in `fake/`", "a copy, below `extract:`",
+             ("identical videos, one real and one fake: 'test/fake/0.avi' and 'test/real/0.avi'",),
+             both(with_video, lambda f: write_video(f / "videos" / "fake" / "0.avi", 2, "mjpeg"),
+                  yaml("{path: faces}", VIDEOS_AS_TEST))),
+        Case("a list of DeepfakeBench whose videos are not there", "frames are listed, and no video lies beside them",
+             ("none of its 1 videos (.mp4, .m4v, .mov, .avi, .mkv, …) is below",),
+             written("native/dataset_json/a.json", json.dumps({"a": {"a_real": {"test": {"v": {
+                 "label": "a_real", "frames": ["a/frames/v/000.png"]}}}}}).encode()),
+             command="extract", arguments=("native", "--to", "f", "--faces", "none")),
+        Case("`bench init` on a folder without videos", "`--videos empty`",
+             ("empty: no videos (.mp4, .m4v, .mov, .avi, .mkv, …)",),
+             lambda f: (f / "empty").mkdir(), command="init", arguments=("new", "--videos", "empty")),
+        Case("`bench init` on videos of no class", "`videos/a.avi`, and no `real/` or `fake/`",
+             ("nothing says which of its videos are real and which fake", "manifest.csv"),
+             lambda f: write_video(f / "bare" / "0.avi", 2, "mjpeg"),
+             command="init", arguments=("new", "--videos", "bare")),
+        Case("`bench init` on videos, with a workflow", "`--github --videos videos`", ("--github runs the demo",),
+             with_video, command="init", arguments=("new", "--github", "--videos", "videos")),
     ],
     "Several detectors": [
         Case("one detector beside several", "`detector: mine` and `detectors: [mine, other]`",
@@ -1242,6 +1322,104 @@ CASES: dict[str, list[Case]] = {
         Case("accepted scores of one detector", "several in the experiment now",
              ("was accepted of one detector, and the experiment has mine, other now",),
              both(several("[mine, other]"), accepted()), AGAINST, "check"),
+    ],
+    "Videos judged": [
+        Case("videos judged that nobody names", "`judge: video`, frames in folders",
+             ("experiments.first.judge", "no test frame names its video", "in a column `video` of a manifest"),
+             yaml("device: cpu", "device: cpu\n    judge: video")),
+        Case("videos judged that a part of the frames names", "`judge: video`, a cell of `video` empty",
+             ("1 of 3 test frames name none: fake/002.png",),
+             both(manifest("real/001.png,real,test,a", "fake/001.png,fake,test,b", "fake/002.png,fake,test,",
+                           header="path,label,split,video"), yaml("device: cpu", "device: cpu\n    judge: video"))),
+        Case("a video of both classes", "real and fake frames of `a`",
+             ("1 video has real and fake frames, such as 'a', of which 'real/001.png' is real and 'fake/001.png' fake",
+              "or write `judge: frame`"),
+             manifest("real/001.png,real,test,a", "fake/001.png,fake,test,a", header="path,label,split,video")),
+        Case("something else judged", "`judge: clip`", ("experiments.first.judge", "'video' or 'frame'"),
+             yaml("device: cpu", "device: cpu\n    judge: clip")),
+        Case("another score of videos", "`videos: {score: median}`", ("videos.score", "'mean', 'max' or 'top'"),
+             yaml("device: cpu", "device: cpu\n    videos: {score: median}")),
+        Case("the mean of no frame", "`videos: {score: top, top: 0}`", ("videos.top", "greater than or equal to 1"),
+             yaml("device: cpu", "device: cpu\n    videos: {score: top, top: 0}")),
+        Case("missing videos that count as something else", "`videos: {missing: 0.3}`",
+             ("videos.missing", "must be exclude, real, fake or 0.5, found 0.3"),
+             yaml("device: cpu", "device: cpu\n    videos: {missing: 0.3}")),
+        Case("a coverage above all", "`min_coverage: 95`", ("min_coverage", "less than or equal to 1"),
+             gates("{all: {min_coverage: 95}}")),
+        Case("scores judged by video without any", "`--judge video`, no column `video`",
+             ("--judge: 4 of 4 test frames name no video",), score_files("frame,p_fake\na.png,0.1\nb.png,0.9\n"
+             "c.png,0.4\nd.png,0.2\n"), (*scored(), "--judge", "video"), "score"),
+        Case("scores of a video of both classes", "`v`", ("1 video has real and fake frames: v",),
+             score_files("frame,label,p_fake,video\na.png,0,0.1,v\nb.png,1,0.9,v\n"), scored("q16.csv"), "score"),
+        Case("a frame's number among scores that is none", "`frame_index` 0.5",
+             ("q16.csv: frame_index is no whole number from 0 in 1 of 2 rows: line 2 '0.5'",),
+             score_files("frame,label,p_fake,video,frame_index\na.png,0,0.1,v,0.5\nb.png,1,0.9,w,1\n"),
+             scored("q16.csv"), "score"),
+    ],
+    "Re-compression": [
+        Case("an unknown kind", "`robustness: {jpg: [90]}`",
+             ("line 11", "experiments.first.robustness.jpg: unknown key (did you mean 'jpeg'?)",
+              "keys here are: jpeg, resize, blur, h264"), robustness("{jpg: [90]}")),
+        Case("a level out of range", "`jpeg: [101]`",
+             ("line 11: experiments.first.robustness.jpeg: ", "less than or equal to 100", "found 101"),
+             robustness("{jpeg: [101]}")),
+        Case("a factor that enlarges", "`resize: [2]`", ("line 11", "robustness.resize", "less than 1", "found 2"),
+             robustness("{resize: [2]}")),
+        Case("half a quality", "`jpeg: [90.5]`", ("line 11", "robustness.jpeg", "integer"),
+             robustness("{jpeg: [90.5]}")),
+        Case("a truth value for a level", "`blur: [yes]`", ("robustness.blur: must be a number, found true",),
+             robustness("{blur: [yes]}")),
+        Case("a level alone", "`h264: 23`",
+             ("robustness.h264: expected a list of levels, such as {jpeg: [90, 50],", "found 23"),
+             robustness("{h264: 23}")),
+        Case("no level", "`blur: []`", ("robustness.blur: expected a list of levels", "found []"),
+             robustness("{blur: []}")),
+        Case("a level twice", "`jpeg: [90, 50, 90]`", ("line 11: experiments.first.robustness.jpeg: names 90 twice",),
+             robustness("{jpeg: [90, 50, 90]}")),
+        Case("nothing asked for", "`robustness: {}`",
+             ("experiments.first.robustness: names no level; expected such as",), robustness("{}")),
+        Case("a gate on what is not asked for", "`gates: {all: {robustness_drop: 0.01}}` without `robustness:`",
+             ("line 11: experiments.first.gates.all.robustness_drop: nothing is judged under re-compression",
+              "add `robustness:` to the experiment"), gates("{all: {robustness_drop: 0.01}}")),
+        Case("H.264 with a PyAV that cannot encode it", "`h264: [23]`, no libx264",
+             ("line 11: experiments.first.robustness.h264: this PyAV was built without libx264",
+              "`pip install --force-reinstall av`", "or leave `h264` out"),
+             robustness("{h264: [23]}"), patch=no_encoder),
+    ],
+    "Several frame sets": [
+        Case("a frame set twice", "`frames: [faces, faces]`", ("experiments.first.frames: names 'faces' twice",),
+             on_sets("[faces, faces]")),
+        Case("no such frame set among several", "`frames: [faces, abraod]`",
+             ("line 10", "experiments.first.frames: there is no 'abraod' under `datasets:`", "did you mean 'abroad'"),
+             on_sets("[faces, abraod]")),
+        Case("frame sets that differ in case", "`frames: [faces, Faces]`",
+             ("experiments.first.frames: frame sets 'faces' and 'Faces' differ in case only",),
+             on_sets("[faces, Faces]")),
+        Case("a frame set called like a file of the report", "`frames: [faces, report.md]`",
+             ("the report has a file 'report.md'; give the frame set another name",), on_sets("[faces, report.md]")),
+        Case("a list of no frame sets", "`frames: []`", ("expected a list of names, such as [celeb, mine]; found []",),
+             on_sets("[]")),
+        Case("frames that are no name", "`frames: 3`",
+             ("experiments.first.frames: expected a name under `datasets:`, or a list of names", "found 3"),
+             on_sets("3")),
+        Case("no such set to build with", "`build_frames: facse`",
+             ("experiments.first.build_frames: there is no 'facse' under `datasets:`", "did you mean 'faces'"),
+             on_sets("[faces, abroad]\n    build_frames: facse")),
+        Case("a set to build with that lacks frames", "`build_frames: abroad`, which has test frames alone",
+             ("variants.q8: quantize: int8 needs calibration frames", "the frame set has none"),
+             on_sets("[faces, abroad]\n    build_frames: abroad")),
+        Case("one frame set pooled", "`pool: true`, `frames: faces`",
+             ("experiments.first.pool: is about several frame sets, and `frames` names one; leave it out",),
+             on_sets("faces\n    pool: true")),
+        Case("frames learned from in one set and judged in another", "a calibration frame of the first set",
+             ("line 6", "datasets.abroad", "identical files on both sides of test, validation | calibration, train"),
+             on_sets("[faces, abroad]", learned_abroad)),
+        Case("such frames where another set is built with", "`frames: abroad`, `build_frames: faces`",
+             ("datasets.abroad", "identical files on both sides"),
+             on_sets("abroad\n    build_frames: faces", learned_abroad)),
+        Case("accepted scores of one frame set", "several in the experiment now",
+             ("was accepted on one frame set, and the experiment has faces, abroad now",),
+             both(on_sets("[faces, abroad]"), accepted()), AGAINST, "check"),
     ],
     "Gates and accepted scores": [
         Case("an unknown gate", "`gates: {all: {auc_dorp: 0.01}}`", ("line 11", "did you mean 'auc_drop'"),

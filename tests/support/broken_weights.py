@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,36 @@ def two_sets(folder: Path) -> None:
     state = _saved(folder)
     averaged = {name: tensor.clone() for name, tensor in state.items()}
     torch.save({"state_dict": state, "state_dict_ema": averaged}, folder / FILE)
+
+
+def average_of_parameters(folder: Path) -> None:
+    """Whole weights beside an average that has no statistics of batch norms."""
+    state = _saved(folder)
+    averaged = {name: tensor for name, tensor in state.items() if "running" not in name}
+    torch.save({"model": state, "ema": {name: tensor.clone() for name, tensor in averaged.items()}}, folder / FILE)
+
+
+def negative_variances(folder: Path) -> None:
+    """Batch norms whose variances are below 0."""
+    state = _saved(folder)
+    negative = {name: -1 - tensor for name, tensor in state.items() if name.endswith("running_var")}
+    torch.save({"model": state | negative}, folder / FILE)
+
+
+def masked(folder: Path) -> None:
+    """As torch.nn.utils.prune leaves a layer: its weights, and a mask beside them."""
+    state = _saved(folder)
+    name = next(name for name, tensor in state.items() if tensor.ndim == 4)
+    weight = state.pop(name)
+    state |= {f"{name}_orig": weight, f"{name}_mask": torch.ones_like(weight)}
+    torch.save({"model": state}, folder / FILE)
+
+
+def packed(folder: Path) -> None:
+    """A zip archive with a checkpoint in it."""
+    with zipfile.ZipFile(folder / "download", "w") as archive:
+        archive.write(folder / FILE, FILE)
+    (folder / "download").replace(folder / FILE)
 
 
 def two_heads(folder: Path) -> None:

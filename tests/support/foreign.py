@@ -96,6 +96,22 @@ def one_logit(detector: Detector) -> onnx.ModelProto:
     return model
 
 
+def softmax_of_one(detector: Detector) -> onnx.ModelProto:
+    """A Softmax over a single logit, which is 1 whatever the frame."""
+    model = one_logit(detector)
+    model.graph.node[-1].output[0] = "logit"
+    with_output(model, [helper.make_node("Softmax", ["logit"], ["scores"], axis=1)], ["n", 1])
+    return model
+
+
+def channels_last_of_open_sides(detector: Detector) -> onnx.ModelProto:
+    """Floats with their channels last, of which the file gives no side."""
+    model = network(detector)
+    transpose = helper.make_node("Transpose", ["given"], ["_"], perm=[0, 3, 1, 2])
+    with_input(model, [transpose], TensorProto.FLOAT, ["n", "h", "w", "c"])
+    return model
+
+
 def swapped(detector: Detector) -> onnx.ModelProto:
     """Logits of fake and real, in this order."""
     model = network(detector)

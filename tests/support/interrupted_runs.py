@@ -3,9 +3,9 @@
 Every line on its input is JSON, {"folder": …, "log": …}, with "largest_file": bytes where the system shall
 refuse larger ones, "arguments": those of another command than `run`, "own_processes": true where timing shall
 start some as it always does, "units": a file that takes a line for every unit of a step's work, "kill_after": how
-many of them until the run is killed. The answer is the number of the process that runs `bench run` in that folder,
-and, once that has ended, a line with its wait status. {"figures": false} leaves figures empty from then on. Nothing
-but the start is special: the run is the whole program, in a process of its own.
+many of them until the run is killed, "runs": how many run beside each other. The answer is the number of each process
+that runs `bench run` in that folder, and, once that has ended, a line with its wait status. {"figures": false} leaves
+figures blank from then on. Nothing but the start is special: the run is the whole program, in a process of its own.
 """
 
 from __future__ import annotations
@@ -120,22 +120,24 @@ def main() -> None:
         if order.get("here"):
             _warm_up(Path(order["folder"]), Path(order["log"]))
             continue
-        child = os.fork()
-        if child == 0:
-            run(Path(order["folder"]), Path(order["log"]), order)
-        print(child, flush=True)
-        print(os.waitpid(child, 0)[1], flush=True)
+        children = []
+        for _ in range(order.get("runs", 1)):
+            child = os.fork()
+            if child == 0:
+                run(Path(order["folder"]), Path(order["log"]), order)
+            print(child, flush=True)
+            children.append(child)
+        for child in children:
+            print(os.waitpid(child, 0)[1], flush=True)
 
 
 def _draw_nothing() -> None:
     """Most of the time of a report is that of its figures."""
-    from matplotlib.figure import Figure
+    from bench.reports.pictures import figures
+    from tests.support.blank_figures import BLANK
 
-    def save(figure: Figure, file: Any, **settings: Any) -> None:
-        file.write(b"a figure")
-
-    drawing: Any = Figure
-    drawing.savefig = save
+    for name, blank in BLANK.items():
+        setattr(figures, name, blank)
 
 
 def _warm_up(folder: Path, log: Path) -> None:

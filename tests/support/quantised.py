@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bench.records import Event, Frame, FrameSet, InputSpec
 from bench.variants.steps import StepContext, quantize
-from tests.support import b0
+from tests.support import b0, shared
 
 CALIBRATION = 24
 
@@ -46,4 +46,4 @@ def calibration(size: int = b0.SIZE) -> StepContext:
 
 @cache
 def quantised() -> onnx.ModelProto:
-    return quantize.apply(b0.detector(), quantize.Settings(), calibration())
+    return shared.graph("b0-int8", lambda: quantize.apply(b0.detector(), quantize.Settings(), calibration()))

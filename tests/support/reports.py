@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from bench.records import (
     BlurredFrame,
+    CalibrationShift,
     Conditions,
     Constraints,
+    Degradation,
     Evaluation,
     Executed,
     Fidelity,
@@ -33,8 +35,11 @@ from bench.records import (
 from bench.reports import render, rows_in_galleries
 from bench.results.score import evaluate, p_fake
 from bench.results.score.faithfulness import faithfulness
+from bench.results.score.robustness import robustness
 
 SIZE = 32
+
+DEGRADATIONS = (Degradation("jpeg", 50), Degradation("blur", 1.5))
 
 
 CPU = Executed("onnxruntime", "cpu", "Xeon", ("CPUExecutionProvider",), "fp32", "fp32", threads=2)
@@ -141,6 +146,9 @@ def made_up(frames: Sequence[str]) -> tuple[RunRecord, Answers]:
             int8,
             timed("onnxruntime", 30.0),
             fidelity=Fidelity(0.0784, 0.345, 16, "calibration", False),
+            calibration_shift=CalibrationShift(
+                0.104, 4.9, 0.0003, 5.1, 0.012, "blocks.3.1.conv_dw.input", 0.1234, 48, True
+            ),
         ),
         VariantResult(
             "q16-p50",
@@ -224,7 +232,28 @@ def _blurred(row: int, p_fake: float, fake: bool) -> BlurredFrame:
     return BlurredFrame(row, fake, logit_diff, (0.3, 0.25), answers[0], tuple(answers[1:]))
 
 
+def degraded(run: RunRecord, evaluation: Evaluation) -> Evaluation:
+    """With answers to re-compressed frames, by which the last variant loses more than the others."""
+    noise = np.random.default_rng(11).normal(0, 1, (len(DEGRADATIONS) + 1, len(evaluation.test.labels)))
+    levels = {
+        name: {
+            level: dataclasses.replace(predicted, test=_noisier(predicted.test, noise[index], noise[-1] * 2 * number))
+            for index, level in enumerate(DEGRADATIONS)
+        }
+        for number, (name, predicted) in enumerate(evaluation.predictions.items())
+    }
+    scores = robustness(evaluation.test, evaluation.predictions, levels, run.baseline.name, run.margin)
+    return dataclasses.replace(evaluation, degraded=scores)
+
+
+def _noisier(p_fake: NDArray[np.float64], *noises: NDArray[np.float64]) -> NDArray[np.float64]:
+    logits = np.log(p_fake / (1 - p_fake)) + sum(noises)
+    shifted: NDArray[np.float64] = 1 / (1 + np.exp(-logits))
+    return shifted
+
+
 def rendered(root: Path, run: RunRecord, answers: Answers) -> tuple[Path, Path]:
     results, report = root / "results" / run.experiment, root / "reports" / run.experiment
-    render(run, blurred(run, judged(run, answers)), pixels, results, report)
+    run = dataclasses.replace(run, degradations=DEGRADATIONS)
+    render(run, degraded(run, blurred(run, judged(run, answers))), pixels, results, report)
     return results, report

@@ -19,6 +19,7 @@ def scored_variant(**numbers: Any) -> ScoredVariant:
     """A variant of which nothing is known but `numbers`."""
     unknown: dict[str, Any] = dict.fromkeys(field.name for field in fields(ScoredVariant))
     unknown |= {"status": "ok", "id": "0", "steps": (), "recovered": (), "slices": (), "measurements": ()}
+    unknown |= {"robustness": ()}
     unknown |= {"confusion": ScoredConfusion(None, None, None, None), "latency_ms": scored_latency(None)}
     unknown |= {"thresholds": dict.fromkeys(THRESHOLD_KINDS)}
     return ScoredVariant(**(unknown | numbers))

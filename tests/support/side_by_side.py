@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.pipeline.render import evaluate_run
+from bench.pipeline.rendered import evaluate_run
 from bench.records import (
     Alone,
     Conditions,

@@ -47,13 +47,13 @@ def test_sizes_of_a_b5_in_float(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("architecture", "size", "int8", "half_int8"),
     [
-        ("efficientnet_b0", 15.7, 4.8, 2.7),
+        ("efficientnet_b0", 15.7, None, 2.7),  # tests/variants/test_quantize.py has the whole one in int8
         # A trained network takes 28.2; of random weights more stays in float.
         pytest.param("efficientnet_b5", 109.1, 29.4, 15.5, marks=pytest.mark.slow),
     ],
 )
 def test_sizes_and_counts_of_all_variants(
-    architecture: str, size: float, int8: float, half_int8: float, tmp_path: Path
+    architecture: str, size: float, int8: float | None, half_int8: float, tmp_path: Path
 ) -> None:
     """In MiB, with what pruning by half leaves of parameters, MACs and bytes."""
     make = maker(architecture, tmp_path)
@@ -64,7 +64,7 @@ def test_sizes_and_counts_of_all_variants(
     assert half.macs
     assert whole.size_bytes / MIB <= size
     assert make({"cast": "fp16"}).size_bytes / MIB <= 0.502 * size
-    assert make({"quantize": "int8"}).size_bytes / MIB <= int8
+    assert int8 is None or make({"quantize": "int8"}).size_bytes / MIB <= int8
     assert half.size_bytes <= whole.size_bytes / 2
     assert half.parameters <= whole.parameters / 2
     assert half.macs <= whole.macs / 2

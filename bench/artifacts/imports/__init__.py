@@ -57,7 +57,15 @@ def _read(
     network = graph.prepared(model)
     input_reading = input_reading.prefixed(outputs.PREFIX)
     pictures = trial.frames(preprocessing.size)
-    raw = trial.answers(graph.alone(network, input_reading, name), pictures, input_reading.batch or 1)
+    try:
+        raw = trial.answers(graph.alone(network, input_reading, name), pictures, input_reading.batch or 1)
+    except UserError as error:
+        if not input_reading.layout_is_guess:
+            raise
+        raise UserError(
+            f"{error}. Its input has no sizes that tell its axes: if these are [n, h, w, 3], write "
+            "`input: {layout: nhwc}`"
+        ) from error
     output_reading = outputs.read(network, name, raw, conventions)
     wrapped, batches = _for_any_batch(network, input_reading, output_reading, pictures)
     facts = _facts(network, input_reading)

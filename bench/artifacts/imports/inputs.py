@@ -25,7 +25,8 @@ class InputReading:
     """The input of a graph: its tensor, its type, its axes, and how its values are made of a frame.
 
     `batch` is the number of frames that it is fixed to, None where it is not. `preprocessing` is what happens to a
-    float input after `scale`; None for bytes, which are given as they are.
+    float input after `scale`; None for bytes, which are given as they are. `layout_is_guess`: neither its owner nor its
+    sides tell the axes.
     """
 
     name: str
@@ -37,6 +38,7 @@ class InputReading:
     scale: float = _PER_BYTE
     preprocessing: Preprocessing | None = None
     by_preset: bool = True
+    layout_is_guess: bool = False
 
     def prefixed(self, prefix: str) -> InputReading:
         """The same of a graph in which all names begin with `prefix`."""
@@ -70,13 +72,17 @@ def read(graph: onnx.GraphProto, preprocessing: Preprocessing, given: GraphInput
     kind = value.type.tensor_type.elem_type
     if kind != _UINT8 and kind not in _FLOATS:
         raise UserError(
-            f"its input {shown(value.name)} is {_type_name(kind)}; expected uint8 or floats: export it with these"
+            f"its input {shown(value.name)} is {_type_name(kind)}; expected uint8, {listed(_FLOATS.values())}: export "
+            "it with one of these"
         )
     sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
     layout = _layout(value.name, sides, given)
     _check_sides(value.name, sides, layout, preprocessing)
     channels = given.channels or (preprocessing.channels if kind in _FLOATS else "rgb")
-    reading = InputReading(value.name, kind, layout, sides[0] or None, preprocessing.size, channels)
+    is_guess = given.layout is None and not (sides[1] or sides[3])
+    reading = InputReading(
+        value.name, kind, layout, sides[0] or None, preprocessing.size, channels, layout_is_guess=is_guess
+    )
     if kind == _UINT8:
         values = [key for key in ("scale", "mean", "std", "wavelet") if getattr(given, key) is not None]
         if values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,10 @@ _MEANINGS: dict[str, OutputKind] = {
     "MatMulNBits": "logits", "MatMulIntegerToFloat": "logits",
     "GlobalAveragePool": "logits", "FusedGemm": "logits", "FusedMatMul": "logits",
 }  # fmt: skip
+
+# What makes shares of several columns.
+_SHARES = {"Softmax", "LogSoftmax", "QLinearSoftmax"}
+_SELECTING = {"Slice", "Gather"}
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,11 @@ def read(model: onnx.ModelProto, name: str, values: NDArray[np.floating], conven
         )
     if kind == "probability":
         _check_probabilities(name, values)
+    if columns == 1 and seen and seen[1] in _SHARES and not _selects(model, name):
+        raise UserError(
+            f"its output {shown(plain(name))} is a {seen[1]} of one column, which is the same for every frame; export "
+            "the logit, or its Sigmoid"
+        )
     by = "as given" if given else f"by its last operator, {seen[1]}" if seen else ""
     return OutputReading(name, columns, kind, by, _classes(name, columns, kind, conventions))
 
@@ -159,15 +169,27 @@ def _check_probabilities(name: str, values: NDArray[np.floating]) -> None:
 def _meaning(model: onnx.ModelProto, name: str) -> tuple[OutputKind, str] | None:
     """What the last operator that computes the output says of it, and that operator; None where it says nothing."""
     producers = {output: node for node in model.graph.node for output in node.output}
-    node = producers.get(name)
-    while node is not None and (node.op_type in _PASSING or _adds_a_constant(model, node)):
-        name = next((side for side in node.input if side in producers), "")
-        node = producers.get(name)
+    *_, node = (None, *_way_back(model, name))
     if node is not None and node.op_type == "Mul":
         node = _integer_product(node, producers) or node
     if node is None or node.op_type not in _MEANINGS:
         return None
     return _MEANINGS[node.op_type], node.op_type
+
+
+def _selects(model: onnx.ModelProto, name: str) -> bool:
+    """Whether the output is some of the columns that the last operator which computes it writes."""
+    return any(node.op_type in _SELECTING for node in _way_back(model, name))
+
+
+def _way_back(model: onnx.ModelProto, name: str) -> Iterator[onnx.NodeProto]:
+    """The nodes that pass the output on, the last one first, and the one that computes it."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    while (node := producers.get(name)) is not None:
+        yield node
+        if node.op_type not in _PASSING and not _adds_a_constant(model, node):
+            return
+        name = next((side for side in node.input if side in producers), "")
 
 
 def _integer_product(scaled: onnx.NodeProto, producers: dict[str, onnx.NodeProto]) -> onnx.NodeProto | None:

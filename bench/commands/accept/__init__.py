@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.commands.accept import reference
@@ -13,7 +14,8 @@ from bench.pipeline.build import build_context
 from bench.pipeline.finished import Finished
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Setup
-from bench.records import OnEvent, RunRecord, ScoresFile, silent
+from bench.pipeline.summary import weights_of
+from bench.records import OnEvent, RunRecord, silent
 from bench.results import store
 from bench.results.score.gates import ABOVE_CHANCE, above_chance
 from bench.variants import ids
@@ -42,26 +44,35 @@ def accept_scores(
     store.read_run(experiment / settings.folders[0])
     # Nothing is built: whether each step and runtime could work here does not matter.
     only = (settings.baseline,)
-    setups = prepare(experiments, path, name, only=only, device=device, on_event=on_event).by_detector
+    prepared = prepare(experiments, path, name, only=only, device=device, on_event=on_event)
+    setups = dict(zip(settings.folders, prepared.setups, strict=True))
     with store.locked(experiment, f"accepting {name}", on_event, [experiment / each for each in settings.folders]):
         for setup in setups.values():
             _refuse_stale(store.read_run(setup.results), setup)
         finished = render.report(path.parent, name, settings, on_event=on_event)
-        parts = finished.parts[:: len(settings.frame_sets)]
-        if not any(variant.status == "ok" for part in parts for variant in part.run.variants):
+        parts = dict(zip(settings.folders, finished.parts, strict=True))
+        if not any(variant.status == "ok" for part in parts.values() for variant in part.run.variants):
             raise UserError(
-                f"{setups[parts[0].run.detector].results}: every variant failed, so there is nothing to accept; "
+                f"{prepared.first.results}: every variant failed, so there is nothing to accept; "
                 f"{finished.report} says why"
             )
         if not anyway:
-            for part in parts:
-                _refuse_chance(part.scores, settings.of(part.run.detector), part.detector)
-        by_detector = {part.run.detector: _accepted(part, setups[part.run.detector]) for part in parts}
-    accepted = next(iter(by_detector.values()))
-    if settings.is_side_by_side:
-        accepted = reference.of_several(by_detector)
+            for part in parts.values():
+                _refuse_chance(part, settings.of(part.run.detector))
+        accepted = _together(settings, {folder: _accepted(part, setups[folder]) for folder, part in parts.items()})
     reference.write(accepted, to)
-    return accepted, tuple(line for part in parts for line in _left_out(part, settings.of(part.run.detector)))
+    return accepted, tuple(line for part in parts.values() for line in _left_out(part, settings.of(part.run.detector)))
+
+
+def _together(settings: ExperimentSettings, by_folder: Mapping[Path, Accepted]) -> Accepted:
+    """What is accepted of all detectors on all frame sets."""
+    by_set = {}
+    for name in settings.frame_sets:
+        by_detector = {each: by_folder[settings.folder(each, name)] for each in settings.detector_names}
+        by_set[name] = (
+            reference.of_several(by_detector) if settings.is_side_by_side else next(iter(by_detector.values()))
+        )
+    return reference.on_sets(by_set) if settings.has_several_sets else next(iter(by_set.values()))
 
 
 def _accepted(part: Finished, setup: Setup) -> Accepted:
@@ -76,26 +87,30 @@ def _accepted(part: Finished, setup: Setup) -> Accepted:
 
 
 def _left_out(part: Finished, settings: ExperimentSettings) -> tuple[str, ...]:
-    """The variants of a detector that could not be accepted, each with the reason; of several, with its name."""
+    """The variants of a detector on a frame set that could not be accepted, each with the reason and both names."""
     run, before = part.run, f"{part.detector}/" if part.detector else ""
+    after = f" on {part.frame_set}" if part.frame_set else ""
     names = {variant.name for variant in run.variants}
     return (
-        *(f"{before}{variant.name}: failed ({variant.reason})" for variant in run.variants if variant.status != "ok"),
-        *(f"{before}{name}: has no results yet" for name in settings.variants if name not in names),
+        *(
+            f"{before}{variant.name}{after}: failed ({variant.reason})"
+            for variant in run.variants
+            if variant.status != "ok"
+        ),
+        *(f"{before}{name}{after}: has no results yet" for name in settings.variants if name not in names),
     )
 
 
-def _refuse_chance(scores: ScoresFile, settings: ExperimentSettings, detector: str) -> None:
-    """Raise `UserError` where the baseline may be at chance: comparing with it would say nothing.
-
-    `detector` is empty where there is one alone.
-    """
+def _refuse_chance(part: Finished, settings: ExperimentSettings) -> None:
+    """Raise `UserError` where the baseline may be at chance: comparing with it would say nothing."""
+    scores, detector = part.scores, part.detector
     fell = above_chance(scores, settings.gates)
     if fell is None:
         return
     auc = "unknown" if fell.value is None else f"{fell.value:.4f}"
     interval = f" (95 % interval {fell.interval.low:.4f} to {fell.interval.high:.4f})" if fell.interval else ""
-    what = f"has the AUC {auc}{interval} on {scores.frames['test'].count:,} test frames"
+    of_set = f" of {part.frame_set}" if part.frame_set else ""
+    what = f"has the AUC {auc}{interval} on {scores.frames['test'].count:,} test frames{of_set}"
     baseline = f"{detector}/{fell.variant}" if detector else fell.variant
     if fell.gate != ABOVE_CHANCE:
         raise UserError(
@@ -118,7 +133,7 @@ def _refuse_stale(run: RunRecord, setup: Setup) -> None:
         variant.name for variant in run.variants if variant.status == "ok" and variant.id != current.get(variant.name)
     ]
     stale = {
-        "other weights": weights_digest(run.provenance.get("weights", "")) != setup.source.digest,
+        "other weights": weights_digest(run.provenance.get("weights", "")) != weights_digest(weights_of(setup)),
         "other test frames": run.frames["test"].digest != setup.frames["test"].digest,
         f"other variants than the experiment asks for ({listed(changed)})": bool(changed),
     }
@@ -129,9 +144,12 @@ def _refuse_stale(run: RunRecord, setup: Setup) -> None:
 
 def describe(accepted: Accepted, to: Path) -> str:
     """What was accepted, how large the file is, and what to do next."""
-    count, path = accepted.frames["test"].count, on_one_line(str(to))
+    count, path = f"{accepted.frames['test'].count:,} test frames", on_one_line(str(to))
+    if accepted.sets:
+        sets = {name: of_set.frames["test"].count for name, of_set in accepted.by_set.items()}
+        count = f"the test frames of {', '.join(f'{name} ({frames:,})' for name, frames in sets.items())}"
     size_kib = to.stat().st_size / 2**10
     return (
-        f"accepted: {', '.join(accepted.variants)} on {count:,} test frames; {path}, {size_kib:,.0f} KiB\n"
+        f"accepted: {', '.join(accepted.variants)} on {count}; {path}, {size_kib:,.0f} KiB\n"
         f"next: commit it, then `bench check {accepted.experiment} --against {path}` judges new weights"
     )

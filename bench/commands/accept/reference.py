@@ -20,7 +20,7 @@ from bench import stored
 from bench.errors import UserError, quoted
 from bench.files import write_text
 from bench.provenance import version
-from bench.records import RunRecord, ScoredVariant, ScoresFile, VariantResult, Verdict
+from bench.records import RunRecord, ScoredVariant, ScoresFile, Unit, VariantResult, Verdict
 from bench.results import store
 from bench.results.limits import Above, Margin, Number, Share
 
@@ -83,11 +83,22 @@ class AcceptedFrames:
 
 
 @dataclass(frozen=True)
+class AcceptedSet:
+    """The test frames of one of several frame sets, and the variants as they were accepted on these."""
+
+    __pydantic_config__: ClassVar = _FORBID
+
+    frames: dict[Literal["test"], AcceptedFrames]
+    variants: dict[str, AcceptedVariant]
+
+
+@dataclass(frozen=True)
 class Accepted:
     """The content of the file. `weights` names the detector's weights with their SHA-256.
 
     Of several detectors, `variants` are called "detector/variant", `detectors` has the weights of each, and `weights`
-    are the first one's.
+    are the first one's. Of several frame sets, `frames` and `variants` are those on `frame_set`, the first,
+    and `sets` has the others.
     """
 
     __pydantic_config__: ClassVar = _FORBID
@@ -103,6 +114,23 @@ class Accepted:
     machine: str
     variants: dict[str, AcceptedVariant]
     detectors: dict[str, str] = field(default_factory=dict)
+    judge: Unit = "frame"
+    frame_set: str = ""
+    sets: dict[str, AcceptedSet] = field(default_factory=dict)
+
+    @property
+    def by_set(self) -> dict[str, AcceptedSet]:
+        """Each of several frame sets; empty where there is one alone."""
+        return {self.frame_set: AcceptedSet(self.frames, self.variants), **self.sets} if self.frame_set else {}
+
+    def on(self, frame_set: str) -> Accepted | None:
+        """What was accepted on one of several frame sets, as if it were alone; None where nothing was."""
+        if not self.frame_set:
+            return self
+        of_set = self.by_set.get(frame_set)
+        if of_set is None:
+            return None
+        return replace(self, frames=of_set.frames, variants=of_set.variants, frame_set="", sets={})
 
     def of(self, detector: str) -> Accepted:
         """What was accepted of one of several detectors, as if it were alone."""
@@ -196,6 +224,17 @@ def refuse_other_detectors(accepted: Accepted, detectors: Sequence[str], path: P
         )
 
 
+def refuse_other_sets(accepted: Accepted, frame_sets: Sequence[str], path: Path) -> None:
+    """Raise `UserError` where one side has several frame sets and the other has one, or they have none in common."""
+    is_several = len(frame_sets) > 1
+    if bool(accepted.frame_set) != is_several or (is_several and not set(frame_sets) & set(accepted.by_set)):
+        before = ", ".join(accepted.by_set) or "one frame set"
+        raise UserError(
+            f"{path}: was accepted on {before}, and the experiment has {', '.join(frame_sets)} now; "
+            "make a new reference with `bench accept`"
+        )
+
+
 def weights_digest(weights: str) -> str:
     """The SHA-256 in "best_model.tar (SHA-256 3f2a…)", which a file keeps when it is moved."""
     return weights.rpartition("(SHA-256 ")[2].rstrip(")")
@@ -217,8 +256,13 @@ def _parsed(content: Any, path: Path) -> Accepted:
     accepted: Accepted = stored.typed(Accepted, content)
     if not accepted.variants or not accepted.frames:
         raise ValueError(f"it holds no {'frames' if accepted.variants else 'variant'}")
-    if accepted.detectors and any(name.partition("/")[0] not in accepted.detectors for name in accepted.variants):
+    names = [name for of_set in accepted.sets.values() for name in of_set.variants] + list(accepted.variants)
+    if accepted.detectors and any(name.partition("/")[0] not in accepted.detectors for name in names):
         raise ValueError("it holds a variant of none of its detectors")
+    if not all(of_set.variants and of_set.frames for of_set in accepted.sets.values()):
+        raise ValueError("it holds a frame set without frames or variants")
+    if accepted.sets and not accepted.frame_set:
+        raise ValueError("it does not say what its first frame set is called")
     return accepted
 
 
@@ -242,6 +286,9 @@ def _before(to: Path, accepted: Accepted) -> Accepted | None:
     try:
         before = read(to, accepted.experiment)
         match(before, frames.count, frames.digest, to)
+        for name, of_set in accepted.sets.items():
+            if now := before.on(name):
+                match(now, of_set.frames["test"].count, of_set.frames["test"].digest, to)
     except OtherExperimentError:
         raise
     except UserError:
@@ -266,8 +313,12 @@ def _may_be_replaced(to: Path) -> bool:
 
 def _comparable(accepted: Accepted) -> Accepted:
     """Without the date, and without the packed bytes, which zlib's versions write differently: the digest stays."""
-    variants = {name: replace(variant, logit_diffs="") for name, variant in accepted.variants.items()}
-    return replace(accepted, accepted="", variants=variants)
+    sets = {name: replace(of_set, variants=_without_margins(of_set.variants)) for name, of_set in accepted.sets.items()}
+    return replace(accepted, accepted="", variants=_without_margins(accepted.variants), sets=sets)
+
+
+def _without_margins(variants: Mapping[str, AcceptedVariant]) -> dict[str, AcceptedVariant]:
+    return {name: replace(variant, logit_diffs="") for name, variant in variants.items()}
 
 
 def accepted(run: RunRecord, scores: ScoresFile, diffs: Mapping[str, NDArray[np.float32]]) -> Accepted:
@@ -283,7 +334,8 @@ def accepted(run: RunRecord, scores: ScoresFile, diffs: Mapping[str, NDArray[np.
         threshold=run.threshold,
         margin=run.margin,
         machine=run.provenance.get("machine", ""),
-        variants={name: _variant(scores.variants[name], array) for name, array in diffs.items()},
+        judge=run.judge,
+        variants={name: _variant(scores.judged[name], array) for name, array in diffs.items()},
     )
 
 
@@ -294,6 +346,13 @@ def of_several(detectors: Mapping[str, Accepted]) -> Accepted:
         f"{detector}/{name}": variant for detector, of in detectors.items() for name, variant in of.variants.items()
     }
     return replace(first, variants=variants, detectors={name: of.weights for name, of in detectors.items()})
+
+
+def on_sets(by_set: Mapping[str, Accepted]) -> Accepted:
+    """The record of several frame sets, by name."""
+    first, *others = by_set
+    sets = {name: AcceptedSet(by_set[name].frames, by_set[name].variants) for name in others}
+    return replace(by_set[first], frame_set=first, sets=sets)
 
 
 def _variant(scored: ScoredVariant, diffs: NDArray[np.float32]) -> AcceptedVariant:
@@ -310,6 +369,9 @@ def _as_json(accepted: Accepted) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     content: dict[str, Any] = TypeAdapter(Accepted).dump_python(accepted, mode="json", by_alias=True)
-    if not accepted.detectors:
-        del content["detectors"]
+    for key in ("detectors", "frame_set", "sets"):
+        if not content[key]:
+            del content[key]
+    if accepted.judge == "frame":
+        del content["judge"]
     return content

@@ -18,7 +18,7 @@ from bench.pipeline.finished import Finished
 from bench.pipeline.prepare import prepare, selected_of
 from bench.pipeline.prepared import Timing
 from bench.records import Checked, GateOutcome, OnEvent, silent
-from bench.results.score.gates import EVERY, above_chance, asked, check_gates
+from bench.results.score.gates import EVERY, OF_NO_FRAMES, above_chance, asked, check_gates
 
 
 def run_and_check(  # noqa: PLR0913 - those of the command
@@ -35,6 +35,8 @@ def run_and_check(  # noqa: PLR0913 - those of the command
 ) -> tuple[Finished, Checked]:
     """Run what is missing of an experiment, and check its gates and the accepted scores in the file `against`.
 
+    Gates hold on each frame set; those that frames have no part in are checked once.
+
     With `timing` "none" nothing is timed, and gates on speed fall where there are no times yet. A baseline that is not
     significantly better than chance fails, unless `anyway`.
     Raises `UserError` before any work where there is nothing to check, or the accepted scores are of another
@@ -47,13 +49,16 @@ def run_and_check(  # noqa: PLR0913 - those of the command
     _refuse_nothing_to_check(settings, accepted, checked, yaml_file.location_of(path, "experiments", name, "gates"))
     if against and accepted:
         reference.refuse_other_detectors(accepted, settings.detector_names, against)
+        reference.refuse_other_sets(accepted, settings.frame_sets, against)
         prepared = prepare(experiments, path, name, only=only, device=device, for_run=True, on_event=on_event)
-        frames = prepared.first.frames["test"]
-        reference.match(accepted, len(frames.frames), frames.digest, against)
+        for frame_set, (setup, *_) in prepared.by_frame_set.items():
+            if of_set := accepted.on(frame_set):
+                frames = setup.frames["test"]
+                reference.match(of_set, len(frames.frames), frames.digest, against)
     finished = run(experiments, path, name, only=only, device=device, timing=timing, on_event=on_event)
     parts = [
-        _check_detector(part, settings, accepted, path.parent / "results" / name, checked, anyway)
-        for part in finished.parts[:: len(settings.frame_sets)]
+        _check_part(part, settings, accepted, path.parent / "results" / name, checked, anyway)
+        for part in finished.parts
     ]
     gone = regression.gone(accepted, settings) if accepted else ()
     left_out = [title for title, (detector, variant) in settings.titles.items() if variant not in checked[detector]]
@@ -70,7 +75,7 @@ def run_and_check(  # noqa: PLR0913 - those of the command
     )
 
 
-def _check_detector(
+def _check_part(
     part: Finished,
     settings: ExperimentSettings,
     accepted: Accepted | None,
@@ -78,18 +83,21 @@ def _check_detector(
     checked: Mapping[str, Collection[str]],
     anyway: bool,
 ) -> Compared:
-    """The gates of one detector and what is compared with its accepted scores; of several, with its name before each.
+    """The gates of a detector on a frame set and what is compared with its accepted scores there.
 
-    `results` is the folder of the whole experiment.
+    Of several, the names of both stand beside each variant. `results` is the folder of the whole experiment.
     """
-    detector = part.run.detector
+    detector, frame_set = part.run.detector, part.frame_set or settings.frame_sets[0]
     asked_of, names = settings.of(detector), checked[detector]
     outcomes, compared = _outcomes(part, asked_of, names, anyway), Compared()
+    if frame_set != settings.frame_sets[0]:
+        outcomes = tuple(outcome for outcome in outcomes if outcome.gate not in OF_NO_FRAMES)
     if accepted:
-        folder = results / settings.folder(detector, settings.frame_sets[0])
-        compared = compare(part, asked_of, accepted.of(detector), folder, names)
-    together = replace(compared, outcomes=outcomes + compared.outcomes)
-    return regression.of_several(together, detector) if settings.is_side_by_side else together
+        compared = regression.new_set(frame_set)
+        if of_set := accepted.on(frame_set):
+            folder = results / settings.folder(detector, frame_set)
+            compared = compare(part, asked_of, of_set.of(detector), folder, names)
+    return regression.of_part(replace(compared, outcomes=outcomes + compared.outcomes), part)
 
 
 def _by_variant(outcomes: tuple[GateOutcome, ...]) -> tuple[GateOutcome, ...]:

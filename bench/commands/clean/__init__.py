@@ -16,16 +16,14 @@ from bench.files import is_stale, is_temporary, remove, rename, size_bytes, temp
 from bench.footage.folder import LOCK, is_extraction
 from bench.pipeline import journal, reasons, remembered
 from bench.pipeline.footage import FOLDER as EXTRACTED
+from bench.pipeline.former import OF_A_VARIANT
 from bench.records import OUTCOMES, OnEvent, silent
 from bench.reports.content.text import plain
-from bench.results import attributes, copies, occlusion, predict, store
+from bench.results import attributes, copies, predict, store
 from bench.variants import cache, description
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
-_OF_A_VARIANT = {
-    predict.PREDICTIONS, predict.CAMS, predict.MARK, predict.SHARDS, store.MEASUREMENTS, occlusion.OCCLUSION, "result",
-}  # fmt: skip
 _OF_AN_EXPERIMENT = {
     store.RUN,
     reasons.RECORD,
@@ -128,14 +126,14 @@ def _results_of(folder: Path, lock: Path, busy: str, references: References) -> 
     """The results of one experiment: those of each variant, then the experiment's own files, its lock last."""
     experiment = folder.name
     named = {folder / part for part in references.folders[experiment]}
-    below = sorted(path for path in named | _of_former_detectors(folder) if not _is_link(path, folder))
+    below = sorted(path for path in named | _of_former(folder) if not _is_link(path, folder))
     for part in (folder, *below):
         for path in _inside(part):
-            if path.is_dir() and any((path / name).exists() for name in _OF_A_VARIANT):
+            if path.is_dir() and any((path / name).exists() for name in OF_A_VARIANT):
                 variant = path.relative_to(folder).as_posix()
                 in_use = references.of_results(experiment, variant) or _other_files(path) or busy
                 item = Item(path, f"results of {experiment}, {variant}", size_bytes(path), in_use, lock)
-                yield from _apart(item, _temporary(path, lock, busy))
+                yield from _apart(item, (*_temporary(path, lock, busy), *_levels(path, item, experiment, references)))
         yield from _temporary(part, lock, busy)
     for part in below:
         records = (path for path in _inside(part) if path.name in _OF_AN_EXPERIMENT)
@@ -150,13 +148,25 @@ def _results_of(folder: Path, lock: Path, busy: str, references: References) -> 
             yield Item(path, what, size_bytes(path), in_use, lock)
 
 
-def _of_former_detectors(folder: Path) -> set[Path]:
-    """Folders of results of a detector that is called so; a copy under another name is somebody's own."""
+def _levels(path: Path, results: Item, experiment: str, references: References) -> Iterator[Item]:
+    """Predictions of a variant for re-compressed frames, at levels that nobody asks for, apart from its `results`."""
+    for level in _inside(path / predict.DEGRADED):
+        if references.of_level(experiment, level.name) or level.is_symlink() or not level.is_dir():
+            continue
+        if not _other_files(level):
+            yield Item(level, f"{results.what}: {level.name}", size_bytes(level), "", results.lock)
+
+
+def _of_former(folder: Path) -> set[Path]:
+    """Folders of results of a detector or on a frame set that is called so; a copy under another name is somebody's."""
     former = set()
-    for path in _inside(folder):
+    for path in (path for inside in _inside(folder) if inside.is_dir() for path in (inside, *_inside(inside))):
         if path.is_dir() and (path / store.RUN).exists():
             with suppress(UserError):
-                former |= {path} if store.read_run(path).detector == path.name else set()
+                run = store.read_run(path)
+                names = path.relative_to(folder).parts
+                levels = ((run.detector,), (run.frame_set,), (run.detector, run.frame_set))
+                former |= {path} if names in levels else set()
     return former
 
 
@@ -168,8 +178,9 @@ def _is_link(path: Path, folder: Path) -> bool:
 def _other_files(path: Path) -> str:
     """Why a folder of results stays that holds a file which is not bench's; empty where there is none."""
     names = [file.name for file in _inside(path)]
-    others = [name for name in names if name not in _OF_A_VARIANT and not name.startswith(".bench-")]
+    others = [name for name in names if name not in OF_A_VARIANT and not name.startswith(".bench-")]
     others += [file.name for file in _inside(path / "result") if file.name not in OUTCOMES]
+    others += [other for level in _inside(path / predict.DEGRADED) if (other := _other_files(level))]
     return f"holds what is not bench's: {others[0]}" if others else ""
 
 

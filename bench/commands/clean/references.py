@@ -10,27 +10,32 @@ from pathlib import Path
 from bench import stored
 from bench.datasets import demo
 from bench.errors import UserError
-from bench.experiment import Experiments, read
+from bench.experiment import Experiments, ExperimentSettings, read
 from bench.pipeline.build import build_context
+from bench.pipeline.former import earlier_folders
 from bench.pipeline.frames import DEMO_FRAMES
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared
 from bench.records import OnEvent
+from bench.results import predict
 from bench.variants import ids
 
 
 @dataclass
 class References:
     """The experiments that refer to each variant id and to each folder of extracted frames; of each experiment the
-    variants and the folders below its own.
+    variants, the folders below its own, and those of the levels of re-compression.
 
-    `unreadable` has the reason for each experiment file that cannot be read, `unresolved` for each experiment whose
-    ids cannot be computed.
+    `before` has the folders of results that a run may take over from what an experiment was earlier. `unreadable` has
+    the reason for each experiment file that cannot be read, `unresolved` for each experiment whose ids cannot be
+    computed.
     """
 
     variants: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     results: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    before: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     folders: dict[str, set[Path]] = field(default_factory=lambda: defaultdict(set))
+    levels: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     extracted: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     unreadable: dict[str, str] = field(default_factory=dict)
     unresolved: dict[str, str] = field(default_factory=dict)
@@ -50,6 +55,13 @@ class References:
         """
         variants = self.results.get(experiment)
         is_used = variants is not None and (variant is None or variant in variants)
+        if variant in self.before.get(experiment, ()):
+            return f"perhaps used by {experiment}: `bench run` moves it to its folder, or makes it again"
+        return _used_by([experiment]) if is_used else _perhaps_used_by(self.unreadable)
+
+    def of_level(self, experiment: str, level: str) -> str:
+        """Why predictions for re-compressed frames stay; `level` is the name of their folder."""
+        is_used = level in self.levels.get(experiment, ())
         return _used_by([experiment]) if is_used else _perhaps_used_by(self.unreadable)
 
     @property
@@ -82,11 +94,14 @@ def find_references(experiments: Experiments, path: Path, on_event: OnEvent) -> 
             continue
         for name, settings in in_file.experiments.items():
             references.folders[name] |= set(settings.folders) - {Path()}
+            asked = settings.robustness.degradations if settings.robustness else ()
+            references.levels[name] |= {degradation.folder for degradation in asked}
             references.results[name] |= {
                 (settings.folder(detector, frame_set) / variant).as_posix()
                 for detector, variant in settings.titles.values()
                 for frame_set in settings.frame_sets
             }
+            references.before[name] |= _before(path.parent / "results" / name, settings)
             try:
                 prepared = _prepared(in_file, file, name, on_event)
                 for folder in {folder for setup in prepared.setups for folder in setup.extracted}:
@@ -96,6 +111,17 @@ def find_references(experiments: Experiments, path: Path, on_event: OnEvent) -> 
             except UserError as error:
                 references.unresolved[name] = str(error).splitlines()[0]
     return references
+
+
+def _before(results: Path, settings: ExperimentSettings) -> set[str]:
+    """Results that lie where an experiment had them with other detectors or frame sets, and that it lacks so far."""
+    before = set()
+    for detector, variant in settings.titles.values():
+        for frame_set in settings.frame_sets:
+            present = settings.folder(detector, frame_set)
+            if not (results / present / variant / predict.MARK).exists():
+                before |= {(folder / variant).as_posix() for folder in earlier_folders(detector, frame_set, present)}
+    return before
 
 
 def _is_experiment_file(file: Path) -> bool:
@@ -110,7 +136,7 @@ def _is_experiment_file(file: Path) -> bool:
 def _prepared(experiments: Experiments, path: Path, name: str, on_event: OnEvent) -> Prepared:
     """The experiment with its frames and weights; `UserError` where some are missing."""
     settings = experiments.experiments[name]
-    paths = [experiments.datasets[frame_set].path for frame_set in settings.frame_sets]
+    paths = [experiments.datasets[frame_set].path for frame_set in (*settings.frame_sets, settings.build_set)]
     if DEMO_FRAMES in paths and not demo.is_drawn(path.parent / DEMO_FRAMES):
         raise UserError("the demo's frames are not drawn")
     # Ids depend on neither, and another machine's runtime would be refused on this one.

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from bench import stored
 from bench.commands.export import differences, models, texts
+from bench.commands.export.sets import SetsOf, sentences, sets_of, verdict_over
 from bench.errors import UserError, listed, nearest, quoted
 from bench.experiment import ExperimentSettings
 from bench.files import advice, is_leftover, rename, sweep, temporary_name
-from bench.pipeline.render import evaluate_run
+from bench.pipeline.rendered import evaluate_run
 from bench.provenance import file_digest
 from bench.records import (
     HANDED_OVER,
@@ -31,26 +32,50 @@ _NAMES = (SAFETENSORS, ONNX, LOWERED, "README.md", "predict.py", HANDED_OVER)
 _MOVED = "moved.json"
 
 
-def find_variant(name: str, settings: ExperimentSettings, variant: str) -> tuple[Path, str]:
-    """The folder of an experiment's results in which a variant lies, below results/, and its name there.
+def find_variant(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
+    """The detector and the name of a variant of an experiment, as the command line names it.
 
     Raises `UserError` where of several detectors it is not said whose it is.
     """
     titles = settings.titles
     if not settings.is_side_by_side or variant in titles:
-        detector, variant = titles.get(variant, (settings.detector_names[0], variant))
-        return Path(name) / settings.folder(detector, settings.frame_sets[0]), variant
+        return titles.get(variant, (settings.detector_names[0], variant))
     meant = [title for title, (_, called) in titles.items() if called == variant]
     hint = f" (several have one: name it as in {meant[0]})" if meant else nearest(variant, titles)
     raise UserError(f"there is no variant {quoted(variant)}{hint}; variants are: {', '.join(titles)}")
 
 
+def export_named(
+    base: Path,
+    name: str,
+    settings: ExperimentSettings,
+    variant: str,
+    to: Path,
+    *,
+    form: str = "onnx",
+    on_event: OnEvent = silent,
+) -> list[Path]:
+    """Hand over a variant of the experiment `name` by its name there; see `export_variant`."""
+    detector, variant = find_variant(settings, variant)
+    results = base / "results" / name
+    folder, sets = Path(name) / settings.folder(detector, settings.frame_sets[0]), sets_of(results, settings, detector)
+    return export_variant(base, folder, variant, to, sets=sets, form=form, on_event=on_event)
+
+
 def export_variant(
-    base: Path, folder: Path, variant: str, to: Path, *, form: str = "onnx", on_event: OnEvent = silent
+    base: Path,
+    folder: Path,
+    variant: str,
+    to: Path,
+    *,
+    sets: SetsOf | None = None,
+    form: str = "onnx",
+    on_event: OnEvent = silent,
 ) -> list[Path]:
     """Write the variant's model files, a README, `model.json` and a snippet into `to`; returns the paths.
 
-    `folder` is that of its detector's results, below results/.
+    `folder` is that of its detector's results, below results/, on the first of several frame sets; all of these are
+    `sets`.
 
     `form` is "onnx", which every variant has, or "safetensors", for those that are not quantised. How far the files
     move P(fake) is measured on test frames, where these are still there.
@@ -70,7 +95,9 @@ def export_variant(
         on_event(Event("exporting", 0, 1, "variants"))
         files = models.write(built, form, scratch)
         on_event(Event("exporting", 1, 1, "variants"))
-        facts = texts.Facts(run, result, built, evaluation, files)
+        on_sets = verdict_over(sets, variant) if sets else None
+        of_sets = sentences(sets, on_sets) if sets and on_sets else []
+        facts = texts.Facts(run, result, built, evaluation, files, on_sets, tuple(of_sets))
         texts.write_snippet(facts, scratch)
         runners = differences.runners(scratch, built, facts.model)
         texts.write_about(facts, differences.measure(run, evaluation, variant, runners, base, on_event), scratch)

@@ -31,10 +31,12 @@ from bench.records import (
     MeasuredBy,
     ModelFile,
     Moved,
+    OverallVerdict,
     Preprocessing,
     RunRecord,
     VariantResult,
 )
+from bench.reports.content.judged import judged
 from bench.reports.content.remarks import remarks
 from bench.reports.content.spans import sentence
 from bench.reports.content.text import MIB, NONE, area, difference, number, plain, rough, times
@@ -66,13 +68,19 @@ _NAMES: dict[Filter, str] = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What the texts are written from; `predict.py` runs the first of `files`."""
+    """What the texts are written from; `predict.py` runs the first of `files`.
+
+    `on_sets` is the verdict over several frame sets, `of_sets` what is said of these; None, and empty, where there is
+    one.
+    """
 
     run: RunRecord
     variant: VariantResult
     built: Built
     evaluation: Evaluation
     files: dict[str, ModelFile]
+    on_sets: OverallVerdict | None = None
+    of_sets: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -109,12 +117,14 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
     record = _record(facts, moved)
     write_json(folder / HANDED_OVER, dataclasses.asdict(record))
     run, variant = facts.run, facts.variant
-    judged = facts.evaluation.variants[variant.name]
+    of = judged(run, facts.evaluation)
+    of_variant = of.evaluation.variants[variant.name]
     values = {
         **_of_snippet(facts),
         "run": run,
         "variant": variant,
-        "judged": judged,
+        "judged": of_variant,
+        "unit": of.unit,
         "record": record,
         "onnx": facts.model.endswith(".onnx"),
         "lowered": LOWERED,
@@ -125,8 +135,9 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "crop_is": _of_crop(facts.preprocessing.crop),
         "has_map": facts.evaluation.predictions[variant.name].cam is not None,
         "alone": variant is facts.baseline,
-        "verdict": verdict(variant is facts.baseline, judged) or NONE,
+        "verdict": verdict(variant is facts.baseline, of_variant) or NONE,
         "warnings": _warnings(facts),
+        "of_sets": facts.of_sets,
         "installed": models.installed(facts.preprocessing.input_spec),
         "oldest_python": models.OLDEST_PYTHON,
         "mib": _mib,
@@ -191,6 +202,8 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
         scores=as_json(by_variant[variant.name]),
         baseline_scores=as_json(by_variant[facts.baseline.name]),
         crop=facts.preprocessing.crop,
+        verdicts={name: each.verdict for name, each in facts.on_sets.comparisons.items()} if facts.on_sets else {},
+        verdict_over_all=facts.on_sets.verdict if facts.on_sets else None,
     )
 
 
@@ -201,15 +214,16 @@ def _of_crop(name: str) -> str:
 
 def _rows(facts: Facts) -> list[tuple[str, ...]]:
     """Rows of Markdown cells: a quantity, this variant's value, the baseline's."""
-    evaluation, names = facts.evaluation, (facts.variant.name, facts.baseline.name)
-    judged = [evaluation.variants.get(name) for name in names]
+    evaluation = facts.evaluation.by(facts.run.judge)
+    names = (facts.variant.name, facts.baseline.name)
+    of_both = [evaluation.variants.get(name) for name in names]
     speeds = [evaluation.speeds[name] for name in names]
     footprints = [facts.variant.footprint, facts.baseline.footprint]
     executed = [facts.variant.executed, facts.baseline.executed]
-    comparison = judged[0].comparison if judged[0] else None
+    comparison = of_both[0].comparison if of_both[0] else None
     reference = speeds[0].reference
     return [
-        ("ROC AUC (95 %)", *(area(answers.auc if answers else None) for answers in judged)),
+        ("ROC AUC (95 %)", *(area(answers.auc if answers else None) for answers in of_both)),
         ("its difference (95 %)", difference(comparison.delta if comparison else None), NONE),
         ("milliseconds a frame, batch 1", *(rough(speed.single.p50_ms if speed.single else None) for speed in speeds)),
         (
@@ -234,7 +248,9 @@ def _warnings(facts: Facts) -> list[str]:
     pair = (facts.baseline, variant)
     alone = replace(run, variants=tuple(compared for compared in run.variants if compared in pair))
     of_run = [line.removesuffix(WRITE_PATTERN) for line in run.warnings if not line.startswith(_FOR_SENDERS)]
-    beside = [words(sentence(remark)) for remark in remarks(run, variant, facts.evaluation, for_receivers=True)]
+    of = judged(run, facts.evaluation)
+    said_of_it = remarks(of.run, variant, of.evaluation, for_receivers=True)
+    beside = [words(of.sentence(sentence(remark))) for remark in said_of_it]
     beside += [escape(note.removesuffix(SEE_LOG)) for note in variant.notes if not note.startswith(TOOK)]
     beside += [] if variant.measurements else ["it was not timed, so nothing is said of its speed"]
     return [

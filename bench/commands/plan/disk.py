@@ -24,6 +24,7 @@ def writes_bytes(
         return None
     # A score's row, and the map of 32 pixels to a cell; twice, since shards are merged before they go.
     predicted = sum(2 * row.frames * (100 + 4 * math.ceil(row.setup.spec.size / 32) ** 2) for row in rows)
+    predicted += sum(2 * 100 * sum(row.degraded.values()) for row in rows)
     due = pending(prepared).values()
     drawn = sum(each.frames * CROP_BYTES[each.form] for each in due) if due else undrawn(prepared) * DRAWN_FRAME_BYTES
     rendered = heatmaps(prepared) * HEATMAP_BYTES + len(prepared.setups) * REPORT_BYTES if renders else 0

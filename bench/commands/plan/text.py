@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from bench.commands.plan import Forecast
+from bench.pipeline import judging
 from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, duration, total
 from bench.pipeline.forecast import Link, Row, is_drawn, pending
 from bench.pipeline.prepared import Prepared
@@ -54,9 +55,10 @@ def _head(forecast: Forecast) -> str:
         detectors.append(f"{name} ({network})" if first.settings.is_side_by_side else network)
     variants = len({(row.setup.detector_name, row.name) for row in forecast.rows})
     frames = []
-    for name, (setup, *_) in prepared.by_frame_set.items():
-        counts = ", ".join(f"{len(of_split.frames):,} {split}" for split, of_split in setup.frames.items())
-        frames.append(f"{counts}{prepared.of_frames(name)}")
+    for name, splits in prepared.frames_by_set.items():
+        counts = ", ".join(f"{len(of_split.frames):,} {split}" for split, of_split in splits.items())
+        built = " (built with)" if name == first.settings.build_set and prepared.of_frames(name) else ""
+        frames.append(f"{counts}{prepared.of_frames(name)}{built}")
     about = "about " if pending(prepared) else ""
     return (
         f"{first.name}: {variants} variants of {' and '.join(detectors)}; frames: {about}{'; '.join(frames)}; "
@@ -71,12 +73,12 @@ def _rows(forecast: Forecast) -> list[tuple[str, ...]]:
         time = "left out" if row.setup.timing == "none" else "reused" if row.timed else "due"
         if not row.setup.is_first_set:
             time = "–"
-        for index, link in enumerate(row.links):
-            if index == 0 and len(row.links) > 1:
-                continue  # the weights are listed once, at the baseline
+        # The weights are listed once, at the baseline, and what is built once at the first frame set.
+        links = row.links[1:] if row.setup.is_first_set and len(row.links) > 1 else row.links[-1:]
+        for link in links:
             evaluate = f"{row.frames:,} frames, {row.runtime}" if row.frames else f"reused, {row.runtime}"
             last = (evaluate, time) if link is row.links[-1] else ("", "")
-            name = _title(row) if index == min(1, len(row.links) - 1) else ""
+            name = _title(row) if link is links[0] else ""
             cells.append((name, _cut(link.step, 30), _artifact(link), *last))
     return cells
 
@@ -128,6 +130,14 @@ def _notes(forecast: Forecast) -> list[str]:
         notes.append(f"{what}: all that depends on {'their' if pending(prepared) else 'its'} frames counts as due")
     else:
         notes += [f"frames{prepared.of_frames(name)}: {text}" for name, text in prepared.accounts.items()]
+    for name, (setup, *_) in prepared.by_frame_set.items():
+        if judged := judging.in_words(setup.settings, setup.frames):
+            notes.append(f"videos{prepared.of_frames(name)}: {judged}")
+    if moved := sum(row.moves for row in forecast.rows):
+        notes.append(
+            f"{moved} results lie where they were before the experiment had these detectors or frame sets: `bench run` "
+            "moves them to their folders"
+        )
     if prepared.unread:
         notes.append(
             f"{prepared.unread:,} frames are not read yet: all that depends on them counts as due. `bench run` reads "

@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeAlias
 
 from bench.datasets.exclude import matching
 from bench.errors import listed, nearest, quoted
-from bench.records import CLASS_WORDS, LABEL_WORDS, VIDEO_SUFFIXES, Split, Unused, UnusedKind, label_word
+from bench.records import CLASS_WORDS, LABEL_WORDS, VIDEO_SUFFIXES, MissingVideo, Split, Unused, UnusedKind, label_word
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".j2k",
@@ -116,7 +116,8 @@ class Tally:
 class Listing:
     """What lies at one place: parts by split, None for frames that no split claims; and what is `unused` there.
 
-    `problems` are why it can't be used, `remarks` what a reader of its numbers must know.
+    `problems` are why it can't be used, `remarks` what a reader of its numbers must know. `missing` are the videos of
+    each split that a list names and that have no frame here, with their labels.
     """
 
     root: Path
@@ -124,6 +125,7 @@ class Listing:
     problems: tuple[str, ...] = ()
     unused: tuple[Unused, ...] = ()
     remarks: tuple[str, ...] = ()
+    missing: Mapping[Split | None, tuple[MissingVideo, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,11 @@ class Options:
     labels: Mapping[str, int] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     below: str = ""
+
+    @property
+    def noun(self) -> str:
+        """What is looked for, in a word."""
+        return "videos" if self.suffixes[0] in VIDEO_SUFFIXES else "frames"
 
     def folder_label(self, name: str) -> int | None:
         """The label that a folder of this name stands for, None where it stands for none."""

@@ -18,7 +18,7 @@ from bench.datasets import list_files, native
 from bench.datasets.layouts import Entry, Listing, Options, Tally
 from bench.datasets.native import File, Video, Videos
 from bench.errors import UserError, listed, quoted
-from bench.records import Split
+from bench.records import MissingVideo, Split, joined_sources
 
 RANK = 14
 SHAPE = "Celeb-DF's Celeb-real/, YouTube-real/ and Celeb-synthesis/, with List_of_testing_videos.txt"
@@ -74,9 +74,9 @@ def _listing(root: Path, files: list[File], options: Options, tally: Tally) -> L
         (_split(_key(video), tested), _entry(file, video)) for file, video in of_files if video and not file.excluded
     )
     present = {_key(video) for _, video in of_files if video}
-    absent = [written for key, written in in_list.items() if key not in present]
+    absent = {key: written for key, written in in_list.items() if key not in present}
     problems, remarks = native.missing(
-        list_file or root, f"test videos are not below {root}", absent, len(in_list),
+        list_file or root, f"test videos are not below {root}", list(absent.values()), len(in_list),
         "add them, or take their lines out of the list; the numbers are then not those of Celeb-DF's test videos",
     )  # fmt: skip
     unknown = [file.path for file, video in of_files if video is None and not file.excluded]
@@ -84,14 +84,21 @@ def _listing(root: Path, files: list[File], options: Options, tally: Tally) -> L
     kinds = Counter(_kind(file.path, video) for file, video in of_files if video and not file.excluded)
     labels_from = f"labels come from Celeb-DF's folders in {root}"
     if not files:
-        problems.append(f"{root}: no frames ({native.endings(options)}) in its folders of Celeb-DF")
+        problems.append(f"{root}: no {options.noun} ({native.endings(options)}) in its folders of Celeb-DF")
     return Listing(
         root,
         native.parts(by_split, labels_from, SHARING),
         (*native.misplaced(root, options), *problems, *more_problems),
         tally.unused,
         (*remarks, *more_remarks, *native.several_kinds(root, kinds)),
+        {"test": tuple(_missing(key, written) for key, written in absent.items())} if absent else {},
     )
+
+
+def _missing(key: Key, written: str) -> MissingVideo:
+    folder, name = key
+    reason = f"{LIST} names it, and it is not there"
+    return MissingVideo(written, CLASSES[folder], joined_sources(*sources(name)), reason)
 
 
 def _classes(root: Path) -> list[str]:

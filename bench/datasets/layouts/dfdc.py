@@ -18,7 +18,7 @@ from bench.datasets import list_files, native
 from bench.datasets.layouts import SPLIT_WORDS, Entry, Listing, Options, Tally
 from bench.datasets.native import File, Video, Videos
 from bench.errors import UserError, listed, quoted
-from bench.records import LABEL_WORDS, Split, label_word
+from bench.records import LABEL_WORDS, MissingVideo, Split, joined_sources, label_word
 
 RANK = 13
 SHAPE = "DFDC's metadata.json {file: {label: REAL or FAKE}}, or its labels.csv (filename,label)"
@@ -72,7 +72,7 @@ def _listing(root: Path, lists: list[Path], rows: Mapping[str, _Row], options: O
     unknown = [file.path for file, video in of_files if video is None and not file.excluded]
     problems, remarks = native.without_video(root, f"{names} names", unknown, len(of_files))
     if not of_files:
-        problems.append(f"{root}: no frames ({native.endings(options)}) of the videos that {names} names")
+        problems.append(f"{root}: no {options.noun} ({native.endings(options)}) of the videos that {names} names")
     present = {video.name for _, video in of_files if video}
     for file in lists:
         in_list = [name for name, row in rows.items() if row.file == file]
@@ -83,6 +83,7 @@ def _listing(root: Path, lists: list[Path], rows: Mapping[str, _Row], options: O
         problems += more_problems if of_files else []
         remarks += more_remarks
     splits = {rows[name].split for name in present}
+    absent_rows = ((name, row) for name, row in rows.items() if name not in present)
     by_split = native.grouped(
         (rows[video.name].split if len(splits) > 1 else None, _entry(file, video, rows[video.name]))
         for file, video in of_files
@@ -90,7 +91,14 @@ def _listing(root: Path, lists: list[Path], rows: Mapping[str, _Row], options: O
     )
     labels_from = f"labels come from {names} in {root}"
     problems += native.misplaced(root, options)
-    return Listing(root, native.parts(by_split, labels_from), tuple(problems), tally.unused, tuple(remarks))
+    missing = native.missing_videos(
+        (row.split if len(splits) > 1 else None, _missing(name, row)) for name, row in absent_rows
+    )
+    return Listing(root, native.parts(by_split, labels_from), tuple(problems), tally.unused, tuple(remarks), missing)
+
+
+def _missing(name: str, row: _Row) -> MissingVideo:
+    return MissingVideo(name, row.label, joined_sources(row.source), f"{row.file.name} names it, and it is not there")
 
 
 def _entry(file: File, video: Video, row: _Row) -> Entry:

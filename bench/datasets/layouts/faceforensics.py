@@ -21,7 +21,7 @@ from bench.datasets import list_files, native
 from bench.datasets.layouts import Entry, Listing, Options, Tally
 from bench.datasets.native import File, Video, Videos
 from bench.errors import UserError, listed, quoted
-from bench.records import Split
+from bench.records import MissingVideo, Split, joined_sources
 
 RANK = 15
 SHAPE = "FaceForensics++'s original_sequences/ and manipulated_sequences/, with train.json, val.json and test.json"
@@ -73,6 +73,14 @@ class _Lists:
 
     splits: Mapping[str, Split]
     files: Mapping[Split, Path]
+    pairs: Mapping[Split, Sequence[tuple[str, str]]]
+
+    def names(self, split: Split, label: int) -> list[str]:
+        """The names of a split's originals, or of its fakes: of a pair both ways round."""
+        pairs = self.pairs[split]
+        if label == 0:
+            return list(dict.fromkeys(name for pair in pairs for name in pair))
+        return [f"{first}_{second}" for a, b in pairs for first, second in ((a, b), (b, a))]
 
     def of(self, item: _Item) -> list[Split]:
         """The splits of an item's ids; empty where no list names them, several where lists tear a fake apart."""
@@ -95,18 +103,22 @@ def read(path: Path, options: Options) -> Listing:
     files = len(everything) + len(unknown)
     problems, remarks = native.without_video(path, "FaceForensics++ has (953, 953_974)", unknown, files)
     if not files:
-        problems.append(f"{path}: no frames ({native.endings(options)}) below {listed(f'{name}/' for name in ROOTS)}")
+        problems.append(
+            f"{path}: no {options.noun} ({native.endings(options)}) below {listed(f'{name}/' for name in ROOTS)}"
+        )
     remarks += native.several_kinds(path, Counter(item.kind for item in items))
     remarks += _several_compressions(path, items)
     by_split: Mapping[Split | None, list[Entry]] = {None: [item.entry for item in items]}
+    missing: Mapping[Split | None, tuple[MissingVideo, ...]] = {}
     if lists.splits and not all(item.is_of_actors for item in items):
         by_split = native.grouped((split, item.entry) for item in items for split in lists.of(item))
         more_problems, more_remarks = _compared(path, lists, everything)
         problems += more_problems
         remarks += more_remarks
+        missing = native.missing_videos(_missing(lists, everything))
     labels_from = f"labels come from {' and '.join(ROOTS)} in {path}"
     problems += native.misplaced(path, options)
-    return Listing(path, native.parts(by_split, labels_from), tuple(problems), tally.unused, tuple(remarks))
+    return Listing(path, native.parts(by_split, labels_from), tuple(problems), tally.unused, tuple(remarks), missing)
 
 
 @lru_cache(maxsize=2**16)
@@ -146,20 +158,22 @@ def _read_lists(path: Path) -> _Lists:
     """What train.json, val.json and test.json say, as far as they are there."""
     splits: dict[str, Split] = {}
     files: dict[Split, Path] = {}
+    pairs: dict[Split, list[tuple[str, str]]] = {}
     for name, split in LISTS.items():
         file = next((f for f in (path / name, path / "splits" / name) if f.is_symlink() or f.exists()), None)
         if file is None:
             continue
         files[split] = file
-        for video in _ids(file):
+        pairs[split] = list(_pairs(file))
+        for video in (name for pair in pairs[split] for name in pair):
             if splits.setdefault(video, split) != split:
                 other = files[splits[video]].name
                 raise UserError(f"{file}: id {quoted(video)} is in {other} too; take it out of one of them")
-    return _Lists(splits, files)
+    return _Lists(splits, files, pairs)
 
 
-def _ids(file: Path) -> Iterator[str]:
-    """The ids in a list of pairs; `UserError` where it is another."""
+def _pairs(file: Path) -> Iterator[tuple[str, str]]:
+    """The pairs of ids in a list; `UserError` where it is another."""
     expected = 'such as [["953", "974"], ["019", "018"]]'
     pairs = list_files.read_json(file)
     if not isinstance(pairs, list) or not pairs:
@@ -169,7 +183,7 @@ def _ids(file: Path) -> Iterator[str]:
             raise UserError(
                 f"{file}: pair {number}: expected two ids of three digits, {expected}; found {quoted(pair)}"
             )
-        yield from pair
+        yield pair[0], pair[1]
 
 
 def _is_id(value: Any) -> bool:
@@ -195,6 +209,21 @@ def _compared(path: Path, lists: _Lists, items: Sequence[_Item]) -> tuple[list[s
             f"{path}: fakes of two videos that the lists put into two splits; remove them: {listed(torn, 5)}"
         )
     return problems, [*remarks, *_left_out(path, lists, items)]
+
+
+def _missing(lists: _Lists, items: Sequence[_Item]) -> Iterator[tuple[Split, MissingVideo]]:
+    """The videos of pairs that have no file, in each method and compression that has files of that split."""
+    groups: dict[tuple[Split, int, str, str], set[str]] = {}
+    for item in items:
+        for split in lists.of(item) if not item.is_of_actors else ():
+            groups.setdefault((split, item.label, item.method, item.compression), set()).add(item.video.name)
+    for (split, label, method, compression), present in groups.items():
+        for name in lists.names(split, label):
+            if name not in present:
+                root = next(root for root, of_root in ROOTS.items() if of_root == label)
+                video = "/".join(filter(None, (root, method, compression, name)))
+                reason = f"{lists.files[split].name} names it, and it is not there"
+                yield split, MissingVideo(video, label, joined_sources(*sources(name)), reason)
 
 
 def _left_out(path: Path, lists: _Lists, items: Sequence[_Item]) -> Iterator[str]:

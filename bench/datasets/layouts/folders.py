@@ -223,4 +223,7 @@ def _nothing(folders: Sequence[str], options: Options, unused: Sequence[Unused])
     endings = ", ".join(sorted({part.name or "without ending" for part in unused if part.kind != "hidden"}))
     holds = f"; it holds {listed(f'{part.count:,} {part.name}' for part in unused if part.name)}" if endings else ""
     advice = _of_videos(unused, options)
+    if options.noun == "videos":
+        expected = f"({', '.join(options.suffixes[:5])}, …) {inside}{holds}"
+        return f"no videos {expected}. Expected folders real/ and fake/ with videos inside, or a manifest.csv"
     return f"no frames ({', '.join(options.suffixes)}) {inside}{holds}{advice}. Expected {SHAPE}, or a manifest.csv"

@@ -1,12 +1,14 @@
 """Detector families, one file each.
 
 A family is a module with `ARCHITECTURES`, `OFFERS`, `build(architecture, flavour, preprocessing)`,
-`schemes(architecture)`, and for docs/detectors.md `EXAMPLE`, a tensor's name, and where it is not `head` `LOGITS`, the
-name of the layer that writes the logits. Where names of weights don't tell all of the arithmetic,
-`flavours(architecture)` has the choices; where these differ in the tensors that a network holds, `STRUCTURES` names
-those that do. Where not every preprocessing will do, `check(flavour, preprocessing)` refuses. Where `bench plan` is to
-foresee how long an architecture takes before it ever ran, `SIZES` has its `Size`. A family whose architectures are too
-many to be listed has a `PREFIX` of their names, and `refuse_unknown`, `offers` and `size` of one.
+`schemes(architecture)`, and for docs/detectors.md `EXAMPLE`, a tensor's name, where it is not `head` `LOGITS`, the name
+of the layer that writes the logits, and where it is not the first `TYPICAL`, the architecture that is shown. Where
+names of weights don't tell all of the arithmetic, `flavours(architecture)` has the choices; where these differ in the
+tensors that a network holds, `STRUCTURES` names those that do. Where not every preprocessing will do, `check(flavour,
+preprocessing)` refuses. Where `bench plan` is to foresee how long an architecture takes before it ever ran, `SIZES` has
+its `Size`.
+A family whose architectures are too many to be listed has a `PREFIX` of their names, and `refuse_unknown`, `offers` and
+`size` of one.
 A family whose detectors are no networks of layers but ONNX graphs has `KIND = "onnx"`.
 Nothing heavy is imported at its top: it is also read to check a configuration.
 """

@@ -2,7 +2,8 @@
 
 Built on timm, with the names and the arithmetic of every code that trains them for this.
 
-Flavours share one set of weights and differ in how strided convolutions are padded and in batch norms' eps.
+Flavours share one set of weights and differ in how strided convolutions are padded and in batch norms' eps. With
+`tf_` before the architecture, that of names of timm and of the DFDC winner is `tf`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ NATIVE_SIZE = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456,
 _PREFIXES = ("", "tf_")
 ARCHITECTURES = tuple(f"{prefix}efficientnet_{size}" for prefix in _PREFIXES for size in NATIVE_SIZE)
 OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam"})
-EXAMPLE = "backbone.conv_stem.weight"
+EXAMPLE, TYPICAL = "backbone.conv_stem.weight", "efficientnet_b4"
+_OF_DFDC_WINNER = ("b2", "b3", "b4", "b5", "b6", "b7")
 
 # Table 2 of Tan and Le (EfficientNet, ICML 2019).
 _SIZES = {
@@ -64,9 +66,9 @@ def flavours(architecture: str) -> dict[str, str]:
     """What `flavour:` may be, and what each means."""
     size = architecture.rpartition("_")[2]
     return {
-        "timm": "symmetric padding, batch-norm eps 1e-5, as timm's efficientnet_b0 … b7",
-        "tf": "padding worked out from the input, batch-norm eps 1e-3, as timm's tf_efficientnet_b0 … b7, and "
-        "efficientnet_pytorch with image_size=None",
+        "timm": "symmetric padding, batch-norm eps 1e-5, as timm's efficientnet_b0 … b7 without tf_ before it",
+        "tf": "padding worked out from the input, batch-norm eps 1e-3, as timm's tf_efficientnet_b0 … b7 (those "
+        "of the DFDC winner) and efficientnet_pytorch with image_size=None",
         "torchvision": f"symmetric padding, batch-norm eps {_torchvision_eps(size)}, as torchvision's",
         "static": f"padding worked out once, for {NATIVE_SIZE[size]} px, batch-norm eps 1e-3, as efficientnet_pytorch "
         "does unless it is given an image_size",
@@ -83,9 +85,11 @@ def schemes(architecture: str) -> tuple[Scheme, ...]:
         return _efficientnet_pytorch_name(name, blocks)
 
     blocks = _numbers(architecture)
-    of_timm = "tf" if architecture.startswith("tf_") else "timm"
+    of_timm, by_name = ("tf" if architecture.startswith("tf_") else "timm"), "`architecture:`"
+    # Whose B2 to B7 are timm's tf_efficientnet_b2 to b7, but people who take over the code take other networks too.
+    is_told = architecture.startswith("tf_") or not architecture.endswith(_OF_DFDC_WINNER)
     return (
-        Scheme("timm", _timm_name, head="classifier", flavour=of_timm),
+        Scheme("timm", _timm_name, head="classifier", flavour=of_timm, flavour_by=by_name),
         Scheme("torchvision", _torchvision_name, head="classifier.1", flavour="torchvision"),
         Scheme("FSBI and SBI", lambda name: f"net.{original(name)}", head="net._fc", flavour="static"),
         Scheme("efficientnet_pytorch", original, head="_fc"),
@@ -93,8 +97,8 @@ def schemes(architecture: str) -> tuple[Scheme, ...]:
             "DeepfakeBench", lambda name: f"efficientnet.{original(name)}", head="last_layer", flavour="deepfakebench"
         ),
         Scheme(
-            "the DFDC winner (selimsef)", lambda name: f"encoder.{_timm_name(name)}", head="fc", flavour=of_timm,
-            positive="fake", unused=("encoder.classifier.",),
+            "the DFDC winner (selimsef)", lambda name: f"encoder.{_timm_name(name)}", head="fc",
+            flavour=of_timm if is_told else None, flavour_by=by_name, positive="fake", unused=("encoder.classifier.",),
             unknown=(("srm_conv.", "a filter before the network"), ("avg_pool.", "a weighted pooling")),
         ),
         Scheme(

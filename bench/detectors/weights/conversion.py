@@ -72,8 +72,9 @@ def _refuse_other_sizes(detector: Detector) -> None:
             detector.classify(detector.features(torch.zeros(1, 3, size, size)))
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
+        because = f" ({reason})" if reason else ""
         raise UserError(
-            f"{detector.architecture} takes no frames of {size} px ({reason}); set the `size` that it was trained with"
+            f"{detector.architecture} takes no frames of {size} px{because}; set the `size` that it was trained with"
         ) from error
 
 
@@ -135,7 +136,7 @@ def flavour_of(
     if conventions.flavour:
         return conventions.flavour, "as given"
     if match.scheme.flavour is not None:
-        return match.scheme.flavour, "by the names"
+        return match.scheme.flavour, f"by {match.scheme.flavour_by}"
     raise UserError(
         f"{path}: the names of {match.scheme.owner} do not tell with which arithmetic the network was trained; add "
         f"`flavour:` beside `architecture: {architecture}`, one of:",
@@ -169,11 +170,22 @@ def state_of(
             f"{path}: holds integers where numbers with a fraction belong, as a quantised checkpoint does "
             f"({len(integers)}): {listed(integers, 6)}; save the weights as floats"
         )
+    _refuse_negative_variances(tensors, path)
     state = dict(match.scheme.made({name: tensors[given] for name, given in match.names.items()}))
     for leaf, given in (("weight", weight), ("bias", bias)):
         by_class = [torch.zeros_like(given[0]) if row is None else given[row] for row in rows]
         state[f"{network.logits}.{leaf}"] = torch.stack(by_class)
     return state
+
+
+def _refuse_negative_variances(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise `UserError` where a batch norm would take the root of a number below 0."""
+    below = [name for name, tensor in tensors.items() if name.endswith("running_var") and (tensor < 0).any()]
+    if below:
+        raise UserError(
+            f"{path}: {len(below)} batch norms hold variances below 0, which none has after training: "
+            f"{listed(below, 6)}; save the state dict again"
+        )
 
 
 def reading_of(match: Match, logits: Logits, arithmetic: str, detector: Detector) -> Reading:

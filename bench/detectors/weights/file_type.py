@@ -9,13 +9,14 @@ import zipfile
 from pathlib import Path
 
 from bench.detectors.weights import safetensors_header
-from bench.errors import UserError, nearest, shown
+from bench.errors import UserError, listed, nearest, shown
 from bench.stored import DamagedError, open_file
 
 # Weights hardly compress: whatever unpacks to more than this many times its size is no checkpoint.
 _MOST_UNPACKED, _SMALL_BYTES = 4, 2**20
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _EXPECTED = "expected what torch.save or safetensors wrote: a .tar, .pth, .pt or .safetensors file"
+_ENDINGS = (".tar", ".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 _STRANGERS = (
     (b"version https://git-lfs", "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"),
     (b"<!doctype", "it is a web page, probably saved instead of the download"),
@@ -87,11 +88,14 @@ def _check_zip(path: Path, size: int) -> None:
             f"{path}: refused, because its {size:,} bytes unpack to {unpacked:,}; a checkpoint hardly compresses"
         )
     names = {member.filename.rpartition("/")[2] for member in members}
+    packed = [member.filename for member in members if member.filename.endswith(_ENDINGS)]
     if "constants.pkl" in names:
         raise UserError(
             f"{path}: is a TorchScript archive, which holds code; save the state dict: "
             "torch.save(model.state_dict(), ...)"
         )
+    if "data.pkl" not in names and packed:
+        raise UserError(f"{path}: is a zip archive of files; unpack it and name the one inside: {listed(packed, 3)}")
     if "data.pkl" not in names:
         raise UserError(f"{path}: is a zip archive, but no PyTorch checkpoint; {_EXPECTED}")
 

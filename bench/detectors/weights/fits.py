@@ -12,6 +12,8 @@ from bench.detectors.weights.stored_tensors import OddTensor, StoredTensor
 
 # Prefixes of more parts are nobody's.
 _MOST_PARTS = 30
+# What PyTorch's wrappers of a part (torch.compile, DataParallel, checkpointing, FSDP) put before the names in it.
+WRAPPERS = frozenset({"_orig_mod", "module", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"})
 
 
 @dataclass(frozen=True)
@@ -100,21 +102,31 @@ def fits(file: File, network: Network, scheme: Scheme) -> list[Fit]:
     for name in file.tensors:
         if name[name.rfind(".") + 1 :] not in leaves:
             continue
-        for start in _starts(name, longest):
-            tensor = by_renamed.get(name[start:])
+        for start, end_of_name in _ends(name, longest):
+            tensor = by_renamed.get(end_of_name)
             if tensor is not None and start >= len(file.folders[name]) and name.count(".", 0, start) <= _MOST_PARTS:
                 by_prefix[name[:start]][tensor] = name
     return [Fit(scheme, network, prefix, names) for prefix, names in by_prefix.items()]
 
 
-def _starts(name: str, longest: int) -> Iterator[int]:
-    """Where a name of at most so many characters can begin in a longer one: at its beginning and behind dots."""
-    at = max(0, len(name) - longest - 1)
-    if len(name) <= longest:
-        yield 0
-    while (at := name.find(".", at) + 1) > 0:
-        if len(name) - at <= longest:
-            yield at
+def unwrapped(name: str) -> str:
+    """A name without what PyTorch's wrappers of parts of a network have put into it."""
+    parts = name.split(".")
+    return name if WRAPPERS.isdisjoint(parts) else ".".join(part for part in parts if part not in WRAPPERS)
+
+
+def _ends(name: str, longest: int) -> Iterator[tuple[int, str]]:
+    """Where a name of at most so many characters can begin in a longer one, and what it is there, unwrapped."""
+    end, end_of_name = len(name), ""
+    while end >= 0:
+        start = name.rfind(".", 0, end) + 1
+        part, end = name[start:end], start - 1
+        if part in WRAPPERS:
+            continue
+        end_of_name = f"{part}.{end_of_name}" if end_of_name else part
+        if len(end_of_name) > longest:
+            return
+        yield start, end_of_name
 
 
 def weight_of(layer: str) -> str:

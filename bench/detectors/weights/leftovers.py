@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import takewhile
 
-from bench.detectors.weights.fits import File, Fit, LogitLayer, is_counter, weight_of
+from bench.detectors.weights.fits import File, Fit, LogitLayer, is_counter, unwrapped, weight_of
 from bench.detectors.weights.stored_tensors import StoredTensor
 from bench.errors import UserError, shown
 
@@ -52,8 +52,9 @@ def _left_over(file: File, fit: Fit, head: LogitLayer | None) -> list[str]:
     for name in file.tensors:
         if name in used or is_counter(name) or is_unused(fit, name):
             continue
-        if name.startswith(fit.prefix + root):
-            part = name[len(fit.prefix + root) :].partition(".")[0]
+        inner = _behind(fit, name)
+        if inner.startswith(root):
+            part = inner.removeprefix(root).partition(".")[0]
             if (part in parts or (numbered and part.isdigit())) and not name.startswith(f"{fit.head}."):
                 left_over.append(name)
     return left_over
@@ -99,7 +100,12 @@ def is_harmless(file: File, fit: Fit, name: str) -> bool:
 def is_unused(fit: Fit, name: str) -> bool:
     """Whether the scheme's code has this in its files and never uses it, or it follows from the network's shape."""
     is_constant = name.startswith(fit.prefix) and name.rpartition(".")[2] in fit.scheme.constants
-    return is_constant or any(name.startswith(fit.prefix + start) for start in fit.scheme.unused)
+    return is_constant or any(_behind(fit, name).startswith(start) for start in fit.scheme.unused)
+
+
+def _behind(fit: Fit, name: str) -> str:
+    """What a name is behind the prefix of a network, without wrappers; empty where that does not stand before it."""
+    return unwrapped(name.removeprefix(fit.prefix)) if name.startswith(fit.prefix) else ""
 
 
 def is_of_training(fit: Fit, name: str) -> bool:

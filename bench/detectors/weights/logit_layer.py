@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from bench.detectors.weights.fits import File, Fit, LogitLayer, is_counter, is_tied, weight_of
+from bench.detectors.weights.fits import File, Fit, LogitLayer, is_counter, is_tied, unwrapped, weight_of
 from bench.detectors.weights.leftovers import MANY_CLASSES, is_of_training
 from bench.detectors.weights.misfits import refused
 from bench.errors import UserError, listed
@@ -18,7 +18,9 @@ def with_logit_layer(
     by_prefix = sorted(fits, key=lambda fit: len(fit.prefix))
     for fit in by_prefix:
         for layer in _layers_at(file, fit.head):
-            if (head := logit_layer(file, fit, layer)) is not None:
+            if (head := logit_layer(file, fit, layer)) is not None and not (
+                head.rows == 2 and _is_of_others(fit, fits)
+            ):
                 return fit, head, True
     simplest = by_prefix[-1]
     usual = simplest.head
@@ -31,6 +33,11 @@ def with_logit_layer(
             refuse_several(file, heads)
             return simplest, heads[0], False
     raise refused(file, simplest, architecture, looks_like(), _no_layer(file, simplest))
+
+
+def _is_of_others(fit: Fit, fits: Sequence[Fit]) -> bool:
+    """Whether two logits make this another project's network: this one's code has one, and plainer names fit too."""
+    return fit.scheme.positive is not None and any(other.scheme.positive is None for other in fits)
 
 
 def logit_layers(file: File, fit: Fit, names: Iterable[str]) -> list[LogitLayer]:
@@ -51,11 +58,11 @@ def refuse_several(file: File, heads: Sequence[LogitLayer]) -> None:
 
 
 def _layers_at(file: File, name: str) -> Iterator[str]:
-    """The layer itself, or the one with weights in a sequence that took its place, as in `_fc.1`."""
+    """The layer itself, or the one with weights in a sequence or wrapper that took its place, as in `_fc.1`."""
     yield name
     below = f"{name}."
     inner = {layer.rpartition(".")[0] for layer in file.tensors if layer.startswith(below)}
-    if len(inner) == 1 and re.fullmatch(r"\d+", (only := inner.pop()).removeprefix(below)):
+    if len(inner) == 1 and re.fullmatch(r"\d*", unwrapped((only := inner.pop()).removeprefix(below))):
         yield only
 
 

@@ -57,7 +57,7 @@ def match(
     whole = [fit for fit in every if fit.is_whole]
     if not whole:
         raise misfit(file, network, schemes, every, conventions, architecture, looks_like)
-    asked = chosen(file, whole, conventions)
+    asked = chosen(file, whole, incomplete(every, whole), conventions)
     others = [fit for fit in whole if fit not in asked]
     others += incomplete(every, [*asked, *others])
     whole_file, file = file, without_other_sets(file, others, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from bench.detectors.weights.fits import File, Fit, Network
@@ -13,6 +14,17 @@ from bench.records import Conventions
 # Of a network's tensors, the least that a file must hold before its names count as those of a scheme.
 _ALIKE = 0.1
 _MOST_LISTED = 6
+# What libraries make of a layer's weights, by the end of the names, and how the plain ones come back.
+_REMADE = (
+    (r"weight_mask", "weights and a mask of pruning", "torch.nn.utils.prune.remove(layer, 'weight')"),
+    (r"weight_u|parametrizations\.weight\.0\._u", "weights under spectral norm",
+     "torch.nn.utils.remove_spectral_norm(layer)"),
+    (r"weight_[gv]|parametrizations\.weight\.original[01]", "weights as a norm and a direction (weight norm)",
+     "torch.nn.utils.remove_weight_norm(layer) or parametrize.remove_parametrizations(layer, 'weight')"),
+    (r"lora_[AB](\.\w+)*\.weight|base_layer\.weight", "adapters (LoRA) beside the weights", "model.merge_and_unload()"),
+    (r"(weight_fake_quant|activation_post_process)\.\w+", "observers of quantisation",
+     "torch.ao.quantization is taken out, or of the network before it"),
+)  # fmt: skip
 
 
 def misfit(
@@ -42,9 +54,8 @@ def refused(
     """That a set of weights does not fit, with all that is wrong, by title."""
     behind = f" behind `{shown(fit.key)}`" if fit.key else ""
     lines = [f"{title} ({len(names)}): {listed(names, _MOST_LISTED)}" for title, names in problems.items() if names]
-    return _not_fitting(
-        file, architecture, f"names are those of {fit.scheme.owner}{behind}", *_hint(looks_like), *lines
-    )
+    hints = (*_hint(looks_like), *_plain_again(file))
+    return _not_fitting(file, architecture, f"names are those of {fit.scheme.owner}{behind}", *hints, *lines)
 
 
 def _of_no_scheme(
@@ -64,6 +75,14 @@ def _example(scheme: Scheme, network: Network) -> str:
 
 def _hint(looks_like: str | None) -> list[str]:
     return [f"they look like {looks_like}: set `architecture: {looks_like}`"] if looks_like else []
+
+
+def _plain_again(file: File) -> list[str]:
+    """What is to be done about weights that a library keeps in another form."""
+    for pattern, form, remedy in _REMADE:
+        if any(re.search(rf"\.({pattern})$", name) for name in file.tensors):
+            return [f"it holds {form}: save the state dict after {remedy}"]
+    return []
 
 
 def _not_fitting(file: File, architecture: str, *lines: str) -> UserError:

@@ -9,25 +9,27 @@ from dataclasses import replace
 
 from bench.detectors.weights.fits import File, Fit, weight_of
 from bench.detectors.weights.stored_tensors import OddTensor, StoredTensor
-from bench.errors import UserError, listed, nearest, shown
+from bench.errors import UserError, listed, shown
 from bench.records import Conventions
 
 _MOST_LISTED = 6
 _MOSTLY = 0.5
 
 
-def chosen(file: File, whole: Sequence[Fit], conventions: Conventions) -> list[Fit]:
-    """The fits of one set of weights: several where its names are those of several schemes."""
-    asked = whole if conventions.key is None else _below(file, whole, conventions.key)
+def chosen(file: File, whole: Sequence[Fit], parts: Sequence[Fit], conventions: Conventions) -> list[Fit]:
+    """The fits of one set of weights: several where its names are those of several schemes.
+
+    `parts` are fits of sets that are not whole, for the message about a key that names one.
+    """
+    asked = whole if conventions.key is None else _named(file, whole, parts, conventions.key)
     sets: dict[tuple[StoredTensor | OddTensor, ...], list[Fit]] = {}
     for fit in asked:
         # Equal descriptions are the same numbers, under two names or by two schemes.
-        sets.setdefault(tuple(file.tensors[fit.names[name]] for name in fit.network.shapes), []).append(fit)
-    keys = [min((fit.key for fit in fits), key=len) for fits in sets.values()]
+        sets.setdefault(_tensors(file, fit), []).append(fit)
+    keys = _keys(file, asked)
     if len(keys) > 1:
         raise UserError(
-            f"{file.path}: holds {len(keys)} sets of weights: {_listed_keys(keys)}; say which, as in "
-            f"`weights: {{file: {shown(file.path.name)}, key: {shown(keys[-1])}}}`",
+            f"{file.path}: holds {len(keys)} sets of weights: {_listed_keys(keys)}; say which, {_as_in(file, keys)}",
             *_averaged(keys),
         )
     (fits,) = sets.values()
@@ -35,16 +37,54 @@ def chosen(file: File, whole: Sequence[Fit], conventions: Conventions) -> list[F
     return fits
 
 
-def _below(file: File, whole: Sequence[Fit], key: str) -> list[Fit]:
-    """The sets of weights of this key, or whose keys begin with it."""
-    exact = [fit for fit in whole if fit.key == key]
-    if fits := exact or [fit for fit in whole if fit.prefix.startswith(f"{key}.")]:
+def _tensors(file: File, fit: Fit) -> tuple[StoredTensor | OddTensor, ...]:
+    return tuple(file.tensors[fit.names[name]] for name in fit.network.shapes)
+
+
+def _keys(file: File, fits: Sequence[Fit]) -> list[str]:
+    """What names each set of weights: the shortest of its keys."""
+    keys: dict[tuple[StoredTensor | OddTensor, ...], str] = {}
+    for fit in fits:
+        tensors = _tensors(file, fit)
+        keys[tensors] = min(keys.get(tensors, fit.key), fit.key, key=len)
+    return list(keys.values())
+
+
+def _named(file: File, whole: Sequence[Fit], parts: Sequence[Fit], key: str) -> list[Fit]:
+    """The sets of weights of this key, or whose keys begin with it, or have it inside."""
+    # The same weights may be those of another scheme behind a longer prefix.
+    exact = {_tensors(file, fit) for fit in whole if fit.key == key}
+    if exact:
+        return [
+            fit for fit in whole if _tensors(file, fit) in exact and fit.prefix.startswith(f"{key}." if key else "")
+        ]
+    below = [fit for fit in whole if fit.prefix.startswith(f"{key}.")]
+    if fits := below or [fit for fit in whole if f".{key}." in f".{fit.prefix}"]:
         return fits
-    keys = list(dict.fromkeys(fit.key for fit in whole))
-    raise UserError(
-        f"{file.path}: `key: {shown(key)}` names no set of weights; the file holds these: "
-        f"{_listed_keys(keys)}{nearest(key, keys)}"
-    )
+    raise UserError(f"{file.path}: `key: {shown(key) or repr(key)}` {_why_none(file, whole, parts, key)}")
+
+
+def _why_none(file: File, whole: Sequence[Fit], parts: Sequence[Fit], key: str) -> str:
+    """What is wrong with a key that names no set of weights, and what to write instead."""
+    keys = _keys(file, whole)
+    if part := next((fit for fit in parts if f".{key}." in f".{fit.prefix}"), None):
+        lacking = [part.prefix + part.scheme.rename(name) for name in part.network.shapes.keys() - part.names.keys()]
+        return (
+            f"names a part of the network's weights alone: {len(lacking)} of {len(part.network.shapes)} tensors are "
+            f"missing there, such as {listed(sorted(lacking), 2)}; averages of parameters have no statistics of batch "
+            "norms. Load it into the network that has them, and save the state dict of that"
+        )
+    if keys == [""]:
+        return "names no set of weights; the file holds one, without a prefix: leave `key` out"
+    if len(keys) == 1:
+        return f"names no set of weights; the file holds one, {shown(keys[0])}: leave `key` out"
+    return f"names no set of weights; the file holds these: {_listed_keys(keys)}; say which, {_as_in(file, keys)}"
+
+
+def _as_in(file: File, keys: Sequence[str]) -> str:
+    """An example of what to write: the average of the weights where there is one."""
+    key = next(filter(_is_average, keys), keys[-1])
+    return f"as in `weights: {{file: {shown(file.path.name)}, key: {shown(key) or repr(key)}}}`"
 
 
 def _refuse_several_heads(file: File, fits: Sequence[Fit]) -> None:
@@ -97,8 +137,12 @@ def _listed_keys(keys: Iterable[str]) -> str:
     return listed((key or '"" (without a prefix)' for key in keys), _MOST_LISTED)
 
 
+def _is_average(key: str) -> bool:
+    return re.search(r"ema|averag|swa|shadow|teacher", key, re.IGNORECASE) is not None
+
+
 def _averaged(keys: Iterable[str]) -> Iterator[str]:
-    if any(re.search(r"ema|averag|swa|shadow|teacher", key, re.IGNORECASE) for key in keys):
+    if any(map(_is_average, keys)):
         yield (
             "  one of them looks like a moving average of the weights (EMA), which code that saves both usually "
             "evaluates"

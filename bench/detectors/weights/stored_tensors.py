@@ -50,6 +50,17 @@ _DATA = re.compile(
     # What training scripts keep beside weights: settings, scores and the state of NumPy's random numbers.
     r"|argparse\.Namespace|numpy\.(ndarray|dtype|dtypes\.\w+DType)|numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)"
     r"|numpy\.(_core|core)\.numeric\._frombuffer"
+    r"|numpy\.random\._pickle\.__(randomstate|(bit_)?generator)_ctor|numpy\.random\.mtrand\.RandomState"
+    r"|numpy\.random\._(mt19937\.MT19937|pcg64\.PCG64(DXSM)?|philox\.Philox|sfc64\.SFC64)"
+    r"|numpy\.random\.bit_generator\.(__pyx_unpickle_)?SeedSequence|random\.Random"
+    # Dictionaries of settings whose keys are attributes too.
+    r"|types\.SimpleNamespace|easydict\.EasyDict|(addict\.)?addict\.Dict|(munch\.)?munch\.Munch|box\.box\.Box"
+    r"|(yacs|fvcore\.common|detectron2\.config)\.config\.CfgNode|mmengine\.config\.config\.(Config|ConfigDict)"
+    r"|ml_collections\.config_dict\.config_dict\.\w+|omegaconf\.(base|nodes|dictconfig|listconfig)\.\w+|typing\.Any"
+    r"|(pytorch_lightning|lightning|lightning_fabric)\.([a-z]+\.)*AttributeDict"
+    # What training itself goes on with: none of it is part of the network.
+    r"|(pytorch_lightning|lightning)\.([a-z]+\.)*callbacks\.(\w+\.)*\w+|mmengine\.logging\.history_buffer\.HistoryBuffer"
+    r"|torch\.nn\.modules\.loss\.\w+|torch\.optim\.(\w+\.)*\w+"
 )
 
 

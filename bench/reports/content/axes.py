@@ -22,6 +22,19 @@ class Axis:
     by_factors: bool = False
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A point with its 95 % interval, drawn as the variant at `index` is; `faint` where little is known of it."""
+
+    index: int
+    name: str
+    x: float
+    y: float
+    low: float
+    high: float
+    faint: bool = False
+
+
 def axis(label: str, low: float, high: float) -> Axis:
     """An axis with about five round ticks."""
     values = ticks(low, high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.records import Evaluation, RunRecord
+from bench.reports.content import robustness
 from bench.reports.content.spans import Sentence, joined, listed, sentence, strong
 from bench.reports.content.text import MIB, chance, counted, difference, number, rough, times, within
 from bench.reports.content.variants import reduction
@@ -23,7 +24,7 @@ def insights(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
         *_fastest(run, evaluation),
         *_flipped(run, evaluation),
         *_one_sided(run, evaluation),
-        *_other_reason(evaluation),
+        *robustness.insights(run, evaluation),
     ]
 
 
@@ -154,7 +155,7 @@ def _one_sided(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     ]
 
 
-def _other_reason(evaluation: Evaluation) -> list[Sentence]:
+def other_reason(evaluation: Evaluation) -> list[Sentence]:
     """How many frames a variant gets right for another reason than the baseline."""
     counts = [
         sentence(strong(name), f" {len(judged.drift.other_reason):,} of {judged.drift.both_right:,}")

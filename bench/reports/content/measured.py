@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.records import (
+    CalibrationShift,
     Conditions,
     Evaluation,
     Fidelity,
@@ -14,8 +15,8 @@ from bench.records import (
     VariantResult,
 )
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
-from bench.reports.content.spans import code, strong
-from bench.reports.content.text import NONE, counted, dtypes, number, rough
+from bench.reports.content.spans import Sentence, code, sentence, strong
+from bench.reports.content.text import NONE, counted, dtypes, fitted, number, rough, small
 
 DISTURBED = 0.1
 """A larger share of all cores than this, used by others, is worth a warning."""
@@ -50,8 +51,9 @@ def execution(run: RunRecord) -> Table | None:
     variants = [variant for variant in run.variants if variant.status == "ok"]
     if not any(variant.executed for variant in variants):
         return None
-    titles = ["Model", "Steps", "Runtime", "Device", "int8 operators", "Fidelity", "Format", "Providers", "Mode"]
-    return table(columns([*titles, "Threads", "Id"], "left"), map(_executed, variants))
+    titles = ["Model", "Steps", "Runtime", "Device", "int8 operators", "Fidelity"]
+    titles += ["Clipping noise", "Format", "Providers", "Mode", "Threads", "Id"]
+    return table(columns(titles, "left"), map(_executed, variants))
 
 
 def _executed(variant: VariantResult) -> list[Cell]:
@@ -60,7 +62,7 @@ def _executed(variant: VariantResult) -> list[Cell]:
     identity = cell(code(variant.id[:8]))
     executed = variant.executed
     if executed is None:
-        return [*head, *[EMPTY] * 8, identity]
+        return [*head, *[EMPTY] * 9, identity]
     int8 = f"{executed.int8}: {executed.int8_operators} of {executed.heavy_operators}" if executed.int8 else ""
     return [
         *head,
@@ -68,6 +70,7 @@ def _executed(variant: VariantResult) -> list[Cell]:
         cell(f"{executed.device} ({executed.device_name})"),
         _of(int8),
         fidelity(variant.fidelity),
+        _clipping(variant.calibration_shift),
         cell(dtypes(executed)),
         _of(", ".join(executed.providers)),
         _of(executed.mode or ""),
@@ -89,6 +92,27 @@ def fidelity(measured: Fidelity | None) -> Cell:
         return cell(unknown) if measured.exact is None else cell(strong("inexact"))
     distance = f"{number(measured.mean, 3)} (at most {number(measured.largest, 3)})"
     return cell(distance) if measured.exact else cell(strong("inexact"), f": {distance}")
+
+
+def _clipping(shift: CalibrationShift | None) -> Cell:
+    """The noise of what a variant's ranges clip of the test frames, beside that of calibration frames."""
+    if shift is None:
+        return EMPTY
+    if shift.noise is None:
+        return cell("unknown: all answers are alike")
+    beside = "" if shift.calibration_noise is None else f" (calibration {small(shift.calibration_noise)})"
+    noise = f"{small(shift.noise)}{beside}"
+    return cell(strong("calibration shift"), f": {noise}") if shift.warned else cell(noise)
+
+
+def clipped(shift: CalibrationShift) -> Sentence:
+    """What is clipped of the test frames, and what that does to answers."""
+    before = "" if shift.calibration_noise is None else f" ({small(shift.calibration_noise)} on calibration frames)"
+    return sentence(
+        f"Clipping their activations, up to {number(100 * shift.layer_clipped, 1)} % of a layer (",
+        code(fitted(shift.layer, 60)),
+        f"), adds noise of {small(shift.noise or 0.0)} of the variance of the logit difference{before}.",
+    )
 
 
 def evaluations(run: RunRecord) -> list[str]:

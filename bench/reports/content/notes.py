@@ -86,14 +86,16 @@ def performance(run: RunRecord) -> Sentence:
 
 
 def execution() -> Sentence:
-    """What fidelity is."""
+    """What fidelity and the noise of clipping are."""
     return _note(
         "runtimes.md#fidelity",
         strong("Fidelity"),
         " is the distance of the runtime's ",
         code("logit_fake − logit_real"),
-        " from that of the artifact's own graph, on average and at most, in standard deviations. Up to 0.04 and 0.2 is "
-        "explained by values on the border between two integers.",
+        " from that of the artifact's own graph, on average and at most, in standard deviations: up to 0.04 and 0.2 is "
+        "explained by values on the border between two integers. ",
+        strong("Clipping noise"),
+        " is what values outside of calibrated ranges add to it on the test frames, as a share of its variance.",
     )
 
 
@@ -197,6 +199,19 @@ def faithful() -> Sentence:
         "anywhere does so in a quarter of the frames. Given are such frames of those in the galleries, and in "
         "parentheses how the probability of that class moved on average without what the map points at, and without "
         "another square; each variant answered in its own runtime.",
+    )
+
+
+def robustness(run: RunRecord) -> Sentence:
+    """How to read the table of re-compressed frames."""
+    return _note(
+        "verdicts.md#under-re-compression",
+        "Every variant judged again on re-compressed test frames: ",
+        emphasis("extra ΔAUC"),
+        " is its ΔAUC there minus its ΔAUC on the frames as they are, what it loses beyond the baseline, with the "
+        f"paired 95 % interval and the verdict by the margin of {run.margin:g}. Bold is degraded, ∗ a significant "
+        "loss after Holm's correction over all variants and levels; levels are a JPEG quality, a factor down and back, "
+        "a blur's sigma in pixels, the CRF of an intra frame.",
     )
 
 

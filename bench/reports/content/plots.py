@@ -8,7 +8,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 from bench.records import Evaluation, RunRecord, VariantEvaluation
-from bench.reports.content.axes import Axis, axis, factor_axis, part_axis
+from bench.reports.content import robustness
+from bench.reports.content.axes import Axis, Mark, axis, factor_axis, part_axis
+from bench.reports.content.robustness import RobustnessPlot
 from bench.reports.content.text import MIB, area, number, signed
 
 if TYPE_CHECKING:
@@ -27,19 +29,6 @@ HISTOGRAM_BINS = 50
 
 Scored: TypeAlias = Sequence[tuple[int, str, VariantEvaluation]]
 """Variants that have an AUC: index in the experiment, by which they are drawn, name, and their scores."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A point with its 95 % interval, drawn as the variant at `index` is; `faint` where little is known of it."""
-
-    index: int
-    name: str
-    x: float
-    y: float
-    low: float
-    high: float
-    faint: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,12 +110,16 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Plots:
-    """What can be drawn of a run; `roc` and `calibration` are None where no variant has an AUC."""
+    """What can be drawn of a run; `roc` and `calibration` are None where no variant has an AUC.
+
+    `robustness` is None where no variant was judged beside the baseline under re-compression.
+    """
 
     trades: tuple[Trade, ...]
     roc: Roc | None
     calibration: Calibration | None
     histograms: tuple[Histogram, ...]
+    robustness: RobustnessPlot | None = None
 
 
 def plots(run: RunRecord, evaluation: Evaluation) -> Plots:
@@ -140,7 +133,8 @@ def plots(run: RunRecord, evaluation: Evaluation) -> Plots:
         trades=tuple(_trades(run, evaluation, scored)),
         roc=roc(scored) if scored else None,
         calibration=calibration(scored) if scored else None,
-        histograms=_histograms(evaluation),
+        histograms=histograms(evaluation),
+        robustness=robustness.plot(run, evaluation),
     )
 
 
@@ -289,7 +283,8 @@ def _bins(index: int, name: str, judged: VariantEvaluation) -> tuple[Mark, ...]:
     )
 
 
-def _histograms(evaluation: Evaluation) -> tuple[Histogram, ...]:
+def histograms(evaluation: Evaluation) -> tuple[Histogram, ...]:
+    """How the scores of each variant lie."""
     counted = evaluation.test.counted
     fake = evaluation.test.labels[counted] == 1
     return tuple(

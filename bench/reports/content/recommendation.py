@@ -15,6 +15,7 @@ from bench.records import (
     ScoredChoice,
     VariantEvaluation,
 )
+from bench.reports.content import robustness
 from bench.reports.content.spans import Part, Sentence, code, joined, listed, sentence, strong
 from bench.reports.content.text import change, counted, enough, further, moved, number, rough, times
 
@@ -100,6 +101,7 @@ def sentences(run: RunRecord, evaluation: Evaluation, *, of_several: bool = Fals
     if recommended.kind == "ship":
         texts.append(sentence(_met(run, choice, chosen), "."))
     texts += _at_the_fixed_threshold(evaluation.variants[chosen.name])
+    texts += robustness.of_variant(evaluation.degraded.get(chosen.name, ()))
     if recommended.runner_up is not None:
         second = candidates[recommended.runner_up]
         texts.append(sentence("Runner-up: ", strong(second.name), _facts(run, evaluation, second), "."))

@@ -6,7 +6,7 @@ from bench.records import Choice, Evaluation, Requirement, RunRecord, VariantEva
 from bench.reports.content.measured import recovery
 from bench.reports.content.recommendation import DIGITS, UNITS, is_worse_at_fixed, weighs
 from bench.reports.content.spans import Part, code, emphasis, sentence, strong
-from bench.reports.content.text import ALL_EQUAL, chance, counted, enough, further, moved, number, times
+from bench.reports.content.text import ALL_EQUAL, chance, counted, enough, further, moved, number, small, times
 
 
 def remarks(
@@ -21,6 +21,7 @@ def remarks(
     return [
         *([f"imported from {variant.imported}"] if variant.imported and not for_receivers else []),
         *_inexact(variant),
+        *_outside_calibration(variant),
         *_unfit(judged),
         *_on_the_verdict(judged, for_receivers=for_receivers),
         *_flips(judged),
@@ -68,6 +69,14 @@ def _inexact(variant: VariantResult) -> list[Part]:
         return [strong("inexact on this processor")]
     off = f"{number(measured.mean, 3)} of its deviation on average, {number(measured.largest, 3)} at most"
     return [sentence(strong("inexact on this processor"), f": its logit difference is off by {off}")]
+
+
+def _outside_calibration(variant: VariantResult) -> list[Part]:
+    """Test frames whose activations lie outside of the ranges that calibration fixed."""
+    shift = variant.calibration_shift
+    if shift is None or shift.noise is None or not shift.warned:
+        return []
+    return [sentence(strong("calibration shift"), f": clipping adds noise of {small(shift.noise)}")]
 
 
 def _size_only(variant: VariantResult, evaluation: Evaluation) -> list[Part]:

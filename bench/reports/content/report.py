@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.records import Evaluation, RunRecord, ScoresFile
-from bench.reports.content import changes, measured, notes, recommendation, tables, variants
+from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
+from bench.reports.content import changes, measured, notes, recommendation, robustness, tables, variants, videos
 from bench.reports.content.cells import Table
-from bench.reports.content.insights import insights
-from bench.reports.content.spans import Sentence, sentence, strong
+from bench.reports.content.insights import insights, other_reason
+from bench.reports.content.judged import Judged, how, judged
+from bench.reports.content.spans import Sentence, paragraph, sentence, strong
 from bench.reports.content.text import counted, test_frames
 from bench.reports.content.warnings import warnings
 
@@ -17,7 +18,9 @@ from bench.reports.content.warnings import warnings
 class Report:
     """Sentences and tables of a report, in its order; a table is None where it would say nothing.
 
-    `ledger` is whether the ledger of flips was written beside the report.
+    `unit` is what is judged, frames or videos, and `judged_test` are those: verdicts, the answer, curves and all
+    numbers of quality are of these. Pictures, maps and what stands below a slider are of frames. `ledger` is whether
+    the ledger of flips was written beside the report.
     """
 
     run: RunRecord
@@ -37,60 +40,84 @@ class Report:
     flips: Table | None
     drift: Table | None
     faithful: Table | None
+    robustness: Table | None
     slices: list[tuple[str, Table]]
     worst: list[Sentence]
     not_sliced: tuple[str, ...]
     ablation: Table | None
+    videos: Table | None
     execution: Table | None
     evaluations: list[str]
     timings: Table | None
     conditions: Table | None
     provenance: Table
     notes: dict[str, Sentence]
+    unit: Unit
+    judged_test: SplitSummary
     judged: bool
     ledger: bool
 
 
 def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledger: bool) -> Report:
     """Everything that a report of this run says. `numbers` is what scores.json holds."""
+    of = judged(run, evaluation)
+    opening = of.sentence(_opening(of.run))
     return Report(
         run=run,
-        opening=_opening(run),
+        opening=opening if of.unit == "frame" else paragraph((opening, how(run))),
         warnings=[*warnings(run, numbers), *map(sentence, run.warnings)],
-        answer=recommendation.sentences(run, evaluation),
-        overview=variants.overview(run, evaluation),
-        compared=variants.compared(run, evaluation),
-        method=notes.method(run, evaluation),
+        answer=of.sentences(recommendation.sentences(of.run, of.evaluation)),
+        overview=of.table(variants.overview(of.run, of.evaluation)),
+        compared=of.table(variants.compared(of.run, of.evaluation)),
+        method=of.sentence(notes.method(of.run, of.evaluation)),
         noted=measured.noted(run),
-        insights=insights(run, evaluation),
-        performance=variants.performance(run, evaluation),
-        classification=tables.classification(evaluation),
-        thresholds=tables.thresholds(evaluation),
-        at_thresholds=tables.at_thresholds(evaluation),
-        ranking=tables.ranking(evaluation),
-        flips=changes.flips(evaluation),
+        insights=[*of.sentences(insights(of.run, of.evaluation)), *other_reason(evaluation)],
+        performance=of.table(variants.performance(of.run, of.evaluation)),
+        classification=tables.classification(of.evaluation),
+        thresholds=tables.thresholds(of.evaluation),
+        at_thresholds=tables.at_thresholds(of.evaluation),
+        ranking=tables.ranking(of.evaluation),
+        flips=changes.flips(of.evaluation),
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
-        slices=changes.slices(run, evaluation),
-        worst=changes.worst(evaluation),
-        not_sliced=evaluation.not_sliced,
-        ablation=changes.ablation(evaluation),
+        robustness=robustness.robustness(run, evaluation),
+        slices=changes.slices(of.run, of.evaluation),
+        worst=of.sentences(changes.worst(of.evaluation)),
+        not_sliced=tuple(map(of.words, of.evaluation.not_sliced)),
+        ablation=changes.ablation(of.evaluation),
+        videos=videos.of_variants(run, evaluation),
         execution=measured.execution(run),
         evaluations=measured.evaluations(run),
         timings=measured.timings(run, evaluation),
         conditions=measured.conditions(run),
         provenance=measured.provenance(run),
-        notes=_notes(run, evaluation),
+        notes=_notes(run, evaluation) | {key: of.sentence(note) for key, note in _of_judged(of).items()},
+        unit=of.unit,
+        judged_test=of.run.test,
         judged=bool(evaluation.variants),
         ledger=ledger,
     )
 
 
 def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
-    """The small print, by the table that it belongs to."""
+    """The small print of what is of frames whatever is judged, by the table that it belongs to."""
+    return {
+        "execution": notes.execution(),
+        "drift": notes.drift(run),
+        "faithful": notes.faithful(),
+        "galleries": notes.galleries(run, evaluation),
+        "no_maps": notes.no_maps(),
+        "blurred": notes.blurred(),
+        "timings": notes.timings(),
+        **videos.notes(run, evaluation),
+    }
+
+
+def _of_judged(of: Judged) -> dict[str, Sentence]:
+    """The small print of what goes by what is judged."""
+    run, evaluation = of.run, of.evaluation
     return {
         "performance": notes.performance(run),
-        "execution": notes.execution(),
         "classification": notes.classification(run),
         "classification_with_intervals": notes.classification(run, intervals=True),
         "thresholds": notes.thresholds(run, evaluation),
@@ -98,14 +125,9 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "only_fixed": notes.only_fixed(),
         "ranking": notes.ranking(),
         "flips": notes.flips(run),
-        "drift": notes.drift(run),
-        "faithful": notes.faithful(),
+        "robustness": notes.robustness(run),
         "slices": notes.slices(),
         "ablation": notes.ablation(),
-        "galleries": notes.galleries(run, evaluation),
-        "no_maps": notes.no_maps(),
-        "blurred": notes.blurred(),
-        "timings": notes.timings(),
     }
 
 

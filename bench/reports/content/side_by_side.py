@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.records import Choice, SideBySide
 from bench.reports.content import recommendation, side_by_side_tables
 from bench.reports.content.cells import Table
+from bench.reports.content.judged import judged
 from bench.reports.content.plots import Plots, Trade, trade
 from bench.reports.content.spans import Sentence, joined, listed, paragraph, sentence, strong
 from bench.reports.content.text import MIB, counted, difference, number, rough, test_frames
@@ -50,28 +51,30 @@ def overall(
     first = next(iter(compared.values()))
     return Overall(
         experiment=first.run.experiment,
-        warnings=[*_warnings(warnings), *_sessions(first)],
+        warnings=[*warnings_of(warnings), *sessions_of(first)],
         sections=[
-            _section(together, name if len(compared) > 1 else "", page, below) for name, together in compared.items()
+            section_on(together, name if len(compared) > 1 else "", page, below) for name, together in compared.items()
         ],
     )
 
 
-def _section(together: SideBySide, frame_set: str, page: str, below: Mapping[str, str]) -> Section:
+def section_on(together: SideBySide, frame_set: str, page: str, below: Mapping[str, str]) -> Section:
     """What is said of all on one frame set; the reports of each are the files `page` in the folders `below`."""
-    answer = recommendation.sentences(together.run, together.evaluation, of_several=True)
+    of = judged(together.run, together.evaluation)
+    together = replace(together, run=of.run)
+    answer = of.sentences(recommendation.sentences(together.run, together.evaluation, of_several=True))
     looks = {title: list(together.detectors).index(detector) for title, (detector, _) in together.titles.items()}
     return Section(
         frame_set=frame_set,
         reference=together.reference,
-        opening=_opening(together),
-        answer=[*answer, _compared_with(together)],
+        opening=of.sentence(_opening(together)),
+        answer=[*answer, _compared_with(together, over_all=bool(frame_set))],
         fronts=list(_fronts(together.evaluation.choice)),
         detectors=side_by_side_tables.detectors(together, page, below),
         baselines=_baselines(together),
-        variants=side_by_side_tables.variants(together),
+        variants=of.table(side_by_side_tables.variants(together)),
         note=_note(together),
-        plots=Plots(tuple(_trades(together, looks, frame_set)), None, None, ()),
+        plots=Plots(tuple(map(of.trade, _trades(together, looks, frame_set))), None, None, ()),
         looks=looks | {name: index for index, name in enumerate(together.detectors)},
     )
 
@@ -93,12 +96,13 @@ def _opening(together: SideBySide) -> Sentence:
     )
 
 
-def _compared_with(together: SideBySide) -> Sentence:
-    """What the AUC of all is compared with, and why with that."""
+def _compared_with(together: SideBySide, *, over_all: bool) -> Sentence:
+    """What the AUC of all is compared with, and why with that; `over_all` where several frame sets have the same."""
     detector, variant = together.titles[together.reference]
     is_best = detector == together.best and variant == together.detectors[detector].baseline
     why = "the most accurate baseline" if is_best else "the most accurate of those within the limits"
-    return sentence("ΔAUC is the difference to ", strong(together.reference), f", {why}.")
+    of_all = " over all frame sets" if over_all else ""
+    return sentence("ΔAUC is the difference to ", strong(together.reference), f", {why}{of_all}.")
 
 
 def _fronts(choice: Choice | None) -> Iterable[Sentence]:
@@ -154,17 +158,17 @@ def _note(together: SideBySide) -> Sentence:
     return paragraph(texts)
 
 
-def _warnings(warnings: Mapping[str, Sequence[str]]) -> Iterable[Sentence]:
-    """Each warning once: of all detectors as it is, of some with their names."""
+def warnings_of(warnings: Mapping[str, Sequence[str]]) -> Iterable[Sentence]:
+    """Each warning once: of all detectors or frame sets as it is, of some with their names."""
     by_text: dict[str, list[str]] = {}
-    for detector, texts in warnings.items():
+    for name, texts in warnings.items():
         for text in texts:
-            by_text.setdefault(text, []).append(detector)
-    for text, detectors in by_text.items():
-        yield sentence(text) if len(detectors) == len(warnings) else sentence(listed(detectors), f": {text}")
+            by_text.setdefault(text, []).append(name)
+    for text, names in by_text.items():
+        yield sentence(text) if len(names) == len(warnings) else sentence(listed(names), f": {text}")
 
 
-def _sessions(together: SideBySide) -> list[Sentence]:
+def sessions_of(together: SideBySide) -> list[Sentence]:
     """That times of different sessions compare badly, where there are several."""
     if together.sessions < 2:
         return []

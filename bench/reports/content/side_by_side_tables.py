@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.records import Alone, Evaluation, SideBySide, VariantResult
+from bench.records import Alone, Evaluation, SideBySide, VariantEvaluation, VariantResult
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, several, table, variant_cell
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import input_of
@@ -18,17 +18,17 @@ def detectors(together: SideBySide, page: str, below: Mapping[str, str]) -> Tabl
     rows = []
     for name, alone in together.detectors.items():
         baseline = alone.run.baseline
-        judged = alone.evaluation.variants.get(baseline.name)
+        judged = alone.judged.variants.get(baseline.name)
         comparison = together.baselines.get(name)
-        latency = alone.evaluation.speeds[baseline.name].latency_ms
+        latency = alone.judged.speeds[baseline.name].latency_ms
         rows.append(
             [
                 Cell(sentence(link(name, f"{below[name]}/{page}")), variant=name),
                 cell(f"{alone.run.architecture}, {input_of(alone.run)}"),
                 area_cell(judged.auc if judged else None),
-                difference_cell(comparison.delta) if comparison else cell("most accurate" if judged else "failed"),
+                difference_cell(comparison.delta) if comparison else cell(_why_best(together, judged)),
                 cell(chance(comparison.p_holm)) if comparison else EMPTY,
-                _size(baseline),
+                size_cell(baseline),
                 EMPTY if latency is None else cell(rough(latency), value=latency),
                 _ships(alone),
             ]
@@ -48,12 +48,21 @@ def detectors(together: SideBySide, page: str, below: Mapping[str, str]) -> Tabl
     )
 
 
+def _why_best(together: SideBySide, judged: VariantEvaluation | None) -> str:
+    """What is said of the detector that others are compared with: on one of several frame sets it may not be first."""
+    if judged is None or judged.auc is None:
+        return "failed" if judged is None else "no AUC"
+    others = [alone.evaluation.variants.get(alone.baseline) for alone in together.detectors.values()]
+    highest = max(other.auc.value for other in others if other and other.auc)
+    return "most accurate" if judged.auc.value >= highest else "most accurate over all frame sets"
+
+
 def _ships(alone: Alone) -> Cell:
     """What its own report recommends."""
-    recommended = recommend(alone.evaluation.choice, alone.baseline)
+    recommended = recommend(alone.judged.choice, alone.baseline)
     if recommended.chosen is None:
         return cell("none qualifies") if recommended.kind == "unmet" else EMPTY
-    comparison = alone.evaluation.variants[recommended.chosen].comparison
+    comparison = alone.judged.variants[recommended.chosen].comparison
     footprint = next(variant for variant in alone.run.variants if variant.name == recommended.chosen).footprint
     facts = [f"{number(footprint.size_bytes / MIB, 2)} MiB"] if footprint else []
     facts += [f"ΔAUC {moved(comparison.delta.value)} to its baseline"] if comparison else []
@@ -70,7 +79,7 @@ def variants(together: SideBySide) -> Table:
             failed = cell("failed: ", variant.reason or "no reason was recorded")
             rows.append([variant_cell(title), *[EMPTY] * 7, failed])
             continue
-        judged, of_own = together.evaluation.variants[title], alone.evaluation.variants[name]
+        judged, of_own = together.evaluation.variants[title], alone.judged.variants[name]
         speed = together.evaluation.speeds[title]
         delta = difference_cell(judged.comparison.delta) if judged.comparison else cell("reference")
         rows.append(
@@ -78,7 +87,7 @@ def variants(together: SideBySide) -> Table:
                 variant_cell(title),
                 area_cell(judged.auc),
                 delta if judged.auc else EMPTY,
-                _size(variant),
+                size_cell(variant),
                 EMPTY if speed.latency_ms is None else cell(rough(speed.latency_ms), value=speed.latency_ms),
                 EMPTY if title == together.reference else ratio_cell(speed.speedup),
                 cell(verdict(name == alone.baseline, of_own) or ""),
@@ -104,7 +113,7 @@ def variants(together: SideBySide) -> Table:
     )
 
 
-def _size(variant: VariantResult) -> Cell:
+def size_cell(variant: VariantResult) -> Cell:
     if variant.footprint is None:
         return EMPTY
     size_mib = variant.footprint.size_bytes / MIB

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
-from bench.records import Auc, Executed, Interval, Ratio, RunRecord
+from bench.records import Auc, Executed, Interval, Ratio, RunRecord, Unit
 
 NONE = "–"
 
@@ -36,6 +37,12 @@ def fitted(name: str, most: int) -> str:
 
 def number(value: float | None, digits: int) -> str:
     return NONE if value is None else _unsigned_zero(f"{value:,.{digits}f}").replace("-", "−")
+
+
+def small(share: float) -> str:
+    """A share that may be tiny, in two digits: "0.12", "0.00034", "below 0.0001"."""
+    digits = max(2, 1 - math.floor(math.log10(share))) if share > 0 else 0
+    return "below 0.0001" if 0 < share < 1e-4 else number(share, digits)
 
 
 def signed(value: float | None, digits: int) -> str:
@@ -131,11 +138,11 @@ def about(count: int) -> str:
     return f"{-(-count // unit) * unit:,}"
 
 
-def further(frames: int) -> str:
-    """How many frames are still missing, roughly: "about 3,300 further frames"."""
+def further(frames: int, unit: Unit = "frame") -> str:
+    """How many frames or videos are still missing, roughly: "about 3,300 further frames"."""
     if frames > 1_000_000:
-        return "more than a million further frames"
-    return f"about {about(frames)} further {'frame' if frames == 1 else 'frames'}"
+        return f"more than a million further {unit}s"
+    return f"about {about(frames)} further {unit if frames == 1 else f'{unit}s'}"
 
 
 ALL_EQUAL = "all its scores are equal"

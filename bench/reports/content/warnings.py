@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bench.records import Conditions, RunRecord, ScoresFile
-from bench.reports.content.measured import DISTURBED, disturbances
+from bench.reports.content.measured import DISTURBED, clipped, disturbances
 from bench.reports.content.recommendation import baseline_called
 from bench.reports.content.spans import Sentence, code, joined, listed, paragraph, sentence, strong
 from bench.reports.content.text import number, plain
@@ -40,12 +40,12 @@ def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
 
 
 def _warnings(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
-    return [*_unfit_baseline(run, numbers), *_inexact(run), *_disturbed(run), *_unsettled(run)]
+    return [*_unfit_baseline(run, numbers), *_inexact(run), *_shifted(run), *_disturbed(run), *_unsettled(run)]
 
 
 def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
     """A baseline that failed, or that is no better than chance."""
-    baseline = numbers.variants[run.baseline.name]
+    baseline = numbers.judged[run.baseline.name]
     if baseline.status != "ok":
         called = baseline_called(run.baseline.name)
         return [_Warning(sentence("The ", called, " failed: nothing here can be compared with it."))]
@@ -53,14 +53,19 @@ def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
     if auc is None or interval is None or interval[0] > 0.5:
         return []
     if interval[1] >= 0.5:
-        frames = f"{run.test.count:,} frames"
+        videos = numbers.videos.splits.get("test") if numbers.videos and numbers.judge == "video" else None
+        frames = f"{videos.count:,} videos" if videos else f"{run.test.count:,} frames"
         fact = strong(f"The baseline's AUC is {auc:.4f}, which {frames} cannot distinguish from chance.")
         check = "Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its variants."
         return [_Warning(sentence(fact), sentence(check), _ASK)]
     swapped = sentence(
         strong(f"The baseline's AUC is {auc:.4f}, below 0.5."),
-        " It ranks real frames above fake ones: labels or classes are probably swapped (1 must mean fake, and class 1 "
-        "of the detector too).",
+        f" It ranks real {numbers.judge}s above fake ones: labels or classes are probably swapped. Labels must be 1 "
+        "for fake; a detector whose class 0 is fake needs ",
+        code("classes: [fake, real]"),
+        ", one whose single logit speaks for real ",
+        code("positive: real"),
+        ".",
     )
     return [_Warning(swapped, sentence("Read nothing else here before that is settled."), _ASK)]
 
@@ -85,6 +90,25 @@ def _inexact(run: RunRecord) -> list[_Warning]:
         )
         for runtime, names in by_runtime.items()
     ]
+
+
+def _shifted(run: RunRecord) -> list[_Warning]:
+    """Quantised variants whose calibration did not see such frames as these."""
+    warned = []
+    for variant in run.variants:
+        shift = variant.calibration_shift
+        if variant.status != "ok" or shift is None or not shift.warned:
+            continue
+        fact = sentence(
+            strong(variant.name),
+            " has a ",
+            strong("calibration shift"),
+            ": the test frames lie outside of what its calibration saw. ",
+            clipped(shift),
+        )
+        advice = sentence("Calibrate it with frames like these before you trust int8 on them.")
+        warned.append(_Warning(fact, advice, sentence("Judge it on frames like yours before you rely on it.")))
+    return warned
 
 
 def _disturbed(run: RunRecord) -> list[_Warning]:

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.records import Evaluation, RunRecord
-from bench.reports.content.plots import Plots
+from bench.reports.content import notes, tables
+from bench.reports.content.flipped_videos import flipped_videos
+from bench.reports.content.judged import judged
+from bench.reports.content.plots import Histogram, Plots, histograms
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import Report
 from bench.reports.content.text import NONE, number, plain
@@ -16,6 +19,7 @@ from bench.reports.html import chart, galleries, plots, write
 from bench.reports.html.comparison import comparison
 from bench.reports.html.counts import counts, marks
 from bench.reports.html.pictures import Pictures, ranks
+from bench.reports.html.videos import timeline
 from bench.reports.templates import environment
 
 if TYPE_CHECKING:
@@ -29,19 +33,20 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
     from markupsafe import Markup
 
     run = report.run
-    recommended = recommend(evaluation.choice, run.baseline.name)
+    of = judged(run, evaluation)
+    recommended = recommend(of.evaluation.choice, run.baseline.name)
     style, script = (_without_end(FOLDER / name) for name in ("report.css", "report.js"))
     return (
         _templates(run)
         .get_template("page.html.j2")
         .render(
-            **vars(report),
+            **(vars(report) | _of_frames(report, evaluation)),
             test=run.test,
             style=Markup(style),
             script=Markup(script),
             policy=policy_of(style, script),
             recommended=recommended,
-            comparison=comparison(report, evaluation),
+            comparison=comparison(report, of.evaluation),
             points=[(name, judged.fixed) for name, judged in evaluation.variants.items()],
             marks=marks(run, evaluation),
             flip_counts={name: judged.flips for name, judged in evaluation.variants.items() if judged.flips},
@@ -51,10 +56,33 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
             galleries=galleries.galleries(run, evaluation, pictures),
             most=ranks(run, pictures is not None),
             flipped=galleries.flipped_rows(run, evaluation),
+            flipped_videos=[
+                (of_variant, [(video, timeline(video, run.threshold)) for video in of_variant.drawn])
+                for of_variant in flipped_videos(run, evaluation)
+            ],
             other_reasons=galleries.other_reasons(run, evaluation) if pictures else {},
-            **_drawn(drawable, run.threshold),
+            **_drawn(drawable, histograms(evaluation), run.threshold),
         )
     )
+
+
+def _of_frames(report: Report, evaluation: Evaluation) -> dict[str, Any]:
+    """What stands below the slider, which galleries follow: of frames, also where videos are judged."""
+    if report.unit == "frame":
+        return {}
+    run = report.run
+    of_frames = {
+        "classification": notes.classification(run),
+        "thresholds": notes.thresholds(run, evaluation),
+        "at_thresholds": notes.at_thresholds(run, evaluation),
+        "only_fixed": notes.only_fixed(),
+    }
+    return {
+        "classification": tables.classification(evaluation),
+        "thresholds": tables.thresholds(evaluation),
+        "at_thresholds": tables.at_thresholds(evaluation),
+        "notes": report.notes | of_frames,
+    }
 
 
 def _data(run: RunRecord, evaluation: Evaluation, chosen: str | None) -> dict[str, Any]:
@@ -97,12 +125,13 @@ def policy_of(style: str, script: str) -> str:
     )
 
 
-def _drawn(drawable: Plots, threshold: float) -> dict[str, Any]:
-    """The plots that there are, drawn."""
+def _drawn(drawable: Plots, of_frames: tuple[Histogram, ...], threshold: float) -> dict[str, Any]:
+    """The plots that there are, drawn; the threshold moves on histograms of frames."""
     return {
         "trades": [(plots.trade(trade), trade.caption) for trade in drawable.trades],
         "roc": drawable.roc,
         "roc_panels": plots.roc(drawable.roc) if drawable.roc else [],
         "reliability_panels": plots.reliability(drawable.calibration) if drawable.calibration else [],
-        "histograms": plots.histograms(drawable.histograms, threshold),
+        "robustness_panels": plots.robustness(drawable.robustness) if drawable.robustness else [],
+        "histograms": plots.histograms(of_frames, threshold),
     }

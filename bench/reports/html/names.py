@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import hypot
 from typing import TYPE_CHECKING
 
-from bench.reports.content.plots import Mark
+from bench.reports.content.axes import Mark
 from bench.reports.content.text import fitted
 from bench.reports.html.chart import Frame, colour, element
 

@@ -16,6 +16,7 @@ import numpy as np
 from bench import stored
 from bench.files import remove, write_atomically
 from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
+from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.pictures.gallery import first, has_maps, map_of, scale_of
 from bench.reports.pictures.overlay import colour_bar, shades, supporting
 
@@ -133,7 +134,13 @@ def _shown(run: RunRecord, evaluation: Evaluation) -> Iterator[tuple[str, int, b
                 yield name, row, outcome.endswith("positives")
                 yield from ((other, row, fake) for other in beside for fake in (True, False))
     others = [(name, row) for name in evaluation.variants for row in other_reason(run, evaluation, name)]
-    for name, row in [*((name, row) for name, row, _ in flipped(evaluation)), *others]:
+    of_videos = [
+        (of_variant.variant, still.row)
+        for of_variant in flipped_videos(run, evaluation)
+        for video in of_variant.drawn
+        for still in video.pictured
+    ]
+    for name, row in [*((name, row) for name, row, _ in flipped(evaluation)), *others, *of_videos]:
         for either in (baseline, name):
             yield either, row, bool(evaluation.predictions[either].test[row] >= run.threshold)
 

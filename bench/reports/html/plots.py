@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.reports.content.axes import part_axis
 from bench.reports.content.plots import Calibration, Histogram, ReliabilityPanel, Roc, RocPanel, Trade
+from bench.reports.content.robustness import RobustnessPanel, RobustnessPlot, description
 from bench.reports.content.text import counted, plain
 from bench.reports.html.chart import Frame, colour, element, marker, picture
 from bench.reports.html.names import margin_label, names
@@ -108,6 +109,28 @@ def _reliability(plot: Calibration, panel: ReliabilityPanel) -> Markup:
     parts.append(element("line", x1=frame.left, x2=frame.right, y1=top, y2=top, class_="zero"))
     shown = "The share of fakes over P(fake), with 95 % intervals; below, how many frames have which P(fake)."
     return picture(f"Reliability of {plain(panel.name)}", shown, *parts, size=(262, 268))
+
+
+def robustness(plot: RobustnessPlot) -> list[tuple[RobustnessPanel, Markup]]:
+    """Each panel with its picture."""
+    return [(panel, _robustness(plot, panel)) for panel in plot.panels]
+
+
+def _robustness(plot: RobustnessPlot, panel: RobustnessPanel) -> Markup:
+    """A row a level: the baseline's AUC in grey, below it the variant's, with their intervals."""
+    height = 30 * len(plot.up.ticks)
+    frame = Frame(84, 4, 170, height, plot.across, plot.up)
+    parts = [frame.grid(labels=False)]
+    for marks, look in ((panel.behind, "chance"), (panel.marks, f"bar {colour(panel.index)}")):
+        for mark in marks:
+            y = frame.y(mark.y)
+            ends = {"x1": frame.x(mark.low), "x2": frame.x(mark.high), "y1": y, "y2": y}
+            parts.append(element("line", **ends, class_=look))
+            is_behind = marks is panel.behind
+            grey = element("circle", cx=frame.x(mark.x), cy=y, r=3.0, class_="grey")
+            parts.append(grey if is_behind else marker(panel.index, frame.x(mark.x), y, 3.5))
+    title = f"AUC of {plain(panel.name)} under re-compression"
+    return picture(title, description(panel, plot), *parts, size=(262, height + 26))
 
 
 def histograms(plots: tuple[Histogram, ...], threshold: float) -> list[tuple[str, Markup]]:

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.reports.content.frame_sets import AllSets
 from bench.reports.content.report import Report
 from bench.reports.content.side_by_side import Overall
+from bench.reports.content.side_by_side_on_sets import OverallOnSets
 from bench.reports.markdown import write
 from bench.reports.markdown.galleries import MarkdownGalleries
+from bench.reports.markdown.videos import MarkdownVideos
 from bench.reports.templates import environment
 
 _FILTERS = {"text": write.escape, "words": write.words, "table": write.table}
 
 
-def markdown(report: Report, figures: list[tuple[str, str]], galleries: MarkdownGalleries | None) -> str:
-    """The whole report. `figures` are titles and file names."""
+def markdown(
+    report: Report,
+    figures: list[tuple[str, str]],
+    galleries: MarkdownGalleries | None,
+    flipped_videos: list[MarkdownVideos],
+    above: str = "",
+) -> str:
+    """The whole report. `figures` are titles and file names; `above` is where the report of all lies, if any."""
     template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template("report.md.j2")
-    return template.render(**vars(report), figures=figures, galleries=galleries)
+    return template.render(
+        **vars(report), figures=figures, galleries=galleries, flipped_videos=flipped_videos, above=above
+    )
+
+
+def frame_sets(report: AllSets) -> str:
+    """The whole report of several frame sets."""
+    template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template("frame_sets.md.j2")
+    return template.render(**vars(report))
 
 
 def side_by_side(overall: Overall, figures: list[list[tuple[str, str]]]) -> str:
@@ -24,4 +41,11 @@ def side_by_side(overall: Overall, figures: list[list[tuple[str, str]]]) -> str:
     template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template(
         "side_by_side.md.j2"
     )
+    return template.render(**{**vars(overall), "sections": list(zip(overall.sections, figures, strict=True))})
+
+
+def side_by_side_on_sets(overall: OverallOnSets, figures: list[list[tuple[str, str]]]) -> str:
+    """The whole report of several detectors on several frame sets. `figures` are titles and file names, by section."""
+    name = "side_by_side_on_sets.md.j2"
+    template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template(name)
     return template.render(**{**vars(overall), "sections": list(zip(overall.sections, figures, strict=True))})

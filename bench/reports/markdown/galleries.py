@@ -68,7 +68,7 @@ def _pairs(
             continue
         cells = []
         for pair in of_variant:
-            both = (_picture(baseline, pair.baseline, results, report), _picture(name, pair.variant, results, report))
+            both = (picture(baseline, pair.baseline, results, report), picture(name, pair.variant, results, report))
             scores = f"`{pair.baseline.p_fake:.4f}` → `{pair.variant.p_fake:.4f}`"
             cells.append(f"{''.join(both)}<br>{scores}<br>{_change(pair)}<br>_{escape(shortened(pair.variant.frame))}_")
         rows.append([f"**{escape(name)}**", f"{counts[name]:,}", *cells, *["N/A"] * (most - len(cells))])
@@ -90,8 +90,9 @@ def _change(pair: Pair) -> str:
 
 def _cell(name: str, shown: Shown, judged: str, results: Path, report: Path) -> str:
     below = [f"`{shown.p_fake:.4f}`", *([judged] if judged else []), f"_{escape(shortened(shown.frame))}_"]
-    return "<br>".join([_picture(name, shown, results, report), *below])
+    return "<br>".join([picture(name, shown, results, report), *below])
 
 
-def _picture(name: str, shown: Shown, results: Path, report: Path) -> str:
+def picture(name: str, shown: Shown, results: Path, report: Path) -> str:
+    """A variant's overlay of a frame."""
     return f"![{escape(shown.frame)}]({link(overlay_path(results, name, shown), report)})"

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.files import write_atomically
-from bench.reports.content.axes import Axis
-from bench.reports.content.plots import Calibration, Mark, Plots, ReliabilityPanel, Roc, RocPanel, Trade
+from bench.reports.content.axes import Axis, Mark
+from bench.reports.content.plots import Calibration, Plots, ReliabilityPanel, Roc, RocPanel, Trade
+from bench.reports.content.robustness import RobustnessPanel, RobustnessPlot
 from bench.reports.content.text import fitted
 from bench.reports.pictures import overlay
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-_Panel = TypeVar("_Panel", RocPanel, ReliabilityPanel)
+_Panel = TypeVar("_Panel", RocPanel, ReliabilityPanel, RobustnessPanel)
 
 STYLE = Path(__file__).with_name("bench.mplstyle")
 DPI = 120
@@ -47,8 +48,10 @@ def draw(plots: Plots, report: Path) -> list[tuple[str, str]]:
             drawn.append(("ROC curves", "roc.png", roc(plots.roc)))
         if plots.calibration is not None:
             drawn.append(("Reliability", "reliability.png", reliability(plots.calibration)))
+        if plots.robustness is not None:
+            drawn.append(("AUC under re-compression", "robustness.png", robustness(plots.robustness)))
         for _, file, figure in drawn:
-            _save(figure, report / file)
+            save(figure, report / file)
     return [(title, file) for title, file, _ in drawn]
 
 
@@ -69,11 +72,11 @@ def colour_bar(path: Path) -> None:
         right.set_horizontalalignment("right")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        _save(figure, path)
+        save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    # Without matplotlib's version in it, the same figure is the same file.
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; the same figure is the same file, whatever version of matplotlib draws it."""
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}))
 
 
@@ -217,6 +220,19 @@ def reliability(plot: Calibration) -> Figure:
         axes.set_ylim(-0.32, 1.04)
     figure.supxlabel(plot.across.label, fontsize=9, color="#333333")
     figure.supylabel(plot.up.label, fontsize=9, color="#333333")
+    return figure
+
+
+def robustness(plot: RobustnessPlot) -> Figure:
+    """A row a level: the baseline's AUC in grey, below it the variant's, with their intervals."""
+    figure, panels = _panels(plot.panels, 0.3 + 0.1 * len(plot.up.ticks), plot.title)
+    for axes, panel in panels:
+        for marks, colour in ((panel.behind, "0.6"), (panel.marks, COLOURS[panel.index % len(COLOURS)])):
+            for mark in marks:
+                bars = [[max(mark.x - mark.low, 0)], [max(mark.high - mark.x, 0)]]
+                axes.errorbar([mark.x], [mark.y], xerr=bars, fmt="o", ms=4.5, lw=1.2, color=colour)
+        _set_axes(axes, plot.across, plot.up)
+    figure.supxlabel(plot.across.label, fontsize=9, color="#333333")
     return figure
 
 

@@ -6,9 +6,10 @@ import hashlib
 import heapq
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import numpy as np
 from bench import stored
 from bench.files import remove, write_atomically
 from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
+from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.pictures.overlay import draw, supporting
 
 if TYPE_CHECKING:
@@ -58,18 +60,23 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Galleries:
-    """What is shown, by variant: frames of each outcome, the largest flips, frames right for another reason."""
+    """What is shown, by variant: frames of each outcome, the largest flips, frames right for another reason.
+
+    `videos` has some frames of each flipped video.
+    """
 
     baseline: str
     outcomes: Mapping[str, Mapping[Outcome, Ranked]]
     flips: Mapping[str, tuple[Pair, ...]]
     other_reason: Mapping[str, tuple[Pair, ...]]
+    videos: Mapping[str, tuple[tuple[Pair, ...], ...]] = field(default_factory=dict)
 
     def shown(self) -> Iterator[tuple[str, Shown]]:
         """Every verdict whose overlay is shown, with whose it is."""
         for name, ranked in self.outcomes.items():
             yield from ((name, shown) for of_outcome in ranked.values() for shown in of_outcome.first)
-        for pairs in (self.flips, self.other_reason):
+        of_videos = {name: tuple(chain.from_iterable(videos)) for name, videos in self.videos.items()}
+        for pairs in (self.flips, self.other_reason, of_videos):
             for name, of_variant in pairs.items():
                 for pair in of_variant:
                     yield self.baseline, pair.baseline
@@ -89,17 +96,23 @@ def galleries(run: RunRecord, evaluation: Evaluation) -> Galleries:
         if name != baseline and baseline in evaluation.variants
     }
 
-    def pairs(name: str, rows: NDArray[np.int64]) -> tuple[Pair, ...]:
-        return tuple(
-            Pair(_verdict(evaluation, baseline, row), _verdict(evaluation, name, row)) for row in rows.tolist()
-        )
+    def pairs(name: str, rows: Iterable[int]) -> tuple[Pair, ...]:
+        return tuple(Pair(_verdict(evaluation, baseline, row), _verdict(evaluation, name, row)) for row in rows)
 
-    top = run.gallery_top
+    def top(name: str, rows: NDArray[np.int64]) -> tuple[Pair, ...]:
+        return pairs(name, rows[: run.gallery_top].tolist())
+
     return Galleries(
         baseline,
         {name: _ranked(run, evaluation, name) for name in evaluation.variants},
-        {name: pairs(name, judged.flips.rows[:top]) for name, judged in others.items() if judged.flips},
-        {name: pairs(name, judged.drift.other_reason[:top]) for name, judged in others.items() if judged.drift},
+        {name: top(name, judged.flips.rows) for name, judged in others.items() if judged.flips},
+        {name: top(name, judged.drift.other_reason) for name, judged in others.items() if judged.drift},
+        {
+            of_variant.variant: tuple(
+                pairs(of_variant.variant, [still.row for still in video.pictured]) for video in of_variant.drawn
+            )
+            for of_variant in flipped_videos(run, evaluation)
+        },
     )
 
 

@@ -10,15 +10,16 @@ from bench.reports.terminal.plain import wrapped
 
 def summary_of_all(numbers: SideBySideScores) -> str:
     """How the detectors differ as they are, and which variant of all to ship. No final newline."""
-    texts = [f"{name}: {_as_it_is(detector, numbers.best)}" for name, detector in numbers.detectors.items()]
+    texts = [f"{name}: {_as_it_is(detector, numbers)}" for name, detector in numbers.detectors.items()]
     recommendation = in_one_line(recommend(numbers.choice, ""), "")
     texts += [f"{recommendation} (AUC against {numbers.reference})"] if recommendation else []
     return "\n".join(["side by side", *wrapped(texts)])
 
 
-def _as_it_is(detector: ScoredDetector, best: str) -> str:
+def _as_it_is(detector: ScoredDetector, numbers: SideBySideScores) -> str:
     """The AUC of its baseline, and how far that is from the best detector's."""
-    baseline = detector.variants[detector.baseline]
+    baseline, best = detector.variants[detector.baseline], numbers.best
+    baseline = baseline.by_video if numbers.judge == "video" else baseline
     if baseline.status != "ok":
         return "its baseline failed"
     if baseline.auc is None or baseline.auc_ci is None:

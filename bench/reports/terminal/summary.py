@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bench.records import Ratio, RunRecord, ScoredVariant, ScoresFile
+from bench.reports.content.judged import in_short, in_words
 from bench.reports.content.measured import recovery
 from bench.reports.content.recommendation import in_one_line, recommend
 from bench.reports.content.text import ALL_EQUAL, change, enough, further, signed
@@ -13,15 +16,36 @@ NAME, RAN_AS = 14, 18
 
 def summary(run: RunRecord, numbers: ScoresFile) -> str:
     """One line a variant, then what each verdict is, why failed ones failed, and the choice. No final newline."""
-    variants = {variant.name: numbers.variants[variant.name] for variant in run.variants}
+    judged = numbers.judged
+    variants = {variant.name: judged[variant.name] for variant in run.variants}
     baseline = variants[numbers.baseline]
     has_table = any(scored.size_mib is not None or scored.runtime is not None for scored in variants.values())
     lines = [_line("Model", ("MiB", "reduct.", "AUC", "diff", "ms", "speed-up"), "ran as")] if has_table else []
     lines += [_row(name, scored, baseline) for name, scored in variants.items()] if has_table else []
     texts = [f"{name}{sentence}" for name, scored in variants.items() if (sentence := _verdict(scored))]
+    texts += _under_re_compression(variants)
     recommendation = in_one_line(recommend(numbers.choice, numbers.baseline), numbers.baseline)
-    texts += [recommendation] if recommendation else []
+    texts = [in_words(numbers.judge, text) for text in texts]
+    texts += [text for text in (in_short(numbers), recommendation) if text]
     return "\n".join([*lines, *wrapped(texts)])
+
+
+def _under_re_compression(variants: Mapping[str, ScoredVariant]) -> list[str]:
+    """The largest extra loss, of those that are significant if any is; none where nothing was compared."""
+    compared = [
+        (score.extra, score.extra_ci, score.p_holm, f"{name} {signed(score.extra, 4)} at {score.kind} {score.level:g}")
+        for name, scored in variants.items()
+        for score in scored.robustness
+        if score.extra is not None and score.extra_ci is not None
+    ]
+    if not compared:
+        return []
+    proven = [each for each in compared if each[2] is not None and each[2] < 0.05 and each[0] < 0]
+    _, (low, high), _, what = min(proven or compared, key=lambda each: each[0])
+    most = f"{what} (95 % {signed(low, 4)} to {signed(high, 4)})"
+    if proven:
+        return [f"under re-compression: loses more than the baseline: {most}"]
+    return [f"under re-compression: no variant loses significantly more than the baseline; lowest: {most}"]
 
 
 def _verdict(scored: ScoredVariant) -> str:
@@ -42,6 +66,7 @@ def _verdict(scored: ScoredVariant) -> str:
 def _notes(scored: ScoredVariant) -> list[str]:
     """What else to know of a variant, each in a few words."""
     notes = ["inexact on this processor"] if scored.fidelity and scored.fidelity.exact is False else []
+    notes += ["calibration shift"] if scored.calibration_shift and scored.calibration_shift.warned else []
     notes += ["small but real"] if scored.small_but_real else []
     if scored.all_equal:
         notes.append(f"{ALL_EQUAL}: it cannot distinguish frames, however many there are")

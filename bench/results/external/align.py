@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench.errors import UserError, listed, nearest, quoted, shown
-from bench.records import BETWEEN_SOURCES, LABELLED_SPLITS, LabelledFrames, Predictions, Split, joined_sources
+from bench.records import (
+    BETWEEN_SOURCES,
+    LABELLED_SPLITS,
+    LabelledFrames,
+    MissingVideo,
+    Predictions,
+    Split,
+    joined_sources,
+)
 from bench.results.attributes import series
 from bench.results.external.formats import EXAMPLES, examples
 from bench.results.external.read import Columns, ImportedScores
@@ -19,20 +27,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CLASSES = ("real", "fake")
-_OF_FRAMES = ("label", "split", "source")
+_OF_FRAMES = ("label", "split", "source", "video", "frame_index")
 
 
 @dataclass(frozen=True)
 class Aligned:
     """The labelled frames by split, and the predictions of each file by variant, in the same order.
 
-    `digests` are of each split, whatever the order of its rows. `remarks` say which columns were left out.
+    `digests` are of each split, whatever the order of its rows. `remarks` say which columns were left out. `missing`
+    are the videos of a file of labels that have no frame among these.
     """
 
     frames: Mapping[Split, LabelledFrames]
     digests: Mapping[Split, str]
     predictions: Mapping[str, Predictions]
     remarks: tuple[str, ...] = ()
+    missing: Mapping[Split, tuple[MissingVideo, ...]] = field(default_factory=dict)
 
 
 FindSources: TypeAlias = Callable[[Sequence[str], Sequence[int | None]], Sequence[str | None]]
@@ -75,7 +85,30 @@ def align(
         {split: _digest(labelled) for split, labelled in frames.items()},
         {name: _predictions(file, rows[id(file)][order], len(frames["test"].labels)) for name, file in answers.items()},
         remarks,
+        _missing(labels, rows[id(labels)], frames) if labels else {},
     )
+
+
+def _missing(
+    labels: ImportedScores, rows: NDArray[np.int64], frames: Mapping[Split, LabelledFrames]
+) -> dict[Split, tuple[MissingVideo, ...]]:
+    """The videos of a file of labels none of whose frames has scores; `rows` are those of the frames that have some."""
+    import numpy as np
+
+    if labels.videos is None or labels.labels is None:
+        return {}
+    present = {str(name) for of_split in frames.values() if of_split.videos is not None for name in of_split.videos}
+    missing: dict[Split, dict[str, MissingVideo]] = {}
+    for row in np.setdiff1d(np.arange(len(labels.frames)), rows).tolist():
+        name = labels.videos[row].as_py()
+        split = LABELLED_SPLITS[0 if labels.splits is None else int(labels.splits[row])]
+        if name is not None and name not in present:
+            source = None if labels.sources is None else labels.sources[row].as_py()
+            video = MissingVideo(
+                name, int(labels.labels[row]), joined_sources(source or ""), "none of its frames has a score"
+            )
+            missing.setdefault(split, {}).setdefault(name, video)
+    return {split: tuple(videos.values()) for split, videos in missing.items()}
 
 
 def _raise_together(problems: Sequence[str]) -> None:
@@ -87,7 +120,7 @@ def _refuse_missing(everything: Sequence[ImportedScores], columns: Columns) -> N
     """Raise `UserError` unless some file has labels, and every column that was named."""
     problems = []
     seen = list(dict.fromkeys(name for file in everything for name in file.columns))
-    for what in ("label", "source", "split"):
+    for what in ("label", "source", "split", "video"):
         is_present = any(getattr(file, f"{what}s") is not None for file in everything)
         if not is_present and (what == "label" or getattr(columns, what)):
             name = columns.name(what)
@@ -222,9 +255,17 @@ def _columns(file: ImportedScores) -> dict[str, Any]:
         "label": _words(file.labels, _CLASSES),
         "split": _words(file.splits, LABELLED_SPLITS),
         "source": None if file.sources is None else _normalised(file.sources),
+        "video": file.videos,
+        "frame_index": None if file.frame_indices is None else _as_text(file.frame_indices),
         **file.attributes,
     }
     return {name: column for name, column in columns.items() if column is not None}
+
+
+def _as_text(numbers: Any) -> Any:
+    import pyarrow as pa
+
+    return numbers.cast(pa.large_string())
 
 
 def _words(codes: NDArray[np.int8] | None, words: Sequence[str]) -> Any:
@@ -319,7 +360,11 @@ def _labelled(columns: Mapping[str, Any], splits: NDArray[np.int8]) -> dict[Spli
 
     frames, labels = _series(columns["frame"]), _codes(columns["label"], _CLASSES)
     sources = _series(columns["source"]) if "source" in columns else pd.Series([None] * len(labels))
-    attributes = {name: series(column) for name, column in columns.items() if name not in {"frame", "label", "source"}}
+    videos = columns["video"].to_pandas() if "video" in columns else None
+    numbers = columns.get("frame_index")
+    indices = None if videos is None or numbers is None else pd.Series(pd.to_numeric(_series(numbers)), dtype="Int64")
+    further_columns = columns.keys() - {"frame", "label", "source", "video", "frame_index"}
+    attributes = {name: series(column) for name, column in columns.items() if name in further_columns}
     further = pd.DataFrame(attributes, index=range(len(labels)))
     bounds = {
         split: slice(*np.searchsorted(splits, [code, code + 1]).tolist()) for code, split in enumerate(LABELLED_SPLITS)
@@ -331,6 +376,8 @@ def _labelled(columns: Mapping[str, Any], splits: NDArray[np.int8]) -> dict[Spli
             labels[of],
             sources[of].reset_index(drop=True),
             further[of].reset_index(drop=True),
+            videos=None if videos is None else videos[of].reset_index(drop=True),
+            frame_indices=None if indices is None else indices[of].reset_index(drop=True),
         )
         for split, of in bounds.items()
         if of.stop > of.start

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_COLUMNS = ("frame", "score", "label", "source", "split")
+_COLUMNS = ("frame", "score", "label", "source", "split", "video")
+_NUMBERS = "frame_index"
+"""The column of the numbers of frames in their videos; of several faces of a frame, all have its number."""
 _DECIMAL_COMMA = re.compile(r"'\s*\d*,\d+\s*'")
 
 
@@ -34,6 +36,7 @@ class Columns:
     label: str | None = None
     source: str | None = None
     split: str | None = None
+    video: str | None = None
 
     def name(self, column: str) -> str:
         """The name of the column `column`, such as "p_fake" for "score"."""
@@ -55,7 +58,8 @@ class ImportedScores:
 
     `frames` and `sources` are Arrow arrays of text [n], `attributes` such arrays by name. `p_fake` [n] is float64 in
     [0, 1], `labels` [n] is 1 for fake and 0 for real, `splits` [n] is the index in `LABELLED_SPLITS`. `columns` are
-    the names of all columns of the file. Two frames may have one name only where they are of different splits.
+    the names of all columns of the file. `videos` are Arrow text [n] too, `frame_indices` Arrow whole numbers [n].
+    Two frames may have one name only where they are of different splits.
     """
 
     path: Path
@@ -66,6 +70,8 @@ class ImportedScores:
     splits: NDArray[np.int8] | None = None
     sources: Any = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    videos: Any = None
+    frame_indices: Any = None
 
     @property
     def keys(self) -> Any:
@@ -93,7 +99,7 @@ def read(
     With `only_labels`, no scores are read, and the frames' column may be called `path`, as in manifests. Columns
     whose names are in `further` become attributes; with None, every other column does.
     """
-    names = [*(columns.name(role) for role in _COLUMNS), *["path"] * only_labels, *(further or ())]
+    names = [*(columns.name(role) for role in _COLUMNS), *["path"] * only_labels, _NUMBERS, *(further or ())]
     only = None if further is None else names
     table = formats.read(path, value="label" if only_labels else "score", only=only)
     by_role = _roles(table, columns, only_labels)
@@ -108,6 +114,8 @@ def read(
         splits=reader.coded("split", by_role["split"], _split_codes(words), "test or validation"),
         sources=reader.text(by_role["source"]),
         attributes=_attributes(table, by_role, columns, further),
+        videos=reader.text(by_role["video"]),
+        frame_indices=reader.whole_numbers(table.find(_NUMBERS)) if table.kind != "json" else None,
     )
     reader.refuse_doubled(imported)
     reader.refuse()
@@ -236,6 +244,19 @@ class _ColumnReader:
         if outside.any():
             self._report(f"{name} lies outside [0, 1]{looks_like(scores)}", outside, name)
         return scores
+
+    def whole_numbers(self, name: str | None) -> Any:
+        """Whole numbers as Arrow numbers [n], with nulls for what is empty; None where there is nothing else."""
+        import numpy as np
+        import pyarrow as pa
+
+        if name is None or (column := self.text(name)) is None:
+            return None
+        numbers = self.table.numbers(name)
+        empty = column.is_null().to_numpy(zero_copy_only=False)
+        wrong = ~empty & ~((numbers >= 0) & (numbers < 2**53) & (numbers == np.floor(numbers)))
+        self._report(f"{name} is no whole number from 0", wrong, name)
+        return pa.array(np.where(empty | wrong, 0, numbers).astype(np.int64), mask=empty)
 
     def labels(self, name: str | None) -> NDArray[np.int8] | None:
         """1 for fake and 0 for real [n]; true means fake."""

@@ -1,4 +1,4 @@
-"""New weights against accepted ones: two sets of logit differences on the same frames."""
+"""New weights against accepted ones: two sets of answers to the same frames."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import Auc, Flips, Verdict
-from bench.results.score import auc, flips, noninferiority, placements, points
+from bench.records import Auc, Flips, Predictions, Verdict
+from bench.results.score import differences, flips, noninferiority, placements, points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,29 +34,31 @@ class Change:
 def against(
     labels: NDArray[np.int8],
     clusters: Clusters | None,
-    accepted: NDArray[np.float32],
-    new: NDArray[np.float32],
+    accepted: Predictions,
+    new: Predictions,
     threshold: float,
     margin: float,
 ) -> Change | None:
-    """Compare new with accepted answers on frames with `labels` [n], 1 for fake.
+    """Compare new with accepted answers on frames, or videos, with `labels` [n], 1 for fake.
 
-    `accepted` and `new` are `logit_fake - logit_real` [n]. `clusters` are those of the frames' sources, None where
-    frames are independent. A frame counts as fake where P(fake) is at least `threshold`. `margin` is the
-    non-inferiority margin on AUC. None where the frames are of one class, since there is no AUC then.
+    `clusters` are those of their sources, None where they are independent. They count as fake where P(fake) is at
+    least `threshold`. `margin` is the non-inferiority margin on AUC. None where they are of one class, since there is
+    no AUC then.
     """
     if len(np.unique(labels)) != 2:
         return None
-    placed = placements.placements(labels, new)
-    delta, p = auc.difference(placed, placements.placements(labels, accepted), clusters)
+    placed = placements.placements(labels, new.ranks)
+    delta, p = differences.difference(placed, placements.placements(labels, accepted.ranks), clusters)
     return Change(
         delta=delta,
         p=p,
         verdict=noninferiority.verdict(delta.value, delta.interval, margin),
         further_frames=None if placed.all_equal else noninferiority.further_frames(delta, margin, len(labels)),
-        flips=flips.flips(labels, _p_fake(accepted), _p_fake(new), threshold),
+        flips=flips.flips(labels, accepted.test, new.test, threshold),
     )
 
 
-def _p_fake(logit_diff: NDArray[np.float32]) -> NDArray[np.float64]:
-    return points.p_fake(np.zeros_like(logit_diff), logit_diff)
+def answers(logit_diff: NDArray[np.float32]) -> Predictions:
+    """What test frames were answered, by `logit_fake - logit_real` [n]."""
+    p_fake = points.p_fake(np.zeros_like(logit_diff), logit_diff)
+    return Predictions(p_fake, None, None, logit_diff.astype(np.float64))

@@ -33,6 +33,7 @@ from bench.results.score import (
     points,
     slices,
     thresholds,
+    videos,
 )
 from bench.results.score.speed import comparable_latencies, size_only, speeds, summaries
 
@@ -74,8 +75,25 @@ def evaluate(
     """Score every variant on the test frames and compare each with the baseline.
 
     `predictions` has every variant with status "ok". Validation frames only set thresholds. Identical files weigh
-    together as one frame: no row of the scores is that of a copy.
+    together as one frame: no row of the scores is that of a copy. Where the videos of frames are known, they are scored
+    by the same code, with scores of their own.
     """
+    evaluation = _evaluate(run, test, validation, predictions)
+    of_test, of_validation = videos.of_run(run, test, validation)
+    if of_test is None:
+        return evaluation
+    scored = {
+        name: videos.predictions(of_frames, of_test, of_validation, run.video_scoring)
+        for name, of_frames in evaluation.predictions.items()
+    }
+    labelled = videos.labelled(of_test), videos.labelled(of_validation) if of_validation else None
+    return replace(evaluation, videos=of_test, video=replace(_evaluate(run, *labelled, scored), unit="video"))
+
+
+def _evaluate(
+    run: RunRecord, test: LabelledFrames, validation: LabelledFrames | None, predictions: Mapping[str, Predictions]
+) -> Evaluation:
+    """The same of frames, or of videos in place of frames."""
     shared = _shared(run, test, validation, predictions)
     variants: dict[str, VariantEvaluation] = {}
     for name in shared.predictions:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.records import Ends, GateOutcome, Interval, ScoredSlice, ScoredVariant, ScoresFile
+from bench.records import Ends, GateOutcome, Interval, ScoredDegradation, ScoredSlice, ScoredVariant, ScoresFile
 from bench.results.limits import AGAINST_BASELINE, GateSettings
 
 EVERY, ABOVE_CHANCE = "all", "above_chance"
-AT_LEAST = ("auc", "recall")
+COVERAGE = "min_coverage"
+AT_LEAST = ("auc", "recall", COVERAGE)
 """The gates whose limit is the least that will do; that of all others is the most."""
+
+OF_NO_FRAMES = ("size_mib", "latency_ratio")
+"""The gates whose quantity is the same on every frame set."""
 
 CHANCE = 0.5
 """The AUC of a detector that guesses."""
@@ -37,13 +41,20 @@ def check_gates(scores: ScoresFile, gates: Mapping[str, GateSettings]) -> tuple[
 
     `gates` are those of the experiment by variant. `all` holds for every variant; a variant's own gates override it,
     key by key. Gates that compare with the baseline skip the baseline. A gate falls where its quantity is unavailable.
+    Coverage is that of the test videos, so it is checked once, with the first variant that has that gate.
     """
-    variants = scores.variants
+    variants = scores.judged
     names = (*variants, *(name for name in gates if name != EVERY and name not in variants))
+    asked_of = [
+        (name, gate, *limit) for name in names for gate, limit in _limits(name, gates, name == scores.baseline).items()
+    ]
+    of_coverage = [each for each in asked_of if each[1] == COVERAGE]
     return tuple(
-        _outcome(name, gate, limit, strict, _quantity(gate, variants.get(name)))
-        for name in names
-        for gate, (limit, strict) in _limits(name, gates, name == scores.baseline).items()
+        _outcome(
+            name, gate, limit, strict, _coverage(scores) if gate == COVERAGE else _quantity(gate, variants.get(name))
+        )
+        for name, gate, limit, strict in asked_of
+        if (name, gate, limit, strict) not in of_coverage[1:]
     )
 
 
@@ -54,7 +65,7 @@ def above_chance(scores: ScoresFile, gates: Mapping[str, GateSettings]) -> GateO
     A baseline that failed falls at other gates.
     """
     name = scores.baseline
-    baseline = scores.variants.get(name)
+    baseline = scores.judged.get(name)
     if baseline is None or baseline.status != "ok":
         return None
     if name in gates and "auc" in gates[name].limits:
@@ -130,6 +141,14 @@ def _quantity(gate: str, scored: ScoredVariant | None) -> Quantity:
     return _QUANTITIES[gate](scored)
 
 
+def _coverage(scores: ScoresFile) -> Quantity:
+    """The share of the test videos that have a frame."""
+    videos = scores.videos.splits.get("test") if scores.videos else None
+    if videos is None:
+        return Quantity(None, note="no test frame names its video")
+    return Quantity(videos.coverage, note=f"{videos.missing:,} of {videos.missing + videos.count:,} have no frame")
+
+
 def _auc(scored: ScoredVariant) -> Quantity:
     if scored.auc is None:
         return Quantity(None, note="there is none on frames of one class")
@@ -178,7 +197,7 @@ def _flips(scored: ScoredVariant) -> Quantity:
 
 
 def _worst_slice_auc_drop(scored: ScoredVariant) -> Quantity:
-    """The largest drop of all slices. The intervals hold for all slices at once: it lies between their largest ends."""
+    """The largest drop of all slices. The intervals hold for all slices at once."""
     if scored.auc_delta is None:
         return _auc_drop(scored)
     if not scored.slices:
@@ -186,10 +205,7 @@ def _worst_slice_auc_drop(scored: ScoredVariant) -> Quantity:
     drops = [drop for part in scored.slices if (drop := _slice_drop(part)) is not None]
     if not drops:
         return Quantity(None, note="every slice has too few frames or sources to be judged")
-    largest = max(drops, key=lambda drop: drop[0])
-    surest = max(drops, key=lambda drop: drop[1].low)
-    interval = Interval(surest[1].low, max(drop.high for _, drop, _ in drops))
-    return _noisy(largest[0], interval, largest[2], part=Quantity(*surest))
+    return _largest(drops)
 
 
 def _slice_drop(part: ScoredSlice) -> tuple[float, Interval, str] | None:
@@ -198,6 +214,32 @@ def _slice_drop(part: ScoredSlice) -> tuple[float, Interval, str] | None:
         return None
     low, high = part.simultaneous
     return -part.auc_delta, Interval(-high, -low), f"{part.column} = {part.value}"
+
+
+def _robustness_drop(scored: ScoredVariant) -> Quantity:
+    """The largest extra loss of all levels. The intervals hold for all levels at once, as those of slices."""
+    if not scored.robustness:
+        return Quantity(None, note="it was not judged under re-compression: add `robustness:` to the experiment")
+    drops = {f"{score.kind} {score.level:g}": _level_drop(score) for score in scored.robustness}
+    if missing := [level for level, drop in drops.items() if drop is None]:
+        return Quantity(None, note=f"it or the baseline was not judged under {', '.join(missing)}: run again")
+    return _largest([drop for drop in drops.values() if drop])
+
+
+def _level_drop(score: ScoredDegradation) -> tuple[float, Interval, str] | None:
+    """The extra loss at a level, its interval that holds for all levels at once, and the level's name."""
+    if score.extra is None or score.simultaneous is None:
+        return None
+    low, high = score.simultaneous
+    return -score.extra, Interval(-high, -low), f"{score.kind} {score.level:g}"
+
+
+def _largest(drops: Sequence[tuple[float, Interval, str]]) -> Quantity:
+    """The largest of drops whose intervals hold at once: it lies between their largest ends."""
+    largest = max(drops, key=lambda drop: drop[0])
+    surest = max(drops, key=lambda drop: drop[1].low)
+    interval = Interval(surest[1].low, max(drop.high for _, drop, _ in drops))
+    return _noisy(largest[0], interval, largest[2], part=Quantity(*surest))
 
 
 def _noisy(value: float, interval: Interval | None, note: str = "", part: Quantity | None = None) -> Quantity:
@@ -224,4 +266,5 @@ _QUANTITIES: dict[str, Callable[[ScoredVariant], Quantity]] = {
     "latency_ratio": _latency_ratio,
     "flips": _flips,
     "worst_slice_auc_drop": _worst_slice_auc_drop,
+    "robustness_drop": _robustness_drop,
 }

@@ -82,20 +82,26 @@ def newcombe(auc: float, fake: float, real: float, quantile: float) -> Interval:
     return Interval(low, high)
 
 
-def mover(aucs: tuple[float, float], units: tuple[float, float], quantile: float) -> tuple[Interval, float]:
-    """The interval of the first area minus the second, and its two-sided p, from Newcombe's interval of each.
+def mover(
+    aucs: Sequence[float], signs: Sequence[int], units: tuple[float, float], alone: float, quantile: float
+) -> tuple[Interval, float]:
+    """The interval of the sum of areas times their signs, and its two-sided p, from Newcombe's interval of each.
 
-    Zou & Donner 2008, Statistics in Medicine 27: 1693-1702, as if the areas were independent. `units` are the
-    independent frames, fake and real.
+    Zou & Donner 2008, Statistics in Medicine 27: 1693-1702. `units` are the independent frames, fake and real.
+    `alone` is the variance of the sum, by that of as many areas without correlation: of two with equal variances, it
+    is one minus their correlation. It narrows both sides alike: an area of 1 has an interval on one side only.
     """
-    delta = aucs[0] - aucs[1]
+    terms = list(zip(signs, aucs, strict=True))
+    delta, share = math.fsum(sign * auc for sign, auc in terms), math.sqrt(alone)
 
     def at(quantile: float) -> Interval:
-        first, second = (newcombe(auc, *units, quantile) for auc in aucs)
-        below = math.hypot(aucs[0] - first.low, second.high - aucs[1])
-        above = math.hypot(first.high - aucs[0], aucs[1] - second.low)
+        ends = [(sign, auc, newcombe(auc, *units, quantile)) for sign, auc in terms]
+        below = share * math.hypot(*(auc - end.low if sign > 0 else end.high - auc for sign, auc, end in ends))
+        above = share * math.hypot(*(end.high - auc if sign > 0 else auc - end.low for sign, auc, end in ends))
         return Interval(delta - below, delta + above)
 
+    if delta == 0:
+        return at(quantile), 1.0
     farthest = 40.0
 
     def gap(quantile: float) -> float:
@@ -110,6 +116,8 @@ def _root(function: Callable[[float], float], start: float, end: float) -> float
     sign = function(end) > 0
     for _ in range(80):
         middle = (start + end) / 2
+        if middle in (start, end):
+            break
         if (function(middle) > 0) == sign:
             end = middle
         else:

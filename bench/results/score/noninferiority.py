@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bench.records import Auc, Comparison, Interval, Verdict
-from bench.results.score.auc import difference
+from bench.results.score.differences import difference
 from bench.results.score.intervals import holm, student_quantile
 from bench.results.score.placements import Placements
 

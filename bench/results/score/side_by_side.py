@@ -48,16 +48,39 @@ class _Variant:
         return all(limit is None or (value is not None and value <= limit) for value, limit in pairs)
 
 
-def side_by_side(detectors: Mapping[str, Alone]) -> SideBySide:
-    """Compare the variants of all detectors, which were evaluated on the same frames, with one of them.
+@dataclass(frozen=True)
+class Measures:
+    """The titles of the `best` baseline, and of the `reference` that all variants are compared with."""
+
+    best: str
+    reference: str
+
+
+def measures(detectors: Mapping[str, Alone]) -> Measures:
+    """What the variants of all detectors, which were evaluated on the same frames, are compared with.
 
     That is the most accurate baseline. Where sizes or latencies are limited and no drop of AUC is, it is the most
-    accurate variant within these limits: a detector that is too large for them is no measure of what fits.
+    accurate variant within these limits: a detector that is too large for them is no measure of what fits. All goes by
+    what is judged, frames or videos.
     """
-    first = next((alone for alone in detectors.values() if alone.evaluation.variants), next(iter(detectors.values())))
+    detectors = {name: replace(alone, evaluation=alone.judged) for name, alone in detectors.items()}
     variants = list(_variants(detectors))
     best = _most_accurate([variant for variant in variants if variant.is_baseline]) or variants[0]
-    reference = _reference(variants, best, first.run.choose or Constraints())
+    limits = next(iter(detectors.values())).run.choose or Constraints()
+    return Measures(best.title, _reference(variants, best, limits).title)
+
+
+def side_by_side(detectors: Mapping[str, Alone], by: Measures | None = None) -> SideBySide:
+    """Compare the variants of all detectors, which were evaluated on the same frames, `by` one of them.
+
+    Without it, that is found by `measures`.
+    """
+    all_of_detectors = detectors
+    detectors = {name: replace(alone, evaluation=alone.judged) for name, alone in detectors.items()}
+    first = next((alone for alone in detectors.values() if alone.evaluation.variants), next(iter(detectors.values())))
+    variants = list(_variants(detectors))
+    by_title, by = {variant.title: variant for variant in variants}, by or measures(detectors)
+    best, reference = by_title[by.best], by_title[by.reference]
     placed = _placements(first.evaluation.test, detectors)
     distinct = first.evaluation.test.without_copies()
     of_sources = clusters.clusters(distinct.sources, distinct.labels)
@@ -65,7 +88,7 @@ def side_by_side(detectors: Mapping[str, Alone]) -> SideBySide:
     baselines = {variant.detector: placed[variant.title] for variant in variants if _is_placed(variant, placed)}
     run = _run(first.run, detectors[reference.detector].run, variants, reference)
     return SideBySide(
-        detectors=detectors,
+        detectors=all_of_detectors,
         run=run,
         evaluation=_evaluation(run, first.evaluation, variants, compared),
         best=best.detector,
@@ -176,6 +199,7 @@ def _evaluation(
         choice=choice.choose(run, scored, timed),
         independence=first.independence,
         latencies=comparable_latencies(run, timed),
+        unit=first.unit,
     )
 
 

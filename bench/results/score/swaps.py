@@ -52,6 +52,17 @@ class Swaps:
         """The smoothed difference of the two AUCs."""
         return float(self.fake.mean() + self.real.mean()) / 2
 
+    def minus(self, other: Swaps) -> Swaps:
+        """What a variant changes beyond another change on the same frames; shares and squares of both add up."""
+        return Swaps(
+            self.fake - other.fake,
+            self.real - other.real,
+            self.share + other.share,
+            self.squared + other.squared,
+            self.counted + other.counted,
+            self.unseen + other.unseen,
+        )
+
 
 def swaps(variant: Placements, baseline: Placements) -> Swaps:
     """The swaps from `baseline` to `variant`, on the same frames; O(n log n)."""
@@ -186,7 +197,7 @@ def _pairs(scored: list[_Scored], is_fake: NDArray[np.bool_], width: float) -> t
     change = ndtr(gaps(after)) - ndtr(gaps(before))
     counted = (np.sign(gaps(after)) - np.sign(gaps(before))) / 2
     share = float(np.abs(change).mean())
-    variances = sum(each.steps**2 for each in scored) / 12
+    variances = _hidden(scored)
     if variances.any():
         hidden = np.sqrt(variances[fakes, None] + variances[reals]) / width
         near = (np.exp(-(gaps(before) ** 2) / 2) + np.exp(-(gaps(after) ** 2) / 2)) / 2
@@ -194,9 +205,16 @@ def _pairs(scored: list[_Scored], is_fake: NDArray[np.bool_], width: float) -> t
     return share, float((change**2).mean()), float((counted**2).mean())
 
 
+def _hidden(scored: list[_Scored]) -> NDArray[np.float64]:
+    """The variance of what rounding hides of each frame's change of score [n]."""
+    before, after = scored
+    variances: NDArray[np.float64] = (before.steps**2 + after.steps**2) / 12
+    return variances
+
+
 def _unseen(scored: list[_Scored], is_fake: NDArray[np.bool_], table: _Table) -> float:
     """The variance of the mean change of placement that changes of score below the resolution would make."""
-    variances = sum(each.steps**2 for each in scored) / 12
+    variances = _hidden(scored)
     if not variances.any():
         return 0.0
     cell, total = float(table.points[1] - table.points[0]), 0.0

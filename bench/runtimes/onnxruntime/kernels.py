@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bench import phases, stored
 from bench.files import remove, write_text
 from bench.provenance import digest, versions
-from bench.runtimes.onnxruntime import lowering
+from bench.runtimes.onnxruntime import lowering, single_layers
 from bench.runtimes.onnxruntime.lowering import EVERYWHERE, Kernels
 from bench.system.processor import Processor, processor
 
@@ -111,7 +111,7 @@ def measure(model: onnx.ModelProto, on: Processor, threads: int) -> dict[str, Ti
     """
     by_shape: dict[object, Times] = {}
     times: dict[str, Times] = {}
-    shapes = lowering.layer_shapes(model)
+    shapes = single_layers.layer_shapes(model)
     for name, shape in shapes.items():
         if shape not in by_shape:
             phases.begin("timing kernels", len(times), len(shapes), "layers")
@@ -123,7 +123,9 @@ def measure(model: onnx.ModelProto, on: Processor, threads: int) -> dict[str, Ti
 def _times(model: onnx.ModelProto, name: str, on: Processor, threads: int) -> Times:
     exact = [EVERYWHERE, Kernels(floats=frozenset({name}))]
     exact += [Kernels(signed=True)] if on.exact_with_signed_bytes else []
-    unsigned_ms, float_ms, *signed_ms = _least_ms([lowering.alone(model, name, kernels) for kernels in exact], threads)
+    unsigned_ms, float_ms, *signed_ms = _least_ms(
+        [single_layers.alone(model, name, kernels) for kernels in exact], threads
+    )
     return Times(unsigned_ms, float_ms, next(iter(signed_ms), None))
 
 

@@ -14,12 +14,11 @@ bytes. Depthwise convolutions have kernels of their own, which are exact with si
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.artifacts.onnx_graph import GraphWriter, bias_additions, groups, is_pointwise, shapes
+from bench.artifacts.onnx_graph import bias_additions, groups, is_pointwise
+from bench.runtimes.onnxruntime.layouts import LayoutWriter
 
 if TYPE_CHECKING:
     import onnx
@@ -51,7 +50,7 @@ _ELEMENTWISE = {
     "Add", "Sub", "Mul", "Div", "Sigmoid", "Relu", "Clip", "Tanh", "HardSigmoid", "HardSwish", "LeakyRelu", "Elu",
     "QuantizeLinear", "DequantizeLinear", "Cast",
 }  # fmt: skip
-_LAYERS = ("Conv", "MatMul")
+LAYERS = ("Conv", "MatMul")
 _CONTRIB = "com.microsoft"
 _MEAN = "mean_over_"
 
@@ -72,73 +71,7 @@ def can_saturate(weight: NDArray[Any]) -> bool:
     return bool(max(rows[:, -2:].clip(min=0).sum(1).max(), -rows[:, :2].clip(max=0).sum(1).min()) > LARGEST_PAIR)
 
 
-def layer_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
-    """By name of each convolution or linear layer that `lower` executes on integers: all that its time depends on.
-
-    That is the shapes of its input and weight, its attributes, and whether it writes integers. `model` holds inferred
-    shapes.
-    """
-    writer = _Lowering(model, EVERYWHERE)
-    by_name: dict[str, tuple[object, ...]] = {}
-    for node in model.graph.node:
-        if node.op_type in _LAYERS and writer.on_integers(node):
-            weight = writer.constants[writer.producer[node.input[1]].input[0]]
-            attributes = tuple(sorted((field.name, field.i, tuple(field.ints)) for field in node.attribute))
-            writes_integers = writer.quantised_after(node) is not None
-            by_name[node.name] = (tuple(writer.shapes[node.input[0]]), weight.shape, attributes, writes_integers)
-    return by_name
-
-
-def alone(model: onnx.ModelProto, name: str, kernels: Kernels) -> onnx.ModelProto:
-    """One quantised layer of a graph by itself, channels-last, so that it can be timed.
-
-    `model` holds inferred shapes. Input: what the layer reads, uint8 [1, h, w, in], of a linear layer in as many axes
-    as that has. Output: what it writes, float or uint8, with its channels last.
-    """
-    from onnx import TensorProto, helper
-
-    writer = _Lowering(_part(model, name), kernels)
-    layer = next(node for node in writer.graph.node if node.op_type in _LAYERS)
-    read, written = writer.graph.input[0].name, writer.graph.output[0].name
-    _, *sides = writer.shapes[layer.input[0]]
-    is_linear = layer.op_type == "MatMul"
-    (writer.first if is_linear else writer.last)[read] = read
-    for node in writer.graph.node:
-        writer.lower(node)
-    source = helper.make_tensor_value_info(
-        read, TensorProto.UINT8, [1, *(sides if is_linear else (*sides[1:], sides[0]))]
-    )
-    kind = TensorProto.FLOAT if written == layer.output[0] else TensorProto.UINT8
-    name_written = writer.channels_first(written) if is_linear else writer.channels_last(written)
-    output = helper.make_tensor_value_info(name_written, kind, None)
-    graph = helper.make_graph(writer.nodes, name, [source], [output], writer.initializers())
-    return _model(graph, model)
-
-
-def _part(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """A layer with the DequantizeLinear of its input and weight and, where it writes integers, QuantizeLinear."""
-    from onnx import TensorProto, helper
-
-    nodes = {output: node for node in model.graph.node for output in node.output}
-    convolution = next(node for node in model.graph.node if node.name == name)
-    inputs = [nodes[side] for side in convolution.input[:2]]
-    readers = [node for node in model.graph.node if convolution.output[0] in node.input]
-    after = readers if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else []
-    part = [*inputs, convolution, *after]
-    used = {constant for node in part for constant in node.input}
-    value = next(info for info in model.graph.value_info if info.name == convolution.input[0])
-    graph = helper.make_graph(
-        part,
-        name,
-        [helper.make_tensor_value_info(inputs[0].input[0], TensorProto.UINT8, None)],
-        [helper.make_tensor_value_info(part[-1].output[0], TensorProto.UNDEFINED, None)],
-        [constant for constant in model.graph.initializer if constant.name in used],
-        value_info=[value],
-    )
-    return helper.make_model(graph, opset_imports=model.opset_import)
-
-
-def _model(graph: onnx.GraphProto, like: onnx.ModelProto) -> onnx.ModelProto:
+def as_model(graph: onnx.GraphProto, like: onnx.ModelProto) -> onnx.ModelProto:
     """A graph as a model with the operator sets of `like` and onnxruntime's own."""
     from onnx import helper
 
@@ -152,7 +85,7 @@ def lower(model: onnx.ModelProto, kernels: Kernels = EVERYWHERE) -> onnx.ModelPr
     from onnx import helper
 
     shaped = onnx.shape_inference.infer_shapes(model)
-    writer = _Lowering(shaped, kernels)
+    writer = Lowering(shaped, kernels)
     for node in shaped.graph.node:
         writer.lower(node)
     for output in shaped.graph.output:
@@ -160,118 +93,41 @@ def lower(model: onnx.ModelProto, kernels: Kernels = EVERYWHERE) -> onnx.ModelPr
     graph = helper.make_graph(
         writer.nodes, shaped.graph.name, list(shaped.graph.input), list(shaped.graph.output), writer.initializers()
     )
-    lowered = _model(graph, model)
+    lowered = as_model(graph, model)
     lowered.metadata_props.extend(model.metadata_props)
     return lowered
 
 
-class _Lowering(GraphWriter):
-    """Writes the lowered graph of a quantised one.
-
-    Tensors lie channels-first, channels-last or in both layouts: `first` and `last` hold the names that a tensor of
-    the quantised graph has in each of them.
-    """
+class Lowering(LayoutWriter):
+    """Writes the lowered graph of a quantised one."""
 
     def __init__(self, model: onnx.ModelProto, kernels: Kernels) -> None:
-        """Take in the quantised graph: its constants, shapes, and which node writes and which nodes read a tensor."""
-        super().__init__(model.graph.initializer)
-        self.graph = graph = model.graph
+        super().__init__(model)
         self.kernels = kernels
-        self.readers: dict[str, list[onnx.NodeProto]] = {}
-        self.uses = Counter(output.name for output in graph.output)
-        for node in graph.node:
-            self.uses.update(node.input)
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-        self.names = {node.name for node in graph.node}
-        self.producer = {output: node for node in graph.node for output in node.output}
-        self.shapes = shapes(graph)
-        self.first: dict[str, str] = {value.name: value.name for value in graph.input}
-        self.last: dict[str, str] = {}
         self.skipped: set[int] = set()
-        self.additions = bias_additions(graph)
-        self.names = {node.name for node in graph.node}
-
-    def _numbered(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> str:
-        """Append a node that is called after its kind and its position; by more where the graph has that name."""
-        name = f"{kind}_{len(self.nodes)}"
-        return self.node(kind, inputs, output, f"{name}/{output}" if name in self.names else name, domain, **attributes)
-
-    # ------------------------------------------------------------------------------------- layout
-    def channels_first(self, name: str) -> str:
-        """The name of a tensor channels-first, transposed if it is not so yet; constants stay as they are."""
-        if name in self.constants or not name:
-            return name
-        if name not in self.first:
-            # Outputs of the graph keep their names.
-            self.first[name] = self._numbered("Transpose", [self.last[name]], name, perm=[0, 3, 1, 2])
-        return self.first[name]
-
-    def channels_last(self, name: str) -> str:
-        """The name of a tensor or constant channels-last, transposed if it is not so yet."""
-        if not name:
-            return name
-        if name in self.constants:
-            return self._constant_last(name)
-        if name not in self.last:
-            self.last[name] = self._numbered("Transpose", [self.first[name]], f"{name}/last", perm=[0, 2, 3, 1])
-        return self.last[name]
-
-    def _constant_last(self, name: str) -> str:
-        array = self.constants[name]
-        if array.ndim < 2:
-            return name
-        axes = (1, 2, 0) if array.ndim == 3 else (0, 2, 3, 1)
-        return self.constant(f"{name}/last", array.transpose(axes))
-
-    def _is_turned_already(self, transpose: onnx.NodeProto) -> bool:
-        """Whether a transposition is one between both layouts, of which no copy is needed: then names are enough."""
-        read, written = transpose.input[0], transpose.output[0]
-        perm = next((list(attribute.ints) for attribute in transpose.attribute if attribute.name == "perm"), [])
-        if perm == [0, 2, 3, 1] and read in self.last:
-            self.first[written] = self.last[read]
-        elif perm == [0, 3, 1, 2] and read in self.first:
-            self.last[written] = self.first[read]
-        else:
-            return False
-        return True
+        self.additions = bias_additions(self.graph)
 
     # -------------------------------------------------------------------------------------- nodes
     def lower(self, node: onnx.NodeProto) -> None:
         """Write what executes a node of the quantised graph; nothing where another node does it as well."""
         if id(node) in self.skipped or self._belongs_to_a_layer(node):
             return
-        if node.op_type in _LAYERS and node.name in self.kernels.floats:
+        if node.op_type in LAYERS and node.name in self.kernels.floats:
             self._float_layer(node)
         elif node.op_type == "MatMul" and self.on_integers(node):
             self._integer_linear(node)
         elif node.op_type == "Conv" and self.on_integers(node):
             self._integer_convolution(node)
-        elif node.op_type == "Transpose" and self._is_turned_already(node):
+        elif node.op_type == "Transpose" and self.is_turned_already(node):
             pass
         elif self._is_swish(node):
             self._swish(node)
         elif node.op_type in ("ReduceMean", "GlobalAveragePool") and self._pools(node):
             self._pool(node)
         elif node.op_type in _ELEMENTWISE and any(name in self.last for name in node.input):
-            self._elementwise(node)
+            self.elementwise(node)
         else:
-            self._unchanged(node)
-
-    def _unchanged(self, node: onnx.NodeProto) -> None:
-        """Write a copy that reads and writes channels-first."""
-        copied = copy.deepcopy(node)
-        copied.input[:] = [self.channels_first(name) for name in node.input]
-        self.nodes.append(copied)
-        self.first.update((name, name) for name in node.output)
-
-    def _elementwise(self, node: onnx.NodeProto) -> None:
-        """Write a copy that reads and writes channels-last."""
-        copied = copy.deepcopy(node)
-        copied.input[:] = [self.channels_last(name) for name in node.input]
-        copied.output[:] = [f"{name}/last" for name in node.output]
-        self.nodes.append(copied)
-        self.last[node.output[0]] = copied.output[0]
+            self.unchanged(node)
 
     # ----------------------------------------------------------------------------- x * sigmoid(x)
     def _is_swish(self, node: onnx.NodeProto) -> bool:
@@ -286,10 +142,10 @@ class _Lowering(GraphWriter):
         self.skipped.add(id(product))
         source, result = sigmoid.input[0], product.output[0]
         if source in self.last:
-            self.last[result] = self._numbered("QuickGelu", [self.last[source]], f"{result}/last", _CONTRIB, alpha=1.0)
+            self.last[result] = self.numbered("QuickGelu", [self.last[source]], f"{result}/last", _CONTRIB, alpha=1.0)
         else:
             source = self.channels_first(source)
-            self.first[result] = self._numbered("QuickGelu", [source], result, _CONTRIB, alpha=1.0)
+            self.first[result] = self.numbered("QuickGelu", [source], result, _CONTRIB, alpha=1.0)
 
     # ----------------------------------------------------------------------------- global pooling
     def _pools(self, node: onnx.NodeProto) -> bool:
@@ -309,7 +165,7 @@ class _Lowering(GraphWriter):
         result, positions = node.output[0], height * width
         flat = self._reshaped(self.last[node.input[0]], f"{result}/flat", (0, positions, channels))
         share = self.constant(f"{_MEAN}{positions}", np.full((1, 1, positions), 1 / positions, np.float32))
-        mean = self._numbered("MatMul", [share, flat], f"{result}/mean")
+        mean = self.numbered("MatMul", [share, flat], f"{result}/mean")
         if len(self.shapes[result]) == 4:
             self.last[result] = self._reshaped(mean, f"{result}/last", (0, 1, 1, channels))
         else:
@@ -319,7 +175,7 @@ class _Lowering(GraphWriter):
         import numpy as np
 
         sides = self.constant("shape_" + "_".join(map(str, shape)), np.array(shape, np.int64))
-        return self._numbered("Reshape", [tensor, sides], output)
+        return self.numbered("Reshape", [tensor, sides], output)
 
     # ------------------------------------------------------------------ convolutions and linear layers
     def on_integers(self, node: onnx.NodeProto) -> bool:
@@ -347,7 +203,7 @@ class _Lowering(GraphWriter):
             return False
         readers = self.readers.get(node.output[0], [])
         return bool(readers) and all(
-            reader.op_type in _LAYERS and node.output[0] in reader.input[:2] and self._takes_integers(node, reader)
+            reader.op_type in LAYERS and node.output[0] in reader.input[:2] and self._takes_integers(node, reader)
             for reader in readers
         )
 
@@ -365,7 +221,7 @@ class _Lowering(GraphWriter):
         floats = (integers * by_output).astype(np.float32)
         copied = copy.deepcopy(node)
         copied.input[1] = self.constant(f"{node.name}/floats", floats)
-        self._unchanged(copied)
+        self.unchanged(copied)
 
     def _integer_convolution(self, node: onnx.NodeProto) -> None:
         """A convolution on integers: as a matrix product where it is 1x1, as QLinearConv otherwise."""
@@ -394,7 +250,7 @@ class _Lowering(GraphWriter):
             output, bias = addition.output[0], self.constants[constant]
         inputs = self._product_inputs(node, np.ascontiguousarray(weight.T), zero_point, scales, bias)
         source = self.channels_first(self.producer[node.input[0]].input[0])
-        self.first[output] = self._numbered("MatMulIntegerToFloat", [source, *inputs], output, _CONTRIB)
+        self.first[output] = self.numbered("MatMulIntegerToFloat", [source, *inputs], output, _CONTRIB)
 
     def _stored(self, integers: NDArray[Any], *, depthwise: bool = False) -> tuple[NDArray[Any], Any]:
         """A layer's weights [out, …] as they are stored, and their zero point."""
@@ -413,7 +269,7 @@ class _Lowering(GraphWriter):
         source = self.channels_last(self.producer[node.input[0]].input[0])
         inputs = self._product_inputs(node, np.ascontiguousarray(weight[:, :, 0, 0].T), zero_point, scales, bias)
         output = node.output[0]
-        self.last[output] = self._numbered("MatMulIntegerToFloat", [source, *inputs], f"{output}/last", _CONTRIB)
+        self.last[output] = self.numbered("MatMulIntegerToFloat", [source, *inputs], f"{output}/last", _CONTRIB)
 
     def _product_inputs(
         self, node: onnx.NodeProto, matrix: NDArray[Any], zero_point: Any, scales: NDArray[Any], bias: NDArray[Any]
@@ -444,7 +300,7 @@ class _Lowering(GraphWriter):
             self.constant(f"{name}/zeros", np.full(len(weight), zero_point)),
         ]
         added = self.constant(f"{name}/bias", np.clip(integer_bias, limits.min, limits.max).astype(np.int32))
-        first = self._numbered("Transpose", [source], f"{name}/first", perm=[0, 3, 1, 2])
+        first = self.numbered("Transpose", [source], f"{name}/first", perm=[0, 3, 1, 2])
         attributes: dict[str, Any] = {
             attribute.name: list(attribute.ints) if attribute.ints else attribute.i
             for attribute in node.attribute
@@ -452,5 +308,5 @@ class _Lowering(GraphWriter):
         }
         written, written_scale, written_zero = after.output[0], after.input[1], after.input[2]
         inputs = [first, read_scale, read_zero, *stored, written_scale, written_zero, added]
-        integers = self._numbered("QLinearConv", inputs, f"{name}/integers", **attributes)
-        self.last[written] = self._numbered("Transpose", [integers], f"{written}/last", perm=[0, 2, 3, 1])
+        integers = self.numbered("QLinearConv", inputs, f"{name}/integers", **attributes)
+        self.last[written] = self.numbered("Transpose", [integers], f"{written}/last", perm=[0, 2, 3, 1])

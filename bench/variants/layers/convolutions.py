@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from timm.layers.layer_scale import LayerScale
+from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from torch import Tensor, nn
 
 from bench.detectors.detector import StaticPadConv2d
@@ -43,6 +44,24 @@ def layers(unit: str, module: nn.Module) -> dict[str, Layer]:
     """The convolutions and linear layers of a unit under their names in the whole network."""
     parts = ((".".join(filter(None, (unit, name))), part) for name, part in module.named_modules())
     return {name: part for name, part in parts if isinstance(part, (nn.Conv2d, nn.Linear))}
+
+
+def is_standardised(layer: nn.Module) -> bool:
+    """Whether a layer standardises its weights at every call: these are not the ones that it computes with."""
+    return isinstance(layer, (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame))
+
+
+def computed_weight(layer: Any) -> Tensor:
+    """The weights that a layer computes with: where they are standardised, each output's less its mean, over its
+    deviation, times its gain.
+    """
+    weight: Tensor = layer.weight.detach()
+    if not is_standardised(layer):
+        return weight
+    variance, mean = torch.var_mean(weight, (1, 2, 3), correction=0, keepdim=True)
+    gain: Any = layer.gain.detach() * layer.scale if hasattr(layer, "gain") else 1.0
+    standardised: Tensor = (weight - mean) * (variance + layer.eps).rsqrt() * gain
+    return standardised
 
 
 def inputs_of(layer: nn.Module) -> int:
@@ -201,7 +220,8 @@ def padded(conv: nn.Conv2d, features: Tensor) -> Tensor:
     """What a convolution's kernel moves over: its input with its own padding around it."""
     if isinstance(conv, StaticPadConv2d):
         return F.pad(features, conv.pad)
-    if type(conv).__name__ == "Conv2dSame":  # timm's convolution of TensorFlow's padding, worked out from its input
+    # timm's convolutions of TensorFlow's padding, worked out from their input.
+    if type(conv).__name__ == "Conv2dSame" or getattr(conv, "same_pad", False):
         from timm.layers.padding import pad_same
 
         same: Tensor = pad_same(features, list(conv.kernel_size), list(conv.stride), list(conv.dilation))

@@ -43,6 +43,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -185,7 +186,13 @@ class Step(Protocol):
 
 def names() -> tuple[str, ...]:
     """The steps there are, without importing them."""
-    return tuple(module.name for module in pkgutil.iter_modules(__path__))
+    return _names_in(tuple(__path__))
+
+
+@cache
+def _names_in(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """Listed once: a run asks hundreds of times."""
+    return tuple(module.name for module in pkgutil.iter_modules(folders))
 
 
 def find(name: str) -> Step:

@@ -16,8 +16,9 @@ from scipy.optimize import brentq
 from scipy.stats import norm, t
 
 from bench.records import Auc
-from bench.results.score.auc import difference, estimate
+from bench.results.score.auc import estimate
 from bench.results.score.clusters import Clusters, clusters
+from bench.results.score.differences import difference
 from bench.results.score.placements import placements, subset
 from tests.support.pace import limit
 
@@ -281,7 +282,7 @@ def test_one_source_of_a_class_tells_nothing_of_others() -> None:
 
 
 # ------------------------------------------------------------------------------------ properties
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=60)
 @given(FRAMES)
 def test_properties(frames: list[tuple[int, int, int]]) -> None:
     labels, first, second = (np.array(column) for column in zip((0, 1, 5), (1, 4, 2), *frames, strict=True))

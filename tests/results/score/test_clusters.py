@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.results.score.auc import difference, estimate
+from bench.results.score.auc import estimate
 from bench.results.score.clusters import MOST_SOURCES, Clusters, clusters
+from bench.results.score.differences import difference
 from bench.results.score.placements import Placements, placements
 
 SOURCES = st.lists(st.sets(st.sampled_from("abcdef"), min_size=1, max_size=4), min_size=2, max_size=25)
@@ -32,7 +33,6 @@ def named(sources: list[set[str]]) -> pd.Series[str]:
     return pd.Series([";".join(sorted(names)) for names in sources])
 
 
-@settings(deadline=None)
 @given(SOURCES, st.integers(0, 9))
 def test_sums_over_pairs_that_share_a_source_against_a_loop(sources: list[set[str]], seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -62,7 +62,6 @@ def test_the_variance_of_a_mean_is_that_of_two_way_clusters() -> None:
     assert judged.product(sums, sums) / 200**2 == pytest.approx(float(np.asarray(expected).item()), rel=1e-9)
 
 
-@settings(deadline=None)
 @given(SOURCES)
 def test_components_are_what_a_walk_reaches(sources: list[set[str]]) -> None:
     """Where one holds more than a third of a class, sources stay as they are, and overlap."""

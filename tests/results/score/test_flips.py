@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -12,7 +12,6 @@ from bench.results.score.flips import flips
 SCORE = st.integers(0, 10).map(lambda tenths: tenths / 10)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), SCORE, SCORE), min_size=1, max_size=40), SCORE)
 def test_flips_against_a_loop(frames: list[tuple[int, float, float]], threshold: float) -> None:
     kinds = {}

@@ -7,13 +7,13 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench.records import Auc, Comparison, Interval
-from bench.results.score.auc import difference
 from bench.results.score.clusters import Clusters
+from bench.results.score.differences import difference
 from bench.results.score.intervals import holm
 from bench.results.score.noninferiority import compare, further_frames, small_but_real, verdict
 from bench.results.score.placements import placements
@@ -54,7 +54,6 @@ def test_every_verdict_is_what_the_page_says(delta: float, below: float, above: 
     assert verdict(delta, Interval(low, high), margin) == (verdicts[0] if verdicts else "inconclusive")
 
 
-@settings(deadline=None)
 @given(AREAS, WIDTHS, WIDTHS, MARGINS, st.integers(10, 100_000))
 def test_further_frames_are_just_enough(delta: float, below: float, above: float, margin: float, count: int) -> None:
     interval = Interval(delta - below, delta + above)

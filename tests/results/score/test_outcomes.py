@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
@@ -17,7 +17,6 @@ from bench.results.score.outcomes import outcomes
 SCORES = st.sampled_from([0.0, 0.2, 0.5, 0.500001, 1.0])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), SCORES), min_size=1, max_size=30), st.sampled_from([0.0, 0.5, 1.0]))
 def test_every_frame_has_one_outcome_and_counts_are_scikit_learns(
     scored: list[tuple[bool, float]], threshold: float

@@ -47,7 +47,6 @@ def drawn(rows: list[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.fl
 
 
 # ------------------------------------------------------------------------------- at no threshold
-@settings(deadline=None, max_examples=80)
 @given(LABELS_AND_LEVELS)
 def test_ranking_numbers_against_scikit_learn(rows: list[tuple[int, int]]) -> None:
     labels, scores = drawn(rows)
@@ -57,7 +56,6 @@ def test_ranking_numbers_against_scikit_learn(rows: list[tuple[int, int]]) -> No
     assert score.brier == pytest.approx(metrics.brier_score_loss(labels, scores), abs=1e-12)
 
 
-@settings(deadline=None, max_examples=80)
 @given(LABELS_AND_LEVELS)
 def test_roc_against_scikit_learn(rows: list[tuple[int, int]]) -> None:
     labels, scores = drawn(rows)
@@ -66,7 +64,6 @@ def test_roc_against_scikit_learn(rows: list[tuple[int, int]]) -> None:
         np.testing.assert_allclose(computed, other, atol=1e-15)
 
 
-@settings(deadline=None, max_examples=60)
 @given(LABELS_AND_LEVELS)
 def test_eer_against_root_finding_on_the_curve(rows: list[tuple[int, int]]) -> None:
     labels, scores = drawn(rows)
@@ -181,7 +178,6 @@ def by_scikit_learn(labels: NDArray[np.int64], called: NDArray[np.bool_]) -> dic
     }
 
 
-@settings(deadline=None, max_examples=80)
 @given(LABELS_AND_LEVELS, st.integers(0, 13))
 def test_decisions_against_scikit_learn(rows: list[tuple[int, int]], level: int) -> None:
     labels, scores = drawn(rows)
@@ -239,7 +235,7 @@ def test_wilson_of_nothing_is_none() -> None:
     assert wilson(0, 0) is None
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_against_statsmodels(p: list[float]) -> None:
     from statsmodels.stats.multitest import multipletests

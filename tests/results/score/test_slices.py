@@ -14,8 +14,9 @@ from statsmodels.stats.multitest import multipletests
 
 from bench.records import Auc, Interval, LabelledFrames, Slice, VariantEvaluation
 from bench.results.score import slices
-from bench.results.score.auc import difference, estimate
+from bench.results.score.auc import estimate
 from bench.results.score.clusters import Clusters, clusters
+from bench.results.score.differences import difference
 from bench.results.score.placements import placements
 from bench.results.score.slices import Slicing, evaluate
 from tests.support.pace import limit

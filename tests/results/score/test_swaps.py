@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import iqr, norm
 
-from bench.results.score.auc import difference
 from bench.results.score.clusters import Clusters
+from bench.results.score.differences import difference
 from bench.results.score.noninferiority import verdict
 from bench.results.score.placements import Placements, placements
 from bench.results.score.swaps import BANDWIDTH, swaps
@@ -29,8 +29,8 @@ def drawn(seed: int, fake: int, real: int, moved: float) -> tuple[Labels, Scores
     return labels, logits, logits + moved * rng.normal(size=len(labels))
 
 
-def placed(labels: Labels, *scores: Scores) -> list[Placements]:
-    return [placements(labels, of_variant) for of_variant in scores]
+def placed(labels: Labels, first: Scores, second: Scores) -> tuple[Placements, Placements]:
+    return placements(labels, first), placements(labels, second)
 
 
 def scaled(labels: Labels, scores: Scores) -> Scores:

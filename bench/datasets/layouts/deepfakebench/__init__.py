@@ -2,8 +2,9 @@
 
 The file is `{set: {label: {split: {compression: {video: {"label", "frames": [path, …]}}}}}}`, the compression only in
 sets made of FaceForensics++. Labels that end in "real" are real, others fake. Frames are looked for below the folder
-of dataset_json/ by the end of their paths, which may have backslashes, or begin on another machine. A video that
-stands in several splits is of test before train before validation.
+of dataset_json/ by the end of their paths, which may have backslashes, or begin on another machine; videos where
+DeepfakeBench's preprocessing takes them from. A video that stands in several splits is of test before train before
+validation.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from bench.datasets import list_files, native
 from bench.datasets.layouts import Entry, Listing, Options, dfdc
 from bench.datasets.layouts.deepfakebench.frames import Frames
 from bench.datasets.layouts.deepfakebench.records import Reader, Record
+from bench.datasets.layouts.deepfakebench.videos import as_videos, paths_of_videos
 from bench.datasets.native import File, Video
 from bench.errors import UserError, listed
-from bench.records import Split
+from bench.records import MissingVideo, Split, joined_sources
 
 RANK = 12
 SHAPE = "DeepfakeBench's dataset_json/<set>.json, with its frames beside it"
@@ -50,7 +52,12 @@ def read(path: Path, options: Options) -> Listing:
         return Listing(path, {}, tuple(f"{file}: {kind}: {listed(at, 5)}" for kind, at in reader.wrong.items()))
     if not reader.records:
         return Listing(path, {}, (f"{file}: lists no video with frames; fetch or write it again",))
-    frames = Frames(_starts(path, file), (frame for record in reader.records for frame in record.frames), options)
+    starts = _starts(path, file)
+    if options.noun == "videos":
+        frames = Frames(starts, paths_of_videos(reader.records), options)
+        reader.records = as_videos(reader.records, frames)
+    else:
+        frames = Frames(starts, (frame for record in reader.records for frame in record.frames), options)
     return _listing(file, reader, frames, options)
 
 
@@ -82,21 +89,31 @@ def _listing(file: Path, reader: Reader, frames: Frames, options: Options) -> Li
     absent: dict[Split, list[str]] = defaultdict(list)
     totals: Counter[Split] = Counter()
     levels: Counter[str] = Counter()
+    present: set[str] = set()
     for record in records:
         totals[record.split] += len(record.frames)
         for path in record.frames:
             if (frame := frames.at(path)) is None:
                 absent[record.split].append(path)
-            elif not frame.excluded:
+                continue
+            present.add(record.path)
+            if not frame.excluded:
                 levels[record.compression] += 1
                 entries[record.split][frame.path] = _entry(frame, record)
     problems, remarks = _absent(file, frames.root, absent, totals, options)
     remarks += [*_doubled(file, reader.records, splits), *_without_frames(file, reader), *_levels(file, levels)]
+    missing = native.missing_videos(
+        [*reader.missing, *((r.split, _missing(r)) for r in records if r.path not in present and entries[r.split])]
+    )
     labels_from = f"labels come from {file}"
     by_split = {split: of_split.values() for split, of_split in entries.items()}
     problems += native.misplaced(file, options)
     parts = native.parts(by_split, labels_from, SHARING)
-    return Listing(frames.root, parts, tuple(problems), frames.unused, tuple(remarks))
+    return Listing(frames.root, parts, tuple(problems), frames.unused, tuple(remarks), missing)
+
+
+def _missing(record: Record) -> MissingVideo:
+    return MissingVideo(record.path, record.label, joined_sources(*record.sources), "none of its frames is there")
 
 
 def _entry(frame: File, record: Record) -> Entry:
@@ -123,10 +140,11 @@ def _absent(
     file: Path, root: Path, absent: Mapping[Split, Sequence[str]], totals: Mapping[Split, int], options: Options
 ) -> tuple[list[str], list[str]]:
     """Problems and remarks of frames that the file lists and that are not there. A split that lacks all is none."""
+    what = options.noun
     if sum(map(len, absent.values())) == sum(totals.values()):
         listed_paths = [path for of_split in absent.values() for path in of_split]
         return [
-            f"{file}: none of its {len(listed_paths):,} frames ({native.endings(options)}) is below {root}: "
+            f"{file}: none of its {len(listed_paths):,} {what} ({native.endings(options)}) is below {root}: "
             f"{listed(listed_paths, 3)}; put dataset_json/ beside the folder that their paths begin with"
         ], []
     problems: list[str] = []
@@ -134,11 +152,11 @@ def _absent(
     for split, paths in absent.items():
         if len(paths) == totals[split]:
             remarks.append(
-                f"{file}: none of its {len(paths):,} {split} frames is below {root}; there is no such split."
+                f"{file}: none of its {len(paths):,} {split} {what} is below {root}; there is no such split."
             )
             continue
         advice = "add them, or take them out of the list; scores are else those of another set"
-        more = native.missing(file, f"{split} frames are not below {root}", paths, totals[split], advice)
+        more = native.missing(file, f"{split} {what} are not below {root}", paths, totals[split], advice)
         problems += more[0]
         remarks += more[1]
     return problems, remarks

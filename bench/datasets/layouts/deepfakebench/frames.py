@@ -1,4 +1,4 @@
-"""Where listed frames lie: below some folders, by the end of their paths."""
+"""Where listed frames lie, or the videos that they are of: below some folders, by the end of their paths."""
 
 from __future__ import annotations
 
@@ -32,16 +32,27 @@ class Frames:
         self.bases: list[tuple[str, int]] = []
         self.searches = self.listed = 0
         self.folders: dict[str, dict[str, File]] = {}
+        self.stems: dict[str, dict[str, str]] = {}
 
     def at(self, path: str) -> File | None:
         """The file whose path ends like this one; None where there is none."""
         folder, _, name = path.rpartition("/")
+        file = self._in(folder).get(name)
+        self.listed += file is not None
+        return file
+
+    def names(self, folder: str) -> dict[str, str]:
+        """The names of the files in a folder whose path ends like this one, by what they are without their endings."""
+        if folder not in self.stems:
+            self.stems[folder] = {name.rpartition(".")[0]: name for name in self._in(folder)}
+        return self.stems[folder]
+
+    def _in(self, folder: str) -> dict[str, File]:
+        """The files in a folder whose path ends like this one, by name."""
         if folder not in self.folders:
             base = self._folder(folder.split("/"))
             self.folders[folder] = dict(self._files(base)) if base else {}
-        file = self.folders[folder].get(name)
-        self.listed += file is not None
-        return file
+        return self.folders[folder]
 
     @property
     def unused(self) -> tuple[Unused, ...]:

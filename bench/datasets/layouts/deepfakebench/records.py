@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.datasets.layouts import SPLIT_WORDS, celeb_df, faceforensics
 from bench.errors import quoted
-from bench.records import Split
+from bench.records import MissingVideo, Split, joined_sources
 
 FORM = "{set: {label: {split: {video: {label, frames}}}}}"
 
@@ -35,13 +35,15 @@ class Record:
     @property
     def sources(self) -> tuple[str, ...]:
         """The persons or videos in its name, in sets that name them so; else the video itself."""
-        word = self.word.lower()
-        ids: tuple[str, ...] = ()
-        if word.startswith("celeb"):
-            ids = celeb_df.sources(self.name)
-        elif word.startswith(("ff-", "dfd_")):
-            ids = faceforensics.sources(self.name)
-        return ids or (self.path,)
+        return _ids(self.word, self.name) or (self.path,)
+
+
+def _ids(word: str, name: str) -> tuple[str, ...]:
+    """The persons or videos in a video's name, where sets with such labels name them so; else nothing."""
+    lower = word.lower()
+    if lower.startswith("celeb"):
+        return celeb_df.sources(name)
+    return faceforensics.sources(name) if lower.startswith(("ff-", "dfd_")) else ()
 
 
 class Reader:
@@ -51,6 +53,7 @@ class Reader:
         self.records: list[Record] = []
         self.wrong: dict[str, list[str]] = {}
         self.without_frames: list[str] = []
+        self.missing: list[tuple[Split, MissingVideo]] = []
 
     def add(self, content: Any) -> None:
         """Add the videos of all sets in a file."""
@@ -97,6 +100,8 @@ class Reader:
             self.records.append(Record(name, video["label"], label, split, compression, paths))
         else:
             self.without_frames.append(at)
+            ids = _ids(video["label"], name)
+            self.missing.append((split, MissingVideo(at, label, joined_sources(*ids), "it is listed without frames")))
 
     def _report(self, kind: str, at: str) -> None:
         self.wrong.setdefault(kind, []).append(at)

@@ -5,7 +5,8 @@ read by `bench.datasets.annotations` alone. Every further column is an attribute
 they are written. What is no text or number (nested values, bytes) is left out, and so are columns without a name.
 
 Paths are relative to the manifest's folder, or absolute, and stay inside it, links included. A folder that holds
-a `manifest.csv` or `manifest.parquet` is read by it: other frames there are counted, and not used.
+a `manifest.csv` or `manifest.parquet` is read by it: other frames there are counted, and not used. Where an extraction
+wrote it, with train and without calibration, calibration is drawn from train.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from bench.datasets import native
 from bench.datasets.layouts import LEADS_NOWHERE, Listing, Options
 from bench.datasets.layouts.manifest.columns import wrong_columns
+from bench.datasets.layouts.manifest.extracted import is_of_extraction, missing_of
 from bench.datasets.layouts.manifest.rows import Reader
 from bench.datasets.layouts.manifest.tables import COLUMNS, SHAPE, sharing_of, table
 from bench.text_encoding import not_utf8
@@ -56,7 +59,11 @@ def read(path: Path, options: Options) -> Listing:
     if problems:
         return Listing(manifest.parent, {}, tuple(problems))
     listing, sharing = Reader(manifest, columns, options).listing(rows), sharing_of(manifest)
-    return replace(listing, parts={split: replace(part, sharing=sharing) for split, part in listing.parts.items()})
+    parts = {split: replace(part, sharing=sharing) for split, part in listing.parts.items()}
+    if is_of_extraction(manifest):
+        parts = native.with_calibration(parts)
+    missing, more_problems = missing_of(manifest, options)
+    return replace(listing, parts=parts, missing=missing, problems=(*listing.problems, *more_problems))
 
 
 def roles_of(options: Options) -> dict[str, str]:

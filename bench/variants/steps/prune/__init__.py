@@ -113,10 +113,15 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
 
 
 def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
-    """`model` itself, with narrower layers or with zeros. Its two logits and its preprocessing are as they were."""
+    """`model` itself, with narrower layers or with zeros. Its two logits and its preprocessing are as they were.
+
+    Raises `UserError` for zeros in a network that standardises its weights.
+    """
     from bench.variants.layers.convolutions import repeatable
     from bench.variants.steps.prune import two_of_four
 
+    if settings.structure != "structured":
+        _refuse_standardised(model, settings)
     dtype = model.dtype
     model.float().eval().requires_grad_(True)
     if settings.structure == "unstructured":
@@ -129,6 +134,17 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
             _narrow(model, settings, work)
     model.cast(dtype)
     return model
+
+
+def _refuse_standardised(model: Detector, settings: Settings) -> None:
+    from bench.variants.layers.convolutions import is_standardised
+
+    standardised = sum(map(is_standardised, model.weighted_layers().values()))
+    if standardised:
+        raise UserError(
+            f"prune: {standardised} convolutions of {model.architecture} standardise their weights at every call, "
+            f"after which no zero is left that `structure: {settings.structure}` makes; leave prune out of this variant"
+        )
 
 
 def _zero(model: Detector, amount: float) -> None:

@@ -124,6 +124,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     from bench.artifacts.footprint import positions_per_frame
     from bench.system.idle_cores import Load
     from bench.variants.steps.quantize import allocation, candidates, observe, qdq
+    from bench.variants.steps.quantize.sensitivities import sensitivities
 
     load = Load()
     exported = observe.exported(model, work)
@@ -131,7 +132,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     tensors = candidates.tensors(convolutions, settings.weights)
     statistics = observe.observe(exported, tensors, settings.frames, work, load.threads(work.threads))
     tried = candidates.for_all(convolutions, statistics, settings.weights, work)
-    noise = allocation.sensitivities(model, tried, min(_GRADIENT_FRAMES, settings.frames), work)
+    noise = sensitivities(model, tried, min(_GRADIENT_FRAMES, settings.frames), work)
     budget = allocation.BUDGETS[settings.stored]
     allocations = allocation.among_layers(tried, noise, positions_per_frame(model), budget)
     layers = candidates.allocated(tried, allocations, statistics, settings.weights)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bench.variants.checkpoints import State
     from bench.variants.steps import StepContext
 
+_AXES_OF_MAP = 4
 _REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceL2")
 # Tokens [n, T, C], and maps that lie channels-last.
 _AXES_OF_LINEAR = (3, 4)
@@ -130,7 +131,8 @@ def exported(model: Detector, work: StepContext) -> onnx.ModelProto:
 def convolutions(model: onnx.ModelProto) -> list[Convolution]:
     """The backbone's convolutions and linear layers, in the order in which they run. `model` holds inferred shapes.
 
-    A linear layer over one vector a frame is left out: it is small, and has no positions to be observed at.
+    A linear layer over one vector a frame is left out: it is small, and has no positions to be observed at. So are
+    convolutions along a single axis, as of channel attention (ECA): they have hardly any weights.
     """
     constants = {constant.name: constant for constant in model.graph.initializer}
     gates, norms, sides = _gates(model.graph), _norms(model.graph), shapes(model.graph)
@@ -146,6 +148,8 @@ def convolutions(model: onnx.ModelProto) -> list[Convolution]:
         read, written = node.input[0], node.output[0]
         if node.op_type == "Conv":
             weight = floats(node.input[1])
+            if weight.ndim != _AXES_OF_MAP:
+                continue
             bias = floats(node.input[2]) if len(node.input) > 2 else np.zeros(len(weight), np.float32)
             pointwise, gate = is_pointwise(node, weight.shape), gates.get(read)
             backbone.append(Convolution(node.name, read, written, weight, bias, groups(node), pointwise, gate))
