@@ -17,8 +17,8 @@ import numpy as np
 from testbed import show
 
 from bench.records import Auc
-from bench.results.score.auc import extra_difference
 from bench.results.score.clusters import Clusters
+from bench.results.score.differences import extra_difference
 from bench.results.score.noninferiority import verdict
 from bench.results.score.placements import placements
 

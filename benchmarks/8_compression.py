@@ -44,7 +44,8 @@ from bench.detectors.presets import PRESETS
 from bench.errors import UserError
 from bench.provenance import cpu_cores, cpu_name, digest, file_digest, versions, write_json
 from bench.records import Auc, Built, silent
-from bench.results.score.auc import difference, estimate
+from bench.results.score.auc import estimate
+from bench.results.score.differences import difference
 from bench.results.score.placements import Placements, placements
 from bench.variants import build, cache, ids, steps
 from bench.variants.chain import frame_problems, order_problems, parse

@@ -47,8 +47,7 @@ class Auc:
 
     `by_frame` takes frames as independent (DeLong). `by_source` takes the frames of a source as one cluster
     (Obuchowski); None where no frames share a source. `standard_error` is DeLong's, by frame. `freedom` are the
-    degrees of freedom of Student's t behind `interval`, infinite where it is not t. `narrow` is `interval` before it
-    was widened to the change that one frame can make; None where it was not.
+    degrees of freedom of Student's t behind `interval`, infinite where it is not t.
     """
 
     value: float
@@ -56,7 +55,6 @@ class Auc:
     by_source: Interval | None = None
     standard_error: float | None = None
     freedom: float = math.inf
-    narrow: Interval | None = None
 
     @property
     def clustered(self) -> bool:

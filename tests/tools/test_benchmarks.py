@@ -116,7 +116,8 @@ def test_cold_start_imports_nothing_that_computes(
 
 
 def test_intervals_cover_about_what_they_promise(capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--repetitions", "200", "--aucs", "0.8", "--counts", "100", "--sources", "40", "--frames", "8"]
+    close = ["--close", "60", "--changes", "0.001", "0.1"]
+    small = ["--repetitions", "200", "--aucs", "0.8", "--counts", "100", "--sources", "40", "--frames", "8", *close]
     script("6_coverage").main(small)
     rows = table(capsys.readouterr().out)
     assert [row["frames"] for row in rows] == ["100", "100", "320", "320", "320"]

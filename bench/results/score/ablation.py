@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from bench.records import Effect, Footprint, Ratio, RunRecord, VariantResult
-from bench.results.score.auc import difference
+from bench.results.score.differences import difference
 from bench.results.score.speed import is_simulated, is_throttled, ratio, taken
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import Auc, Flips, Predictions, Verdict
-from bench.results.score import auc, flips, noninferiority, placements, points
+from bench.results.score import differences, flips, noninferiority, placements, points
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,14 +48,12 @@ def against(
     if len(np.unique(labels)) != 2:
         return None
     placed = placements.placements(labels, new.ranks)
-    delta, p = auc.difference(placed, placements.placements(labels, accepted.ranks), clusters)
+    delta, p = differences.difference(placed, placements.placements(labels, accepted.ranks), clusters)
     return Change(
         delta=delta,
         p=p,
         verdict=noninferiority.verdict(delta.value, delta.interval, margin),
-        further_frames=None
-        if placed.all_equal
-        else noninferiority.further_frames(delta, margin, len(labels), int(min(np.bincount(labels, minlength=2)))),
+        further_frames=None if placed.all_equal else noninferiority.further_frames(delta, margin, len(labels)),
         flips=flips.flips(labels, accepted.test, new.test, threshold),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bench.records import Auc, Comparison, Interval, Verdict
-from bench.results.score.auc import difference
+from bench.results.score.differences import difference
 from bench.results.score.intervals import holm, student_quantile
 from bench.results.score.placements import Placements
 
@@ -31,13 +31,12 @@ def small_but_real(interval: Interval, margin: float) -> bool:
     return interval.low > -margin and interval.high < 0
 
 
-def further_frames(delta: Auc, margin: float, count: int, fewest: int) -> int | None:
+def further_frames(delta: Auc, margin: float, count: int) -> int | None:
     """How many more frames than `count` would settle an inconclusive verdict: a rough guess.
 
     The guess assumes that the difference stays what it is, that its interval narrows with the square root of the
-    number of frames, and that the degrees of freedom of Student's t grow with it. `fewest` is the number of frames of
-    the smaller class: an interval that holds 0 always reaches as far as one frame of that class can move the AUC.
-    None where the verdict is settled, or no number of frames would settle it.
+    number of frames, and that the degrees of freedom of Student's t grow with it. None where the verdict is settled,
+    or no number of frames would settle it.
     """
     whole = delta.interval
     # An interval that ends where differences do may reach any way beyond.
@@ -47,32 +46,21 @@ def further_frames(delta: Auc, margin: float, count: int, fewest: int) -> int | 
     headroom = -delta.value if delta.value < -margin else delta.value + margin
     if headroom <= 0:
         return None
-    narrow = delta.narrow or whole
-    reach = max(narrow.width, 1 / fewest)
-    few, many = 1.0, 2 * max((reach / headroom) ** 2, 1 / (fewest * headroom), 1.0)
+    few, many = 1.0, 2 * max((whole.width / headroom) ** 2, 1.0)
     quantile = student_quantile(0.95, delta.freedom)
     for _ in range(60):
         middle = math.sqrt(few * many)
         narrower = student_quantile(0.95, delta.freedom * middle) / quantile / math.sqrt(middle)
-        if verdict(delta.value, _with_more(delta.value, narrow, narrower, fewest * middle), margin) == "inconclusive":
+        if verdict(delta.value, _narrowed(delta.value, whole, narrower), margin) == "inconclusive":
             few = middle
         else:
             many = middle
     return max(math.floor(count * many) + 1 - count, 1)
 
 
-def _with_more(value: float, interval: Interval, narrower: float, fewest: float) -> Interval:
-    """`interval` around `value`, `narrower` times as wide, by the rule of `auc.difference` for so small a class."""
-    low, high = value - (value - interval.low) * narrower, value + (interval.high - value) * narrower
-    return Interval(
-        min(low, value - 1 / fewest) if low <= 0 else low, max(high, value + 1 / fewest) if high >= 0 else high
-    )
-
-
-def _sizes(placed: Placements) -> tuple[int, int]:
-    """How many frames there are, and how many of the smaller class."""
-    fake = int(placed.is_fake.sum())
-    return len(placed.is_fake), min(fake, len(placed.is_fake) - fake)
+def _narrowed(value: float, interval: Interval, narrower: float) -> Interval:
+    """`interval` around `value`, `narrower` times as wide."""
+    return Interval(value - (value - interval.low) * narrower, value + (interval.high - value) * narrower)
 
 
 def compare(
@@ -95,7 +83,7 @@ def compare(
             verdict=verdict(delta.value, delta.interval, margin),
             small_but_real=small_but_real(delta.interval, margin),
             # A variant that scores all frames alike does so with more frames too.
-            further_frames=None if placed[name].all_equal else further_frames(delta, margin, *_sizes(placed[name])),
+            further_frames=None if placed[name].all_equal else further_frames(delta, margin, len(placed[name].is_fake)),
             all_equal=placed[name].all_equal,
         )
         for (name, (delta, p)), p_holm in zip(differences.items(), corrected, strict=True)

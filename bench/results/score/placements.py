@@ -18,13 +18,14 @@ class Placements:
     `fake` [m] is the share of real frames that score lower than each fake one, `real` [n] the share of
     fake frames that score higher than each real one; ties count half. Both are in the order of the
     frames, `is_fake` [m + n] is the class of each frame. `ranks` [m + n] counts the distinct scores below
-    each frame's. The mean of either is `auc`, the chance that a fake outscores a real one.
+    each frame's `scores`. The mean of either is `auc`, the chance that a fake outscores a real one.
     """
 
     fake: NDArray[np.float64]
     real: NDArray[np.float64]
     is_fake: NDArray[np.bool_]
     ranks: NDArray[np.int64]
+    scores: NDArray[np.floating]
     auc: float
 
     @property
@@ -41,15 +42,15 @@ def placements(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Pla
     if np.isnan(scores).any():
         raise ValueError("scores must be numbers, found NaN")
     _, ranks = np.unique(scores, return_inverse=True)
-    return _count(np.asarray(labels) == 1, ranks.reshape(-1))
+    return _count(np.asarray(labels) == 1, ranks.reshape(-1), np.asarray(scores))
 
 
 def subset(placed: Placements, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Placements:
     """`placements(labels[rows], scores[rows])` without sorting again; `rows` are indices or a mask [n]."""
-    return _count(placed.is_fake[rows], placed.ranks[rows])
+    return _count(placed.is_fake[rows], placed.ranks[rows], placed.scores[rows])
 
 
-def _count(is_fake: NDArray[np.bool_], ranks: NDArray[np.int64]) -> Placements:
+def _count(is_fake: NDArray[np.bool_], ranks: NDArray[np.int64], scores: NDArray[np.floating]) -> Placements:
     """Placements by counting the frames of each class at and below each rank."""
     fakes, reals = ranks[is_fake], ranks[~is_fake]
     for name, frames in (("fake", fakes), ("real", reals)):
@@ -61,4 +62,4 @@ def _count(is_fake: NDArray[np.bool_], ranks: NDArray[np.int64]) -> Placements:
     fake_above = len(fakes) - np.cumsum(at_fake) + at_fake / 2
     # Halves are exact in float64, so that the sum does not depend on the order of the frames.
     auc = float((at_fake * real_below).sum()) / len(fakes) / len(reals)
-    return Placements(real_below[fakes] / len(reals), fake_above[reals] / len(fakes), is_fake, ranks, auc)
+    return Placements(real_below[fakes] / len(reals), fake_above[reals] / len(fakes), is_fake, ranks, scores, auc)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import Degradation, DegradedScore, LabelledFrames, Predictions
-from bench.results.score.auc import difference, estimate, extra_difference
+from bench.results.score.auc import estimate
 from bench.results.score.clusters import Clusters, clusters
+from bench.results.score.differences import difference, extra_difference
 from bench.results.score.intervals import holm
 from bench.results.score.noninferiority import verdict
 from bench.results.score.placements import Placements, placements

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import ClassName, LabelledFrames, Slice
-from bench.results.score.auc import difference, estimate
+from bench.results.score.auc import estimate
 from bench.results.score.clusters import Clusters
+from bench.results.score.differences import difference
 from bench.results.score.intervals import holm
 from bench.results.score.placements import Placements, subset
 

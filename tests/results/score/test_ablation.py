@@ -11,8 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from bench.records import Conditions, Effect, Executed, Footprint, Measurement, RunRecord, VariantResult
 from bench.results.score.ablation import effects
-from bench.results.score.auc import difference
 from bench.results.score.clusters import clusters
+from bench.results.score.differences import difference
 from bench.results.score.placements import Placements, placements
 from bench.results.score.speed import ratio
 

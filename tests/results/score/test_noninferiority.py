@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bench.records import Auc, Comparison, Interval
-from bench.results.score.auc import difference
 from bench.results.score.clusters import Clusters
+from bench.results.score.differences import difference
 from bench.results.score.intervals import holm
 from bench.results.score.noninferiority import compare, further_frames, small_but_real, verdict
 from bench.results.score.placements import placements
@@ -23,7 +23,6 @@ DOC = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (-?[\d.]+) \| (-?[\d.]+) \| (-?[\d.]+) \| ([\d.]+) \| (\w+) \| (yes|no) \|$", flags=re.MULTILINE)
 TABLE = [(*map(float, row[:4]), row[4], row[5] == "yes") for row in ROW.findall(DOC)]
 
-MANY = 10**12  # of so many frames one moves nothing
 AREAS = st.integers(-300, 300).map(lambda thousandths: thousandths / 1000)
 WIDTHS = st.integers(0, 300).map(lambda thousandths: thousandths / 1000)
 MARGINS = st.integers(0, 50).map(lambda thousandths: thousandths / 1000)
@@ -63,7 +62,7 @@ def test_further_frames_are_just_enough(delta: float, below: float, above: float
         shrunk = math.sqrt(count / (count + frames))
         return verdict(delta, Interval(delta - below * shrunk, delta + above * shrunk), margin)
 
-    more = further_frames(Auc(delta, interval), margin, count, MANY)
+    more = further_frames(Auc(delta, interval), margin, count)
     if after(0) != "inconclusive":
         assert more is None
     elif more is None:
@@ -80,37 +79,24 @@ def test_further_frames_are_just_enough(delta: float, below: float, above: float
     [(-0.01, -0.03, 0.01, 0.01), (0.0, -0.02, 0.02, 0.0), (0.0, -1.0, 1.0, 0.01), (0.0, 0.0, 0.0, 0.01)],
 )
 def test_no_number_of_frames_settles_these(delta: float, low: float, high: float, margin: float) -> None:
-    assert further_frames(Auc(delta, Interval(low, high)), margin, 100, MANY) is None
+    assert further_frames(Auc(delta, Interval(low, high)), margin, 100) is None
 
 
 def test_four_times_the_frames_halve_the_interval() -> None:
-    assert further_frames(Auc(0.0, Interval(-0.02, 0.02)), 0.01, 100, MANY) == pytest.approx(300, abs=1)
-    assert further_frames(Auc(-0.05, Interval(-0.2, 0.1)), 0.01, 100, MANY) == pytest.approx(800, abs=1)
+    assert further_frames(Auc(0.0, Interval(-0.02, 0.02)), 0.01, 100) == pytest.approx(300, abs=1)
+    assert further_frames(Auc(-0.05, Interval(-0.2, 0.1)), 0.01, 100) == pytest.approx(800, abs=1)
 
 
 def test_students_t_narrows_faster_and_one_frame_as_their_number() -> None:
     wide = Interval(-0.1, 0.1)
-    assert further_frames(Auc(0.0, wide, freedom=2), 0.01, 100, MANY) == pytest.approx(0.25 * 9900, rel=0.2)
-    one_frame = Auc(0.0, Interval(-0.02, 0.02), narrow=Interval(-0.004, 0.004))
-    assert further_frames(one_frame, 0.01, 100, 50) == pytest.approx(100, abs=1)
-    both = Auc(0.0, Interval(-0.02, 0.02), narrow=Interval(-0.016, 0.016))
-    assert further_frames(both, 0.01, 100, 50) == pytest.approx(156, abs=1)
-
-
-def test_further_frames_follow_the_rule_that_one_frame_of_the_smaller_class_counts() -> None:
-    """Also where the interval is still wider than that, and few degrees of freedom let it narrow faster."""
-    more = further_frames(Auc(0.0, Interval(-0.021, 0.021), freedom=1), 0.01, 100, 50)
-    assert more == pytest.approx(101, abs=1), "it takes more than 100 real frames, of which there are 50 in 100"
-    few = further_frames(Auc(0.0, Interval(-0.0211, 0.0211), narrow=Interval(-0.0105, 0.0105)), 0.01, 200, 50)
-    assert few is not None
-    assert 50 * (200 + few) / 200 > 100
+    assert further_frames(Auc(0.0, wide, freedom=2), 0.01, 100) == pytest.approx(0.25 * 9900, rel=0.2)
 
 
 def test_so_many_more_of_the_same_frames_do_settle_it() -> None:
     rng = np.random.default_rng(1)
     labels = np.repeat([0, 1], [40, 160])
     scored = rng.normal(size=200) + 2.5 * labels
-    other = scored + 0.02 * rng.normal(size=200)
+    other = scored + 0.3 * rng.normal(size=200)
 
     def compared(times: int) -> Comparison:
         all_labels = np.tile(labels, times)
@@ -124,7 +110,6 @@ def test_so_many_more_of_the_same_frames_do_settle_it() -> None:
     assert once.further_frames is not None
     enough = math.ceil((200 + once.further_frames) / 200)
     assert compared(enough).verdict != "inconclusive"
-    assert once.further_frames > 200, "more than 100 real frames, of which there are 40 in 200"
 
 
 # ------------------------------------------------------------------------------------ comparisons
@@ -134,7 +119,7 @@ def drawn() -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
     baseline = 2 * labels + rng.normal(size=400)
     return labels, {
         "baseline": baseline,
-        "twin": np.exp(baseline),
+        "twin": 3 * baseline + 1,
         "near": baseline + 0.01 * rng.normal(size=400),
         "broken": rng.normal(size=400),
     }
@@ -163,7 +148,7 @@ def test_a_twin_is_stable_only_if_the_margin_allows_it() -> None:
     placed = {name: placements(labels, scores[name]) for name in ("baseline", "twin")}
     twin = compare(placed, "baseline", None, 0.0)["twin"]
     assert (twin.verdict, twin.further_frames, twin.small_but_real) == ("inconclusive", None, False)
-    assert compare(placed, "baseline", None, 1e-6)["twin"].verdict == "stable"
+    assert compare(placed, "baseline", None, 1e-3)["twin"].verdict == "stable"
 
 
 def test_no_number_of_frames_settles_what_tells_none_apart() -> None:
@@ -176,7 +161,7 @@ def test_no_number_of_frames_settles_what_tells_none_apart() -> None:
     assert (compared["same"].verdict, compared["same"].further_frames) == ("inconclusive", None)
     assert compared["same"].all_equal
     assert not compared["broken"].all_equal
-    assert further_frames(compared["same"].delta, margin, 50, MANY), "which one that told some apart would be told"
+    assert further_frames(compared["same"].delta, margin, 50), "which one that told some apart would be told"
 
 
 def test_the_interval_that_leads_makes_the_verdict() -> None:

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from bench.records import Constraints, SideBySide
 from bench.results.score import side_by_side
-from bench.results.score.auc import difference
+from bench.results.score.differences import difference
 from bench.results.score.placements import placements
 from tests.support.side_by_side import B5, LATER, MOBILE, SPECS, XCEPTION, all_failed, alone, three
 

@@ -1,0 +1,251 @@
+"""The difference of two AUCs on the same frames, with its interval, and the difference of two such differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from bench.records import Auc, Interval
+from bench.results.score.clusters import Clusters
+from bench.results.score.intervals import mover, student_p, student_quantile
+from bench.results.score.placements import Placements
+from bench.results.score.swaps import Swaps, swaps
+from bench.results.score.variances import (
+    ROUNDING,
+    Uncertainty,
+    by_frame_of,
+    by_source_of,
+    clustered,
+    effective_units_of,
+    inflation,
+    is_usable,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PartT = TypeVar("PartT")
+
+BLURRED = 0.1
+"""Where pairs' changes are this far from being small beside the kernel: the ratio of mean square and mean size."""
+SIGNS = (1, -1, -1, 1)
+"""Of the AUCs in a difference, and of those in a difference of differences."""
+FEW = 50
+"""Where fewer sources than this make up a difference, its interval does not rest on the variance alone."""
+
+
+def difference(
+    variant: Placements, baseline: Placements, clusters: Clusters | None, level: float = 0.95
+) -> tuple[Auc, float]:
+    """`variant` minus `baseline` on the same frames, with paired intervals at `level`, and the two-sided p.
+
+    By frame DeLong et al. 1988, by source Obuchowski 1997, of the changes of placement that `swaps` smooths, with
+    Student's t. The degrees of freedom are the effective number of frames or sources that make up the difference,
+    less one (Satterthwaite 1946, Biometrics Bulletin 2: 110-114). The order of single pairs adds its variance, as far
+    as the estimate rests on it: where hardly a pair swaps, the smoothed difference is the better one. The interval
+    holds the estimate and half a step of the AUC's grid around it, which is 1 / (fakes · reals). With few sources, it
+    is at least that of Zou & Donner 2008, Statistics in Medicine 27: 1693-1702, from the intervals of both AUCs and
+    the correlation of their ranks. Nothing is known of a class with one frame or one source. ValueError where the
+    labels of the two differ.
+    """
+    return _contrast((variant, baseline), clusters, level)
+
+
+def extra_difference(
+    changed: tuple[Placements, Placements],
+    before: tuple[Placements, Placements],
+    clusters: Clusters | None,
+    level: float = 0.95,
+) -> tuple[Auc, float]:
+    """The difference of two `changed` AUCs minus that of the same two variants `before`, all on the same frames.
+
+    Interval and p are those of `difference`, from the difference of both changes of placement values. ValueError where
+    the labels differ.
+    """
+    return _contrast((*changed, *before), clusters, level)
+
+
+def _contrast(of: tuple[Placements, ...], clusters: Clusters | None, level: float) -> tuple[Auc, float]:
+    """The sum of two or four AUCs, each times its sign in `SIGNS`, with its interval and the two-sided p."""
+    if not all(np.array_equal(placed.is_fake, of[0].is_fake) for placed in of[1:]):
+        raise ValueError("a difference of areas under the ROC curve needs the same frames with the same labels")
+    changes = [swaps(variant, baseline) for variant, baseline in _pairs(of)]
+    change = changes[0] if len(changes) == 1 else changes[0].minus(changes[1])
+    fake, real = _signed([placed.fake for placed in of]), _signed([placed.real for placed in of])
+    by_frame = _mean_by_frame(fake, real, change.counted)
+    frames = _paired(of, change, _mean_by_frame(change.fake, change.real, change.squared), by_frame, level)
+    sources = _paired_by_source(of, change, (fake, real), clusters, level)
+    error = math.sqrt(by_frame_of(fake, real).variance)
+    auc = Auc(_value(of), frames.interval, sources.interval if sources else None, error)
+    wider = sources if sources and auc.clustered else frames
+    return replace(auc, freedom=wider.freedom), wider.p
+
+
+def _paired_by_source(
+    of: tuple[Placements, ...],
+    change: Swaps,
+    counted: tuple[NDArray[np.float64], NDArray[np.float64]],
+    clusters: Clusters | None,
+    level: float,
+) -> _Paired | None:
+    """The interval by source, from smoothed and `counted` changes of placement; None where no frames share one."""
+    if clusters is None or clusters.independent:
+        return None
+    smooth, plain = (
+        _mean_by_source(*parts, of[0].is_fake, clusters) for parts in ((change.fake, change.real), counted)
+    )
+    paired = _paired(of, change, smooth, plain, level)
+    uncertainty = by_source_of(*counted, clusters, of)
+    is_small = not _is_blurred(change)
+    if is_small or uncertainty is None or not is_usable(uncertainty) or uncertainty.effective_units >= FEW:
+        return paired
+    return _widened(paired, of, uncertainty, level) if math.isfinite(uncertainty.variance) else paired
+
+
+def _pairs(parts: Sequence[PartT]) -> list[tuple[PartT, PartT]]:
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _signed(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The sum of two or four vectors [n], each times its sign: the difference of each pair first."""
+    differences = [first - second for first, second in _pairs(parts)]
+    return differences[0] if len(differences) == 1 else differences[0] - differences[1]
+
+
+def _value(of: Sequence[Placements]) -> float:
+    """The sum of two or four AUCs, each times its sign; what rounding leaves of nothing is 0."""
+    value = math.fsum(sign * placed.auc for sign, placed in zip(SIGNS, of, strict=False))
+    return value if abs(value) > ROUNDING**0.5 else 0.0
+
+
+@dataclass(frozen=True)
+class _Paired:
+    """An interval of a difference, its two-sided p, and the degrees of freedom of Student's t behind it."""
+
+    interval: Interval
+    p: float
+    freedom: float
+
+
+@dataclass(frozen=True)
+class _Mean:
+    """The variance of a mean change of placement, and its degrees of freedom."""
+
+    variance: float
+    freedom: float
+
+
+def _mean_by_frame(fake: NDArray[np.float64], real: NDArray[np.float64], of_a_pair: float) -> _Mean:
+    """Where frames are independent; `of_a_pair` is the mean square of a pair's change.
+
+    What a pair has for itself is in the variances of both of its frames, once too often.
+    """
+    parts = [(part - part.mean()) / len(part) for part in (fake, real)]
+    if min(len(part) for part in parts) < 2:
+        return _Mean(math.inf, 1.0)
+    variances = [inflation(len(part)) * float(part @ part) for part in parts]
+    total = sum(variances)
+    freedoms = [max(effective_units_of(part) - 1, 1.0) for part in parts]
+    spread = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
+    pairs = len(fake) * len(real)
+    return _Mean(max(total - of_a_pair / pairs, total / 2), total**2 / spread if spread else math.inf)
+
+
+def _mean_by_source(
+    fake: NDArray[np.float64], real: NDArray[np.float64], is_fake: NDArray[np.bool_], clusters: Clusters
+) -> _Mean:
+    """Where sources are; the degrees of freedom are limited by the class with fewer.
+
+    Sources of unequal size, or that overlap, count as fewer equal ones: see `Clusters.effective`.
+    """
+    if min(clusters.count(rows) for rows in (is_fake, ~is_fake)) < 2:
+        return _Mean(math.inf, 1.0)
+    variance, deviations = clustered(fake, real, is_fake, clusters)
+    fewest = min(clusters.effective(rows) for rows in (is_fake, ~is_fake))
+    return _Mean(variance, max(min(effective_units_of(deviations), fewest) - 1, 1.0))
+
+
+def _is_blurred(changes: Swaps) -> bool:
+    """Whether changes of score are so wide that the kernel's neighbourhoods are not the same at both of their ends."""
+    return changes.squared > BLURRED * changes.share
+
+
+def _paired(of: tuple[Placements, ...], changes: Swaps, smooth: _Mean, counted: _Mean, level: float) -> _Paired:
+    """The interval of a difference: see `difference`."""
+    delta = _value(of)
+    if not math.isfinite(smooth.variance):
+        return _Paired(Interval(-1.0, 1.0), 1.0, smooth.freedom)
+    step = 1 / (len(changes.fake) * len(changes.real))
+    swapped = changes.share / step
+    # With many swaps their number says more than the smoothed scores, which the kernel has blurred a little.
+    weight = swapped**2 / (4 + swapped**2)
+    middle = changes.value + weight * (delta - changes.value)
+    of_pairs = weight**2 * max(changes.share - changes.squared, 0.0) * step + changes.unseen
+    variance = smooth.variance + of_pairs
+    # What many pairs add is as good as known.
+    freedom = smooth.freedom * (variance / smooth.variance) ** 2 if smooth.variance > 0 else math.inf
+    # Changes that are not small beside the kernel are blurred by it; those counted have a variance of their own then.
+    if _is_blurred(changes) and counted.variance > variance:
+        variance, freedom = counted.variance, counted.freedom
+    # A count of few swaps moves by whole ones, so that a normal interval ends half a step too early.
+    grid = step / 2 / (1 + swapped / 2)
+    error, rounding = math.sqrt(variance), grid * min(swapped, 1.0)
+    if variance <= ROUNDING and abs(delta) > grid:
+        # Where all scores of a class are equal, nothing varies, and everything may have changed.
+        units = len(changes.fake), len(changes.real)
+        areas, quantile = [placed.auc for placed in of], student_quantile(level, math.inf)
+        interval, p = mover(areas, SIGNS[: len(of)], units, 1.0, quantile)
+        return _Paired(interval, p, math.inf)
+    half = student_quantile(level, freedom) * error + rounding
+    low, high = min(middle - half, delta - grid), max(middle + half, delta + grid)
+    statistic = max(abs(middle) - rounding, 0.0) / error if error > 0 else 0.0
+    p = student_p(statistic, freedom) if abs(delta) > grid else 1.0
+    return _Paired(Interval(max(low, -1.0), min(high, 1.0)), p, freedom)
+
+
+def _widened(paired: _Paired, of: tuple[Placements, ...], uncertainty: Uncertainty, level: float) -> _Paired:
+    """The interval, extended by the one that follows from all AUCs and the correlation of their ranks."""
+    areas, units = [placed.auc for placed in of], (uncertainty.fake, uncertainty.real)
+    quantile = student_quantile(level, uncertainty.freedom)
+    expected, p = mover(areas, SIGNS[: len(of)], units, _share_alone(of), quantile)
+    low, high = min(paired.interval.low, expected.low), max(paired.interval.high, expected.high)
+    if (low, high) == (paired.interval.low, paired.interval.high):
+        return paired
+    return _Paired(Interval(max(low, -1.0), min(high, 1.0)), max(paired.p, p), paired.freedom)
+
+
+def _share_alone(of: tuple[Placements, ...]) -> float:
+    """The variance of the signed sum of AUCs with the correlations of their ranks, by that of as many independent ones.
+
+    Of two, it is one minus their correlation.
+    """
+    pairs = combinations(range(len(of)), 2)
+    shared = sum(SIGNS[i] * SIGNS[j] * _rank_correlation(of[i], of[j]) for i, j in pairs)
+    return max(1 + 2 * shared / len(of), 0.0)
+
+
+def _rank_correlation(variant: Placements, baseline: Placements) -> float:
+    """Spearman's correlation of two variants' ranks within a class, averaged over both classes; at least 0.
+
+    Hanley & McNeil 1983, Radiology 148: 839-843, estimate the correlation of two AUCs from it. Where two variants
+    rank much alike, both correlations are nearly equal.
+    """
+    correlations = []
+    for rows in (variant.is_fake, ~variant.is_fake):
+        ranks, baseline_ranks = (_middle_ranks(placed.ranks[rows]) for placed in (variant, baseline))
+        varies = bool(np.ptp(ranks)), bool(np.ptp(baseline_ranks))
+        # Two variants that both score all frames of a class alike agree on them.
+        correlations.append(float(np.corrcoef(ranks, baseline_ranks)[0, 1]) if all(varies) else float(not any(varies)))
+    return max(sum(correlations) / 2, 0.0)
+
+
+def _middle_ranks(values: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Ranks from 1; tied values share the mean of their ranks."""
+    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middles: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
+    return middles[codes]

@@ -1,0 +1,226 @@
+"""How two variants order pairs of a fake and a real frame differently, smoothed over frames that score alike.
+
+Between variants that are close, few pairs change their order on some test frames, or none, and the variance of what
+they counted says little. What these scores would do to other frames like these says more: so every frame's change of
+score is tried on the whole neighbourhood of its score, by a normal kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.records import evenly
+from bench.results.score.placements import Placements
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BANDWIDTH = 0.8
+"""The kernel's deviation in those of the scores within a class, times the fifth root of the smaller class's size."""
+FARTHEST = 30.0
+"""Scores farther from the middle, in deviations within a class, take part in no change."""
+CELLS = 64
+"""Points in a deviation of the kernel, where distribution functions are tabulated."""
+MOST_CELLS = 1 << 17
+MOST_OF_A_CLASS = 512
+"""Pairs are looked at one by one among as many frames of each class."""
+
+
+@dataclass(frozen=True, eq=False)
+class Swaps:
+    """What becomes of the order of pairs from one variant to another, as expected of frames like these.
+
+    `fake` [m] and `real` [n] are the changes of each frame's placement value. `share` is the expected share of pairs
+    that change their order, and `squared` the mean square of a pair's smoothed change. `counted` is that of the
+    changes that these frames show. `unseen` is the variance that the resolution of rounded scores adds to the mean
+    change.
+    """
+
+    fake: NDArray[np.float64]
+    real: NDArray[np.float64]
+    share: float
+    squared: float
+    counted: float
+    unseen: float
+
+    @property
+    def value(self) -> float:
+        """The smoothed difference of the two AUCs."""
+        return float(self.fake.mean() + self.real.mean()) / 2
+
+    def minus(self, other: Swaps) -> Swaps:
+        """What a variant changes beyond another change on the same frames; shares and squares of both add up."""
+        return Swaps(
+            self.fake - other.fake,
+            self.real - other.real,
+            self.share + other.share,
+            self.squared + other.squared,
+            self.counted + other.counted,
+            self.unseen + other.unseen,
+        )
+
+
+def swaps(variant: Placements, baseline: Placements) -> Swaps:
+    """The swaps from `baseline` to `variant`, on the same frames; O(n log n)."""
+    is_fake = variant.is_fake
+    smaller = min(int(is_fake.sum()), int((~is_fake).sum()))
+    width = BANDWIDTH * smaller**-0.2
+    scored = [_Scored.of(placed.scores, is_fake) for placed in (baseline, variant)]
+    table = _Table.over([each.scores for each in scored], width)
+    (fake_before, real_before), (fake_after, real_after) = (
+        table.placements(each.scores[is_fake], each.scores[~is_fake]) for each in scored
+    )
+    share, squared, counted = _pairs(scored, is_fake, width)
+    return Swaps(
+        fake=fake_after - fake_before,
+        real=real_after - real_before,
+        share=share,
+        squared=squared,
+        counted=counted,
+        unseen=_unseen(scored, is_fake, table),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """The scores [n] of a variant in deviations within a class, and how far apart rounding leaves them [n]."""
+
+    scores: NDArray[np.float64]
+    steps: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.floating], is_fake: NDArray[np.bool_]) -> _Scored:
+        spread = _unbounded(scores)
+        deviation = _deviation(spread, is_fake)
+        scaled = (spread - np.median(spread)) / deviation if deviation > 0 else np.zeros(len(spread))
+        scaled = np.clip(scaled, -FARTHEST, FARTHEST)
+        return cls(scaled, _steps(scaled))
+
+
+def _unbounded(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Scores as they are, and P(fake) as logits: neighbours near 0 and 1 are then as far apart as others."""
+    values = np.asarray(scores, np.float64)
+    if values.min() < 0 or values.max() > 1:
+        return values
+    inside = values[(values > 0) & (values < 1)]
+    if not len(inside):
+        return values
+    least = min(inside.min(), 1 - inside.max()) / 2
+    clipped = np.clip(values, least, 1 - least)
+    logits: NDArray[np.float64] = np.log(clipped / (1 - clipped))
+    return logits
+
+
+def _deviation(scores: NDArray[np.float64], is_fake: NDArray[np.bool_]) -> float:
+    """The deviation within a class: by quartiles, which outliers leave alone, where these differ."""
+    parts = [scores[is_fake], scores[~is_fake]]
+    weights = [len(part) for part in parts]
+    quartiles = [float(np.subtract(*np.quantile(part, (0.75, 0.25)))) / 1.349 for part in parts]
+    deviations = quartiles if min(quartiles) > 0 else [float(part.std()) for part in parts]
+    return math.sqrt(float(np.average(np.square(deviations), weights=weights)))
+
+
+def _steps(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each score may be from what it was before rounding, both ways together [n]; 0 where none are equal.
+
+    That is the distance to its neighbours for a score that several frames have, and the least distance for others.
+    """
+    values, codes, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    if len(values) in (1, len(scores)):
+        return np.zeros(len(scores))
+    gaps = np.diff(values)
+    beside = (np.append(gaps[0], gaps) + np.append(gaps, gaps[-1])) / 2
+    steps: NDArray[np.float64] = np.where(counts > 1, beside, gaps.min())[codes.reshape(-1)]
+    return steps
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Points [k] at which distribution functions are tabulated, for a kernel of this `width`."""
+
+    points: NDArray[np.float64]
+    width: float
+
+    @classmethod
+    def over(cls, scores: list[NDArray[np.float64]], width: float) -> _Table:
+        low, high = min(part.min() for part in scores) - 6 * width, max(part.max() for part in scores) + 6 * width
+        count = min(math.ceil((high - low) / width * CELLS) + 1, MOST_CELLS)
+        return cls(np.linspace(low, high, count), width)
+
+    def density(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The smoothed share of `scores` in each cell [k]."""
+        from scipy.ndimage import gaussian_filter1d
+
+        cell = float(self.points[1] - self.points[0])
+        position = (scores - self.points[0]) / cell
+        left = position.astype(np.int64)
+        right_part = position - left
+        counts = np.bincount(left, 1 - right_part, len(self.points)) + np.bincount(
+            left + 1, right_part, len(self.points)
+        )
+        smooth: NDArray[np.float64] = gaussian_filter1d(counts / len(scores), self.width / cell, mode="constant")
+        return smooth
+
+    def below(self, scores: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The smoothed share of `scores` below each value of `at`."""
+        density = self.density(scores)
+        return np.interp(at, self.points, np.cumsum(density) - density / 2)
+
+    def placements(
+        self, fakes: NDArray[np.float64], reals: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The smoothed share of reals below each fake, and of fakes above each real."""
+        return self.below(reals, fakes), 1 - self.below(fakes, reals)
+
+
+def _pairs(scored: list[_Scored], is_fake: NDArray[np.bool_], width: float) -> tuple[float, float, float]:
+    """The mean size and the mean square of pairs' smoothed changes of order, and the latter of those counted.
+
+    On frames sampled evenly.
+    """
+    from scipy.special import ndtr
+
+    before, after = scored
+    order = np.argsort(before.scores + after.scores, kind="stable")
+    fakes, reals = (
+        rows[evenly(len(rows), MOST_OF_A_CLASS)] for rows in (order[is_fake[order]], order[~is_fake[order]])
+    )
+
+    def gaps(each: _Scored) -> NDArray[np.float64]:
+        apart: NDArray[np.float64] = (each.scores[fakes, None] - each.scores[reals]) / width
+        return apart
+
+    change = ndtr(gaps(after)) - ndtr(gaps(before))
+    counted = (np.sign(gaps(after)) - np.sign(gaps(before))) / 2
+    share = float(np.abs(change).mean())
+    variances = _hidden(scored)
+    if variances.any():
+        hidden = np.sqrt(variances[fakes, None] + variances[reals]) / width
+        near = (np.exp(-(gaps(before) ** 2) / 2) + np.exp(-(gaps(after) ** 2) / 2)) / 2
+        share += float((near * hidden).mean()) / math.pi
+    return share, float((change**2).mean()), float((counted**2).mean())
+
+
+def _hidden(scored: list[_Scored]) -> NDArray[np.float64]:
+    """The variance of what rounding hides of each frame's change of score [n]."""
+    before, after = scored
+    variances: NDArray[np.float64] = (before.steps**2 + after.steps**2) / 12
+    return variances
+
+
+def _unseen(scored: list[_Scored], is_fake: NDArray[np.bool_], table: _Table) -> float:
+    """The variance of the mean change of placement that changes of score below the resolution would make."""
+    variances = _hidden(scored)
+    if not variances.any():
+        return 0.0
+    cell, total = float(table.points[1] - table.points[0]), 0.0
+    for rows in (is_fake, ~is_fake):
+        slopes = sum(
+            np.interp(each.scores[rows], table.points, table.density(each.scores[~rows]) / cell) / 2 for each in scored
+        )
+        total += float((slopes**2 * variances[rows]).sum()) / int(rows.sum()) ** 2
+    return total
