@@ -249,6 +249,7 @@ def _build(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
 
 
 def _load(rows: Sequence[Row], now: PresentSpeed) -> Stage:
+    """Loading artifacts, with what is exported, compiled or measured of each once."""
     exported, compile_s = exports(rows), _compile_s(rows)
     loaded = len(_executables(rows))
     work = f"{_counted(loaded, 'variant')}, {len(exported)} exported first" if loaded else ""

@@ -127,7 +127,7 @@ class ScoredDegradation:
     """AUC on re-compressed test frames; `extra` is what these cost beyond what they cost the baseline."""
 
     kind: DegradationKind
-    level: float
+    level: int | float
     auc: float | None
     auc_ci: Ends | None
     auc_delta: float | None

@@ -368,8 +368,9 @@ def test_the_documented_patterns_match_all_that_the_data_sets_have(tmp_path: Pat
         re.findall(r"source_pattern: '(.+?)'", text.read_text(encoding="utf-8"))
         for text in ((ROOT / "docs/experiments.md"), (ROOT / "bench/commands/init/experiments.yaml"))
     ]
-    of_pairs, of_celeb = documented[0]
+    of_pairs, of_persons, of_celeb = documented[0]
     assert documented[1] == documented[0]
+    assert re.search(of_persons, "Celeb-synthesis/id0_id1_0001.mp4")
     assert of_pairs == readme_match[1]
     assert [frame.source for frame in _load(tmp_path, path="ff", source_pattern=of_pairs)["test"].frames] == [
         "033;097", "033", "097",

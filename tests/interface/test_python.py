@@ -359,7 +359,7 @@ def test_read_does_not_mix_a_report_with_other_results(copy: Path, tmp_path: Pat
 
 
 def test_read_says_what_it_expects(copy: Path) -> None:
-    with pytest.raises(bench.UserError, match=r"holds neither .* such as .*reports.first"):
+    with pytest.raises(bench.UserError, match=r"holds the results of results/first; .* such as .*results.first"):
         bench.read(copy)
     with pytest.raises(bench.UserError, match="did you mean 'q8'"):
         bench.read(copy / "reports/first").predictions("q9")

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import cli, experiment, pipeline, provenance
-from bench.pipeline import reasons, render, report_reasons
+from bench.pipeline import reasons, rendered, report_reasons
 from bench.pipeline.build import build_context
 from bench.pipeline.forecast import rows_of
 from bench.pipeline.jobs import inputs
@@ -237,7 +237,7 @@ def test_it_is_said_why_only_the_report_is_due(
 
 def test_a_report_of_another_bench_is_due(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = provenance.version("bench")
-    for module in (report_reasons, render):
+    for module in (report_reasons, rendered):
         monkeypatch.setattr(module, "version", lambda _: "99.0")
     assert of_report(ran) == f"bench {before} → 99.0"
 

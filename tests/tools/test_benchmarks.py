@@ -119,14 +119,21 @@ def test_intervals_cover_about_what_they_promise(capsys: pytest.CaptureFixture[s
     close = ["--close", "60", "--changes", "0.001", "0.1"]
     small = ["--repetitions", "200", "--aucs", "0.8", "--counts", "100", "--sources", "40", "--frames", "8", *close]
     script("6_coverage").main(small)
-    rows = table(capsys.readouterr().out)
+    apart, near = capsys.readouterr().out.split("## 6. Close variants")
+    rows = table(apart)
     assert [row["frames"] for row in rows] == ["100", "100", "320", "320", "320"]
     for row in rows:
+        if "rare failures" in row["sources"]:
+            # What no frame shows is in no interval.
+            continue
         # Four standard errors of 200 data sets are six points.
         assert 89 <= numbers(row["AUC covered, %"])[0] <= 100
         assert 89 <= numbers(row["ΔAUC covered, %"])[0] <= 100
         assert numbers(row['"stable" wrong, %'])[0] <= 8
     assert numbers(rows[2]["ΔAUC covered by frame, %"])[0] < 85
+    for row in table(near):
+        assert numbers(row["covered, %"])[0] >= 89
+        assert numbers(row["width"])[0] <= 3
 
 
 @pytest.mark.slow
@@ -134,7 +141,9 @@ def test_intervals_cover_near_an_auc_of_1_too(capsys: pytest.CaptureFixture[str]
     """Where the plain methods hold the truth in 80 to 90 % and are wrong with "stable" in 10 to 60 %."""
     small = ["--repetitions", "200", "--aucs", "0.99", "--counts", "100", "--sources", "20", "--likeness", "0.98"]
     script("6_coverage").main(small)
-    for row in table(capsys.readouterr().out):
+    for row in table(capsys.readouterr().out.partition("## 6. Close variants")[0]):
+        if "rare failures" in row["sources"]:
+            continue
         assert numbers(row["AUC covered, %"])[0] >= 86
         assert numbers(row["ΔAUC covered, %"])[0] >= 88
         assert numbers(row['"stable" wrong, %'])[0] <= 8

@@ -98,7 +98,7 @@ def test_halves_are_proven_before_four_bits_are() -> None:
 @pytest.mark.parametrize(("moved", "each", "least"), [(0.001, 50, 0.99), (0.05, 100, 0.8)])
 def test_close_variants_are_proven_stable_on_few_frames(moved: float, each: int, least: float) -> None:
     verdicts = [judged(*drawn(seed, each, each, moved)) for seed in range(150)]
-    assert np.mean([said == "stable" for said in verdicts]) >= least
+    assert np.mean([each == "stable" for each in verdicts]) >= least
 
 
 def test_half_a_change_is_no_less_certain_than_the_whole() -> None:
