@@ -195,12 +195,6 @@ def _paired(of: tuple[Placements, ...], changes: Swaps, smooth: _Mean, counted: 
     # A count of few swaps moves by whole ones, so that a normal interval ends half a step too early.
     grid = step / 2 / (1 + swapped / 2)
     error, rounding = math.sqrt(variance), grid * min(swapped, 1.0)
-    if variance <= ROUNDING and abs(delta) > grid:
-        # Where all scores of a class are equal, nothing varies, and everything may have changed.
-        units = len(changes.fake), len(changes.real)
-        areas, quantile = [placed.auc for placed in of], student_quantile(level, math.inf)
-        interval, p = mover(areas, SIGNS[: len(of)], units, 1.0, quantile)
-        return _Paired(interval, p, math.inf)
     half = student_quantile(level, freedom) * error + rounding
     low, high = min(middle - half, delta - grid), max(middle + half, delta + grid)
     statistic = max(abs(middle) - rounding, 0.0) / error if error > 0 else 0.0

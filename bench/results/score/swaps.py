@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BANDWIDTH = 0.8
 """The kernel's deviation in those of the scores within a class, times the fifth root of the smaller class's size."""
+ROUNDED = 0.41
+"""The deviation of the distance of two scores that were rounded to the same step, in steps."""
 FARTHEST = 30.0
 """Scores farther from the middle, in deviations within a class, take part in no change."""
 CELLS = 64
@@ -68,8 +70,9 @@ def swaps(variant: Placements, baseline: Placements) -> Swaps:
     """The swaps from `baseline` to `variant`, on the same frames; O(n log n)."""
     is_fake = variant.is_fake
     smaller = min(int(is_fake.sum()), int((~is_fake).sum()))
-    width = BANDWIDTH * smaller**-0.2
     scored = [_Scored.of(placed.scores, is_fake) for placed in (baseline, variant)]
+    rounded = max(float(each.steps.mean()) for each in scored)
+    width = max(BANDWIDTH * smaller**-0.2, ROUNDED * rounded)
     table = _Table.over([each.scores for each in scored], width)
     (fake_before, real_before), (fake_after, real_after) = (
         table.placements(each.scores[is_fake], each.scores[~is_fake]) for each in scored
@@ -116,12 +119,15 @@ def _unbounded(scores: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _deviation(scores: NDArray[np.float64], is_fake: NDArray[np.bool_]) -> float:
-    """The deviation within a class: by quartiles, which outliers leave alone, where these differ."""
+    """The deviation within a class: by quartiles, which outliers leave alone, where these differ.
+
+    Where all scores of a class are equal, that of all.
+    """
     parts = [scores[is_fake], scores[~is_fake]]
     weights = [len(part) for part in parts]
     quartiles = [float(np.subtract(*np.quantile(part, (0.75, 0.25)))) / 1.349 for part in parts]
     deviations = quartiles if min(quartiles) > 0 else [float(part.std()) for part in parts]
-    return math.sqrt(float(np.average(np.square(deviations), weights=weights)))
+    return math.sqrt(float(np.average(np.square(deviations), weights=weights))) or float(scores.std())
 
 
 def _steps(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -260,15 +260,11 @@ def test_perfect_against_no_order_at_all(better: bool) -> None:
     labels = np.repeat([1, 0], [30, 20])
     perfect, none = placements(labels, labels * 1.0), placements(labels, labels * 0.0)
     compared, p = difference(perfect, none, None) if better else difference(none, perfect, None)
-    below, above = score_interval(0.5, 30, 20)[1] - 0.5, 1 - score_interval(1.0, 30, 20)[0]
     assert compared.value == (0.5 if better else -0.5)
     low, high = ends(compared) if better else (-compared.by_frame.high, -compared.by_frame.low)
-    assert low == pytest.approx(0.5 - math.hypot(above, below), abs=1e-7)
-    assert high == pytest.approx(0.5 + below, abs=1e-7)
-    # The level at which the interval would end at 0.
-    limit, _ = difference(perfect, none, None, level=1 - p)
-    assert limit.by_frame.low == pytest.approx(0, abs=1e-6)
-    assert 0 < p < 0.001
+    assert 0.3 < low < 0.48
+    assert 0.52 < high < 0.7
+    assert p < 1e-6
 
 
 def test_one_source_of_a_class_tells_nothing_of_others() -> None:

@@ -126,6 +126,13 @@ def test_rounded_scores_prove_no_more(decimals: int) -> None:
             assert order.index(rounded) <= order.index(whole), seed
 
 
+def test_decisions_of_a_perfect_detector_prove_little() -> None:
+    """0 and 1 for scores: how far apart both classes were before, nobody knows."""
+    labels = np.repeat([1, 0], [15, 15])
+    decisions = labels.astype(float)
+    assert judged(labels, decisions, decisions) == "inconclusive"
+
+
 def test_two_frames_prove_nothing() -> None:
     labels, before = np.array([1, 0]), np.array([0.9, 0.1])
     assert difference(*placed(labels, before, before), None)[0].interval.width == 2
