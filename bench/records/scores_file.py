@@ -379,8 +379,22 @@ class ScoredEffect:
     speedup_interval: Ends | None
 
 
+class Judged:
+    """Variants that are judged by their numbers per frame or per video."""
+
+    variants: dict[str, ScoredVariant]
+    judge: Unit
+
+    @property
+    def judged(self) -> dict[str, ScoredVariant]:
+        """The variants with the numbers that verdicts and gates go by: those of videos, where these are judged."""
+        if self.judge == "frame":
+            return self.variants
+        return {name: variant.by_video for name, variant in self.variants.items()}
+
+
 @dataclass(frozen=True)
-class ScoresFile:
+class ScoresFile(Judged):
     """The whole file. `baseline` is the first of `variants`; `machine` is None where scores came from elsewhere.
 
     `judge` is what `choice` goes by: frames, or videos, whose numbers are in `video` of each variant. `videos` is None
@@ -402,13 +416,6 @@ class ScoresFile:
     not_sliced: tuple[str, ...]
     judge: Unit = field(default="frame", kw_only=True)
     videos: ScoredVideos | None = field(default=None, kw_only=True)
-
-    @property
-    def judged(self) -> dict[str, ScoredVariant]:
-        """The variants with the numbers that verdicts and gates go by: those of videos, where these are judged."""
-        if self.judge == "frame":
-            return self.variants
-        return {name: variant.by_video for name, variant in self.variants.items()}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from bench.records.scores import Verdict
 from bench.records.scores_file import (
     Ends,
+    Judged,
     ScoredChoice,
     ScoredDetector,
     ScoredEffect,
@@ -21,7 +22,7 @@ from bench.records.videos import Unit
 
 
 @dataclass(frozen=True)
-class ScoredSet:
+class ScoredSet(Judged):
     """A detector on one of several frame sets; `choice` is what it would be on this set alone.
 
     `judge` and `videos` are those of `ScoresFile`: one set may be judged by video and another by frame.
@@ -34,13 +35,6 @@ class ScoredSet:
     not_sliced: tuple[str, ...]
     judge: Unit = field(default="frame", kw_only=True)
     videos: ScoredVideos | None = field(default=None, kw_only=True)
-
-    @property
-    def judged(self) -> dict[str, ScoredVariant]:
-        """The variants with the numbers that verdicts and gates go by: those of videos, where these are judged."""
-        if self.judge == "frame":
-            return self.variants
-        return {name: variant.by_video for name, variant in self.variants.items()}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.footage import manifest
-from bench.footage.outcomes import Outcome, Row
-from bench.records import FrameSet, Video
+from bench.footage.outcomes import Outcome, Row, Status
+from bench.records import FrameSet, Split, Video
 from tests.support.frames import load_set, pictures, refused_set
 
 
@@ -66,16 +66,16 @@ def test_videos_of_deepfakebench_without_frames(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ extractions
-def extracted(folder: Path, split: str = "test", **statuses: str) -> None:
+def extracted(folder: Path, split: Split | None = "test", **statuses: Status) -> None:
     """What an extraction leaves of videos r0 … (real) and f0 … (fake), each with its status."""
     videos, outcomes = [], []
     for name, status in statuses.items():
         label = int(name.startswith("f"))
-        video = Video(f"{name}.mp4", f"/x/{name}.mp4", label, split or None, f"s{name[1:]}", 1, 1)  # type: ignore[arg-type]
+        video = Video(f"{name}.mp4", f"/x/{name}.mp4", label, split, f"s{name[1:]}", 1, 1)
         rows = tuple(Row(f"{k:06d}.png", k, None) for k in range(2)) if status == "ok" else ()
         pictures(folder, *(f"frames/{name}.mp4/{row.name}" for row in rows))
         videos.append(video)
-        outcomes.append((video, Outcome("key", status, "no face in 2 frames", rows=rows)))  # type: ignore[arg-type]
+        outcomes.append((video, Outcome("key", status, "no face in 2 frames", rows=rows)))
     manifest.write(folder, videos, outcomes, {})
 
 
@@ -88,8 +88,8 @@ def test_videos_that_an_extraction_found_nothing_in(tmp_path: Path) -> None:
 
 
 def test_a_set_split_by_source_puts_them_where_their_sources_are(tmp_path: Path) -> None:
-    statuses = {f"{label}{n}": "ok" for n in range(20) for label in "rf"} | {"f40": "no face"}
-    extracted(tmp_path / "faces", split="", **statuses, **{"r07": "no face"})
+    statuses: dict[str, Status] = {f"{label}{n}": "ok" for n in range(20) for label in "rf"} | {"f40": "no face"}
+    extracted(tmp_path / "faces", split=None, r07="no face", **statuses)
     sets = load_set(tmp_path, path="faces", split="auto")
     placed = {video.name: split for split, frames in sets.items() for video in frames.missing}
     assert placed["f40.mp4"] == "test", "no frame has its source"

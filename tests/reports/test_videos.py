@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.records import RunRecord, VideoScoring
+from bench.records import MissingScore, RunRecord, VideoScoring
 from bench.reports import render
 from bench.reports.content import flipped_videos as content
 from bench.reports.content import videos as of_variants
@@ -193,9 +193,9 @@ def test_names_of_videos_are_data(tmp_path: Path) -> None:
     [("exclude", "They count in no number"), ("real", "They count as called real"), ("0.5", "count as P(fake) 0.5")],
 )
 def test_what_videos_without_frames_count_as_is_said(
-    made: tuple[RunRecord, Answers], missing: str, expected: str
+    made: tuple[RunRecord, Answers], missing: MissingScore, expected: str
 ) -> None:
-    run = dataclasses.replace(made[0], video_scoring=VideoScoring(missing=missing))  # type: ignore[arg-type]
+    run = dataclasses.replace(made[0], video_scoring=VideoScoring(missing=missing))
     assert expected in str(of_variants.coverage(run))
 
 

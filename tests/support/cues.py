@@ -30,7 +30,7 @@ def detector(red: float, fine: float) -> Detector:
     """Logits by redness times `red` and by fine structure times `fine`."""
     made: Detector = _build("cues", "test", PREPROCESSING)
     edges = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])
-    convolution = made.backbone[0][0]  # type: ignore[index]
+    convolution = made.backbone[0][0]  # type: ignore[index]  # a Sequential of Sequentials, typed as any Module
     with torch.no_grad():
         weight = torch.zeros(4, 3, 3, 3)
         weight[0, :, 1, 1] = torch.tensor([1.0, -0.5, -0.5])

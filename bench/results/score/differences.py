@@ -53,7 +53,7 @@ def difference(
     the correlation of their ranks. Nothing is known of a class with one frame or one source. ValueError where the
     labels of the two differ.
     """
-    return _contrast((variant, baseline), clusters, level)
+    return contrast(variant, baseline, clusters).at(level)
 
 
 def extra_difference(
@@ -67,44 +67,83 @@ def extra_difference(
     Interval and p are those of `difference`, from the difference of both changes of placement values. ValueError where
     the labels differ.
     """
-    return _contrast((*changed, *before), clusters, level)
+    return extra_contrast(changed, before, clusters).at(level)
 
 
-def _contrast(of: tuple[Placements, ...], clusters: Clusters | None, level: float) -> tuple[Auc, float]:
-    """The sum of two or four AUCs, each times its sign in `SIGNS`, with its interval and the two-sided p."""
+def contrast(variant: Placements, baseline: Placements, clusters: Clusters | None) -> Contrast:
+    """What `difference` is made of, for intervals at several levels."""
+    return _contrast((variant, baseline), clusters)
+
+
+def extra_contrast(
+    changed: tuple[Placements, Placements], before: tuple[Placements, Placements], clusters: Clusters | None
+) -> Contrast:
+    """What `extra_difference` is made of, for intervals at several levels."""
+    return _contrast((*changed, *before), clusters)
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """The sum of two or four AUCs, each times its sign in `SIGNS`, and what its intervals are made of.
+
+    `change` are the smoothed changes of placement. `by_frame` and `by_source` are the variances of its mean and of the
+    mean of the changes that were counted; the latter is None where no frames share a source. `few` is the uncertainty
+    by source where so few sources make up the difference that its interval does not rest on these alone.
+    """
+
+    of: tuple[Placements, ...]
+    change: Swaps
+    standard_error: float
+    by_frame: tuple[_Mean, _Mean]
+    by_source: tuple[_Mean, _Mean] | None
+    few: Uncertainty | None
+
+    def at(self, level: float = 0.95) -> tuple[Auc, float]:
+        """The value with its intervals at `level`, and the two-sided p."""
+        frames, sources = _paired(self.of, self.change, *self.by_frame, level), None
+        if self.by_source:
+            sources = _paired(self.of, self.change, *self.by_source, level)
+            sources = _widened(sources, self.of, self.few, level) if self.few else sources
+        auc = Auc(_value(self.of), frames.interval, sources.interval if sources else None, self.standard_error)
+        wider = sources if sources and auc.clustered else frames
+        return replace(auc, freedom=wider.freedom), wider.p
+
+
+def _contrast(of: tuple[Placements, ...], clusters: Clusters | None) -> Contrast:
+    """Of two variants, or of four: the difference of the first two comes first."""
     if not all(np.array_equal(placed.is_fake, of[0].is_fake) for placed in of[1:]):
         raise ValueError("a difference of areas under the ROC curve needs the same frames with the same labels")
     changes = [swaps(variant, baseline) for variant, baseline in _pairs(of)]
     change = changes[0] if len(changes) == 1 else changes[0].minus(changes[1])
     fake, real = _signed([placed.fake for placed in of]), _signed([placed.real for placed in of])
-    by_frame = _mean_by_frame(fake, real, change.counted)
-    frames = _paired(of, change, _mean_by_frame(change.fake, change.real, change.squared), by_frame, level)
-    sources = _paired_by_source(of, change, (fake, real), clusters, level)
-    error = math.sqrt(by_frame_of(fake, real).variance)
-    auc = Auc(_value(of), frames.interval, sources.interval if sources else None, error)
-    wider = sources if sources and auc.clustered else frames
-    return replace(auc, freedom=wider.freedom), wider.p
-
-
-def _paired_by_source(
-    of: tuple[Placements, ...],
-    change: Swaps,
-    counted: tuple[NDArray[np.float64], NDArray[np.float64]],
-    clusters: Clusters | None,
-    level: float,
-) -> _Paired | None:
-    """The interval by source, from smoothed and `counted` changes of placement; None where no frames share one."""
-    if clusters is None or clusters.independent:
-        return None
-    smooth, plain = (
-        _mean_by_source(*parts, of[0].is_fake, clusters) for parts in ((change.fake, change.real), counted)
+    by_source = None
+    if clusters is not None and not clusters.independent:
+        is_fake = of[0].is_fake
+        by_source = (
+            _mean_by_source(change.fake, change.real, is_fake, clusters),
+            _mean_by_source(fake, real, is_fake, clusters),
+        )
+    return Contrast(
+        of=of,
+        change=change,
+        standard_error=math.sqrt(by_frame_of(fake, real).variance),
+        by_frame=(
+            _mean_by_frame(change.fake, change.real, change.squared),
+            _mean_by_frame(fake, real, change.counted),
+        ),
+        by_source=by_source,
+        few=_by_few_sources(of, fake, real, clusters) if _is_blurred(change) else None,
     )
-    paired = _paired(of, change, smooth, plain, level)
-    uncertainty = by_source_of(*counted, clusters, of)
-    is_small = not _is_blurred(change)
-    if is_small or uncertainty is None or not is_usable(uncertainty) or uncertainty.effective_units >= FEW:
-        return paired
-    return _widened(paired, of, uncertainty, level) if math.isfinite(uncertainty.variance) else paired
+
+
+def _by_few_sources(
+    of: tuple[Placements, ...], fake: NDArray[np.float64], real: NDArray[np.float64], clusters: Clusters | None
+) -> Uncertainty | None:
+    """The uncertainty by source of counted changes; None where many sources make them up, or nothing is known."""
+    uncertainty = by_source_of(fake, real, clusters, of)
+    if uncertainty is None or not is_usable(uncertainty) or not math.isfinite(uncertainty.variance):
+        return None
+    return uncertainty if uncertainty.effective_units < FEW else None
 
 
 def _pairs(parts: Sequence[PartT]) -> list[tuple[PartT, PartT]]:

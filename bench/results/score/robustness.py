@@ -11,7 +11,7 @@ import numpy as np
 from bench.records import Degradation, DegradedScore, LabelledFrames, Predictions
 from bench.results.score.auc import estimate
 from bench.results.score.clusters import Clusters, clusters
-from bench.results.score.differences import difference, extra_difference
+from bench.results.score.differences import difference, extra_contrast
 from bench.results.score.intervals import holm
 from bench.results.score.noninferiority import verdict
 from bench.results.score.placements import Placements, placements
@@ -77,8 +77,8 @@ def _compared(
     `pairs` are variant and baseline, re-compressed and as they are; `count` is the number of the variant's levels.
     """
     delta, _ = difference(*pairs[0], of_sources)
-    extra, p = extra_difference(*pairs, of_sources)
-    at_once, _ = extra_difference(*pairs, of_sources, 1 - 0.05 / count)
+    beyond = extra_contrast(*pairs, of_sources)
+    (extra, p), (at_once, _) = beyond.at(), beyond.at(1 - 0.05 / count)
     compared = replace(
         score,
         delta=delta,

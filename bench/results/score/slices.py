@@ -12,7 +12,7 @@ import numpy as np
 from bench.records import ClassName, LabelledFrames, Slice
 from bench.results.score.auc import estimate
 from bench.results.score.clusters import Clusters
-from bench.results.score.differences import difference
+from bench.results.score.differences import contrast
 from bench.results.score.intervals import holm
 from bench.results.score.placements import Placements, subset
 
@@ -168,8 +168,8 @@ def _slice(
     if baseline is None:
         return part, None
     baseline_placed = subset(baseline, rows)
-    delta, p = difference(placed, baseline_placed, units)
-    simultaneous, _ = difference(placed, baseline_placed, units, level)
+    compared = contrast(placed, baseline_placed, units)
+    (delta, p), (simultaneous, _) = compared.at(), compared.at(level)
     return replace(part, delta=delta, simultaneous=simultaneous.interval), p
 
 

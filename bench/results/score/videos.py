@@ -44,7 +44,7 @@ def group(frames: LabelledFrames, missing: Sequence[MissingVideo] = ()) -> Video
     first_rows = order[bounds[:-1]]
     contents = _numbered(frames.firsts if frames.firsts is not None else np.arange(len(codes)))
     stills = _stills(frames, codes, contents)[order]
-    videos = Videos(
+    return Videos(
         names=_series([*names, *(video.name for video in missing)]),
         labels=np.append(frames.labels[first_rows], [video.label for video in missing]).astype(np.int8),
         sources=_series([*_sources(frames, codes, len(names)), *(video.source for video in missing)]),
@@ -55,7 +55,6 @@ def group(frames: LabelledFrames, missing: Sequence[MissingVideo] = ()) -> Video
         firsts=None if frames.firsts is None else _firsts(contents[order], bounds, len(missing)),
         missing=tuple(missing),
     )
-    return videos
 
 
 def of_run(

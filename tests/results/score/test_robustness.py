@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from bench.records import Degradation, DegradedScore, LabelledFrames, Predictions
+from bench.records import Auc, Degradation, DegradedScore, LabelledFrames, Predictions
 from bench.results.score.clusters import Clusters
 from bench.results.score.differences import difference, extra_difference
 from bench.results.score.intervals import holm
@@ -36,7 +36,7 @@ def placed(labels: NDArray[np.int8], scores: list[Scores]) -> list[Placements]:
     return [placements(labels, each) for each in scores]
 
 
-def extra_of(four: list[Placements], clusters: Clusters | None = None, level: float = 0.95):  # type: ignore[no-untyped-def]
+def extra_of(four: list[Placements], clusters: Clusters | None = None, level: float = 0.95) -> tuple[Auc, float]:
     return extra_difference((four[0], four[1]), (four[2], four[3]), clusters, level)
 
 

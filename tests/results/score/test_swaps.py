@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -69,11 +70,11 @@ def test_the_expected_share_is_that_of_many_other_frames() -> None:
 
 
 @pytest.mark.parametrize("again", [lambda scores: 3 * scores - 7, lambda scores: 1 / (1 + np.exp(-scores))])
-def test_a_change_of_scale_changes_no_order(again: object) -> None:
+def test_a_change_of_scale_changes_no_order(again: Callable[[Scores], Scores]) -> None:
     """Logits and P(fake) of one network are alike to the last digits."""
     labels, before, after = drawn(2, 60, 40, 0.05)
     plain = difference(*placed(labels, after, before), None)[0]
-    other = difference(*placed(labels, again(after), again(before)), None)[0]  # type: ignore[operator]
+    other = difference(*placed(labels, again(after), again(before)), None)[0]
     assert other.value == plain.value
     ends = (plain.interval.low, plain.interval.high)
     assert (other.interval.low, other.interval.high) == pytest.approx(ends, rel=0.1)
