@@ -88,7 +88,8 @@ def test_videos_that_an_extraction_found_nothing_in(tmp_path: Path) -> None:
 
 
 def test_a_set_split_by_source_puts_them_where_their_sources_are(tmp_path: Path) -> None:
-    statuses: dict[str, Status] = {f"{label}{n}": "ok" for n in range(20) for label in "rf"} | {"f40": "no face"}
+    statuses: dict[str, Status] = {f"{label}{n}": "ok" for n in range(20) for label in "rf"}
+    statuses["f40"] = "no face"
     extracted(tmp_path / "faces", split=None, r07="no face", **statuses)
     sets = load_set(tmp_path, path="faces", split="auto")
     placed = {video.name: split for split, frames in sets.items() for video in frames.missing}
