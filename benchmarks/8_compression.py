@@ -1,9 +1,10 @@
 """What compression costs: bench's own variants beside the usual tools and two naive methods, in one table.
 
-Detectors are the demo's, its hard twin (the same function with uneven channels, `twin.py`), and any others
-given by `--weights`. Every method gets the demo set's calibration and train frames; all are judged on the
-same frames, drawn afresh from a seed that nothing else uses. What is done is kept in `--folder`: a run
-that was stopped goes on, and a peer that is not installed is a row that says so until it is.
+Detectors are the demo's, its hard twin (the same function with uneven channels, `twin.py`), two that grew from
+ImageNet weights (`real_weights.py`), and any others given by `--weights`. Every method gets the demo set's calibration
+and train frames, for real weights 200 frames that are both; all are judged on the same frames, drawn afresh from a seed
+that nothing else uses. What is done is kept in `--folder`: a run that was stopped goes on, and a peer that is not
+installed is a row that says so until it is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import real_weights
 import yaml
 from compression_table import Measured, print_short, print_table, write
 from peers import (
@@ -33,6 +35,7 @@ from peers import (
     torch_pruning_one_shot,
     torch_pruning_recalibrated,
 )
+from real_weights import PUBLISHED
 from scipy.special import expit
 from testbed import alternate, draw_test_frames
 from twin import twin
@@ -43,7 +46,7 @@ from bench.detectors.families import efficientnet
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
 from bench.provenance import cpu_cores, cpu_name, digest, file_digest, versions, write_json
-from bench.records import Auc, Built, silent
+from bench.records import Auc, Built, Preprocessing, silent
 from bench.results.score.auc import estimate
 from bench.results.score.differences import difference
 from bench.results.score.placements import Placements, placements
@@ -147,14 +150,17 @@ def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, action="append", default=[], help="a further detector; can be repeated")
     parser.add_argument("--architecture", action="append", default=[], help="that of each --weights, in their order")
     parser.add_argument(
-        "--detectors", nargs="+", default=[], help="demo, demo-twin, the stems of --weights, or these with -twin"
+        "--detectors",
+        nargs="+",
+        default=[],
+        help="demo, the stems of --weights, real-b0, real-lite0, or these with -twin",
     )
     parser.add_argument("--runtimes", nargs="+", default=["onnxruntime"], choices=runtimes.names())
     parser.add_argument("--threads", type=int, default=cpu_cores())
     given = parser.parse_args(arguments)
     if len(given.weights) != len(given.architecture):
         parser.error(f"{len(given.weights)} --weights and {len(given.architecture)} --architecture: give one for each")
-    detector_names = ["demo", *(path.stem for path in given.weights)]
+    detector_names = ["demo", *(path.stem for path in given.weights), *PUBLISHED]
     if unknown := [name for name in given.detectors if name.removesuffix("-twin") not in detector_names]:
         parser.error(f"--detectors {unknown[0]} is none of {', '.join(detector_names)}, with or without -twin")
     return given
@@ -162,34 +168,37 @@ def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 # -------------------------------------------------------------------------------------- the inputs
 def cases(given: argparse.Namespace) -> list[Case]:
-    """The detectors that were asked for, with the demo set's frames."""
+    """The detectors that were asked for, each with the frames that its owner has for compression."""
     weights = {"demo": ("efficientnet_b5", detectors.DEMO_WEIGHTS)}
     weights |= {
         path.stem: (architecture, path) for architecture, path in zip(given.architecture, given.weights, strict=True)
     }
-    demo.draw(given.folder / "demo")
-    settings = FrameSetSettings(path="demo")
-    frames = datasets.load("demo", settings, given.folder, given.folder / "cache")
-    read = partial(datasets.read_batches, threads=given.threads)
     chosen = []
-    for name in given.detectors or ["demo", "demo-twin", *list(weights)[1:]]:
-        architecture, file = weights[name.removesuffix("-twin")]
+    for name in given.detectors or ["demo", "demo-twin", *list(weights)[1:], *PUBLISHED]:
+        stem = name.removesuffix("-twin")
+        if stem in PUBLISHED:
+            architecture, file = PUBLISHED[stem].architecture, real_weights.made(stem, given.folder, given.threads)
+            preprocessing, settings = real_weights.PREPROCESSING, real_weights.FRAMES
+        else:
+            demo.draw(given.folder / "demo")
+            (architecture, file), preprocessing, settings = weights[stem], PREPROCESSING, FrameSetSettings(path="demo")
         if name.endswith("-twin"):
-            file = _twin_file(architecture, file, given.folder / f"{name}.safetensors")
-        source = Source(architecture, file, file_digest(file), PREPROCESSING)
+            file = _twin_file(architecture, file, preprocessing, given.folder / f"{name}.safetensors")
+        frames = datasets.load(stem, settings, given.folder, given.folder / "cache")
+        source = Source(architecture, file, file_digest(file), preprocessing)
         context = BuildContext(
-            given.folder / "variants", frames, read, versions(("opencv-python-headless", "numpy")), "cpu",
-            given.threads, 0, silent,
+            given.folder / "variants", frames, partial(datasets.read_batches, threads=given.threads),
+            versions(("opencv-python-headless", "numpy")), "cpu", given.threads, 0, silent,
         )  # fmt: skip
         chosen.append(Case(name, source, context))
     return chosen
 
 
-def _twin_file(architecture: str, weights: Path, path: Path) -> Path:
+def _twin_file(architecture: str, weights: Path, preprocessing: Preprocessing, path: Path) -> Path:
     """The hard twin as a checkpoint, as `detectors.load` reads them."""
     from safetensors.torch import save_file
 
-    detector = detectors.load(architecture, weights, PREPROCESSING)
+    detector = detectors.load(architecture, weights, preprocessing)
     state = twin(detector).state_dict()
     if detector.flavour == "static":
         state = efficientnet.to_fsbi(state, architecture)

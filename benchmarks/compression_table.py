@@ -70,7 +70,8 @@ def print_table(rows: Sequence[Measured], test_frames: int, rounds: int, threads
         ],
         [_cells(row) for row in rows],
         f"{test_frames} test frames of {demo.SIZE} px, drawn from a seed of their own, half of them fakes; "
-        f"{calibration} calibration and {train} train frames are the demo set's. AUC and its difference from fp32 on "
+        f"{calibration} calibration and {train} train frames are the demo set's; detectors "
+        "of real weights have their 200 train frames for both. AUC and its difference from fp32 on "
         "the same frames with 95 % intervals (DeLong); P(fake) moves by so much on average. MiB are those "
         f"of the file that ships. Milliseconds at batch 1 on {threads} threads, median (quartiles) of "
         f"{rounds} calls in alternation with fp32 in the same runtime, to which the ratio belongs.",
