@@ -125,6 +125,7 @@ from bench.records.runs import (
     SplitSummary,
     VariantResult,
 )
+from bench.records.scored_threshold import ScoredRates, ScoredThresholdRule
 from bench.records.scores import (
     THRESHOLD_KINDS,
     Auc,
@@ -182,6 +183,13 @@ from bench.records.scores_of_sets import (
     SideBySideScoresOnSets,
 )
 from bench.records.sessions import Prediction, Session, Timed
+from bench.records.thresholds import (
+    DEFAULT_THRESHOLD,
+    BestCriterion,
+    RateCriterion,
+    ThresholdChoice,
+    ThresholdRule,
+)
 from bench.records.videos import (
     SCORE_OF_MISSING,
     MissingScore,
@@ -207,6 +215,7 @@ __all__ = [
     "BETWEEN_SOURCES",
     "BOX_COLUMNS",
     "CLASS_WORDS",
+    "DEFAULT_THRESHOLD",
     "EXTRACTION_KEY",
     "FILTERS",
     "HANDED_OVER",
@@ -234,6 +243,7 @@ __all__ = [
     "AnySpec",
     "Auc",
     "BatchReader",
+    "BestCriterion",
     "BlurredFrame",
     "Built",
     "CalibrationShift",
@@ -302,6 +312,7 @@ __all__ = [
     "PredictionPass",
     "Predictions",
     "Preprocessing",
+    "RateCriterion",
     "Ratio",
     "Reading",
     "Recovery",
@@ -328,10 +339,12 @@ __all__ = [
     "ScoredOverall",
     "ScoredPoint",
     "ScoredPooled",
+    "ScoredRates",
     "ScoredRequirement",
     "ScoredSet",
     "ScoredShift",
     "ScoredSlice",
+    "ScoredThresholdRule",
     "ScoredVariant",
     "ScoredVideos",
     "ScoredVideosOfSplit",
@@ -349,7 +362,9 @@ __all__ = [
     "SpecsReader",
     "Split",
     "SplitSummary",
+    "ThresholdChoice",
     "ThresholdKind",
+    "ThresholdRule",
     "Timed",
     "Timing",
     "Unit",

@@ -67,6 +67,7 @@ from bench.records import (
     VideoCounts,
 )
 from bench.reports.content.text import MIB
+from bench.reports.scored_threshold import scored_threshold
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -98,6 +99,7 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         not_sliced=evaluation.not_sliced,
         judge=run.judge,
         videos=_videos(run, evaluation),
+        threshold_rule=scored_threshold(run, evaluation),
     )
 
 

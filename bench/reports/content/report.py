@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
 from bench.reports.content import changes, measured, notes, recommendation, robustness, tables, variants, videos
 from bench.reports.content.cells import Table
+from bench.reports.content.found_threshold import how_found
 from bench.reports.content.insights import insights, other_reason
 from bench.reports.content.judged import Judged, how, judged
 from bench.reports.content.spans import Sentence, paragraph, sentence, strong
@@ -91,7 +92,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         timings=measured.timings(run, evaluation),
         conditions=measured.conditions(run),
         provenance=measured.provenance(run),
-        notes=_notes(run, evaluation) | {key: of.sentence(note) for key, note in _of_judged(of).items()},
+        notes=_notes(run, evaluation, numbers) | {key: of.sentence(note) for key, note in _of_judged(of).items()},
         unit=of.unit,
         judged_test=of.run.test,
         judged=bool(evaluation.variants),
@@ -99,9 +100,10 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
     )
 
 
-def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
+def _notes(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile) -> dict[str, Sentence]:
     """The small print of what is of frames whatever is judged, by the table that it belongs to."""
     return {
+        "found_threshold": how_found(run, numbers),
         "execution": notes.execution(),
         "drift": notes.drift(run),
         "faithful": notes.faithful(),

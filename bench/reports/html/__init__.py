@@ -14,7 +14,7 @@ from bench.reports.content.judged import judged
 from bench.reports.content.plots import Histogram, Plots, histograms
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import Report
-from bench.reports.content.text import NONE, number, plain
+from bench.reports.content.text import NONE, cutoff, number, plain
 from bench.reports.html import chart, galleries, plots, write
 from bench.reports.html.comparison import comparison
 from bench.reports.html.counts import counts, marks
@@ -95,7 +95,15 @@ def _data(run: RunRecord, evaluation: Evaluation, chosen: str | None) -> dict[st
 
 def _templates(run: RunRecord) -> Environment:
     """Templates beside this file, with filters that write sentences, cells and the looks of variants."""
-    filters = {"words": write.words, "cell": write.cell, "plain": plain, "rate": _rate, "sort_value": write.sort_value}
+    filters = {
+        "words": write.words,
+        "cell": write.cell,
+        "plain": plain,
+        "rate": _rate,
+        "share": _percent,
+        "cutoff": cutoff,
+        "sort_value": write.sort_value,
+    }
     templates = environment(FOLDER, filters, autoescape=True)
     templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     indices = {variant.name: index for index, variant in enumerate(run.variants)}
@@ -105,6 +113,10 @@ def _templates(run: RunRecord) -> Environment:
 
 def _rate(value: float | None) -> str:
     return number(value, 3)
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share, 1)} %"
 
 
 def _without_end(path: Path) -> str:
