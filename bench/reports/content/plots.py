@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bench.records import Evaluation, RunRecord, VariantEvaluation
 from bench.reports.content import robustness
 from bench.reports.content.axes import Axis, Mark, axis, factor_axis, part_axis
+from bench.reports.content.decision_plots import Confusion, Precision, confusion, precision
 from bench.reports.content.robustness import RobustnessPlot
 from bench.reports.content.text import MIB, area, number, signed
 
@@ -120,22 +121,31 @@ class Plots:
     calibration: Calibration | None
     histograms: tuple[Histogram, ...]
     robustness: RobustnessPlot | None = None
+    precision: Precision | None = None
+    confusion: Confusion | None = None
 
 
 def plots(run: RunRecord, evaluation: Evaluation) -> Plots:
     """The plots that a evaluation allows."""
-    scored = [
-        (index, variant.name, evaluation.variants[variant.name])
-        for index, variant in enumerate(run.variants)
-        if variant.name in evaluation.variants and evaluation.variants[variant.name].auc is not None
-    ]
+    scored = [each for each in _evaluated(run, evaluation) if each[2].auc is not None]
     return Plots(
         trades=tuple(_trades(run, evaluation, scored)),
         roc=roc(scored) if scored else None,
         calibration=calibration(scored) if scored else None,
         histograms=histograms(evaluation),
         robustness=robustness.plot(run, evaluation),
+        precision=precision(scored) if scored else None,
+        confusion=confusion(_evaluated(run, evaluation), run.threshold),
     )
+
+
+def _evaluated(run: RunRecord, evaluation: Evaluation) -> Scored:
+    """The variants that were evaluated, as `Scored`, whether they have an AUC or not."""
+    return [
+        (index, variant.name, evaluation.variants[variant.name])
+        for index, variant in enumerate(run.variants)
+        if variant.name in evaluation.variants
+    ]
 
 
 def _trades(run: RunRecord, evaluation: Evaluation, scored: Scored) -> Iterable[Trade]:

@@ -15,7 +15,7 @@ from bench.reports.content.plots import Histogram, Plots, histograms
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import Report
 from bench.reports.content.text import NONE, cutoff, number, plain
-from bench.reports.html import chart, galleries, plots, write
+from bench.reports.html import chart, decision_plots, galleries, plots, write
 from bench.reports.html.comparison import comparison
 from bench.reports.html.counts import counts, marks
 from bench.reports.html.pictures import Pictures, ranks
@@ -95,15 +95,8 @@ def _data(run: RunRecord, evaluation: Evaluation, chosen: str | None) -> dict[st
 
 def _templates(run: RunRecord) -> Environment:
     """Templates beside this file, with filters that write sentences, cells and the looks of variants."""
-    filters = {
-        "words": write.words,
-        "cell": write.cell,
-        "plain": plain,
-        "rate": _rate,
-        "share": _percent,
-        "cutoff": cutoff,
-        "sort_value": write.sort_value,
-    }
+    filters = {"words": write.words, "cell": write.cell, "plain": plain, "sort_value": write.sort_value}
+    filters |= {"rate": _rate, "share": _percent, "cutoff": cutoff}
     templates = environment(FOLDER, filters, autoescape=True)
     templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     indices = {variant.name: index for index, variant in enumerate(run.variants)}
@@ -143,6 +136,8 @@ def _drawn(drawable: Plots, of_frames: tuple[Histogram, ...], threshold: float) 
         "trades": [(plots.trade(trade), trade.caption) for trade in drawable.trades],
         "roc": drawable.roc,
         "roc_panels": plots.roc(drawable.roc) if drawable.roc else [],
+        "precision": drawable.precision,
+        "precision_panels": decision_plots.precision(drawable.precision) if drawable.precision else [],
         "reliability_panels": plots.reliability(drawable.calibration) if drawable.calibration else [],
         "robustness_panels": plots.robustness(drawable.robustness) if drawable.robustness else [],
         "histograms": plots.histograms(of_frames, threshold),

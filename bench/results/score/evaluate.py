@@ -157,6 +157,7 @@ def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> 
         score=points.score(labels, predicted.test, placed, curve),
         auc=auc.estimate(placed, shared.clusters) if placed else None,
         roc=points.thinned(*curve[:2]) if curve else None,
+        precision_recall=_precision_recall(labels, curve) if curve else None,
         reliability=calibration.reliability(labels, predicted.test),
         thresholds=thresholds.points(shared.run.threshold, shared.test, shared.validation, predicted, shared.baseline),
         outcomes={outcome: shared.rows[rows] for outcome, rows in by_outcome.items()},
@@ -165,6 +166,12 @@ def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> 
         other = shared.placements[shared.run.baseline.name] if baseline else None
         scored = replace(scored, slices=slices.evaluate(shared.slicing, placed, other, shared.clusters))
     return _compared(shared, name, scored, baseline) if baseline else scored
+
+
+def _precision_recall(labels: NDArray[np.int8], curve: points.Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The points of the curve that its picture needs."""
+    fakes = int((labels == 1).sum())
+    return points.thinned(*points.precision_recall(curve, fakes, len(labels) - fakes))
 
 
 def _compared(shared: _Shared, name: str, scored: VariantEvaluation, baseline: VariantEvaluation) -> VariantEvaluation:

@@ -45,6 +45,7 @@ def test_no_threshold_with_that_fpr_finds_more_fakes(seed: int, digits: int | No
     within = thresholds[fpr <= limit + CLOSE]
     attainable = [1 - (operating_point(labels, p_fake, min(at, 1.0)).specificity or 0.0) for at in within if at <= 1]
     assert reached == bool(attainable)
+    assert point.specificity is not None
     assert 1 - point.specificity == pytest.approx(max(attainable, default=1 - point.specificity))
     assert 0 < threshold <= 1
 
