@@ -36,6 +36,7 @@ from bench.records.evaluation import (
     Evaluation,
     SideBySide,
 )
+from bench.records.exemplars import Exemplars, ScoredExemplars
 from bench.records.exports import (
     HANDED_OVER,
     LOWERED,
@@ -269,6 +270,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "Executed",
+    "Exemplars",
     "Extraction",
     "Face",
     "Faithfulness",
@@ -332,6 +334,7 @@ __all__ = [
     "ScoredDetectorOnSets",
     "ScoredDrift",
     "ScoredEffect",
+    "ScoredExemplars",
     "ScoredFaithfulness",
     "ScoredFlips",
     "ScoredFrames",

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from bench.records.choice import Loosening
 from bench.records.degradations import DegradationKind
+from bench.records.exemplars import ScoredExemplars
 from bench.records.measurements import CalibrationShift, Fidelity, Timing
 from bench.records.runs import Recovery
 from bench.records.scored_threshold import ScoredThresholdRule
@@ -400,6 +401,7 @@ class ScoresFile(Judged):
 
     `judge` is what `choice` goes by: frames, or videos, whose numbers are in `video` of each variant. `videos` is None
     where none are known. `threshold_rule` is how `threshold` was found, None where the experiment says a number.
+    `exemplars` are the test frames that most variants lose, None where too few variants decide otherwise than others.
     """
 
     schema: int
@@ -418,6 +420,7 @@ class ScoresFile(Judged):
     judge: Unit = field(default="frame", kw_only=True)
     videos: ScoredVideos | None = field(default=None, kw_only=True)
     threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
+    exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -436,6 +439,7 @@ class ScoredDetector:
     not_sliced: tuple[str, ...]
     threshold: float | None = field(default=None, kw_only=True)
     threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
+    exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bench.records.exemplars import ScoredExemplars
 from bench.records.scored_threshold import ScoredThresholdRule
 from bench.records.scores import Verdict
 from bench.records.scores_file import (
@@ -38,6 +39,7 @@ class ScoredSet(Judged):
     judge: Unit = field(default="frame", kw_only=True)
     videos: ScoredVideos | None = field(default=None, kw_only=True)
     threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
+    exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from bench.records import (
     Effect,
     Ends,
     Evaluation,
+    Exemplars,
     Faithfulness,
     Interval,
     LabelledFrames,
@@ -43,6 +44,7 @@ from bench.records import (
     ScoredDetector,
     ScoredDrift,
     ScoredEffect,
+    ScoredExemplars,
     ScoredFaithfulness,
     ScoredFlips,
     ScoredFrames,
@@ -100,7 +102,15 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         judge=run.judge,
         videos=_videos(run, evaluation),
         threshold_rule=scored_threshold(run, evaluation),
+        exemplars=_exemplars(evaluation.exemplars) if evaluation.exemplars else None,
     )
+
+
+def _exemplars(lost: Exemplars) -> ScoredExemplars:
+    """How many frames most variants lose; which ones stands in exemplars.csv."""
+    frames, count = len(lost.rows), max(lost.count, 1)
+    shares = {"share": frames / count, "expected_share": lost.expected / count}
+    return _scored(ScoredExemplars, lost, lost=frames, **shares)
 
 
 def _videos(run: RunRecord, evaluation: Evaluation) -> ScoredVideos | None:

@@ -117,14 +117,12 @@ def _start(prevalence: float, curves: Sequence[Curve]) -> float:
     return min(max(math.floor(10 * lowest) / 10, 0.0), 0.9)
 
 
-def confusion(evaluated: Scored, threshold: float) -> Confusion | None:
-    """The confusion matrix of each variant that was evaluated; None where none was."""
-    if not evaluated:
-        return None
-    count = evaluated[0][2].score.count
+def confusion(scored: Scored, threshold: float) -> Confusion:
+    """The confusion matrix of each variant at the fixed threshold."""
+    count = scored[0][2].score.count
     return Confusion(
         title=f"Confusion at {threshold}: {count:,} frames, and their share of all fakes and of all reals",
-        panels=tuple(_confusion(index, name, judged.fixed) for index, name, judged in evaluated),
+        panels=tuple(_confusion(index, name, judged.fixed) for index, name, judged in scored),
     )
 
 

@@ -127,7 +127,11 @@ class Plots:
 
 def plots(run: RunRecord, evaluation: Evaluation) -> Plots:
     """The plots that a evaluation allows."""
-    scored = [each for each in _evaluated(run, evaluation) if each[2].auc is not None]
+    scored = [
+        (index, variant.name, evaluation.variants[variant.name])
+        for index, variant in enumerate(run.variants)
+        if variant.name in evaluation.variants and evaluation.variants[variant.name].auc is not None
+    ]
     return Plots(
         trades=tuple(_trades(run, evaluation, scored)),
         roc=roc(scored) if scored else None,
@@ -135,17 +139,8 @@ def plots(run: RunRecord, evaluation: Evaluation) -> Plots:
         histograms=histograms(evaluation),
         robustness=robustness.plot(run, evaluation),
         precision=precision(scored) if scored else None,
-        confusion=confusion(_evaluated(run, evaluation), run.threshold),
+        confusion=confusion(scored, run.threshold) if scored else None,
     )
-
-
-def _evaluated(run: RunRecord, evaluation: Evaluation) -> Scored:
-    """The variants that were evaluated, as `Scored`, whether they have an AUC or not."""
-    return [
-        (index, variant.name, evaluation.variants[variant.name])
-        for index, variant in enumerate(run.variants)
-        if variant.name in evaluation.variants
-    ]
 
 
 def _trades(run: RunRecord, evaluation: Evaluation, scored: Scored) -> Iterable[Trade]:

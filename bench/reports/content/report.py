@@ -5,8 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
-from bench.reports.content import changes, measured, notes, recommendation, robustness, tables, variants, videos
+from bench.reports.content import (
+    changes,
+    exemplars,
+    measured,
+    notes,
+    recommendation,
+    robustness,
+    tables,
+    variants,
+    videos,
+)
 from bench.reports.content.cells import Table
+from bench.reports.content.exemplars import Lost
 from bench.reports.content.found_threshold import how_found
 from bench.reports.content.insights import insights, other_reason
 from bench.reports.content.judged import Judged, how, judged
@@ -39,6 +50,7 @@ class Report:
     at_thresholds: Table
     ranking: Table
     flips: Table | None
+    lost: Lost | None
     drift: Table | None
     faithful: Table | None
     robustness: Table | None
@@ -79,6 +91,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         at_thresholds=tables.at_thresholds(of.evaluation),
         ranking=tables.ranking(of.evaluation),
         flips=changes.flips(of.evaluation),
+        lost=exemplars.lost(run, evaluation),
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
         robustness=robustness.robustness(run, evaluation),

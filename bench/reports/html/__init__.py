@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.records import Evaluation, RunRecord
 from bench.reports.content import notes, tables
+from bench.reports.content.exemplars import lost_frames
 from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.content.judged import judged
 from bench.reports.content.plots import Histogram, Plots, histograms
@@ -60,6 +61,7 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
                 (of_variant, [(video, timeline(video, run.threshold)) for video in of_variant.drawn])
                 for of_variant in flipped_videos(run, evaluation)
             ],
+            lost_frames=lost_frames(run, evaluation, ranks(run, True)),
             other_reasons=galleries.other_reasons(run, evaluation) if pictures else {},
             **_drawn(drawable, histograms(evaluation), run.threshold),
         )

@@ -12,6 +12,7 @@ from bench.records import (
     Comparison,
     Drift,
     Evaluation,
+    Exemplars,
     LabelledFrames,
     Predictions,
     RunRecord,
@@ -25,6 +26,7 @@ from bench.results.score import (
     choice,
     clusters,
     drift,
+    exemplars,
     flips,
     independence,
     noninferiority,
@@ -114,6 +116,7 @@ def _evaluate(
         elsewhere=_elsewhere(run),
         independence=independence.independence(shared.test, shared.clusters),
         latencies=comparable_latencies(run, timed),
+        exemplars=_exemplars(shared),
     )
 
 
@@ -193,6 +196,17 @@ def _drift(shared: _Shared, name: str) -> Drift | None:
     """How far the maps moved; those of copies are read by nobody."""
     before, after = shared.complete[shared.run.baseline.name], shared.complete[name]
     return drift.drift(shared.labels, before, after, shared.run.threshold, shared.rows)
+
+
+def _exemplars(shared: _Shared) -> Exemplars | None:
+    """The rows that most variants lose, among all."""
+    before = shared.baseline
+    if before is None:
+        return None
+    baseline = shared.run.baseline.name
+    others = {name: predicted.test for name, predicted in shared.predictions.items() if name != baseline}
+    lost = exemplars.exemplars(shared.test.labels, before.test, others, shared.run.threshold)
+    return replace(lost, rows=shared.rows[lost.rows]) if lost else None
 
 
 def _elsewhere(run: RunRecord) -> tuple[Timing, ...]:
