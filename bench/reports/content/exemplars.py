@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bench.records import Evaluation, Exemplars, RunRecord, sources_of
 from bench.reports.content.cells import Column, Table, cell, columns, table
 from bench.reports.content.spans import Sentence, Span, docs, listed, sentence, strong
-from bench.reports.content.text import counted, number, plain, shortened
+from bench.reports.content.text import counted, enough, number, plain, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,13 +100,12 @@ def ledger(run: RunRecord, evaluation: Evaluation) -> pd.DataFrame | None:
 def _text(run: RunRecord, evaluation: Evaluation, found: Exemplars) -> Sentence:
     """Their share of all test frames, that by chance, and where they come from."""
     frames, share = len(found.rows), 100 / max(found.count, 1)
-    chance = 1 if found.expected >= 1 else 2
     return sentence(
         strong(f"{counted(frames, 'test frame')} ({number(share * frames, 1)} %)"),
         f" that the baseline has right at {run.threshold} {'is' if frames == 1 else 'are'} wrong in at least "
         f"{found.needed} of {len(found.variants)} variants. If each variant lost as many fakes and reals as it does, "
-        f"independently of the others, it would be {number(found.expected, chance)} "
-        f"({number(share * found.expected, chance)} %).",
+        f"independently of the others, it would be {_rare(found.expected)} "
+        f"({_rare(share * found.expected)} %).",
         _sources(evaluation, found),
         *_not_counted(found),
         " More: ",
@@ -133,12 +132,22 @@ def _sources(evaluation: Evaluation, found: Exemplars) -> str:
     if not counts:
         return ""
     most = [f"{plain(name)} ({count:,})" for name, count in counts.most_common(_SOURCES) if count > 1]
-    return f" They come from {counted(len(counts), 'source')}{', most from ' if most else ''}{', '.join(most)}."
+    they = "They come" if len(found.rows) > 1 else "It comes"
+    return f" {they} from {counted(len(counts), 'source')}{', most from ' if most else ''}{', '.join(most)}."
+
+
+def _rare(value: float) -> str:
+    """A number that may be far below 1: "2.4", "0.31", "under 0.01"."""
+    if 0 < value < 0.005:
+        return "under 0.01"
+    return number(value, 1 if value >= 1 else 2)
 
 
 def _table(run: RunRecord, evaluation: Evaluation, found: Exemplars) -> Table:
     """The first of them, with the range of the variants' scores."""
     baseline, rows = evaluation.predictions[run.baseline.name].test, []
+    first = [evaluation.predictions[name].test[found.rows[:LISTED]] for name in (run.baseline.name, *found.variants)]
+    digits = enough([float(value) - run.threshold for values in first for value in values], 4)
     for row, by in zip(found.rows[:LISTED].tolist(), found.lost_by[:LISTED].sum(axis=1).tolist(), strict=True):
         scores = [float(evaluation.predictions[name].test[row]) for name in found.variants]
         source = evaluation.test.sources.iloc[row]
@@ -148,8 +157,8 @@ def _table(run: RunRecord, evaluation: Evaluation, found: Exemplars) -> Table:
                 cell(_class(int(evaluation.test.labels[row]))),
                 cell(plain(source) if isinstance(source, str) else ""),
                 cell(f"{by} of {len(found.variants)}"),
-                cell(f"{baseline[row]:.4f}"),
-                cell(f"{min(scores):.4f}–{max(scores):.4f}"),
+                cell(number(float(baseline[row]), digits)),
+                cell(f"{number(min(scores), digits)}–{number(max(scores), digits)}"),
             ]
         )
     titles = ("Lost by", "Baseline P(fake)", "Variants' P(fake)")

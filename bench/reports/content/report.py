@@ -45,6 +45,7 @@ class Report:
     noted: list[tuple[str, tuple[str, ...]]]
     insights: list[Sentence]
     performance: Table
+    found_threshold: Sentence
     classification: Table
     thresholds: Table | None
     at_thresholds: Table
@@ -86,6 +87,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         noted=measured.noted(run),
         insights=[*of.sentences(insights(of.run, of.evaluation)), *other_reason(evaluation)],
         performance=of.table(variants.performance(of.run, of.evaluation)),
+        found_threshold=how_found(run, numbers),
         classification=tables.classification(of.evaluation),
         thresholds=tables.thresholds(of.evaluation),
         at_thresholds=tables.at_thresholds(of.evaluation),
@@ -105,7 +107,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         timings=measured.timings(run, evaluation),
         conditions=measured.conditions(run),
         provenance=measured.provenance(run),
-        notes=_notes(run, evaluation, numbers) | {key: of.sentence(note) for key, note in _of_judged(of).items()},
+        notes=_notes(run, evaluation) | {key: of.sentence(note) for key, note in _of_judged(of).items()},
         unit=of.unit,
         judged_test=of.run.test,
         judged=bool(evaluation.variants),
@@ -113,10 +115,9 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
     )
 
 
-def _notes(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile) -> dict[str, Sentence]:
+def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
     """The small print of what is of frames whatever is judged, by the table that it belongs to."""
     return {
-        "found_threshold": how_found(run, numbers),
         "execution": notes.execution(),
         "drift": notes.drift(run),
         "faithful": notes.faithful(),
