@@ -209,7 +209,13 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
             "no column tells it."
         ),
     ] = None,
-    threshold: Annotated[float, typer.Option(help="A frame counts as fake from this score on.")] = 0.5,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="A frame counts as fake from this score on: a number, or found on the baseline's validation frames: "
+            "fpr=0.01, fnr=0.05, best=f1."
+        ),
+    ] = "0.5",
     margin: Annotated[float, typer.Option(help="A smaller loss of AUC does not matter.")] = 0.01,
     judge: Annotated[
         str | None,
@@ -234,14 +240,16 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     with Bars("reading scores") as bars:
         from bench.commands.score import LABELS, Request, columns_by_file, score_files
         from bench.results.external.judging import judging
+        from bench.results.threshold_settings import from_option
 
         names, paths = zip(*map(_named_file, files), strict=True)
         options = {role: columns or () for role, columns in named.items()}
         columns, columns_of = columns_by_file(options, [*names, *([LABELS] if labels else [])])
         judged = judging(judge, {"score": video_score, "top": video_top, "missing": missing_videos})
         request = Request(
-            name, paths, columns, labels, threshold, margin, to, names, source_pattern, columns_of, judged
-        )
+            name, paths, columns, labels, from_option("--threshold", threshold), margin, to, names, source_pattern,
+            columns_of, judged,
+        )  # fmt: skip
         finished = score_files(request, bars)
     console.show(finished, as_json=json)
 

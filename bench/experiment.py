@@ -38,7 +38,9 @@ from bench.errors import (
     shown,
 )
 from bench.folder_names import NAME, checked_list, checked_name, refuse_equal_folders
+from bench.records import DEFAULT_THRESHOLD, ThresholdRule
 from bench.results.limits import ChooseSettings, GateSettings, Margin, Number
+from bench.results.threshold_settings import Threshold, ThresholdSettings
 from bench.results.video_settings import VideoSettings
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
@@ -170,7 +172,11 @@ class ExperimentSettings(_Model):
         "does of itself in convolutions; no effect on a CPU or on other types",
     )
     runtime: str = Field(default="auto", description="what executes variants: auto, or a name of docs/runtimes.md")
-    threshold: Number = Field(default=0.5, gt=0, lt=1, description="a frame counts as fake from this P(fake) on")
+    threshold: Threshold = Field(
+        default=DEFAULT_THRESHOLD,
+        description="a frame counts as fake from this P(fake) on; or how it is found, such as {fpr: 0.01} or "
+        "{best: f1}: on the baseline's validation frames, of several frame sets on those of the first",
+    )
     judge: Literal["video", "frame"] | None = Field(
         default=None,
         description="what verdicts, `choose` and `gates` go by; without it, video where a column `video`, a data set's "
@@ -264,6 +270,11 @@ class ExperimentSettings(_Model):
     @property
     def baseline(self) -> str:
         return next(iter(self.variants))
+
+    @property
+    def threshold_rule(self) -> ThresholdRule | None:
+        """How the threshold is found; None where it is a number."""
+        return self.threshold.rule if isinstance(self.threshold, ThresholdSettings) else None
 
     @property
     def detector_names(self) -> tuple[str, ...]:

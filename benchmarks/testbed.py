@@ -28,7 +28,7 @@ from bench.pipeline.build import build_artifacts
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared, Setup
 from bench.provenance import machine, versions
-from bench.records import LABELLED_SPLITS, Built, Session, SpecsReader, silent
+from bench.records import DEFAULT_THRESHOLD, LABELLED_SPLITS, Built, Session, SpecsReader, silent
 from bench.results import predict, store
 from bench.results.score import placements, points
 
@@ -233,7 +233,7 @@ def evaluate(prepared: Setup, sessions: Mapping[str, Session], read: SpecsReader
         predictions = store.read_predictions(variant.folder, len(labels))
         placed, curve = placements.placements(labels, predictions.ranks), points.roc(labels, predictions.ranks)
         points.score(labels, predictions.test, placed, curve)
-        points.operating_point(labels, predictions.test, prepared.settings.threshold)
+        points.operating_point(labels, predictions.test, DEFAULT_THRESHOLD)
     return [variant.folder for variant in pending]
 
 

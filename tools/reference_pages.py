@@ -64,6 +64,7 @@ def _sections() -> Iterator[str]:
     yield _section("datasets: {name: {extract: …}}", models["ExtractSettings"])
     yield _section("experiments: {name: …}", models["ExperimentSettings"])
     named = {
+        "threshold": "Threshold",
         "timing": "Timing",
         "gallery": "Gallery",
         "videos": "Video",

@@ -16,6 +16,7 @@ from bench.folder_names import checked_name
 from bench.pipeline.finished import REPORT, Finished
 from bench.provenance import file_digest, provenance
 from bench.records import (
+    DEFAULT_THRESHOLD,
     LABEL_WORDS,
     LABELLED_SPLITS,
     Evaluation,
@@ -25,6 +26,7 @@ from bench.records import (
     RunRecord,
     Split,
     SplitSummary,
+    ThresholdRule,
     VariantResult,
     silent,
     single_sources,
@@ -53,7 +55,7 @@ class Request:
     files: tuple[Path, ...]
     columns: Columns
     labels: Path | None = None
-    threshold: float = 0.5
+    threshold: float | ThresholdRule = DEFAULT_THRESHOLD
     margin: float = 0.01
     to: Path | None = None
     names: tuple[str, ...] = ()
@@ -100,7 +102,7 @@ def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
     variants = _checked(request)
     _refuse_to_overwrite(request)
     aligned = _read(request, variants, on_event)
-    run = _run(request, variants, aligned)
+    run = _with_threshold(_run(request, variants, aligned), aligned)
     on_event(Event("scoring", 0, 1, "reports"))
     _render(run, _evaluate(run, aligned), request.folder)
     on_event(Event("scoring", 1, 1, "reports"))
@@ -121,10 +123,17 @@ def score_imported(request: Request, imported: Mapping[str, ImportedScores]) -> 
     }
     arrays = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in digests.items())
     run = _record(request, {name: digest[:16] for name, digest in digests.items()}, {"arrays": arrays}, aligned)
+    run = _with_threshold(run, aligned)
     evaluation = _evaluate(run, aligned)
     if request.to is not None:
         _render(run, evaluation, request.to)
     return run, evaluation
+
+
+def _with_threshold(run: RunRecord, aligned: align.Aligned) -> RunRecord:
+    """The run with the threshold that its rule finds on the baseline's validation frames."""
+    baseline = next(iter(aligned.predictions.values()))
+    return score.with_threshold(run, aligned.frames.get("validation"), baseline)
 
 
 def _evaluate(run: RunRecord, aligned: align.Aligned) -> Evaluation:
@@ -156,8 +165,6 @@ def _checked(request: Request) -> dict[str, Path]:
 
 
 def _number_problems(request: Request) -> Iterator[str]:
-    if not 0 < request.threshold < 1:
-        yield f"--threshold: expected a number above 0 and below 1, found {request.threshold}"
     if not 0 <= request.margin < 1:
         yield f"--margin: expected a number from 0 to below 1, found {request.margin}"
     try:
@@ -277,13 +284,15 @@ def _run(request: Request, variants: Mapping[str, Path], aligned: align.Aligned)
 
 def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str], aligned: align.Aligned) -> RunRecord:
     """The run's record; `ids` are digests of the variants' scores, `inputs` says where these come from."""
+    rule = request.threshold if isinstance(request.threshold, ThresholdRule) else None
     judged = judged_as(request.judging, aligned.frames, aligned.missing, "--judge" if request.files else "judge")
     return RunRecord(
         experiment=request.name,
         detector="",
         architecture="",
         preprocessing=None,
-        threshold=request.threshold,
+        threshold=DEFAULT_THRESHOLD if isinstance(request.threshold, ThresholdRule) else request.threshold,
+        threshold_rule=rule,
         gallery_top=1,
         gallery_heatmaps="gallery",
         frames={split: _summary(frames, aligned.digests[split]) for split, frames in aligned.frames.items()},

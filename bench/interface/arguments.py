@@ -10,6 +10,7 @@ from bench.errors import DEVICES, UserError, no_device, quoted
 
 if TYPE_CHECKING:
     from bench.pipeline.prepared import Timing
+    from bench.records import ThresholdRule
 
 
 def path(name: str, given: object, of: str = "a folder") -> Path:
@@ -79,6 +80,15 @@ def share(name: str, given: Any, *, from_0: bool) -> float:
         limits = "from 0 to" if from_0 else "above 0 and"
         raise UserError(f"{name}: expected a number {limits} below 1, found {quoted(given)}")
     return float(given)
+
+
+def threshold(name: str, given: Any) -> float | ThresholdRule:
+    """A number between 0 and 1, or a mapping that says how it is found."""
+    if not callable(getattr(given, "items", None)):
+        return share(name, given, from_0=False)
+    from bench.results.threshold_settings import from_option
+
+    return from_option(name, mapping(name, given, '{"fpr": 0.01}'))
 
 
 def mapping(name: str, given: Any, example: str) -> dict[str, Any]:

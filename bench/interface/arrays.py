@@ -31,7 +31,7 @@ def score(  # noqa: PLR0913 - the options of the command
     frame_indices: Any = None,
     attributes: Mapping[str, Any] | None = None,
     baseline: str = "baseline",
-    threshold: float = 0.5,
+    threshold: float | Mapping[str, Any] = 0.5,
     margin: float = 0.01,
     judge: Literal["frame", "video"] | None = None,
     video_score: Literal["mean", "max", "top"] = "mean",
@@ -62,8 +62,9 @@ def score(  # noqa: PLR0913 - the options of the command
         Attributes of the frames, such as the method of a fake: AUC is also computed by slice.
     baseline : str, default="baseline"
         The variant that the others are compared with.
-    threshold : float, default=0.5
-        A frame counts as fake from this score on.
+    threshold : float or mapping, default=0.5
+        A frame counts as fake from this score on. `{"fpr": 0.01}`, `{"fnr": 0.05}` or `{"best": "f1"}` find it on the
+        baseline's validation frames.
     margin : float, default=0.01
         A smaller loss of AUC does not matter.
     judge : {"frame", "video"}, optional
@@ -91,7 +92,8 @@ def score(  # noqa: PLR0913 - the options of the command
     >>> results.verdicts
     """
     ordered, by_attribute = _variants(scores, baseline), _attributes(attributes)
-    threshold = arguments.share("threshold", threshold, from_0=False)
+    fixed = arguments.threshold("threshold", threshold)
+    threshold = fixed if isinstance(fixed, float) else dict(threshold.items())  # type: ignore[union-attr]
     margin = arguments.share("margin", margin, from_0=True)
     folder = None if to is None else arguments.path("to", to)
     of_frames = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
@@ -114,7 +116,7 @@ def score(  # noqa: PLR0913 - the options of the command
         imported = scores_by_variant(columns, list(ordered), list(by_attribute))
         names = {"judge": "judge", "score": "video_score", "top": "video_top"}
         judged = judging(judge, {"score": video_score, "top": video_top}, names)
-        request = Request(_name(folder), (), Columns(), threshold=threshold, margin=margin, to=folder, judging=judged)
+        request = Request(_name(folder), (), Columns(), threshold=fixed, margin=margin, to=folder, judging=judged)
         run, evaluation = score_imported(request, imported)
         numbers = numbers_of(run, evaluation)
     warnings = (*plain_warnings(run, numbers), *run.warnings)

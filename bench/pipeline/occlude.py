@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench import datasets, reports
-from bench.pipeline import journal
+from bench.pipeline import journal, threshold
 from bench.pipeline.jobs import Job, Jobs
 from bench.pipeline.occlusions import galleries_key, is_due
 from bench.pipeline.prepared import Prepared, Setup
 from bench.pipeline.summary import summarise
-from bench.records import BlurredFrame, Evaluation, Event, LabelledFrames, OnEvent, RunRecord, Session
+from bench.records import BlurredFrame, Evaluation, Event, OnEvent, RunRecord, Session
 from bench.results import occlusion, predict, score, store
 
 WORK = "blurring regions of the galleries' frames"
@@ -37,14 +37,14 @@ def occlude(prepared: Prepared, jobs: Jobs, session_of: Callable[[Job], Session]
         if not any(is_due(setup, job.folder, job.predictions_key, of_baseline) for job in selected):
             continue
         on_event(Event(work_on(setup), 0, 0, "", "choosing the frames"))
-        run = summarise(setup, jobs)
+        run = _with_threshold(prepared, setup, jobs)
         evaluation = _scored(setup, run)
         due = list(_due(run, evaluation, selected))
         done, total = 0, sum(len(each.rows) for each in due)
         for each in due:
             galleries = galleries_key(setup, each.job.predictions_key, of_baseline)
             try:
-                for row in _blur_each(each, evaluation, session_of):
+                for row in _blur_each(each, evaluation, run.threshold, session_of):
                     on_event(Event(work_on(setup), done + each.rows.index(row), total, "frames", each.job.title))
                 each.blurred.complete = galleries
                 occlusion.write(each.job.folder, each.job.predictions_key, each.blurred)
@@ -55,6 +55,16 @@ def occlude(prepared: Prepared, jobs: Jobs, session_of: Callable[[Job], Session]
             on_event(Event(work_on(setup), total, total, "frames"))
 
 
+def _with_threshold(prepared: Prepared, setup: Setup, jobs: Jobs) -> RunRecord:
+    """The record of a run so far, with the threshold that galleries go by."""
+    run = summarise(setup, jobs)
+    if run.threshold_rule is None:
+        return run
+    first = prepared.by_detector[setup.detector_name]
+    of_first = run if first is setup else summarise(first, jobs)
+    return threshold.of_first_set(run, threshold.of_frames(of_first, first.results, first.frames))
+
+
 def work_on(setup: Setup) -> str:
     """What this work on a frame set is called in events."""
     return f"{WORK}{setup.on_frames}"
@@ -62,18 +72,10 @@ def work_on(setup: Setup) -> str:
 
 def _scored(setup: Setup, run: RunRecord) -> Evaluation:
     """The scores by which galleries choose their frames: validation frames and slices have no say."""
-    import numpy as np
-    import pandas as pd
-
     frames = setup.frames["test"].frames
-    names = pd.Series([frame.path for frame in frames], dtype=object)
-    labels = np.array([frame.label for frame in frames], np.int8)
-    sources = pd.Series(pd.array([frame.source for frame in frames], dtype="string"))
-    firsts = np.array(setup.frames["test"].firsts) if setup.frames["test"].copies else None
-    test = LabelledFrames(names, labels, sources, pd.DataFrame(index=names.index), firsts)
     answered = [variant.name for variant in run.variants if variant.status == "ok"]
     predictions = {name: store.read_predictions(setup.results / name, len(frames)) for name in answered}
-    return score.evaluate(run, test, None, predictions)
+    return score.evaluate(run, threshold.labelled(setup.frames["test"]), None, predictions)
 
 
 def _due(run: RunRecord, evaluation: Evaluation, selected: Sequence[Job]) -> Iterator[_Due]:
@@ -93,12 +95,12 @@ def _due(run: RunRecord, evaluation: Evaluation, selected: Sequence[Job]) -> Ite
         yield _Due(job, blurred, tuple(left))
 
 
-def _blur_each(due: _Due, evaluation: Evaluation, session_of: Callable[[Job], Session]) -> Iterator[int]:
+def _blur_each(due: _Due, evaluation: Evaluation, fixed: float, session_of: Callable[[Job], Session]) -> Iterator[int]:
     """Blur one frame after the other, storing each; yields its row before it is begun."""
     if not due.rows:
         return
     job, session = due.job, session_of(due.job)
-    predicted, spec, threshold = evaluation.predictions[job.variant], job.setup.spec, job.setup.settings.threshold
+    predicted, spec = evaluation.predictions[job.variant], job.setup.spec
     batch = predict.batch_size(spec, session.executed.device)
     assert predicted.logit_diff is not None
     for row in due.rows:
@@ -108,7 +110,7 @@ def _blur_each(due: _Due, evaluation: Evaluation, session_of: Callable[[Job], Se
         if predicted.cam is None:
             due.blurred.maps[row] = occlusion.occlusion_map(session, pixels, logit_diff, batch)
         else:
-            frame = BlurredFrame(row, bool(predicted.test[row] >= threshold), logit_diff)
+            frame = BlurredFrame(row, bool(predicted.test[row] >= fixed), logit_diff)
             due.blurred.judged[row] = occlusion.judged(session, pixels, predicted.cam[row], frame, batch)
         due.blurred.complete = ""
         occlusion.write(job.folder, job.predictions_key, due.blurred)

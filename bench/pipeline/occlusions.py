@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench import reports
 from bench.detectors import families
+from bench.pipeline import threshold
 from bench.pipeline.prepared import Setup
 from bench.provenance import digest
 from bench.records import OUTCOMES, BlurredFrame, Evaluation, Occlusion, RunRecord
@@ -19,7 +20,7 @@ def galleries_key(setup: Setup, predictions_key: str, of_baseline: str) -> str:
     return digest(
         {
             "predictions": [predictions_key, of_baseline],
-            "threshold": setup.settings.threshold,
+            "threshold": threshold.as_key(setup.settings),
             "top": setup.settings.gallery.top,
         }
     )

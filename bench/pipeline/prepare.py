@@ -15,7 +15,7 @@ from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import judging, readings
+from bench.pipeline import judging, readings, threshold
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
 from bench.pipeline.prepared import Prepared, Setup, Timing
@@ -59,6 +59,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     frames, built_with = frames_of(listings, request.settings.frame_sets, build.name), build.frames
     _refuse_learned(request, frames)
     request.refuse(list(_unjudgeable(request, {name: of_set["test"].frames for name, of_set in frames.items()})))
+    request.refuse([(request.threshold_key, problem) for problem in _no_threshold(request, listings, frames)])
     chains = _workable_chains(request, built_with, {name: read.chains for name, read in weights.items()})
     threads = request.settings.threads
     setups = [
@@ -125,6 +126,10 @@ class _Request:
     def variant_key(self, detector: str, variant: str) -> Keys:
         """Where the file has a variant of a detector."""
         return "experiments", self.name, "variants", self.settings.key_of(detector, variant)
+
+    @property
+    def threshold_key(self) -> Keys:
+        return "experiments", self.name, "threshold"
 
     def weights(self, detector: str) -> Path:
         return self.detectors[detector].weights_file(self.path.parent)
@@ -320,6 +325,15 @@ def _unjudgeable(
     for name, frames in test.items():
         for problem in judging.problems(request.settings, frames or ()):
             yield ("experiments", request.name, "judge") if problem.of_setting else _dataset_key(name), problem.text
+
+
+def _no_threshold(
+    request: _Request, listings: Mapping[str, Listing], frames: Mapping[str, Mapping[Split, FrameSet]]
+) -> Iterator[str]:
+    """Why no threshold can be found on the first frame set, where all of it is there."""
+    first = request.settings.frame_sets[0]
+    if listings[first].pending is None:
+        yield from threshold.problems(request.settings, frames[first])
 
 
 def _refuse_learned(request: _Request, frames: Mapping[str, Mapping[Split, FrameSet]]) -> None:

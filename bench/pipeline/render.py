@@ -12,7 +12,7 @@ from bench import datasets, phases, reports
 from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.files import sweep
-from bench.pipeline import judging, reasons
+from bench.pipeline import judging, reasons, threshold
 from bench.pipeline.finished import REPORT, Finished
 from bench.pipeline.jobs import Jobs, refuse_changed
 from bench.pipeline.prepared import Prepared
@@ -88,6 +88,8 @@ def _report(
     below, evaluation = Path(name) / settings.folder(*of), None
     results, folder = base / "results" / below, base / "reports" / below
     run = as_set(store.read_run(results), settings)
+    first = base / "results" / name / settings.folder(detector, settings.frame_sets[0])
+    run = threshold.of_stored(run, results) if first == results else threshold.of_first_set(run, store.read_run(first))
     store.write_run(results, run)
     mark = mark_of(results)
     if again or not is_rendered(folder, mark):
@@ -155,8 +157,7 @@ def spelled(steps: Sequence[str]) -> str:
 def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
     """The run with what only its rendering depends on as it is set now."""
     return replace(
-        run,
-        threshold=settings.threshold,
+        threshold.as_asked(run, settings),
         gallery_top=settings.gallery.top,
         gallery_heatmaps=settings.gallery.heatmaps,
         gallery_occlusion=settings.gallery.occlusion,

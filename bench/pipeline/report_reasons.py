@@ -80,6 +80,8 @@ def _changed_settings(run: RunRecord, run_as_set: RunRecord) -> list[str]:
 def _report_settings(run: RunRecord) -> Inputs:
     """What only the report hangs on, as text, by its name in the experiment file."""
     settings = {title: getattr(run, field) for field, title in _RENDERED_BY.items()}
+    if run.threshold_rule is not None:
+        settings["threshold"] = run.threshold_rule.text
     settings["videos"] = asdict(run.video_scoring)
     settings["choose"] = asdict(run.choose) if run.choose else None
     return {name.replace(".", " "): text for name, text in flattened(settings, "") if text != "null"}

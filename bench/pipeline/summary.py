@@ -7,11 +7,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench import datasets
-from bench.pipeline import calibration_shift, degraded, fidelity, judging, notes
+from bench.pipeline import calibration_shift, degraded, fidelity, judging, notes, threshold
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepared import Setup
 from bench.provenance import machine, provenance
 from bench.records import (
+    DEFAULT_THRESHOLD,
     Built,
     Conventions,
     Fidelity,
@@ -32,6 +33,12 @@ SEE_LOG = "; the run's log says why"
 
 def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
     """The record of a detector on a frame set; a variant that failed is a row that says why."""
+    run = threshold.as_asked(_record(setup, jobs), setup.settings)
+    return threshold.remembered(run, setup.results)
+
+
+def _record(setup: Setup, jobs: Jobs) -> RunRecord:
+    """The same with the default threshold."""
     keys = {name: setup.key(name) for name in setup.chains}
     shown = {name: key for name, key in keys.items() if key in jobs.by_key or key in jobs.failed}
     baseline = jobs.baseline_of(setup).built
@@ -41,7 +48,7 @@ def summarise(setup: Setup, jobs: Jobs) -> RunRecord:
         detector=setup.detector_name,
         architecture=setup.source.architecture,
         preprocessing=setup.source.preprocessing,
-        threshold=setup.settings.threshold,
+        threshold=DEFAULT_THRESHOLD,
         gallery_top=setup.settings.gallery.top,
         gallery_heatmaps=setup.settings.gallery.heatmaps,
         gallery_occlusion=setup.settings.gallery.occlusion,

@@ -36,6 +36,7 @@ from bench.records.evaluation import (
     Evaluation,
     SideBySide,
 )
+from bench.records.exemplars import Exemplars, ScoredExemplars
 from bench.records.exports import (
     HANDED_OVER,
     LOWERED,
@@ -125,6 +126,7 @@ from bench.records.runs import (
     SplitSummary,
     VariantResult,
 )
+from bench.records.scored_threshold import ScoredRates, ScoredThresholdRule
 from bench.records.scores import (
     THRESHOLD_KINDS,
     Auc,
@@ -182,6 +184,13 @@ from bench.records.scores_of_sets import (
     SideBySideScoresOnSets,
 )
 from bench.records.sessions import Prediction, Session, Timed
+from bench.records.thresholds import (
+    DEFAULT_THRESHOLD,
+    BestCriterion,
+    RateCriterion,
+    ThresholdChoice,
+    ThresholdRule,
+)
 from bench.records.videos import (
     SCORE_OF_MISSING,
     MissingScore,
@@ -207,6 +216,7 @@ __all__ = [
     "BETWEEN_SOURCES",
     "BOX_COLUMNS",
     "CLASS_WORDS",
+    "DEFAULT_THRESHOLD",
     "EXTRACTION_KEY",
     "FILTERS",
     "HANDED_OVER",
@@ -234,6 +244,7 @@ __all__ = [
     "AnySpec",
     "Auc",
     "BatchReader",
+    "BestCriterion",
     "BlurredFrame",
     "Built",
     "CalibrationShift",
@@ -259,6 +270,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "Executed",
+    "Exemplars",
     "Extraction",
     "Face",
     "Faithfulness",
@@ -302,6 +314,7 @@ __all__ = [
     "PredictionPass",
     "Predictions",
     "Preprocessing",
+    "RateCriterion",
     "Ratio",
     "Reading",
     "Recovery",
@@ -321,6 +334,7 @@ __all__ = [
     "ScoredDetectorOnSets",
     "ScoredDrift",
     "ScoredEffect",
+    "ScoredExemplars",
     "ScoredFaithfulness",
     "ScoredFlips",
     "ScoredFrames",
@@ -328,10 +342,12 @@ __all__ = [
     "ScoredOverall",
     "ScoredPoint",
     "ScoredPooled",
+    "ScoredRates",
     "ScoredRequirement",
     "ScoredSet",
     "ScoredShift",
     "ScoredSlice",
+    "ScoredThresholdRule",
     "ScoredVariant",
     "ScoredVideos",
     "ScoredVideosOfSplit",
@@ -349,7 +365,9 @@ __all__ = [
     "SpecsReader",
     "Split",
     "SplitSummary",
+    "ThresholdChoice",
     "ThresholdKind",
+    "ThresholdRule",
     "Timed",
     "Timing",
     "Unit",

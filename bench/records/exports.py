@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from bench.records.frames import NO_CROP, InputSpec
+from bench.records.scored_threshold import ScoredThresholdRule
 
 Format: TypeAlias = Literal["onnx", "safetensors"]
 
@@ -70,9 +71,10 @@ class HandedOver:
     [n, 3, size, size], under the name "frames"; "logits" [n, 2] and "cam" [n, h, w] come out, and
     `cam.mean((1, 2)) + margin_bias` is `logits[:, 1] - logits[:, 0]` (`margin_bias` is None where no constant makes it
     so); a detector without a class-activation map gives no "cam". A frame counts as fake where P(fake) is at
-    least `threshold`. `crop` names the crop of faces that frames are expected to be, "none" where any frame will do.
-    `scores` and `baseline_scores` are what scores.json holds of the variant and of the baseline. Of several frame sets,
-    these are on the first, `verdicts` has that of each, the worst first, and `verdict_over_all` that of all together.
+    least `threshold`; `threshold_rule` is how that was found, None where the experiment says a number. `crop` names the
+    crop of faces that frames are expected to be, "none" where any frame will do. `scores` and `baseline_scores` are
+    what scores.json holds of the variant and of the baseline. Of several frame sets, these are on the first, `verdicts`
+    has that of each, the worst first, and `verdict_over_all` that of all together.
     """
 
     bench: str
@@ -95,4 +97,5 @@ class HandedOver:
     crop: str = NO_CROP
     verdicts: dict[str, str] = field(default_factory=dict)
     verdict_over_all: str | None = None
+    threshold_rule: ScoredThresholdRule | None = None
     schema: int = 1

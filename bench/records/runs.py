@@ -11,6 +11,7 @@ from bench.records.degradations import Degradation
 from bench.records.frames import Preprocessing
 from bench.records.measurements import CalibrationShift, Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
+from bench.records.thresholds import ThresholdChoice, ThresholdRule
 from bench.records.videos import Unit, VideoCounts, VideoScoring
 from bench.records.weights import CLASS_ACTIVATION
 
@@ -127,7 +128,9 @@ class RunRecord:
     empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred, `map_kind`
     what the detector's maps are called. `judge` is what verdicts, the choice and gates go by. `videos` has those of
     each labelled split all of whose frames name theirs, `video_scoring` is how these are scored. `degradations` is
-    under which re-compression variants were to be judged again.
+    under which re-compression variants were to be judged again. `threshold` is the fixed one; where the experiment
+    gives a rule in place of a number, `threshold_rule` is that and `threshold_choice` what it found, None where the
+    baseline failed.
     """
 
     experiment: str
@@ -152,6 +155,8 @@ class RunRecord:
     video_scoring: VideoScoring = field(default_factory=VideoScoring)
     videos: dict[str, VideoCounts] = field(default_factory=dict)
     degradations: tuple[Degradation, ...] = ()
+    threshold_rule: ThresholdRule | None = None
+    threshold_choice: ThresholdChoice | None = None
     schema: int = 1
 
     @property

@@ -272,6 +272,7 @@ class DegradedScore:
 class VariantEvaluation:
     """The scores of one variant: of its own predictions, and against the baseline's.
 
+    `roc` has false- and true-positive rates, `precision_recall` recalls and precisions: the points of both curves.
     `outcomes` are the rows of test frames with each outcome at the fixed threshold.
     """
 
@@ -286,6 +287,7 @@ class VariantEvaluation:
     drift: Drift | None = None
     slices: tuple[Slice, ...] = ()
     outcomes: Mapping[Outcome, NDArray[np.int64]] = field(default_factory=dict)
+    precision_recall: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     @property
     def fixed(self) -> OperatingPoint:

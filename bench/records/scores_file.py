@@ -12,8 +12,10 @@ from typing import Literal, TypeAlias
 
 from bench.records.choice import Loosening
 from bench.records.degradations import DegradationKind
+from bench.records.exemplars import ScoredExemplars
 from bench.records.measurements import CalibrationShift, Fidelity, Timing
 from bench.records.runs import Recovery
+from bench.records.scored_threshold import ScoredThresholdRule
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
 from bench.records.videos import MissingScore, Unit, VideoScore
 from bench.records.weights import ClassName
@@ -398,7 +400,8 @@ class ScoresFile(Judged):
     """The whole file. `baseline` is the first of `variants`; `machine` is None where scores came from elsewhere.
 
     `judge` is what `choice` goes by: frames, or videos, whose numbers are in `video` of each variant. `videos` is None
-    where none are known.
+    where none are known. `threshold_rule` is how `threshold` was found, None where the experiment says a number.
+    `exemplars` are the test frames that most variants lose, None where too few variants decide otherwise than others.
     """
 
     schema: int
@@ -416,6 +419,8 @@ class ScoresFile(Judged):
     not_sliced: tuple[str, ...]
     judge: Unit = field(default="frame", kw_only=True)
     videos: ScoredVideos | None = field(default=None, kw_only=True)
+    threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
+    exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -432,6 +437,9 @@ class ScoredDetector:
     choice: ScoredChoice | None
     ablation: tuple[ScoredEffect, ...]
     not_sliced: tuple[str, ...]
+    threshold: float | None = field(default=None, kw_only=True)
+    threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
+    exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bench.records.exemplars import ScoredExemplars
+from bench.records.scored_threshold import ScoredThresholdRule
 from bench.records.scores import Verdict
 from bench.records.scores_file import (
     Ends,
@@ -25,7 +27,8 @@ from bench.records.videos import Unit
 class ScoredSet(Judged):
     """A detector on one of several frame sets; `choice` is what it would be on this set alone.
 
-    `judge` and `videos` are those of `ScoresFile`: one set may be judged by video and another by frame.
+    `judge` and `videos` are those of `ScoresFile`: one set may be judged by video and another by frame. The threshold
+    is the same on all sets, and `threshold_rule` says which rates it comes to on this one.
     """
 
     frames: dict[str, ScoredFrames]
@@ -35,6 +38,8 @@ class ScoredSet(Judged):
     not_sliced: tuple[str, ...]
     judge: Unit = field(default="frame", kw_only=True)
     videos: ScoredVideos | None = field(default=None, kw_only=True)
+    threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
+    exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from bench import phases
 from bench.files import write_atomically, write_text
 from bench.records import Evaluation, OnSets, RunRecord, SideBySide, SideBySideOnSets
 from bench.reports import html
-from bench.reports.content import changes
+from bench.reports.content import changes, exemplars
 from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.content.flipped_videos import ledger as video_ledger
 from bench.reports.content.frame_sets import all_sets
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-LEDGER, VIDEO_LEDGER = "flips.csv", "flipped_videos.csv"
+LEDGER, VIDEO_LEDGER, EXEMPLARS = "flips.csv", "flipped_videos.csv", "exemplars.csv"
 # By OWASP's page on CSV injection, with the full-width forms that spreadsheets take for the same.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 COLOUR_BAR = "heatmap_colours.png"
@@ -76,6 +76,7 @@ def render(
     video_files = timelines.draw(of_videos, run.threshold, report)
     ledger = _write_ledger(changes.ledger(run, evaluation), report / LEDGER)
     _write_ledger(video_ledger(run, evaluation), report / VIDEO_LEDGER)
+    _write_ledger(exemplars.ledger(run, evaluation), report / EXEMPLARS)
     phases.begin("writing the pages")
     numbers = scores(run, evaluation)
     content = gather(run, evaluation, numbers, ledger=ledger)
@@ -150,7 +151,7 @@ def render_side_by_side_on_sets(
 
 def _remove_ledgers(report: Path) -> None:
     """Where the report of one detector on one set was before, its ledgers would be read as those of all."""
-    for name in (LEDGER, VIDEO_LEDGER):
+    for name in (LEDGER, VIDEO_LEDGER, EXEMPLARS):
         (report / name).unlink(missing_ok=True)
 
 
@@ -160,7 +161,7 @@ def _write_ledger(flips: pd.DataFrame | None, path: Path) -> bool:
         path.unlink(missing_ok=True)
         return False
     # People open it in a spreadsheet, and names of frames and videos come from strangers.
-    for name in {"frame", "video", "source", "variant"} & set(flips.columns):
+    for name in {"frame", "video", "source", "variant", "variants"} & set(flips.columns):
         flips[name] = flips[name].map(_no_formula, na_action="ignore")
     write_atomically(path, lambda file: flips.to_csv(file, index=False, errors="replace"))
     return True

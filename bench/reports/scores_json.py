@@ -26,6 +26,7 @@ from bench.records import (
     Effect,
     Ends,
     Evaluation,
+    Exemplars,
     Faithfulness,
     Interval,
     LabelledFrames,
@@ -43,6 +44,7 @@ from bench.records import (
     ScoredDetector,
     ScoredDrift,
     ScoredEffect,
+    ScoredExemplars,
     ScoredFaithfulness,
     ScoredFlips,
     ScoredFrames,
@@ -67,6 +69,7 @@ from bench.records import (
     VideoCounts,
 )
 from bench.reports.content.text import MIB
+from bench.reports.scored_threshold import scored_threshold
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -98,7 +101,16 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         not_sliced=evaluation.not_sliced,
         judge=run.judge,
         videos=_videos(run, evaluation),
+        threshold_rule=scored_threshold(run, evaluation),
+        exemplars=_exemplars(evaluation.exemplars) if evaluation.exemplars else None,
     )
+
+
+def _exemplars(lost: Exemplars) -> ScoredExemplars:
+    """How many frames most variants lose; which ones stands in exemplars.csv."""
+    frames, count = len(lost.rows), max(lost.count, 1)
+    shares = {"share": frames / count, "expected_share": lost.expected / count}
+    return _scored(ScoredExemplars, lost, lost=frames, **shares)
 
 
 def _videos(run: RunRecord, evaluation: Evaluation) -> ScoredVideos | None:

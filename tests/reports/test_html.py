@@ -33,7 +33,7 @@ from bench.reports.html import plots as drawn_plots
 from bench.reports.html.counts import counts
 from bench.reports.html.pictures import ends
 from bench.reports.html.write import words
-from bench.reports.pictures import figures
+from bench.reports.pictures import figures, panels
 from bench.reports.pictures.overlay import colour_bar, draw
 from tests.support.pace import limit
 from tests.support.pages import HOSTILE, many
@@ -420,8 +420,8 @@ def test_texts_stand_out_in_both_themes(theme: int) -> None:
 
 def test_a_variant_has_one_colour_on_the_page_and_in_the_figures() -> None:
     css = (html.FOLDER / "report.css").read_text(encoding="utf-8")
-    assert tuple(re.findall(r"--c\d: light-dark\((#\w{6}),", css)) == figures.COLOURS
-    assert len(figures.COLOURS) == chart.COLOURS
+    assert tuple(re.findall(r"--c\d: light-dark\((#\w{6}),", css)) == panels.COLOURS
+    assert len(panels.COLOURS) == chart.COLOURS
 
 
 @pytest.mark.figures
@@ -434,7 +434,7 @@ def test_a_variant_keeps_its_colour_where_another_failed() -> None:
         for name, judged_variant in judgement.variants.items()
         if name != "baseline"
     ]
-    colours = [figures.COLOURS[index] for index, *_ in scored]
+    colours = [panels.COLOURS[index] for index, *_ in scored]
     figure = figures.roc(plots.roc(scored))
     assert [[line.get_color() for line in axes.lines] for axes in figure.axes if axes.lines] == [
         [colour] for colour in colours

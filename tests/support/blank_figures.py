@@ -13,7 +13,7 @@ from bench.files import write_atomically
 from bench.reports.pictures import figures
 
 DRAWING: Mapping[str, Callable[..., Any]] = {
-    name: getattr(figures, name) for name in ("trade", "roc", "reliability", "save")
+    name: getattr(figures, name) for name in ("trade", "roc", "precision", "confusion", "reliability", "save")
 }
 """What draws figures and paints them into files, as `bench` does."""
 

@@ -68,7 +68,7 @@ def compare(
             warnings.append(_improved(name, change, same_weights))
     new = [name for name in evaluated if name in checked and name not in accepted.variants]
     on = judged.in_words if judged else counted(run.test.count, "test frame")
-    remarks = (*_remarks(accepted, on, new, same_weights), *_changed_settings(accepted, settings, run.judge))
+    remarks = (*_remarks(accepted, on, new, same_weights), *_changed_settings(accepted, settings, run))
     return Compared(tuple(outcomes), tuple(warnings), remarks)
 
 
@@ -90,7 +90,7 @@ class _Judged:
         rows = self._labelled.counted
         before, after = (self._scored(answers(diffs)).of(rows, slice(None)) for diffs in (accepted, new))
         labels = self._labelled.labels[rows]
-        return against(labels, self._clusters, before, after, settings.threshold, settings.margin)
+        return against(labels, self._clusters, before, after, self._run.threshold, settings.margin)
 
     def _scored(self, of_frames: Predictions) -> Predictions:
         if self._videos is None:
@@ -194,12 +194,15 @@ def _remarks(accepted: Accepted, on: str, new: Collection[str], same_weights: bo
     return (what, *(f"{name} is new: `bench accept` takes it into the reference." for name in new))
 
 
-def _changed_settings(accepted: Accepted, settings: ExperimentSettings, judge: Unit) -> list[str]:
+def _changed_settings(accepted: Accepted, settings: ExperimentSettings, run: RunRecord) -> list[str]:
     """Remarks on settings that have changed since the scores were accepted."""
-    pairs = {"margin": (accepted.margin, settings.margin), "threshold": (accepted.threshold, settings.threshold)}
+    judge, pairs = run.judge, {"margin": (accepted.margin, settings.margin)}
+    # What is accepted of several detectors has the threshold of the first, and a rule finds one for each.
+    if run.threshold_rule is None or not settings.is_side_by_side:
+        pairs["threshold"] = (accepted.threshold, run.threshold)
     judged = f"By {accepted.judge}s it was judged when the scores were accepted, by {judge}s now: both go by {judge}s."
     return [judged] * (accepted.judge != judge) + [
-        f"The {name} was {before:g} when the scores were accepted and is {now:g} now, which is what both are judged by."
+        f"The {name} was {before} when the scores were accepted and is {now} now, which is what both are judged by."
         for name, (before, now) in pairs.items()
         if before != now
     ]

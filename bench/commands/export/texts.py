@@ -178,7 +178,8 @@ def of_spec(spec: InputSpec) -> dict[str, Any]:
 def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
     """The content of model.json."""
     run, variant, executed = facts.run, facts.variant, facts.executed
-    by_variant = scores(run, facts.evaluation).variants
+    numbers = scores(run, facts.evaluation)
+    by_variant = numbers.variants
     file = models.executed_file(facts.built, executed, facts.files)
     libraries = run.provenance.get("libraries", "")
     return HandedOver(
@@ -194,6 +195,7 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
         input=facts.preprocessing.input_spec,
         margin_bias=facts.built.margin_bias,
         threshold=run.threshold,
+        threshold_rule=numbers.threshold_rule,
         measured=MeasuredBy(
             file, executed.runtime, executed.device, executed.device_name, executed.computed, libraries
         ),

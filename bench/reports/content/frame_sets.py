@@ -106,7 +106,7 @@ def wrong_at_fixed(across: OnSets, chosen: str | None) -> Iterable[Sentence]:
     for name, alone in across.sets.items():
         judged = alone.judged.variants.get(chosen or "")
         if judged and judged.flips and recommendation.is_worse_at_fixed(judged):
-            wrong = f"At {judged.fixed.threshold:g} it is wrong in {counted(judged.flips.worse, 'frame')} of {name}"
+            wrong = f"At {judged.fixed.threshold} it is wrong in {counted(judged.flips.worse, 'frame')} of {name}"
             better = f" that the baseline gets right ({judged.flips.better:,} the other way round)"
             yield sentence(strong(wrong), better, ": set its threshold anew first.")
 

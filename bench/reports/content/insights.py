@@ -120,13 +120,13 @@ def _flipped(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
         return []
     most = max(worse.values())
     if not most:
-        return [sentence(f"At {run.threshold:g}, no variant gets a frame wrong that the baseline gets right.")]
+        return [sentence(f"At {run.threshold}, no variant gets a frame wrong that the baseline gets right.")]
     names = [name for name, count in worse.items() if count == most]
     point = evaluation.variants[run.baseline.name].fixed
     right = point.tp + point.tn
     answers = f"{most:,} of the baseline's {counted(right, 'right answer')}{' each' if names[1:] else ''}"
     share = number(100 * most / right, 1)
-    flipped = f"Most frames flipped to wrong at {run.threshold:g}: "
+    flipped = f"Most frames flipped to wrong at {run.threshold}: "
     return [sentence(flipped, listed(names), f", {answers} ({share} %).")]
 
 
@@ -145,7 +145,7 @@ def _one_sided(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     count = run.test.count
     return [
         sentence(
-            f"At {run.threshold:g}, ",
+            f"At {run.threshold}, ",
             listed(names),
             f" {'calls' if len(names) == 1 else 'each call'} nearly all {count:,} frames {verdict} "
             f"({100 * NEARLY_ALL:g} % or more): the threshold does not suit these scores, whatever the AUC; see the "

@@ -60,10 +60,13 @@ class Judged:
     def plots(self, of_frames: Plots) -> Plots:
         """The same in titles and at axes."""
         roc, calibration = of_frames.roc, of_frames.calibration
+        precision, confusion = of_frames.precision, of_frames.confusion
         return replace(
             of_frames,
             trades=tuple(map(self.trade, of_frames.trades)),
             roc=roc and replace(roc, title=self.words(roc.title)),
+            precision=precision and replace(precision, title=self.words(precision.title)),
+            confusion=confusion and replace(confusion, title=self.words(confusion.title)),
             calibration=calibration
             and replace(calibration, title=self.words(calibration.title), across=self._axis(calibration.across)),
         )

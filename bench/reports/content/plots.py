@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bench.records import Evaluation, RunRecord, VariantEvaluation
 from bench.reports.content import robustness
 from bench.reports.content.axes import Axis, Mark, axis, factor_axis, part_axis
+from bench.reports.content.decision_plots import Confusion, Precision, confusion, precision
 from bench.reports.content.robustness import RobustnessPlot
 from bench.reports.content.text import MIB, area, number, signed
 
@@ -120,6 +121,8 @@ class Plots:
     calibration: Calibration | None
     histograms: tuple[Histogram, ...]
     robustness: RobustnessPlot | None = None
+    precision: Precision | None = None
+    confusion: Confusion | None = None
 
 
 def plots(run: RunRecord, evaluation: Evaluation) -> Plots:
@@ -135,6 +138,8 @@ def plots(run: RunRecord, evaluation: Evaluation) -> Plots:
         calibration=calibration(scored) if scored else None,
         histograms=histograms(evaluation),
         robustness=robustness.plot(run, evaluation),
+        precision=precision(scored) if scored else None,
+        confusion=confusion(scored, run.threshold) if scored else None,
     )
 
 

@@ -128,7 +128,7 @@ def _at_the_fixed_threshold(judged: VariantEvaluation) -> list[Sentence]:
     if not is_worse_at_fixed(judged) or judged.flips is None:
         return []
     lost = counted(judged.flips.worse, "frame")
-    wrong = f"At {judged.fixed.threshold:g} it is wrong in {lost} that the baseline gets right"
+    wrong = f"At {judged.fixed.threshold} it is wrong in {lost} that the baseline gets right"
     return [sentence(strong(wrong), f" ({judged.flips.better:,} the other way round): set its threshold anew first.")]
 
 

@@ -6,7 +6,7 @@ from bench.records import Choice, Evaluation, Requirement, RunRecord, VariantEva
 from bench.reports.content.measured import recovery
 from bench.reports.content.recommendation import DIGITS, UNITS, is_worse_at_fixed, weighs
 from bench.reports.content.spans import Part, code, emphasis, sentence, strong
-from bench.reports.content.text import ALL_EQUAL, chance, counted, enough, further, moved, number, small, times
+from bench.reports.content.text import ALL_EQUAL, chance, counted, cutoff, enough, further, moved, number, small, times
 
 
 def remarks(
@@ -105,8 +105,8 @@ def _shifted(judged: VariantEvaluation) -> list[Part]:
     fixed, best = judged.fixed, judged.thresholds.get("own")
     if judged.shift is None or judged.shift.verdict is None or best is None:
         return []
-    at_best = f"{number(best.accuracy, 3)} at its own {number(best.threshold, 3)}"
-    at_fixed = f"accuracy {number(fixed.accuracy, 3)} at {fixed.threshold:g}"
+    at_best = f"{number(best.accuracy, 3)} at its own {cutoff(best.threshold)}"
+    at_fixed = f"accuracy {number(fixed.accuracy, 3)} at {fixed.threshold}"
     return [sentence(strong(judged.shift.verdict), f": {at_fixed}, {at_best}")]
 
 

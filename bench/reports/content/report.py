@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
-from bench.reports.content import changes, measured, notes, recommendation, robustness, tables, variants, videos
+from bench.reports.content import (
+    changes,
+    exemplars,
+    measured,
+    notes,
+    recommendation,
+    robustness,
+    tables,
+    variants,
+    videos,
+)
 from bench.reports.content.cells import Table
+from bench.reports.content.exemplars import Lost
+from bench.reports.content.found_threshold import how_found
 from bench.reports.content.insights import insights, other_reason
 from bench.reports.content.judged import Judged, how, judged
 from bench.reports.content.spans import Sentence, paragraph, sentence, strong
@@ -33,11 +45,13 @@ class Report:
     noted: list[tuple[str, tuple[str, ...]]]
     insights: list[Sentence]
     performance: Table
+    found_threshold: Sentence
     classification: Table
     thresholds: Table | None
     at_thresholds: Table
     ranking: Table
     flips: Table | None
+    lost: Lost | None
     drift: Table | None
     faithful: Table | None
     robustness: Table | None
@@ -73,11 +87,13 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         noted=measured.noted(run),
         insights=[*of.sentences(insights(of.run, of.evaluation)), *other_reason(evaluation)],
         performance=of.table(variants.performance(of.run, of.evaluation)),
+        found_threshold=how_found(run, numbers),
         classification=tables.classification(of.evaluation),
         thresholds=tables.thresholds(of.evaluation),
         at_thresholds=tables.at_thresholds(of.evaluation),
         ranking=tables.ranking(of.evaluation),
         flips=changes.flips(of.evaluation),
+        lost=exemplars.lost(run, evaluation),
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
         robustness=robustness.robustness(run, evaluation),

@@ -15,7 +15,7 @@ from bench.reports.content.cells import (
     with_interval,
 )
 from bench.reports.content.spans import strong
-from bench.reports.content.text import number, signed, within
+from bench.reports.content.text import cutoff, number, signed, within
 
 
 def classification(evaluation: Evaluation) -> Table:
@@ -81,7 +81,8 @@ def at_thresholds(evaluation: Evaluation) -> Table:
         for kind, point in judged.thresholds.items():
             if point is not None:
                 rates = (point.recall, point.specificity, point.precision, point.f1, point.accuracy)
-                rows.append([variant_cell(name), cell(kind), *_rates(point.threshold, *rates, point.balanced_accuracy)])
+                rates_at = _rates(*rates, point.balanced_accuracy)
+                rows.append([variant_cell(name), cell(kind), cell(cutoff(point.threshold)), *rates_at])
     titles = ("At", "Recall", "Specificity", "Precision", "F1", "Accuracy", "Bal. acc.")
     return table([*columns(("Model", "Threshold"), "left"), *columns(titles)], rows)
 

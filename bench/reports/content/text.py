@@ -39,6 +39,12 @@ def number(value: float | None, digits: int) -> str:
     return NONE if value is None else _unsigned_zero(f"{value:,.{digits}f}").replace("-", "−")
 
 
+def cutoff(threshold: float) -> str:
+    """A threshold in three digits, or in as many as tell it from 0 and from 1."""
+    digits = next((digits for digits in range(3, 17) if 0 < round(threshold, digits) < 1), 3)
+    return number(threshold, digits)
+
+
 def small(share: float) -> str:
     """A share that may be tiny, in two digits: "0.12", "0.00034", "below 0.0001"."""
     digits = max(2, 1 - math.floor(math.log10(share))) if share > 0 else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bench.records import Conditions, RunRecord, ScoresFile
+from bench.reports.content import found_threshold
 from bench.reports.content.measured import DISTURBED, clipped, disturbances
 from bench.reports.content.recommendation import baseline_called
 from bench.reports.content.spans import Sentence, code, joined, listed, paragraph, sentence, strong
@@ -40,7 +41,9 @@ def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
 
 
 def _warnings(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
-    return [*_unfit_baseline(run, numbers), *_inexact(run), *_shifted(run), *_disturbed(run), *_unsettled(run)]
+    found = [_Warning(*fact_and_advice) for fact_and_advice in found_threshold.facts(run, numbers)]
+    shifted = [*_inexact(run), *_shifted(run)]
+    return [*_unfit_baseline(run, numbers), *found, *shifted, *_disturbed(run), *_unsettled(run)]
 
 
 def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench.records import Evaluation, RunRecord
 from bench.reports.content import notes, tables
+from bench.reports.content.exemplars import lost_frames
 from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.content.judged import judged
 from bench.reports.content.plots import Histogram, Plots, histograms
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import Report
-from bench.reports.content.text import NONE, number, plain
-from bench.reports.html import chart, galleries, plots, write
+from bench.reports.content.text import NONE, cutoff, number, plain
+from bench.reports.html import chart, decision_plots, galleries, plots, write
 from bench.reports.html.comparison import comparison
 from bench.reports.html.counts import counts, marks
 from bench.reports.html.pictures import Pictures, ranks
@@ -60,6 +61,7 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
                 (of_variant, [(video, timeline(video, run.threshold)) for video in of_variant.drawn])
                 for of_variant in flipped_videos(run, evaluation)
             ],
+            lost_frames=lost_frames(run, evaluation, ranks(run, True)),
             other_reasons=galleries.other_reasons(run, evaluation) if pictures else {},
             **_drawn(drawable, histograms(evaluation), run.threshold),
         )
@@ -95,7 +97,8 @@ def _data(run: RunRecord, evaluation: Evaluation, chosen: str | None) -> dict[st
 
 def _templates(run: RunRecord) -> Environment:
     """Templates beside this file, with filters that write sentences, cells and the looks of variants."""
-    filters = {"words": write.words, "cell": write.cell, "plain": plain, "rate": _rate, "sort_value": write.sort_value}
+    filters = {"words": write.words, "cell": write.cell, "plain": plain, "sort_value": write.sort_value}
+    filters |= {"rate": _rate, "share": _percent, "cutoff": cutoff}
     templates = environment(FOLDER, filters, autoescape=True)
     templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     indices = {variant.name: index for index, variant in enumerate(run.variants)}
@@ -105,6 +108,10 @@ def _templates(run: RunRecord) -> Environment:
 
 def _rate(value: float | None) -> str:
     return number(value, 3)
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share, 1)} %"
 
 
 def _without_end(path: Path) -> str:
@@ -131,6 +138,8 @@ def _drawn(drawable: Plots, of_frames: tuple[Histogram, ...], threshold: float) 
         "trades": [(plots.trade(trade), trade.caption) for trade in drawable.trades],
         "roc": drawable.roc,
         "roc_panels": plots.roc(drawable.roc) if drawable.roc else [],
+        "precision": drawable.precision,
+        "precision_panels": decision_plots.precision(drawable.precision) if drawable.precision else [],
         "reliability_panels": plots.reliability(drawable.calibration) if drawable.calibration else [],
         "robustness_panels": plots.robustness(drawable.robustness) if drawable.robustness else [],
         "histograms": plots.histograms(of_frames, threshold),

@@ -16,6 +16,7 @@ import numpy as np
 from bench import stored
 from bench.files import remove, write_atomically
 from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
+from bench.reports.content.exemplars import lost_frames
 from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.pictures.gallery import first, has_maps, map_of, scale_of
 from bench.reports.pictures.overlay import colour_bar, shades, supporting
@@ -143,6 +144,8 @@ def _shown(run: RunRecord, evaluation: Evaluation) -> Iterator[tuple[str, int, b
     for name, row in [*((name, row) for name, row, _ in flipped(evaluation)), *others, *of_videos]:
         for either in (baseline, name):
             yield either, row, bool(evaluation.predictions[either].test[row] >= run.threshold)
+    for seen in lost_frames(run, evaluation, ranks(run, True)):
+        yield from ((look.variant, seen.row, look.called == "fake") for look in seen.looks)
 
 
 def _file(run: RunRecord, evaluation: Evaluation, row: int, cache: Path) -> Path:

@@ -221,7 +221,9 @@ function writeMatrix(root, point) {
   for (const cell of all("[data-cell]", root)) {
     const key = /** @type {keyof Confusion} */ (cell.dataset.cell);
     const whole = key === "tp" || key === "fn" ? point.tp + point.fn : point.fp + point.tn;
-    cell.textContent = counted(point[key]);
+    const share = document.createElement("small");
+    share.textContent = whole ? `${((100 * point[key]) / whole).toFixed(1)} %` : "";
+    cell.replaceChildren(counted(point[key]), share);
     cell.dataset.level = String(whole ? Math.round((10 * point[key]) / whole) : 0);
   }
 }

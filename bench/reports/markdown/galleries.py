@@ -32,6 +32,7 @@ def galleries(
         ("Largest flips", _pairs(run, shown.flips, flipped, results, report)),
         ("Right for another reason", _pairs(run, shown.other_reason, other, results, report)),
     ]
+    pairs.append(("Frames that most variants lose", _lost(shown, results, report)))
     outcomes = _outcomes(run, evaluation, shown, results, report)
     return MarkdownGalleries(colour_bar, outcomes, [(title, table) for title, table in pairs if table])
 
@@ -73,6 +74,24 @@ def _pairs(
             cells.append(f"{''.join(both)}<br>{scores}<br>{_change(pair)}<br>_{escape(shortened(pair.variant.frame))}_")
         rows.append([f"**{escape(name)}**", f"{counts[name]:,}", *cells, *["N/A"] * (most - len(cells))])
     return _table(most, rows)
+
+
+def _lost(shown: Galleries, results: Path, report: Path) -> str:
+    """A row for each frame, with the pictures of the baseline and of the variants; "" where there are none."""
+    if not shown.lost:
+        return ""
+    names = list(shown.lost[0])
+    rows = []
+    for by_variant in shown.lost:
+        cells = []
+        for name, verdict in by_variant.items():
+            wrong = "" if verdict.outcome.startswith("true") else ", wrong"
+            cells.append(f"{picture(name, verdict, results, report)}<br>`{verdict.p_fake:.4f}`{wrong}")
+        of_first = by_variant[names[0]]
+        what = "fake" if of_first.outcome in ("true_positives", "false_negatives") else "real"
+        rows.append([f"_{escape(shortened(of_first.frame))}_<br>{what}", *cells])
+    titles = ["Frame", *map(escape, names)]
+    return lines(titles, [RULES["left"], *[RULES["center"]] * len(names)], *rows)
 
 
 def _table(ranks: int, rows: list[list[str]]) -> str:

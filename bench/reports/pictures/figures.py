@@ -5,37 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from bench.files import write_atomically
-from bench.reports.content.axes import Axis, Mark
-from bench.reports.content.plots import Calibration, Plots, ReliabilityPanel, Roc, RocPanel, Trade
-from bench.reports.content.robustness import RobustnessPanel, RobustnessPlot
+from bench.reports.content.axes import Mark
+from bench.reports.content.plots import Calibration, Plots, Roc, Trade
+from bench.reports.content.robustness import RobustnessPlot
 from bench.reports.content.text import fitted
 from bench.reports.pictures import overlay
+from bench.reports.pictures.decisions import confusion, precision
+from bench.reports.pictures.panels import COLOURS, dark, panels_of, set_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-_Panel = TypeVar("_Panel", RocPanel, ReliabilityPanel, RobustnessPanel)
-
 STYLE = Path(__file__).with_name("bench.mplstyle")
 DPI = 120
 
-# After Okabe & Ito (2008), distinct with every common colour vision, darkened so that names in them are read on
-# white: those of the page in its light theme, since a variant looks the same in both.
-COLOURS = ("#22262a", "#0072b2", "#c44e00", "#00795a", "#a33e77", "#5b4fc4", "#806000")
 MARKERS = "osD^vph"
 NAME = 24
 """Characters of a name that leave room for others."""
-PANEL_NAME = 18
-"""Characters of a name that do not reach the next panel's, be they the widest."""
 OFFSETS = [(across, up) for up in (5, -12, 18, -25, 31, -38, 44, -51, 57, -64) for across in (9, -9, 24, -24)]
 """Where a name may lie, in points from its mark, the best first."""
-_PANELS_A_ROW = 3
-_PANEL_INCHES = 2.75
 
 
 def draw(plots: Plots, report: Path) -> list[tuple[str, str]]:
@@ -46,6 +39,10 @@ def draw(plots: Plots, report: Path) -> list[tuple[str, str]]:
         drawn = [(plot.title, plot.file, trade(plot)) for plot in plots.trades]
         if plots.roc is not None:
             drawn.append(("ROC curves", "roc.png", roc(plots.roc)))
+        if plots.precision is not None:
+            drawn.append(("Precision and recall", "precision_recall.png", precision(plots.precision)))
+        if plots.confusion is not None:
+            drawn.append(("Confusion matrices", "confusion.png", confusion(plots.confusion)))
         if plots.calibration is not None:
             drawn.append(("Reliability", "reliability.png", reliability(plots.calibration)))
         if plots.robustness is not None:
@@ -80,13 +77,6 @@ def save(figure: Figure, path: Path) -> None:
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}))
 
 
-def dark(colour: str) -> list[float]:
-    """The colour as text, dark enough to be read on white."""
-    from matplotlib.colors import to_rgb
-
-    return [0.72 * part for part in to_rgb(colour)]
-
-
 def trade(plot: Trade) -> Figure:
     """One named point for each variant, with its 95 % interval, and a line along the Pareto front."""
     from matplotlib.figure import Figure
@@ -97,7 +87,7 @@ def trade(plot: Trade) -> Figure:
         _draw_mark(axes, mark)
     if plot.front:
         axes.plot(*zip(*plot.front, strict=True), color="0.55", lw=1, ls=(0, (4, 3)), zorder=0)
-    _set_axes(axes, plot.across, plot.up)
+    set_axes(axes, plot.across, plot.up)
     axes.set_xlabel(plot.across.label)
     axes.set_ylabel(plot.up.label)
     axes.set_title(plot.caption.removesuffix("."))
@@ -116,19 +106,6 @@ def _draw_mark(axes: Axes, mark: Mark) -> None:
     hollow: dict[str, Any] = {"mfc": "white", "mec": colour, "mew": 1.6}
     look = hollow if again % 2 else {"mec": "white", "mew": 0.8}
     axes.errorbar([mark.x], [mark.y], interval, color=colour, marker=marker, ms=8, **look)
-
-
-def _set_axes(axes: Axes, across: Axis, up: Axis) -> None:
-    """The ranges and ticks of both axes."""
-    from matplotlib.ticker import NullFormatter
-
-    if across.by_factors:
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlim(across.low, across.high)
-    axes.set_ylim(up.low, up.high)
-    axes.set_xticks([value for value, _ in across.ticks], [text for _, text in across.ticks])
-    axes.set_yticks([value for value, _ in up.ticks], [text for _, text in up.ticks])
 
 
 def _draw_margin(axes: Axes, margin: float) -> None:
@@ -180,7 +157,7 @@ def _boxes(axes: Axes, mark: Mark) -> Iterator[Bbox]:
 
 def roc(plot: Roc) -> Figure:
     """True- against false-positive rate: the corner in which the curves bend, and the whole curve small inside."""
-    figure, panels = _panels(plot.panels, 1.0, plot.title)
+    figure, panels = panels_of(plot.panels, 1.0, plot.title)
     for axes, panel in panels:
         inner = axes.inset_axes((0.56, 0.08, 0.4, 0.4))
         for inset, (across, up) in ((axes, (plot.across, plot.up)), (inner, plot.whole)):
@@ -188,7 +165,7 @@ def roc(plot: Roc) -> Figure:
                 inset.plot(*panel.behind, color="0.65", lw=2.6)
             if panel.curve is not None:
                 inset.plot(*panel.curve, color=COLOURS[panel.index % len(COLOURS)], lw=1.3)
-            _set_axes(inset, across, up)
+            set_axes(inset, across, up)
             inset.set_aspect("equal")
         inner.set_xticks([])
         inner.set_yticks([])
@@ -204,7 +181,7 @@ def reliability(plot: Calibration) -> Figure:
     """The share of fakes against the mean P(fake), bin by bin with intervals, over how many frames are in each bin."""
     import numpy as np
 
-    figure, panels = _panels(plot.panels, 1.12, plot.title)
+    figure, panels = panels_of(plot.panels, 1.12, plot.title)
     for axes, panel in panels:
         colour = COLOURS[panel.index % len(COLOURS)]
         axes.plot([0, 1], [0, 1], color="0.65", lw=1)
@@ -212,7 +189,7 @@ def reliability(plot: Calibration) -> Figure:
             bars = [[abs(mark.low - mark.y)], [abs(mark.high - mark.y)]]
             look: dict[str, Any] = {"color": colour, "alpha": 0.3 if mark.faint else 1.0}
             axes.errorbar([mark.x], [mark.y], bars, fmt="o", ms=4.5, lw=1.2, **look)
-        _set_axes(axes, plot.across, plot.up)
+        set_axes(axes, plot.across, plot.up)
         counts, edges = np.array(panel.counts), np.linspace(0, 1, len(panel.counts) + 1)
         axes.stairs(-0.06 - 0.24 * counts / plot.most, edges, baseline=-0.06, fill=True, color="0.8")
         axes.axhline(-0.06, color="0.6", lw=0.8)
@@ -225,35 +202,12 @@ def reliability(plot: Calibration) -> Figure:
 
 def robustness(plot: RobustnessPlot) -> Figure:
     """A row a level: the baseline's AUC in grey, below it the variant's, with their intervals."""
-    figure, panels = _panels(plot.panels, 0.3 + 0.1 * len(plot.up.ticks), plot.title)
+    figure, panels = panels_of(plot.panels, 0.3 + 0.1 * len(plot.up.ticks), plot.title)
     for axes, panel in panels:
         for marks, colour in ((panel.behind, "0.6"), (panel.marks, COLOURS[panel.index % len(COLOURS)])):
             for mark in marks:
                 bars = [[max(mark.x - mark.low, 0)], [max(mark.high - mark.x, 0)]]
                 axes.errorbar([mark.x], [mark.y], xerr=bars, fmt="o", ms=4.5, lw=1.2, color=colour)
-        _set_axes(axes, plot.across, plot.up)
+        set_axes(axes, plot.across, plot.up)
     figure.supxlabel(plot.across.label, fontsize=9, color="#333333")
     return figure
-
-
-def _panels(panels: Sequence[_Panel], tall: float, title: str) -> tuple[Figure, Iterator[tuple[Axes, _Panel]]]:
-    """A figure with empty axes for every panel, titled with the variant's name and number; `tall` is its height."""
-    from matplotlib.figure import Figure
-
-    columns = min(_PANELS_A_ROW, len(panels))
-    rows = -(-len(panels) // columns)
-    size = (_PANEL_INCHES * columns + 0.4, (_PANEL_INCHES * tall + 0.15) * rows + 0.7)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
-    titled = []
-    for panel in panels:
-        axes = next(grid)
-        # The name above its number: beside each other, a long name would run over it.
-        colour = dark(COLOURS[panel.index % len(COLOURS)])
-        axes.set_title(fitted(panel.name, PANEL_NAME), color=colour, weight="bold", pad=18)
-        axes.text(0, 1.03, panel.number, transform=axes.transAxes, va="bottom", fontsize=7.5, color="0.3")
-        titled.append((axes, panel))
-    for left_over in grid:
-        left_over.set_axis_off()
-    return figure, iter(titled)

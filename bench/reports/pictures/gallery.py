@@ -18,6 +18,7 @@ import numpy as np
 from bench import stored
 from bench.files import remove, write_atomically
 from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
+from bench.reports.content.exemplars import lost_frames
 from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.pictures.overlay import draw, supporting
 
@@ -62,7 +63,8 @@ class Ranked:
 class Galleries:
     """What is shown, by variant: frames of each outcome, the largest flips, frames right for another reason.
 
-    `videos` has some frames of each flipped video.
+    `videos` has some frames of each flipped video, `lost` the frames that most variants lose, each by variant, the
+    baseline first.
     """
 
     baseline: str
@@ -70,11 +72,14 @@ class Galleries:
     flips: Mapping[str, tuple[Pair, ...]]
     other_reason: Mapping[str, tuple[Pair, ...]]
     videos: Mapping[str, tuple[tuple[Pair, ...], ...]] = field(default_factory=dict)
+    lost: tuple[Mapping[str, Shown], ...] = ()
 
     def shown(self) -> Iterator[tuple[str, Shown]]:
         """Every verdict whose overlay is shown, with whose it is."""
         for name, ranked in self.outcomes.items():
             yield from ((name, shown) for of_outcome in ranked.values() for shown in of_outcome.first)
+        for by_variant in self.lost:
+            yield from by_variant.items()
         of_videos = {name: tuple(chain.from_iterable(videos)) for name, videos in self.videos.items()}
         for pairs in (self.flips, self.other_reason, of_videos):
             for name, of_variant in pairs.items():
@@ -113,6 +118,10 @@ def galleries(run: RunRecord, evaluation: Evaluation) -> Galleries:
             )
             for of_variant in flipped_videos(run, evaluation)
         },
+        tuple(
+            {look.variant: _verdict(evaluation, look.variant, seen.row) for look in seen.looks}
+            for seen in lost_frames(run, evaluation, run.gallery_top)
+        ),
     )
 
 

@@ -11,7 +11,8 @@ from bench.reports.content.axes import Axis
 from bench.reports.content.flipped_videos import FlippedVideo, FlippedVideos
 from bench.reports.content.text import fitted
 from bench.reports.pictures import figures
-from bench.reports.pictures.figures import COLOURS, MARKERS, STYLE, dark
+from bench.reports.pictures.figures import MARKERS, STYLE
+from bench.reports.pictures.panels import COLOURS, dark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -75,7 +75,7 @@ def _notes(scored: ScoredVariant) -> list[str]:
     at_fixed, at_own = scored.thresholds["fixed"], scored.thresholds["own"]
     if scored.shift and scored.shift.verdict and at_own and at_fixed:
         notes.append(
-            f"{scored.shift.verdict}: accuracy {at_fixed.accuracy:.3f} at {at_fixed.threshold:g}, "
+            f"{scored.shift.verdict}: accuracy {at_fixed.accuracy:.3f} at {at_fixed.threshold}, "
             f"{at_own.accuracy:.3f} at its own {at_own.threshold:.3f}"
         )
     notes += [recovery(training) for training in scored.recovered]

@@ -12,6 +12,7 @@ from bench.records import (
     Comparison,
     Drift,
     Evaluation,
+    Exemplars,
     LabelledFrames,
     Predictions,
     RunRecord,
@@ -25,6 +26,7 @@ from bench.results.score import (
     choice,
     clusters,
     drift,
+    exemplars,
     flips,
     independence,
     noninferiority,
@@ -114,6 +116,7 @@ def _evaluate(
         elsewhere=_elsewhere(run),
         independence=independence.independence(shared.test, shared.clusters),
         latencies=comparable_latencies(run, timed),
+        exemplars=_exemplars(shared),
     )
 
 
@@ -157,6 +160,7 @@ def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> 
         score=points.score(labels, predicted.test, placed, curve),
         auc=auc.estimate(placed, shared.clusters) if placed else None,
         roc=points.thinned(*curve[:2]) if curve else None,
+        precision_recall=_precision_recall(labels, curve) if curve else None,
         reliability=calibration.reliability(labels, predicted.test),
         thresholds=thresholds.points(shared.run.threshold, shared.test, shared.validation, predicted, shared.baseline),
         outcomes={outcome: shared.rows[rows] for outcome, rows in by_outcome.items()},
@@ -165,6 +169,12 @@ def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> 
         other = shared.placements[shared.run.baseline.name] if baseline else None
         scored = replace(scored, slices=slices.evaluate(shared.slicing, placed, other, shared.clusters))
     return _compared(shared, name, scored, baseline) if baseline else scored
+
+
+def _precision_recall(labels: NDArray[np.int8], curve: points.Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The points of the curve that its picture needs."""
+    fakes = int((labels == 1).sum())
+    return points.thinned(*points.precision_recall(curve, fakes, len(labels) - fakes))
 
 
 def _compared(shared: _Shared, name: str, scored: VariantEvaluation, baseline: VariantEvaluation) -> VariantEvaluation:
@@ -186,6 +196,17 @@ def _drift(shared: _Shared, name: str) -> Drift | None:
     """How far the maps moved; those of copies are read by nobody."""
     before, after = shared.complete[shared.run.baseline.name], shared.complete[name]
     return drift.drift(shared.labels, before, after, shared.run.threshold, shared.rows)
+
+
+def _exemplars(shared: _Shared) -> Exemplars | None:
+    """The rows that most variants lose, among all."""
+    before = shared.baseline
+    if before is None:
+        return None
+    baseline = shared.run.baseline.name
+    others = {name: predicted.test for name, predicted in shared.predictions.items() if name != baseline}
+    lost = exemplars.exemplars(shared.test.labels, before.test, others, shared.run.threshold)
+    return replace(lost, rows=shared.rows[lost.rows]) if lost else None
 
 
 def _elsewhere(run: RunRecord) -> tuple[Timing, ...]:

@@ -48,8 +48,18 @@ def roc(labels: NDArray[np.integer], p_fake: NDArray[np.floating]) -> Curve:
     )
 
 
+def precision_recall(curve: Curve, fakes: int, reals: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Recall and precision [k] at each threshold of a ROC `curve` of so many fakes and reals, the highest first.
+
+    In steps, where a point's precision holds from the recall before it to its own, the area is the average precision.
+    """
+    fpr, tpr, _ = curve
+    tp, fp = tpr[1:] * fakes, fpr[1:] * reals
+    return tpr[1:], tp / (tp + fp)
+
+
 def thinned(fpr: NDArray[np.float64], tpr: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The same picture of a ROC curve in at most about 4,000 points, both ends among them.
+    """The same picture of a curve of rates in at most about 4,000 points, both ends among them.
 
     Points on a horizontal or vertical line between two others go; of a long curve only the first and the
     last point in each square of a thousandth stay.

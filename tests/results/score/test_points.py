@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 from bench.records import OperatingPoint, Score
+from bench.reports.content.decision_plots import steps
 from bench.results.score import points
 from bench.results.score.intervals import holm, mcnemar, wilson
 from bench.results.score.placements import placements
@@ -62,6 +63,27 @@ def test_roc_against_scikit_learn(rows: list[tuple[int, int]]) -> None:
     expected = metrics.roc_curve(labels, scores, drop_intermediate=False)
     for computed, other in zip(roc(labels, scores), expected, strict=True):
         np.testing.assert_allclose(computed, other, atol=1e-15)
+
+
+@given(LABELS_AND_LEVELS)
+def test_precision_and_recall_against_scikit_learn(rows: list[tuple[int, int]]) -> None:
+    labels, scores = drawn(rows)
+    fakes = int(labels.sum())
+    recall, precision = points.precision_recall(roc(labels, scores), fakes, len(labels) - fakes)
+    of_sklearn = metrics.precision_recall_curve(labels, scores)  # from the lowest threshold on, with an end at (1, 0)
+    np.testing.assert_allclose(precision, of_sklearn[0][-2::-1], atol=1e-12)
+    np.testing.assert_allclose(recall, of_sklearn[1][-2::-1], atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [60, 20_000])
+def test_the_area_below_the_drawn_steps_is_the_average_precision(count: int) -> None:
+    labels, scores = sample(1, count)
+    fakes = int(labels.sum())
+    drawn_points = thinned(*points.precision_recall(roc(labels, scores), fakes, count - fakes))
+    recall, precision = steps(drawn_points)
+    area = float(np.trapezoid(precision, recall))
+    assert area == pytest.approx(metrics.average_precision_score(labels, scores), abs=2e-3 if count > 60 else 1e-12)
+    assert len(drawn_points[0]) <= 4_100
 
 
 @given(LABELS_AND_LEVELS)

@@ -1,0 +1,179 @@
+"""Frames that most variants lose: how many, against chance, from which sources, and the ledger of all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.records import Evaluation, Exemplars, RunRecord, sources_of
+from bench.reports.content.cells import Column, Table, cell, columns, table
+from bench.reports.content.spans import Sentence, Span, docs, listed, sentence, strong
+from bench.reports.content.text import counted, enough, number, plain, shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LISTED = 10
+"""Frames of the table; the ledger has all of them."""
+BESIDE = 6
+"""Variants whose pictures stand beside the baseline's: more would be too small to see."""
+_SOURCES = 3
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What a report says of the frames that most variants lose."""
+
+    text: Sentence
+    table: Table
+
+
+@dataclass(frozen=True)
+class Look:
+    """A variant's decision on a frame."""
+
+    variant: str
+    p_fake: float
+    called: str
+    wrong: bool
+
+
+@dataclass(frozen=True)
+class LostFrame:
+    """One of these frames, as the baseline and then the variants decide it."""
+
+    row: int
+    frame: str
+    short: str
+    label: str
+    looks: tuple[Look, ...]
+
+
+def lost(run: RunRecord, evaluation: Evaluation) -> Lost | None:
+    """What is said of them; None where there are no more than by chance, or too few variants to tell."""
+    found = evaluation.exemplars
+    if found is None or not beyond_chance(found):
+        return None
+    return Lost(_text(run, evaluation, found), _table(run, evaluation, found))
+
+
+def beyond_chance(found: Exemplars) -> bool:
+    """Whether most variants lose more frames together than they would if each lost its number at random."""
+    return len(found.rows) > found.expected
+
+
+def lost_frames(run: RunRecord, evaluation: Evaluation, most: int) -> list[LostFrame]:
+    """The frames of which pictures are shown, the most lost first."""
+    found = evaluation.exemplars
+    if found is None or not beyond_chance(found):
+        return []
+    names = (run.baseline.name, *found.variants[:BESIDE])
+    return [_lost_frame(run, evaluation, names, row) for row in found.rows[:most].tolist()]
+
+
+def ledger(run: RunRecord, evaluation: Evaluation) -> pd.DataFrame | None:
+    """All of these frames, the most lost first; None where nothing is said of them."""
+    import numpy as np
+    import pandas as pd
+
+    found = evaluation.exemplars
+    if found is None or not beyond_chance(found):
+        return None
+    names, rows = np.array(found.variants), found.rows
+    scores = np.stack([evaluation.predictions[name].test[rows] for name in found.variants])
+    return pd.DataFrame(
+        {
+            "frame": evaluation.test.frames.iloc[rows].to_numpy(),
+            "source": evaluation.test.sources.iloc[rows].to_numpy(),
+            "label": evaluation.test.labels[rows],
+            "lost_by": found.lost_by.sum(axis=1),
+            "of": len(names),
+            "variants": [";".join(names[by]) for by in found.lost_by],
+            "baseline_p_fake": evaluation.predictions[run.baseline.name].test[rows],
+            "median_p_fake": np.median(scores, axis=0),
+        }
+    )
+
+
+def _text(run: RunRecord, evaluation: Evaluation, found: Exemplars) -> Sentence:
+    """Their share of all test frames, that by chance, and where they come from."""
+    frames, share = len(found.rows), 100 / max(found.count, 1)
+    return sentence(
+        strong(f"{counted(frames, 'test frame')} ({number(share * frames, 1)} %)"),
+        f" that the baseline has right at {run.threshold} {'is' if frames == 1 else 'are'} wrong in at least "
+        f"{found.needed} of {len(found.variants)} variants. If each variant lost as many fakes and reals as it does, "
+        f"independently of the others, it would be {_rare(found.expected)} "
+        f"({_rare(share * found.expected)} %).",
+        _sources(evaluation, found),
+        *_not_counted(found),
+        " More: ",
+        docs("verdicts.md#frames-that-most-variants-lose"),
+        ".",
+    )
+
+
+def _not_counted(found: Exemplars) -> Iterator[Sentence]:
+    """The variants that count once with another, or not at all."""
+    if found.same:
+        alike = [f"{first} ({', '.join(others)})" for first, others in found.same.items()]
+        yield sentence(" Variants that decide every frame alike count once: ", listed(alike), ".")
+    if found.as_baseline:
+        verb = "decides" if len(found.as_baseline) == 1 else "decide"
+        do = "does and does not count" if len(found.as_baseline) == 1 else "does and do not count"
+        yield sentence(" ", listed(found.as_baseline), f" {verb} every frame as the baseline {do}.")
+
+
+def _sources(evaluation: Evaluation, found: Exemplars) -> str:
+    """How many sources they come from, and which have most."""
+    texts = evaluation.test.sources.iloc[found.rows].dropna()
+    counts = Counter(name for text in texts for name in sources_of(str(text)))
+    if not counts:
+        return ""
+    most = [f"{plain(name)} ({count:,})" for name, count in counts.most_common(_SOURCES) if count > 1]
+    they = "They come" if len(found.rows) > 1 else "It comes"
+    return f" {they} from {counted(len(counts), 'source')}{', most from ' if most else ''}{', '.join(most)}."
+
+
+def _rare(value: float) -> str:
+    """A number that may be far below 1: "2.4", "0.31", "under 0.01"."""
+    if 0 < value < 0.005:
+        return "under 0.01"
+    return number(value, 1 if value >= 1 else 2)
+
+
+def _table(run: RunRecord, evaluation: Evaluation, found: Exemplars) -> Table:
+    """The first of them, with the range of the variants' scores."""
+    baseline, rows = evaluation.predictions[run.baseline.name].test, []
+    first = [evaluation.predictions[name].test[found.rows[:LISTED]] for name in (run.baseline.name, *found.variants)]
+    digits = enough([float(value) - run.threshold for values in first for value in values], 4)
+    for row, by in zip(found.rows[:LISTED].tolist(), found.lost_by[:LISTED].sum(axis=1).tolist(), strict=True):
+        scores = [float(evaluation.predictions[name].test[row]) for name in found.variants]
+        source = evaluation.test.sources.iloc[row]
+        rows.append(
+            [
+                cell(Span(plain(evaluation.test.frames.iloc[row]), "frame")),
+                cell(_class(int(evaluation.test.labels[row]))),
+                cell(plain(source) if isinstance(source, str) else ""),
+                cell(f"{by} of {len(found.variants)}"),
+                cell(number(float(baseline[row]), digits)),
+                cell(f"{number(min(scores), digits)}–{number(max(scores), digits)}"),
+            ]
+        )
+    titles = ("Lost by", "Baseline P(fake)", "Variants' P(fake)")
+    return table([*columns(("Frame", "Class", "Source"), "left"), *map(Column, titles)], rows)
+
+
+def _lost_frame(run: RunRecord, evaluation: Evaluation, names: tuple[str, ...], row: int) -> LostFrame:
+    frame, fake = plain(evaluation.test.frames.iloc[row]), evaluation.test.labels[row] == 1
+    looks = []
+    for name in names:
+        p_fake = float(evaluation.predictions[name].test[row])
+        called = p_fake >= run.threshold
+        looks.append(Look(name, p_fake, _class(int(called)), bool(called != fake)))
+    return LostFrame(row, frame, shortened(frame), _class(int(fake)), tuple(looks))
+
+
+def _class(label: int) -> str:
+    return "fake" if label == 1 else "real"
