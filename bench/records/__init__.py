@@ -182,6 +182,7 @@ from bench.records.scores_of_sets import (
     SideBySideScoresOnSets,
 )
 from bench.records.sessions import Prediction, Session, Timed
+from bench.records.slice_search import ConfirmedSlice, SliceSearch
 from bench.records.videos import (
     SCORE_OF_MISSING,
     MissingScore,
@@ -243,6 +244,7 @@ __all__ = [
     "ClassName",
     "Clipping",
     "ClusterKind",
+    "ConfirmedSlice",
     "Comparison",
     "Conditions",
     "Constraints",
@@ -345,6 +347,7 @@ __all__ = [
     "SideBySideScores",
     "SideBySideScoresOnSets",
     "Slice",
+    "SliceSearch",
     "SpecBatches",
     "SpecsReader",
     "Split",

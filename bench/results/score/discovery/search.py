@@ -1,0 +1,108 @@
+"""The search of a frame set's slices, and what of it holds for each variant.
+
+The frames are halved once. What one half finds is tried on the other and the other way round, so that every frame
+takes part in both. Cox 1975, "A note on data-splitting for the evaluation of significance levels", Biometrika 62:
+441-444.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.records import ConfirmedSlice, LabelledFrames, SliceSearch
+from bench.results.score.discovery.candidates import Column, columns
+from bench.results.score.discovery.confirmation import Half, confirm, divided
+from bench.results.score.discovery.halves import halves
+from bench.results.score.discovery.screening import Candidate, is_same, screened
+from bench.results.score.placements import Placements, subset
+from bench.results.score.slices import LEAST_OF_A_CLASS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from bench.results.score.clusters import Clusters
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """The halves and the candidates of a frame set, the same for all its variants."""
+
+    halves: tuple[Half, Half]
+    columns: tuple[Column, ...]
+    record: SliceSearch
+
+
+def search(
+    test: LabelledFrames, clusters: Clusters | None, further: Mapping[str, pd.Series[str]] | None = None
+) -> Search:
+    """Halve the test frames and list the candidates of their attributes and of `further` columns.
+
+    Candidates that have too few frames or sources in either half, or all but too few, are none.
+    """
+    first, second = (
+        Half(rows, test.labels[rows], clusters.subset(rows) if clusters else None)
+        for rows in halves(test.frames, test.labels, clusters)
+    )
+    of_frames = {str(name): column for name, column in test.attributes.items()}
+    of_frames |= {name: column for name, column in (further or {}).items() if name not in of_frames}
+    candidates = tuple(
+        usable for column in columns(of_frames) if (usable := _usable(column, (first, second))) is not None
+    )
+    sizes = len(first.rows), len(second.rows)
+    record = SliceSearch(
+        columns=tuple(column.name for column in candidates),
+        candidates=sum(len(column.parts) for column in candidates),
+        halves=sizes,
+        left_out=len(test.labels) - sum(sizes),
+        reason=_reason(bool(of_frames), bool(candidates)),
+    )
+    return Search((first, second), candidates, record)
+
+
+def _reason(has_columns: bool, has_candidates: bool) -> str:
+    if has_candidates:
+        return ""
+    if not has_columns:
+        return "nothing is known of the frames but their classes"
+    return f"no column divides them so that each half has {LEAST_OF_A_CLASS} frames of a class inside and outside"
+
+
+def _usable(column: Column, both: tuple[Half, Half]) -> Column | None:
+    """The column with those candidates that can be confirmed on either half."""
+    enough = [
+        index
+        for index in range(len(column.parts))
+        if all(divided(half, column.rows(index)) is not None for half in both)
+    ]
+    if not enough:
+        return None
+    return Column(column.name, column.cells, column.parts[enough], tuple(column.values[index] for index in enough))
+
+
+def confirmed(search: Search, variant: Placements, baseline: Placements) -> tuple[ConfirmedSlice, ...]:
+    """The slices in which the variant loses more than elsewhere, the surest first, each once.
+
+    `variant` and `baseline` are of all test frames.
+    """
+    if not search.columns:
+        return ()
+    of_halves = [(subset(variant, half.rows), subset(baseline, half.rows)) for half in search.halves]
+    candidates = [
+        screened(search.columns, half.rows, *placed, half.clusters)
+        for half, placed in zip(search.halves, of_halves, strict=True)
+    ]
+    parts = [
+        pair
+        for of_other, half, placed in zip(candidates, search.halves[::-1], of_halves[::-1], strict=True)
+        for pair in confirm(of_other, half, *placed)
+    ]
+    distinct: list[tuple[Candidate, ConfirmedSlice]] = []
+    for candidate, part in sorted(parts, key=lambda pair: pair[1].excess_ci.high):
+        if not any(is_same(candidate.rows, other.rows) for other, _ in distinct):
+            distinct.append((candidate, part))
+    return tuple(part for _, part in distinct)

@@ -1,0 +1,157 @@
+"""How often slices that are planted are found and confirmed, and how often anything is where none is, on drawn scores.
+
+Logits are normal in both classes with a deviation of 1. Frames have five columns of numbers, and two of names, which
+say nothing of scores but in the planted slice: an eighth of the frames, by a name, by the lowest numbers or by whole
+sources.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+from testbed import show
+
+from bench.records import ConfirmedSlice, LabelledFrames
+from bench.results.score.clusters import clusters
+from bench.results.score.discovery import confirmed, search
+from bench.results.score.placements import placements
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LOSS = 0.05
+"""Of AUC, within the planted slice."""
+MOVED = 0.05
+"""The deviation of what compression changes of each frame's logit, everywhere."""
+
+Mechanism: TypeAlias = Literal["fakes sink", "noise", "none"]
+How: TypeAlias = Literal["a name", "lowest numbers", "whole sources"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is drawn: `frames` in `sources`, each of one class, all frames alone where that is 0.
+
+    In the slice the fakes' logits `sink`, or all logits get `noise`, so that the AUC there falls by `loss`. `everywhere`
+    is the same loss on all frames. `weaker` is how much lower the baseline's AUC is in the slice.
+    """
+
+    mechanism: Mechanism = "fakes sink"
+    how: How = "a name"
+    auc: float = 0.92
+    frames: int = 2000
+    sources: int = 0
+    loss: float = LOSS
+    everywhere: float = 0.0
+    weaker: float = 0.0
+    shared: float = 0.3
+
+    @property
+    def title(self) -> str:
+        planted = f"{self.mechanism}, {self.loss:g} lost by {self.how}" if self.loss else "none planted"
+        parts = [planted, f"AUC {self.auc:g}", f"{self.frames:,} frames"]
+        parts += [f"{self.sources} sources"] if self.sources else []
+        parts += [f"{self.everywhere:g} lost everywhere ({self.mechanism})"] if self.everywhere else []
+        parts += [f"baseline {self.weaker:g} lower in the slice"] if self.weaker else []
+        return "; ".join(parts)
+
+
+def _distance(auc: float) -> float:
+    """How far apart the classes' means are."""
+    return NormalDist().inv_cdf(auc) * 2**0.5
+
+
+def _changed(
+    setting: Setting, auc: float, loss: float, labels: NDArray[np.int8], draws: np.random.Generator
+) -> NDArray[np.float64]:
+    """What is added to logits [n] with this AUC so that it falls by `loss`."""
+    if not loss:
+        return np.zeros(len(labels))
+    before, after = _distance(auc), _distance(auc - loss)
+    if setting.mechanism == "noise":
+        return draws.normal(scale=((before / after) ** 2 - 1) ** 0.5, size=len(labels))
+    return (after - before) * labels
+
+
+def draw(
+    setting: Setting, draws: np.random.Generator
+) -> tuple[LabelledFrames, NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
+    """Frames, which of them [n] are in the slice, and the logits [n] of baseline and variant."""
+    count = setting.frames
+    source = np.arange(count) * setting.sources // count if setting.sources else np.arange(count)
+    labels = (source % 2).astype(np.int8)
+    names = np.char.add("kind ", draws.integers(8, size=count).astype(str))
+    columns = {f"number {index}": draws.normal(size=count) for index in range(5)}
+    if setting.how == "whole sources":
+        names = np.char.add("kind ", draws.permutation(source.max() + 1)[source].astype(str))
+        names = np.char.add("kind ", (draws.permutation(np.arange(source.max() + 1) // 2 % 8).repeat(1))[source].astype(str))
+    inside = names == "kind 0"
+    if setting.how == "lowest numbers":
+        inside = columns["number 0"] < np.quantile(columns["number 0"], 1 / 8)
+    scales = setting.shared**0.5, (1 - setting.shared) ** 0.5
+    of_source = draws.normal(size=source.max() + 1)[source]
+    distance = np.where(inside, _distance(setting.auc - setting.weaker), _distance(setting.auc))
+    baseline = scales[0] * of_source + scales[1] * draws.normal(size=count) + distance * labels
+    variant = baseline + draws.normal(scale=MOVED, size=count)
+    variant += inside * _changed(setting, setting.auc - setting.weaker, setting.loss, labels, draws)
+    variant += _changed(setting, setting.auc, setting.everywhere, labels, draws)
+    frames = LabelledFrames(
+        pd.Series([f"{row:06}.png" for row in range(count)]),
+        labels,
+        pd.Series([f"source {of}" for of in source] if setting.sources else [None] * count, dtype="object"),
+        pd.DataFrame({"kind": names, "place": draws.integers(9, size=count).astype(str), **columns}),
+    )
+    return frames, inside, baseline, variant
+
+
+def judged(setting: Setting, seed: int) -> tuple[tuple[ConfirmedSlice, ...], bool]:
+    """What is confirmed in a draw, and whether it has a slice of the column that was planted."""
+    frames, _, baseline, variant = draw(setting, np.random.default_rng(seed))
+    searched = search(frames, clusters(frames.sources, frames.labels))
+    parts = confirmed(searched, placements(frames.labels, variant), placements(frames.labels, baseline))
+    planted = "number 0" if setting.how == "lowest numbers" else "kind"
+    return parts, any(part.column == planted for part in parts)
+
+
+SETTINGS = [
+    *(Setting(mechanism, how, auc) for mechanism in ("fakes sink", "noise") for how in ("a name", "lowest numbers")
+      for auc in (0.85, 0.92, 0.97)),
+    *(Setting(mechanism, how, sources=200) for mechanism in ("fakes sink", "noise")
+      for how in ("a name", "whole sources")),
+    Setting("noise", frames=8000),
+    *(replace(Setting(loss=0), **each) for each in (
+        {}, {"sources": 200}, {"sources": 200, "how": "whole sources"}, {"frames": 400},
+        {"everywhere": 0.02}, {"mechanism": "noise", "everywhere": 0.02}, {"mechanism": "noise", "everywhere": 0.05},
+        {"mechanism": "noise", "everywhere": 0.02, "sources": 200}, {"weaker": 0.1},
+        {"weaker": 0.1, "everywhere": 0.02}, {"weaker": 0.1, "everywhere": 0.02, "mechanism": "noise"},
+        {"weaker": -0.06, "everywhere": 0.02, "mechanism": "noise"},
+        {"weaker": -0.06, "everywhere": 0.02},
+    )),
+]  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("--draws", type=int, default=400, help="of each setting")
+    parser.add_argument("--only", default="", help="settings whose title has this text")
+    given = parser.parse_args(arguments)
+    rows = []
+    for setting in SETTINGS:
+        if given.only not in setting.title:
+            continue
+        results = [judged(setting, seed) for seed in range(given.draws)]
+        anything = sum(bool(parts) for parts, _ in results) / given.draws
+        planted = sum(is_planted for _, is_planted in results) / given.draws
+        rows.append([setting.title, f"{100 * planted:.1f}" if setting.loss else "–", f"{100 * anything:.1f}"])
+        print(rows[-1], flush=True)
+    show("Slices found on one half and confirmed on the other", ["Drawn", "planted confirmed, %", "anything, %"], rows)
+
+
+if __name__ == "__main__":
+    main()
