@@ -90,7 +90,9 @@ def draw(
     columns = {f"number {index}": draws.normal(size=count) for index in range(5)}
     if setting.how == "whole sources":
         names = np.char.add("kind ", draws.permutation(source.max() + 1)[source].astype(str))
-        names = np.char.add("kind ", (draws.permutation(np.arange(source.max() + 1) // 2 % 8).repeat(1))[source].astype(str))
+        names = np.char.add(
+            "kind ", (draws.permutation(np.arange(source.max() + 1) // 2 % 8).repeat(1))[source].astype(str)
+        )
     inside = names == "kind 0"
     if setting.how == "lowest numbers":
         inside = columns["number 0"] < np.quantile(columns["number 0"], 1 / 8)

@@ -87,6 +87,7 @@ from bench.records.frames import (
     silent,
     sources_of,
 )
+from bench.records.groups import RATES, GroupGap, GroupRate, Rate
 from bench.records.labels import (
     CLASS_WORDS,
     LABEL_WORDS,
@@ -222,6 +223,7 @@ __all__ = [
     "POINTS",
     "POINT_COLUMNS",
     "PREDICTED",
+    "RATES",
     "SAFETENSORS",
     "SCORES_SCHEMA",
     "SCORE_OF_MISSING",
@@ -244,9 +246,9 @@ __all__ = [
     "ClassName",
     "Clipping",
     "ClusterKind",
-    "ConfirmedSlice",
     "Comparison",
     "Conditions",
+    "ConfirmedSlice",
     "Constraints",
     "Conventions",
     "Crop",
@@ -275,6 +277,8 @@ __all__ = [
     "FrameSet",
     "GateOutcome",
     "GraphInput",
+    "GroupGap",
+    "GroupRate",
     "HandedOver",
     "Independence",
     "InputCandidate",
@@ -304,6 +308,7 @@ __all__ = [
     "PredictionPass",
     "Predictions",
     "Preprocessing",
+    "Rate",
     "Ratio",
     "Reading",
     "Recovery",

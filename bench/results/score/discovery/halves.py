@@ -33,9 +33,7 @@ def halves(
     return np.flatnonzero(agree & (sides[:, 0] == 0)), np.flatnonzero(agree & (sides[:, 0] == 1))
 
 
-def _dealt(
-    members: NDArray[np.int64], hashes: NDArray[np.uint64], is_fake: NDArray[np.bool_]
-) -> NDArray[np.int64]:
+def _dealt(members: NDArray[np.int64], hashes: NDArray[np.uint64], is_fake: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The half, 0 or 1, of each source by its code [sources]; `members` [n, k] are codes of frames' sources or -1."""
     rows, columns = np.nonzero(members >= 0)
     codes = members[rows, columns]

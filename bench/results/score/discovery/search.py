@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bench.records import ConfirmedSlice, LabelledFrames, SliceSearch
 from bench.results.score.discovery.candidates import Column, columns
 from bench.results.score.discovery.confirmation import Half, confirm, divided
