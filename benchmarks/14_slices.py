@@ -38,8 +38,8 @@ How: TypeAlias = Literal["a name", "lowest numbers", "whole sources"]
 class Setting:
     """What is drawn: `frames` in `sources`, each of one class, all frames alone where that is 0.
 
-    In the slice the fakes' logits `sink`, or all logits get `noise`, so that the AUC there falls by `loss`. `everywhere`
-    is the same loss on all frames. `weaker` is how much lower the baseline's AUC is in the slice.
+    In the slice the fakes' logits `sink`, or all logits get `noise`, so that the AUC there falls by `loss`.
+    `everywhere` is the same loss on all frames. `weaker` is how much lower the baseline's AUC is in the slice.
     """
 
     mechanism: Mechanism = "fakes sink"
@@ -76,7 +76,7 @@ def _changed(
     before, after = _distance(auc), _distance(auc - loss)
     if setting.mechanism == "noise":
         return draws.normal(scale=((before / after) ** 2 - 1) ** 0.5, size=len(labels))
-    return (after - before) * labels
+    return np.asarray((after - before) * labels, np.float64)
 
 
 def draw(
@@ -89,10 +89,9 @@ def draw(
     names = np.char.add("kind ", draws.integers(8, size=count).astype(str))
     columns = {f"number {index}": draws.normal(size=count) for index in range(5)}
     if setting.how == "whole sources":
-        names = np.char.add("kind ", draws.permutation(source.max() + 1)[source].astype(str))
-        names = np.char.add(
-            "kind ", (draws.permutation(np.arange(source.max() + 1) // 2 % 8).repeat(1))[source].astype(str)
-        )
+        # A source of fakes and the one of real frames beside it are of one kind.
+        kinds = draws.permutation(np.arange(-(-(source.max() + 1) // 2)) % 8)
+        names = np.char.add("kind ", kinds[source // 2].astype(str))
     inside = names == "kind 0"
     if setting.how == "lowest numbers":
         inside = columns["number 0"] < np.quantile(columns["number 0"], 1 / 8)

@@ -81,6 +81,7 @@ def _report_settings(run: RunRecord) -> Inputs:
     """What only the report hangs on, as text, by its name in the experiment file."""
     settings = {title: getattr(run, field) for field, title in _RENDERED_BY.items()}
     settings["videos"] = asdict(run.video_scoring)
+    settings["groups"] = ", ".join(run.groups) or None
     settings["choose"] = asdict(run.choose) if run.choose else None
     return {name.replace(".", " "): text for name, text in flattened(settings, "") if text != "null"}
 

@@ -127,7 +127,8 @@ class RunRecord:
     empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred, `map_kind`
     what the detector's maps are called. `judge` is what verdicts, the choice and gates go by. `videos` has those of
     each labelled split all of whose frames name theirs, `video_scoring` is how these are scored. `degradations` is
-    under which re-compression variants were to be judged again.
+    under which re-compression variants were to be judged again. `groups` are the columns between whose values the gap
+    of error rates is given.
     """
 
     experiment: str
@@ -152,6 +153,7 @@ class RunRecord:
     video_scoring: VideoScoring = field(default_factory=VideoScoring)
     videos: dict[str, VideoCounts] = field(default_factory=dict)
     degradations: tuple[Degradation, ...] = ()
+    groups: tuple[str, ...] = ()
     schema: int = 1
 
     @property

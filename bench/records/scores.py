@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.records.groups import GroupGap
+    from bench.records.slice_search import ConfirmedSlice
+
 
 Verdict: TypeAlias = Literal["baseline", "improved", "stable", "degraded", "inconclusive"]
 
@@ -272,7 +275,8 @@ class DegradedScore:
 class VariantEvaluation:
     """The scores of one variant: of its own predictions, and against the baseline's.
 
-    `outcomes` are the rows of test frames with each outcome at the fixed threshold.
+    `outcomes` are the rows of test frames with each outcome at the fixed threshold. `confirmed` are slices that a
+    search found on one half of the frames and confirmed on the other, `gaps` those between the groups of columns.
     """
 
     score: Score
@@ -285,6 +289,8 @@ class VariantEvaluation:
     flips: Flips | None = None
     drift: Drift | None = None
     slices: tuple[Slice, ...] = ()
+    confirmed: tuple[ConfirmedSlice, ...] = ()
+    gaps: tuple[GroupGap, ...] = ()
     outcomes: Mapping[Outcome, NDArray[np.int64]] = field(default_factory=dict)
 
     @property

@@ -13,6 +13,7 @@ from bench.records.scores_file import (
     ScoredDetector,
     ScoredEffect,
     ScoredFrames,
+    ScoredSliceSearch,
     ScoredVariant,
     ScoredVideos,
     ScoresFile,
@@ -35,6 +36,7 @@ class ScoredSet(Judged):
     not_sliced: tuple[str, ...]
     judge: Unit = field(default="frame", kw_only=True)
     videos: ScoredVideos | None = field(default=None, kw_only=True)
+    slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Slices that a search found on one half of the test frames and confirmed on the other; see `results.score.discovery`."""
+"""Slices that a search finds on one half of the test frames and confirms on the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.records.weights import ClassName
 
 @dataclass(frozen=True)
 class ConfirmedSlice:
-    """A slice in which a variant loses more AUC than elsewhere, by the half of the frames that had no say in finding it.
+    """A slice in which a variant loses more AUC than elsewhere, by the half of the frames that did not find it.
 
     `fake` and `real` count the frames of the slice in that half, and all numbers are of these. `against` is the class
     that the slice lacks and of which all frames of that half were added, None where it has both. `baseline_auc` is the

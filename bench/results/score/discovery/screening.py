@@ -59,7 +59,7 @@ def screened(
     evidence: list[tuple[float, Column, int]] = []
     for column in columns:
         lost = -_standardised(column, column.cells[rows], of_frames, variant.is_fake, clusters)
-        evidence += [(float(lost[index]), column, index) for index in np.flatnonzero(lost >= WORTH_CONFIRMING)]
+        evidence += [(float(lost[index]), column, index) for index in np.flatnonzero(lost >= WORTH_CONFIRMING).tolist()]
     evidence.sort(key=lambda each: -each[0])
     candidates: list[Candidate] = []
     for each, column, index in evidence:
@@ -94,7 +94,7 @@ def _standardised(
         return np.asarray(parts @ np.bincount(cells[inside], values[inside], width))
 
     means, variances = np.zeros(len(parts)), np.zeros(len(parts))
-    by_source = 0.0 if clusters is None else np.zeros((clusters.groups, len(parts)))
+    by_source = np.zeros((clusters.groups if clusters else 0, len(parts)))
     for members in (is_fake, ~is_fake):
         # A class that a slice lacks has no say in it.
         counts = np.maximum(sums(np.ones(len(cells)), members), 1e-9)

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.records import ConfirmedSlice, LabelledFrames, SliceSearch
+import numpy as np
+
+from bench.records import BOX_COLUMNS, FACE_SIZE, ConfirmedSlice, LabelledFrames, SliceSearch
 from bench.results.score.discovery.candidates import Column, columns
 from bench.results.score.discovery.confirmation import Half, confirm, divided
 from bench.results.score.discovery.halves import halves
@@ -46,8 +48,12 @@ def search(
         Half(rows, test.labels[rows], clusters.subset(rows) if clusters else None)
         for rows in halves(test.frames, test.labels, clusters)
     )
-    of_frames = {str(name): column for name, column in test.attributes.items()}
-    of_frames |= {name: column for name, column in (further or {}).items() if name not in of_frames}
+    of_frames = {str(name): column for name, column in test.attributes.items() if column.notna().any()}
+    of_frames = _with_face_size(of_frames)
+    for name, column in (further or {}).items():
+        # The mean over a video's frames says more than a value that not all of them share.
+        if name not in of_frames or column.notna().sum() > of_frames[name].notna().sum():
+            of_frames[name] = column
     candidates = tuple(
         usable for column in columns(of_frames) if (usable := _usable(column, (first, second))) is not None
     )
@@ -60,6 +66,18 @@ def search(
         reason=_reason(bool(of_frames), bool(candidates)),
     )
     return Search((first, second), candidates, record)
+
+
+def _with_face_size(columns: dict[str, pd.Series[str]]) -> dict[str, pd.Series[str]]:
+    """The columns with the size of faces in place of their boxes, where these are all that is known of it."""
+    from pandas.api.types import is_numeric_dtype
+
+    if not all(name in columns and is_numeric_dtype(columns[name]) for name in BOX_COLUMNS):
+        return columns
+    left, top, right, bottom = (columns[name].to_numpy(np.float64) for name in BOX_COLUMNS)
+    others = {name: column for name, column in columns.items() if name not in BOX_COLUMNS}
+    sizes = np.sqrt(np.maximum((right - left) * (bottom - top), 0.0)).round(1)
+    return {FACE_SIZE: columns[BOX_COLUMNS[0]] * 0 + sizes, **others}
 
 
 def _reason(has_columns: bool, has_candidates: bool) -> str:
