@@ -225,6 +225,10 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
             help="What videos of --labels without scores count as: exclude, real, fake or 0.5, in every variant alike."
         ),
     ] = "exclude",
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(help="A column such as skin_tone: the gap of error rates between its groups. May be repeated."),
+    ] = None,
     to: Annotated[Path | None, typer.Option("--to", help="Write the report to this folder instead.")] = None,
     json: Json = False,
 ) -> None:
@@ -234,13 +238,25 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     with Bars("reading scores") as bars:
         from bench.commands.score import LABELS, Request, columns_by_file, score_files
         from bench.results.external.judging import judging
+        from bench.results.groups import group_columns
 
         names, paths = zip(*map(_named_file, files), strict=True)
         options = {role: columns or () for role, columns in named.items()}
         columns, columns_of = columns_by_file(options, [*names, *([LABELS] if labels else [])])
         judged = judging(judge, {"score": video_score, "top": video_top, "missing": missing_videos})
         request = Request(
-            name, paths, columns, labels, threshold, margin, to, names, source_pattern, columns_of, judged
+            name,
+            paths,
+            columns,
+            labels,
+            threshold,
+            margin,
+            to,
+            names,
+            source_pattern,
+            columns_of,
+            judged,
+            group_columns(groups or (), "--groups"),
         )
         finished = score_files(request, bars)
     console.show(finished, as_json=json)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.records import Frame, LabelledFrames
 
 
-def _names(columns: object) -> object:
+def _names(columns: object) -> tuple[str, ...]:
     if isinstance(columns, str):
         columns = [columns]
     names = columns if isinstance(columns, (list, tuple)) else []
@@ -33,6 +33,16 @@ GroupColumns = Annotated[
     BeforeValidator(_names, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
 ]
 """The name of a column, or a list of names."""
+
+
+def group_columns(columns: str | Sequence[str], option: str) -> tuple[str, ...]:
+    """The columns that an option names, none where it is empty. `UserError` where they are no names."""
+    if isinstance(columns, (list, tuple)) and not columns:
+        return ()
+    try:
+        return _names(columns)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}") from None
 
 
 def problem(columns: Sequence[str], present: Sequence[str], values: dict[str, int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.records import ConfirmedSlice, Evaluation, Interval
 from bench.reports.content.cells import Cell, Column, Table, cell, columns, table, variant_cell, with_interval
 from bench.reports.content.spans import Sentence, sentence, strong
-from bench.reports.content.text import counted, moved, number, span
+from bench.reports.content.text import counted, moved, number, span, within
 
 
 def confirmed(evaluation: Evaluation) -> Table | None:
@@ -27,8 +27,12 @@ def _cells(part: ConfirmedSlice) -> list[Cell]:
         cell(number(part.baseline_auc, 3)),
         with_interval(moved(part.delta), span(part.delta_ci), part.delta),
         cell(moved(part.elsewhere), value=part.elsewhere),
-        with_interval(number(-part.excess, 3), span(Interval(-part.excess_ci.high, -part.excess_ci.low)), -part.excess),
+        with_interval(number(-part.excess, 4), within(_mirrored(part.excess_ci), 4), -part.excess),
     ]
+
+
+def _mirrored(interval: Interval) -> Interval:
+    return Interval(-interval.high, -interval.low)
 
 
 def searched(evaluation: Evaluation) -> Sentence:

@@ -230,8 +230,8 @@ def confirmed() -> Sentence:
     return _note(
         "verdicts.md#slices-that-were-searched-for",
         strong("Confirmed"),
-        " are slices that a variant lost most in on one half of the frames, and in which it loses more than elsewhere on "
-        "the other, by intervals that hold for all that were tried there. All numbers are of that other half; of a "
+        " are slices in which a variant lost most on one half of the frames, and loses more than elsewhere on the "
+        "other, by intervals that hold for all that were tried there. All numbers are of that other half; of a "
         "variant that loses nowhere in particular, something is confirmed in at most 5 %.",
     )
 

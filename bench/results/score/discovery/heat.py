@@ -33,8 +33,8 @@ def hottest(cam: NDArray[np.floating], rows: NDArray[np.int64], called: NDArray[
         flat = maps.reshape(len(maps), -1)
         speaks = np.isfinite(flat).all(1) & (flat.max(1) > 0)
         down, across = np.divmod(flat.argmax(1), width)
-        parts.append(
-            np.where(speaks, names[down * len(DOWN) // height * len(ACROSS) + across * len(ACROSS) // width], None)
-        )
+        part = names[down * len(DOWN) // height * len(ACROSS) + across * len(ACROSS) // width]
+        part[~speaks] = None
+        parts.append(part)
         forget(cam)
     return pd.Series(np.concatenate(parts) if parts else [], dtype="object")
