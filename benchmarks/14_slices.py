@@ -210,26 +210,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows,
         "Where none is planted, at most 5 % are aimed at.",
     )
-    of_gaps: list[list[object]] = []
-    for gap in GAPS:
-        held, zero, widths = np.array([drawn_gap(gap, seed) for seed in range(given.draws)]).T
-        of_gaps.append(
-            [*gap.title, f"{100 * held.mean():.1f}", f"{100 - 100 * zero.mean():.1f}", f"{widths.mean():.3f}"]
-        )
+    columns = ["FPR of groups", "frames each", "sources each", "last grows by", "covered, %", "beyond 0, %", "width"]
     show(
         f"Change of the gap between groups, {given.draws} data sets a row",
-        [
-            "FPR of the groups",
-            "frames each",
-            "sources each",
-            "growth of the last",
-            "covered, %",
-            "beyond 0, %",
-            "width",
-        ],
-        rows,
+        columns,
+        [_gap_row(gap, given.draws) for gap in GAPS],
         "95 % are to be covered.",
     )
+
+
+def _gap_row(gap: Gap, draws: int) -> list[object]:
+    held, zero, widths = np.array([drawn_gap(gap, seed) for seed in range(draws)]).T
+    return [*gap.title, f"{100 * held.mean():.1f}", f"{100 - 100 * zero.mean():.1f}", f"{widths.mean():.3f}"]
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def _scored(setup: Setup, run: RunRecord) -> Evaluation:
     test = LabelledFrames(names, labels, sources, pd.DataFrame(index=names.index), firsts)
     answered = [variant.name for variant in run.variants if variant.status == "ok"]
     predictions = {name: store.read_predictions(setup.results / name, len(frames)) for name in answered}
-    return score.evaluate(run, test, None, predictions)
+    return score.evaluate(run, test, None, predictions, as_a_whole=True)
 
 
 def _due(run: RunRecord, evaluation: Evaluation, selected: Sequence[Job]) -> Iterator[_Due]:

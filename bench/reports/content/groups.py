@@ -97,11 +97,7 @@ def _rate(part: GroupGap, value: str) -> str:
 
 
 def _left_out(column: str, evaluation: Evaluation) -> Iterator[Sentence]:
-    """Frames without a value, and groups that have too few frames of a class."""
-    frames = evaluation.test.without_copies().attributes[column]
-    missing = int((frames.isna() | (frames.astype(object) == "")).sum())
-    if missing:
-        yield sentence(f"{counted(missing, 'frame')} of {len(frames):,} have no {column}, and are in no group.")
+    """Groups that have too few frames of a class; frames without a value are named where columns are not sliced."""
     first = _of(column, evaluation, next(iter(evaluation.variants)))
     for rate, part in first.items():
         few = [f"{group.value} ({counted(group.count, CLASSES[rate])})" for group in part.groups if not group.counts]

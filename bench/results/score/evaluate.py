@@ -58,7 +58,7 @@ class _Shared:
     `predictions` has every variant with status "ok", in the run's order. `placements` and `comparisons` are empty
     where the test frames are of one class, and `comparisons` lacks the baseline. `baseline` is None where it failed.
     All of it is without copies of frames, but for `complete`, the predictions of all, and `labels` [n] of all; `rows`
-    are those of the test frames among all. `search` is None where `comparisons` is empty.
+    are those of the test frames among all. `search` is None where nothing is compared.
     """
 
     run: RunRecord
@@ -78,15 +78,21 @@ class _Shared:
 
 
 def evaluate(
-    run: RunRecord, test: LabelledFrames, validation: LabelledFrames | None, predictions: Mapping[str, Predictions]
+    run: RunRecord,
+    test: LabelledFrames,
+    validation: LabelledFrames | None,
+    predictions: Mapping[str, Predictions],
+    *,
+    as_a_whole: bool = False,
 ) -> Evaluation:
-    """Score every variant on the test frames and compare each with the baseline.
+    """Score every variant on the test frames and compare each with the baseline; not in parts of them `as_a_whole`.
 
     `predictions` has every variant with status "ok". Validation frames only set thresholds. Identical files weigh
     together as one frame: no row of the scores is that of a copy. Where the videos of frames are known, they are scored
     by the same code, with scores of their own.
     """
-    evaluation = _evaluate(run, test, validation, predictions)
+    run = replace(run, groups=()) if as_a_whole or not predictions else run
+    evaluation = _evaluate(run, test, validation, predictions, searches=not as_a_whole)
     of_test, of_validation = videos.of_run(run, test, validation)
     if of_test is None:
         return evaluation
@@ -99,10 +105,15 @@ def evaluate(
 
 
 def _evaluate(
-    run: RunRecord, test: LabelledFrames, validation: LabelledFrames | None, predictions: Mapping[str, Predictions]
+    run: RunRecord,
+    test: LabelledFrames,
+    validation: LabelledFrames | None,
+    predictions: Mapping[str, Predictions],
+    *,
+    searches: bool = True,
 ) -> Evaluation:
     """The same of frames, or of videos in place of frames."""
-    shared = _shared(run, test, validation, predictions)
+    shared = _shared(run, test, validation, predictions, searches=searches)
     variants: dict[str, VariantEvaluation] = {}
     for name in shared.predictions:
         variants[name] = _variant(shared, name, variants.get(run.baseline.name))
@@ -127,9 +138,14 @@ def _evaluate(
 
 
 def _shared(
-    run: RunRecord, test: LabelledFrames, validation: LabelledFrames | None, predictions: Mapping[str, Predictions]
+    run: RunRecord,
+    test: LabelledFrames,
+    validation: LabelledFrames | None,
+    predictions: Mapping[str, Predictions],
+    *,
+    searches: bool,
 ) -> _Shared:
-    """Work out what all variants have in common: see `_Shared`."""
+    """Work out what all variants have in common, with `searches` for slices: see `_Shared`."""
     complete = {variant.name: predictions[variant.name] for variant in run.variants if variant.status == "ok"}
     counted = test.counted, validation.counted if validation else slice(None)
     by_name = {name: predicted.of(*counted) for name, predicted in complete.items()}
@@ -141,8 +157,11 @@ def _shared(
         if has_both_classes
         else {}
     )
+    searched = None
     comparisons = noninferiority.compare(placed, run.baseline.name, of_sources, run.margin)
     rows = np.arange(len(test.labels))[test.counted]
+    if searches and comparisons:
+        searched = _search(run, distinct, of_sources, complete[run.baseline.name], rows)
     return _Shared(
         run=run,
         labels=test.labels,
@@ -156,7 +175,7 @@ def _shared(
         placements=placed,
         comparisons=comparisons,
         slicing=slices.slicing(distinct, of_sources),
-        search=_search(run, distinct, of_sources, complete[run.baseline.name], rows) if comparisons else None,
+        search=searched,
         groupings=groups.groupings(run.groups, distinct, of_sources),
     )
 

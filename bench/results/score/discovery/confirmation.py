@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from bench.records import ConfirmedSlice, Interval
 from bench.results.score.clusters import Clusters
 from bench.results.score.differences import Contrast, contrast
+from bench.results.score.discovery.halves import Half
 from bench.results.score.discovery.screening import Candidate
 from bench.results.score.placements import Placements, subset
 from bench.results.score.slices import SliceGroup, groups_of
@@ -23,15 +23,6 @@ CHANCE = 0.05
 """How often anything is confirmed where there is nothing: half of it for each of the two halves that confirm."""
 
 _INSIDE, _OUTSIDE = "inside", "outside"
-
-
-@dataclass(frozen=True, eq=False)
-class Half:
-    """A half of the test frames: their `rows` among all, `labels` [n] and `clusters`, None where each stands alone."""
-
-    rows: NDArray[np.int64]
-    labels: NDArray[np.integer]
-    clusters: Clusters | None
 
 
 def divided(half: Half, rows: NDArray[np.bool_]) -> tuple[SliceGroup, SliceGroup] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SNAKE = np.array([0, 1, 1, 0])
+
+
+@dataclass(frozen=True, eq=False)
+class Half:
+    """A half of the test frames: their `rows` among all, `labels` [n] and `clusters`, None where each stands alone."""
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.integer]
+    clusters: Clusters | None
 
 
 def halves(

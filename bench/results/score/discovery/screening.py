@@ -5,7 +5,7 @@ What is found here proves nothing: many candidates were tried on the same frames
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.results.score.clusters import Clusters
 from bench.results.score.discovery.candidates import Column
+from bench.results.score.discovery.halves import Half
 from bench.results.score.placements import Placements
 from bench.results.score.swaps import swaps
 
@@ -41,24 +42,25 @@ class Candidate:
 
 def screened(
     columns: Sequence[Column],
-    rows: NDArray[np.int64],
+    half: Half,
     variant: Placements,
     baseline: Placements,
-    clusters: Clusters | None,
+    is_enough: Callable[[NDArray[np.bool_]], bool],
 ) -> list[Candidate]:
-    """The candidates that lost most on the frames `rows` of the `columns`, the surest first: as a rule one.
+    """The candidates that lost most on a half of the frames, the surest first: as a rule one.
 
-    `variant`, `baseline` and `clusters` are of these frames. The loss of a slice is that of its frames' placement
-    values, beyond that of all frames, by frame or by source.
+    `variant` and `baseline` are of the half's frames. `is_enough` says of the frames of a candidate, among all, whether
+    it can be confirmed. The loss of a slice is that of its frames' placement values, beyond that of all frames, by
+    frame or by source.
     """
     change = swaps(variant, baseline)
-    of_frames = np.empty(len(rows))
+    of_frames = np.empty(len(half.rows))
     of_frames[variant.is_fake], of_frames[~variant.is_fake] = change.fake, change.real
     for members in (variant.is_fake, ~variant.is_fake):
         of_frames[members] -= of_frames[members].mean()
     evidence: list[tuple[float, Column, int]] = []
     for column in columns:
-        lost = -_standardised(column, column.cells[rows], of_frames, variant.is_fake, clusters)
+        lost = -_standardised(column, column.cells[half.rows], of_frames, variant.is_fake, half.clusters)
         evidence += [(float(lost[index]), column, index) for index in np.flatnonzero(lost >= WORTH_CONFIRMING).tolist()]
     evidence.sort(key=lambda each: -each[0])
     candidates: list[Candidate] = []
@@ -66,7 +68,7 @@ def screened(
         if len(candidates) == MOST or (candidates and each < SURE):
             break
         candidate = Candidate(column.name, column.values[index], column.rows(index), each)
-        if not any(is_same(candidate.rows, other.rows) for other in candidates):
+        if not any(is_same(candidate.rows, other.rows) for other in candidates) and is_enough(candidate.rows):
             candidates.append(candidate)
     return candidates
 

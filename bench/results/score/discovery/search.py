@@ -14,8 +14,8 @@ import numpy as np
 
 from bench.records import BOX_COLUMNS, FACE_SIZE, ConfirmedSlice, LabelledFrames, SliceSearch
 from bench.results.score.discovery.candidates import Column, columns
-from bench.results.score.discovery.confirmation import Half, confirm, divided
-from bench.results.score.discovery.halves import halves
+from bench.results.score.discovery.confirmation import confirm, divided
+from bench.results.score.discovery.halves import Half, halves
 from bench.results.score.discovery.screening import Candidate, is_same, screened
 from bench.results.score.placements import Placements, subset
 from bench.results.score.slices import LEAST_OF_A_CLASS
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
+    from numpy.typing import NDArray
 
     from bench.results.score.clusters import Clusters
 
@@ -36,13 +37,17 @@ class Search:
     columns: tuple[Column, ...]
     record: SliceSearch
 
+    def has_sources(self, rows: NDArray[np.bool_]) -> bool:
+        """Whether a candidate, by its frames `rows` [n], can be confirmed on either half: it needs several sources."""
+        return all(divided(half, rows) is not None for half in self.halves)
+
 
 def search(
     test: LabelledFrames, clusters: Clusters | None, further: Mapping[str, pd.Series[str]] | None = None
 ) -> Search:
     """Halve the test frames and list the candidates of their attributes and of `further` columns.
 
-    Candidates that have too few frames or sources in either half, or all but too few, are none.
+    Candidates that have too few frames in either half, or all but too few, are none.
     """
     first, second = (
         Half(rows, test.labels[rows], clusters.subset(rows) if clusters else None)
@@ -89,15 +94,26 @@ def _reason(has_columns: bool, has_candidates: bool) -> str:
 
 
 def _usable(column: Column, both: tuple[Half, Half]) -> Column | None:
-    """The column with those candidates that can be confirmed on either half."""
-    enough = [
-        index
-        for index in range(len(column.parts))
-        if all(divided(half, column.rows(index)) is not None for half in both)
-    ]
-    if not enough:
+    """The column with those candidates that have frames enough in either half, inside and outside."""
+    enough = np.ones(len(column.parts), bool)
+    for half in both:
+        cells, is_fake = column.cells[half.rows], half.labels == 1
+        counts = [
+            column.parts @ np.bincount(cells[members & (cells >= 0)], minlength=column.parts.shape[1])
+            for members in (is_fake, ~is_fake)
+        ]
+        totals = int(is_fake.sum()), int((~is_fake).sum())
+        of_classes = [
+            (inside, np.minimum(inside, total - inside) >= LEAST_OF_A_CLASS)
+            for inside, total in zip(counts, totals, strict=True)
+        ]
+        (fakes, of_fakes), (reals, of_reals) = of_classes
+        enough &= np.where(reals == 0, of_fakes, np.where(fakes == 0, of_reals, of_fakes & of_reals))
+        enough &= min(totals) >= LEAST_OF_A_CLASS
+    if not enough.any():
         return None
-    return Column(column.name, column.cells, column.parts[enough], tuple(column.values[index] for index in enough))
+    values = tuple(value for value, is_enough in zip(column.values, enough, strict=True) if is_enough)
+    return Column(column.name, column.cells, column.parts[enough], values)
 
 
 def confirmed(search: Search, variant: Placements, baseline: Placements) -> tuple[ConfirmedSlice, ...]:
@@ -109,7 +125,7 @@ def confirmed(search: Search, variant: Placements, baseline: Placements) -> tupl
         return ()
     of_halves = [(subset(variant, half.rows), subset(baseline, half.rows)) for half in search.halves]
     candidates = [
-        screened(search.columns, half.rows, *placed, half.clusters)
+        screened(search.columns, half, *placed, search.has_sources)
         for half, placed in zip(search.halves, of_halves, strict=True)
     ]
     parts = [
