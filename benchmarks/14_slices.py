@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--draws", type=int, default=300, help="drawn data sets a row")
-    parser.add_argument("--only", default="", help="settings of slices whose title has this text")
+    parser.add_argument("--only", default="", help="settings whose title has this text; gaps for the other table")
     given = parser.parse_args(arguments)
     rows = []
     for setting in (each for each in SETTINGS if given.only in each.title):
@@ -204,17 +204,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         anything = sum(bool(parts) for parts, _ in results) / given.draws
         planted = sum(is_planted for _, is_planted in results) / given.draws
         rows.append([setting.title, f"{100 * planted:.1f}" if setting.loss else "–", f"{100 * anything:.1f}"])
+    if rows:
+        _show_slices(rows, given.draws)
+    if given.only in ("", "gaps"):
+        _show_gaps(given.draws)
+
+
+def _show_slices(rows: Sequence[Sequence[object]], draws: int) -> None:
     show(
-        f"Slices found on one half and confirmed on the other, {given.draws} data sets a row",
+        f"Slices found on one half and confirmed on the other, {draws} data sets a row",
         ["drawn", "planted confirmed, %", "anything, %"],
         rows,
         "Where none is planted, at most 5 % are aimed at.",
     )
+
+
+def _show_gaps(draws: int) -> None:
     columns = ["FPR of groups", "frames each", "sources each", "last grows by", "covered, %", "beyond 0, %", "width"]
     show(
-        f"Change of the gap between groups, {given.draws} data sets a row",
+        f"Change of the gap between groups, {draws} data sets a row",
         columns,
-        [_gap_row(gap, given.draws) for gap in GAPS],
+        [_gap_row(gap, draws) for gap in GAPS],
         "95 % are to be covered.",
     )
 

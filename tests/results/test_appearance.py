@@ -43,5 +43,5 @@ def test_that_of_other_frames_is_none(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "appearance.parquet"
     path.write_bytes(b"no table")
-    with pytest.raises(UserError, match="appearance.parquet"):
+    with pytest.raises(UserError, match=r"appearance\.parquet"):
         appearance.read(path, "abc", FRAMES)

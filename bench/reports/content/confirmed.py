@@ -41,7 +41,7 @@ def searched(evaluation: Evaluation) -> Sentence:
     if search is None or (search.reason and not search.columns and evaluation.test.attributes.empty):
         return Sentence()
     if search.reason:
-        return sentence(f"No slices were searched for: {search.reason}.")
+        return sentence(f"No further slices were searched for: {search.reason}.")
     left_out = ""
     if search.left_out:
         left_out = f" ({counted(search.left_out, 'frame')} that share sources with both took no part)"

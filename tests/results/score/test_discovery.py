@@ -107,7 +107,7 @@ def test_the_numbers_are_those_of_the_confirming_half() -> None:
 
 
 def test_a_slice_of_one_class_is_compared_with_all_frames_of_the_other() -> None:
-    test, baseline, variant = drawn(0)
+    _, baseline, variant = drawn(0)
     methods = np.where(LABELS == 1, np.array(["swap", "reenact", "blend"])[np.arange(COUNT) // 2 % 3], "original")
     variant = variant - 0.6 * (methods == "swap")
     [part] = confirmed(labelled(method=methods), variant, baseline)
@@ -201,7 +201,7 @@ def test_the_size_of_faces_is_searched_in_place_of_their_boxes() -> None:
 
 def test_too_few_frames_are_not_searched_and_it_is_said_why() -> None:
     few = labelled(LABELS[:30], kind=["a", "b", "c"] * 10)
-    assert "each half has 10 frames" in discovery.search(few, None).record.reason
+    assert "each half has 10 of a class" in discovery.search(few, None).record.reason
     assert "nothing is known" in discovery.search(labelled(), None).record.reason
 
 

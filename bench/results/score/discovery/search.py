@@ -90,7 +90,7 @@ def _reason(has_columns: bool, has_candidates: bool) -> str:
         return ""
     if not has_columns:
         return "nothing is known of the frames but their classes"
-    return f"no column divides them so that each half has {LEAST_OF_A_CLASS} frames of a class inside and outside"
+    return f"no column divides the frames so that each half has {LEAST_OF_A_CLASS} of a class inside and outside"
 
 
 def _usable(column: Column, both: tuple[Half, Half]) -> Column | None:
