@@ -231,6 +231,10 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
             help="What videos of --labels without scores count as: exclude, real, fake or 0.5, in every variant alike."
         ),
     ] = "exclude",
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(help="A column such as skin_tone: the gap of error rates between its groups. May be repeated."),
+    ] = None,
     to: Annotated[Path | None, typer.Option("--to", help="Write the report to this folder instead.")] = None,
     json: Json = False,
 ) -> None:
@@ -240,6 +244,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     with Bars("reading scores") as bars:
         from bench.commands.score import LABELS, Request, columns_by_file, score_files
         from bench.results.external.judging import judging
+        from bench.results.groups import group_columns
         from bench.results.threshold_settings import from_option
 
         names, paths = zip(*map(_named_file, files), strict=True)
@@ -248,7 +253,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
         judged = judging(judge, {"score": video_score, "top": video_top, "missing": missing_videos})
         request = Request(
             name, paths, columns, labels, from_option("--threshold", threshold), margin, to, names, source_pattern,
-            columns_of, judged,
+            columns_of, judged, group_columns(groups or (), "--groups"),
         )  # fmt: skip
         finished = score_files(request, bars)
     console.show(finished, as_json=json)

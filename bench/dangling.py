@@ -62,6 +62,11 @@ def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ..
                 (name, "robustness_drop"),
                 "nothing is judged under re-compression; add `robustness:` to the experiment, such as {jpeg: [50]}",
             )
+        if "group_gap" in gates.limits and not experiment.groups:
+            yield (
+                (name, "group_gap"),
+                "no groups are compared; add `groups:` to the experiment, the name of a manifest's column",
+            )
         if name not in names:
             yield (
                 (name,),

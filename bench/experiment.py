@@ -39,6 +39,7 @@ from bench.errors import (
 )
 from bench.folder_names import NAME, checked_list, checked_name, refuse_equal_folders
 from bench.records import DEFAULT_THRESHOLD, ThresholdRule
+from bench.results.groups import GroupColumns
 from bench.results.limits import ChooseSettings, GateSettings, Margin, Number
 from bench.results.threshold_settings import Threshold, ThresholdSettings
 from bench.results.video_settings import VideoSettings
@@ -202,6 +203,11 @@ class ExperimentSettings(_Model):
         default=None,
         description="re-compression under which every variant is judged again, such as {jpeg: [90, 50], blur: [1.5]}: "
         "what it costs a variant beyond what it costs the baseline",
+    )
+    groups: GroupColumns = Field(
+        default=(),
+        description="a column of the frames' manifest, such as skin_tone, or several in a list: false-positive and "
+        "false-negative rates of its groups at `threshold`, and how the gap between groups changes",
     )
     gates: dict[str, GateSettings] = Field(
         default={},

@@ -31,7 +31,7 @@ from bench.records import (
     silent,
     single_sources,
 )
-from bench.results import score, store
+from bench.results import groups, score, store
 from bench.results.external import align, read
 from bench.results.external.judging import Judging, judged_as
 from bench.results.external.read import Columns, ImportedScores
@@ -48,7 +48,8 @@ class Request:
     `names` are those of the variants, in the order of the files; without them, each is called like its file, without
     the ending. `columns_of` are those of files that call them otherwise than `columns`, by their variants' names, and
     by "labels". `source_pattern` finds a frame's source in its name, where no file has it. `judging` says whether
-    frames or videos are judged, and how. The report is written to the folder `to`, or to `reports/<name>/`.
+    frames or videos are judged, and how. `groups` are columns between whose values the gap of error rates is given. The
+    report is written to the folder `to`, or to `reports/<name>/`.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Request:
     source_pattern: str | None = None
     columns_of: Mapping[str, Columns] = field(default_factory=dict)
     judging: Judging = field(default_factory=Judging)
+    groups: tuple[str, ...] = ()
 
     @property
     def variants(self) -> list[tuple[str, Path]]:
@@ -285,6 +287,8 @@ def _run(request: Request, variants: Mapping[str, Path], aligned: align.Aligned)
 def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str], aligned: align.Aligned) -> RunRecord:
     """The run's record; `ids` are digests of the variants' scores, `inputs` says where these come from."""
     rule = request.threshold if isinstance(request.threshold, ThresholdRule) else None
+    option = "--groups" if request.files else "groups"
+    groups.refuse(request.groups, aligned.frames["test"], option)
     judged = judged_as(request.judging, aligned.frames, aligned.missing, "--judge" if request.files else "judge")
     return RunRecord(
         experiment=request.name,
@@ -302,6 +306,7 @@ def _record(request: Request, ids: Mapping[str, str], inputs: Mapping[str, str],
         judge=judged.unit,
         video_scoring=request.judging.scoring,
         videos=judged.videos,
+        groups=request.groups,
         warnings=(
             *aligned.remarks,
             *judged.remarks,

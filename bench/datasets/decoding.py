@@ -5,17 +5,18 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from bench import stored
 from bench.datasets import degradations
+from bench.datasets.appearance import Appearance, appearance
 from bench.datasets.headers import READABLE, further_format
 from bench.errors import UserError
 from bench.provenance import versions
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
+
+Look: TypeAlias = "Callable[[Frame, Appearance], None]"
 
 VERSION = 2
 """Raised whenever the same file would be decoded to other pixels."""
@@ -54,10 +57,17 @@ def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
     return _fitted(file, [spec])[spec]
 
 
-def _fitted(file: Path, specs: Iterable[AnySpec]) -> dict[AnySpec, NDArray[np.uint8]]:
-    """A file decoded once, re-compressed once for each degradation, and fitted to each spec."""
+def _fitted(
+    file: Path, specs: Iterable[AnySpec], look: Callable[[Appearance], None] | None = None
+) -> dict[AnySpec, NDArray[np.uint8]]:
+    """A file decoded once, re-compressed once for each degradation, and fitted to each spec.
+
+    `look` is given what the picture looks like.
+    """
     try:
-        frame = _decoded(file)
+        frame, tables = _with_tables(file)
+        if look:
+            look(appearance(frame, tables))
         fitted = {spec: fit(frame, spec) for spec in specs if isinstance(spec, InputSpec)}
     except MemoryError:
         raise
@@ -138,12 +148,12 @@ def read_batches(
 
 
 def read_for_each(
-    frames: Sequence[Frame], specs: Sequence[AnySpec], batch_size: int, *, threads: int = 2
+    frames: Sequence[Frame], specs: Sequence[AnySpec], batch_size: int, *, threads: int = 2, look: Look | None = None
 ) -> Generator[dict[AnySpec, NDArray[np.uint8]], None, None]:
     """Batches of frames, each decoded once, as every spec has them: uint8 RGB [n, 3, size, size] by spec.
 
     They come in the order of `frames`, and the last may be smaller. A frame is re-compressed once for all specs with
-    the same degradation.
+    the same degradation. `look` is given what every frame looks like, in the threads that decode.
 
     `threads` decode while the caller computes, at most one batch ahead of it, so memory does not
     grow with the number of frames. They end with the iterator, also when it is left early.
@@ -166,7 +176,7 @@ def read_for_each(
                         count = min(batch_size, len(frames) - submitted)
                         batches.append({spec: np.empty((count, 3, spec.size, spec.size), np.uint8) for spec in specs})
                     slots = {spec: batch[submitted % batch_size] for spec, batch in batches[-1].items()}
-                    pending.append(pool.submit(_decode_into, slots, frames[submitted].file))
+                    pending.append(pool.submit(_decode_into, slots, frames[submitted], look))
                     submitted += 1
                 pending.popleft().result()
             yield batches.popleft()
@@ -174,10 +184,10 @@ def read_for_each(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_into(slots: Mapping[AnySpec, NDArray[np.uint8]], file: Path) -> None:
+def _decode_into(slots: Mapping[AnySpec, NDArray[np.uint8]], frame: Frame, look: Look | None) -> None:
     """In the thread that decodes: whoever reads the batches need not copy frames together."""
-    for spec, frame in _fitted(file, slots).items():
-        slots[spec][...] = frame.transpose(2, 0, 1)
+    for spec, picture in _fitted(frame.file, slots, partial(look, frame) if look else None).items():
+        slots[spec][...] = picture.transpose(2, 0, 1)
 
 
 def _opened(source: BinaryIO) -> Image.Image:
@@ -187,16 +197,22 @@ def _opened(source: BinaryIO) -> Image.Image:
 
 
 def _decoded(file: Path | BytesIO) -> NDArray[np.uint8]:
+    return _with_tables(file)[0]
+
+
+def _with_tables(file: Path | BytesIO) -> tuple[NDArray[np.uint8], Mapping[int, Sequence[int]] | None]:
+    """A picture as RGB, uint8 [height, width, 3], and the quantisation tables of a JPEG, None of others."""
     import numpy as np
     from PIL import ImageOps
 
     # Opened here: a pipe in a frame's place would be waited for.
     source = stored.open_file(file) if isinstance(file, Path) else file
     with source, _opened(source) as picture:
+        tables = getattr(picture, "quantization", None)
         if picture.getexif().get(_ORIENTATION, 1) != 1:
             ImageOps.exif_transpose(picture, in_place=True)
         picture.info.pop("transparency", None)  # dropped anyway, but of some palettes Pillow would warn
-        return np.asarray(_eight_bit(picture).convert("RGB"))
+        return np.asarray(_eight_bit(picture).convert("RGB")), tables
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:

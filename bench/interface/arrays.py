@@ -36,6 +36,7 @@ def score(  # noqa: PLR0913 - the options of the command
     judge: Literal["frame", "video"] | None = None,
     video_score: Literal["mean", "max", "top"] = "mean",
     video_top: int = 5,
+    groups: str | Sequence[str] = (),
     to: str | os.PathLike[str] | None = None,
 ) -> Results:
     """Judge P(fake) of the same frames by several variants: the numbers and verdicts of the command `bench score`.
@@ -73,6 +74,8 @@ def score(  # noqa: PLR0913 - the options of the command
         A video's score: the mean of its frames' P(fake), the highest, or the mean of the highest few.
     video_top : int, default=5
         How many frames of a video are averaged with "top".
+    groups : str or sequence of str, optional
+        Names of attributes: the gap of error rates between their values, and how each variant changes it.
     to : path, optional
         Also write the report to this folder, which is new, empty, or holds such a report.
 
@@ -112,11 +115,21 @@ def score(  # noqa: PLR0913 - the options of the command
         from bench.reports.scores_json import scores as numbers_of
         from bench.results.external.judging import judging
         from bench.results.external.read import Columns
+        from bench.results.groups import group_columns
 
         imported = scores_by_variant(columns, list(ordered), list(by_attribute))
         names = {"judge": "judge", "score": "video_score", "top": "video_top"}
         judged = judging(judge, {"score": video_score, "top": video_top}, names)
-        request = Request(_name(folder), (), Columns(), threshold=fixed, margin=margin, to=folder, judging=judged)
+        request = Request(
+            _name(folder),
+            (),
+            Columns(),
+            threshold=fixed,
+            margin=margin,
+            to=folder,
+            judging=judged,
+            groups=group_columns(groups, "groups"),
+        )
         run, evaluation = score_imported(request, imported)
         numbers = numbers_of(run, evaluation)
     warnings = (*plain_warnings(run, numbers), *run.warnings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from bench import datasets, locks, phases, runtimes
 from bench.pipeline import calibration_shift, fidelity, former, journal
@@ -17,8 +18,9 @@ from bench.pipeline.degrade import degrade
 from bench.pipeline.jobs import Executable, Job, Jobs, due_for_timing, executed, job_of
 from bench.pipeline.occlude import occlude
 from bench.pipeline.prepared import Prepared, Setup
-from bench.records import Built, Event, OnEvent, ResultKey, Session
-from bench.results import predict, store
+from bench.records import Built, Event, Frame, OnEvent, ResultKey, Session
+from bench.results import appearance, predict, store
+from bench.results.appearance import APPEARANCE
 from bench.variants import cache
 
 LOADING = "exporting and loading"
@@ -182,13 +184,30 @@ def _predict(
         predict.Pending(job.title, job.predictions_key, job.folder, sessions[job.executable], job.setup.spec)
         for job in jobs
     ]
-    read = partial(datasets.read_for_each, threads=setup.threads)
-    problems = predict.predict(pending, _rows(setup), read, on_event, work_on(setup))
+    looks: dict[Path, datasets.Appearance] = {}
+
+    def look(frame: Frame, appearance: datasets.Appearance) -> None:
+        looks[frame.file] = appearance
+
+    read = partial(datasets.read_for_each, threads=setup.threads, look=look)
+    try:
+        problems = predict.predict(pending, _rows(setup), read, on_event, work_on(setup))
+    finally:
+        _write_appearance([job.setup for job in jobs], looks)
     return {
         job.setup.key(job.variant): journal.failure(f"evaluating {job.result_title}", problems[job.title])
         for job in jobs
         if job.title in problems
     }
+
+
+def _write_appearance(setups: Sequence[Setup], looks: Mapping[Path, datasets.Appearance]) -> None:
+    """Store what was measured of test frames while they were decoded, with the results of each detector."""
+    test = setups[0].frames["test"]
+    names = [frame.path for frame in test.frames]
+    of_test = {frame.path: looks[frame.file] for frame in test.frames if frame.file in looks}
+    for folder in dict.fromkeys(setup.results for setup in setups) if of_test else ():
+        appearance.write(folder / APPEARANCE, test.digest, names, of_test)
 
 
 def _rows(setup: Setup) -> list[predict.FrameRow]:

@@ -75,7 +75,7 @@ def _scored(setup: Setup, run: RunRecord) -> Evaluation:
     frames = setup.frames["test"].frames
     answered = [variant.name for variant in run.variants if variant.status == "ok"]
     predictions = {name: store.read_predictions(setup.results / name, len(frames)) for name in answered}
-    return score.evaluate(run, threshold.labelled(setup.frames["test"]), None, predictions)
+    return score.evaluate(run, threshold.labelled(setup.frames["test"]), None, predictions, as_a_whole=True)
 
 
 def _due(run: RunRecord, evaluation: Evaluation, selected: Sequence[Job]) -> Iterator[_Due]:

@@ -21,6 +21,7 @@ from bench.pipeline.frames import Listing, frames_of
 from bench.pipeline.prepared import Prepared, Setup, Timing
 from bench.provenance import cpu_cores
 from bench.records import Frame, FrameSet, OnEvent, Reading, Split, silent
+from bench.results import groups
 from bench.variants import steps
 from bench.variants.chain import frame_problems, kind_of, offer_problems, order_problems
 from bench.variants.context import Source
@@ -58,7 +59,8 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     build = listings[request.settings.build_set]
     frames, built_with = frames_of(listings, request.settings.frame_sets, build.name), build.frames
     _refuse_learned(request, frames)
-    request.refuse(list(_unjudgeable(request, {name: of_set["test"].frames for name, of_set in frames.items()})))
+    test = {name: of_set["test"].frames for name, of_set in frames.items()}
+    request.refuse([*_unjudgeable(request, test), *_ungroupable(request, test)])
     request.refuse([(request.threshold_key, problem) for problem in _no_threshold(request, listings, frames)])
     chains = _workable_chains(request, built_with, {name: read.chains for name, read in weights.items()})
     threads = request.settings.threads
@@ -199,7 +201,7 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
     for name, listing in listings.items():
         problems += problems_of(_dataset_key(name), listing.find)
     judged = {name: listings[name].may_be_test for name in request.settings.frame_sets}
-    request.refuse(list(_unjudgeable(request, judged)))
+    request.refuse([*_unjudgeable(request, judged), *_ungroupable(request, judged)])
     frames = listings[request.settings.build_set].sets
     for name in request.detectors:
         problems += _new(problems, request.of_chains(name, _missing_splits(chains[name], frames, request.kind(name))))
@@ -334,6 +336,14 @@ def _no_threshold(
     first = request.settings.frame_sets[0]
     if listings[first].pending is None:
         yield from threshold.problems(request.settings, frames[first])
+
+
+def _ungroupable(request: _Request, test: Mapping[str, Sequence[Frame] | None]) -> Iterator[tuple[Keys, str]]:
+    """What keeps each frame set from being divided into the groups that are asked for; see `_unjudgeable`."""
+    for name, frames in test.items():
+        if frames and (problem := groups.problem_of_frames(request.settings.groups, frames)):
+            of_set = f"{name}: " if request.settings.has_several_sets else ""
+            yield ("experiments", request.name, "groups"), f"{of_set}{problem}"
 
 
 def _refuse_learned(request: _Request, frames: Mapping[str, Mapping[Split, FrameSet]]) -> None:

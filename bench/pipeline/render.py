@@ -27,6 +27,7 @@ from bench.records import (
     silent,
 )
 from bench.results import predict, store
+from bench.results.appearance import APPEARANCE
 from bench.results.attributes import ATTRIBUTES
 from bench.results.copies import COPIES
 
@@ -50,7 +51,7 @@ def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finish
             reasons.write(setup, jobs)
         if first.results != prepared.results:
             # Of an earlier run of one detector on one set, whose results nobody renders any more.
-            for record in (store.RUN, reasons.RECORD, ATTRIBUTES, COPIES):
+            for record in (store.RUN, reasons.RECORD, APPEARANCE, ATTRIBUTES, COPIES):
                 (prepared.results / record).unlink(missing_ok=True)
         return report(first.base, first.name, first.settings, on_event=on_event)
 
@@ -155,7 +156,10 @@ def spelled(steps: Sequence[str]) -> str:
 
 
 def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
-    """The run with what only its rendering depends on as it is set now."""
+    """The run with what only its rendering depends on as it is set now.
+
+    `UserError` where its frames have no such groups as are asked for now.
+    """
     return replace(
         threshold.as_asked(run, settings),
         gallery_top=settings.gallery.top,
@@ -165,4 +169,5 @@ def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
         choose=settings.choose.record if settings.choose else None,
         judge=judging.as_judged(run, settings),
         video_scoring=settings.videos.record,
+        groups=settings.groups,
     )

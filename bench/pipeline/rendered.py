@@ -12,7 +12,8 @@ from bench.pipeline.finished import REPORT
 from bench.pipeline.occlusions import with_occlusions
 from bench.provenance import digest, file_digest, version
 from bench.records import Evaluation, LabelledFrames, RunRecord
-from bench.results import occlusion, score, store
+from bench.results import groups, occlusion, score, store
+from bench.results.appearance import APPEARANCE
 
 MARK = ".rendered"
 
@@ -45,6 +46,8 @@ def mark_of(results: Path, by: str | None = None) -> str:
     blurred = [path for path in sorted(results.glob(f"*/{occlusion.OCCLUSION}")) if stored.is_file(path)]
     if blurred:
         depends_on["blurred"] = {path.parent.name: file_digest(path) for path in blurred}
+    if stored.is_file(results / APPEARANCE):
+        depends_on["appearance"] = file_digest(results / APPEARANCE)
     return digest(depends_on)
 
 
@@ -56,6 +59,7 @@ def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
     test, validation = store.read_labelled(results, answered[0], run.frames)
     if run.videos and test.videos is None:
         raise UserError(f"{results / answered[0]}: lacks the videos of frames; `bench run` completes it")
+    groups.refuse(run.groups, test, f"{run.experiment}: `groups:`")
     rows = len(test.labels) + (len(validation.labels) if validation else 0)
     predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
     evaluation = with_degraded(run, score.evaluate(run, test, validation, predictions), results)

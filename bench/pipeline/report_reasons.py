@@ -83,6 +83,7 @@ def _report_settings(run: RunRecord) -> Inputs:
     if run.threshold_rule is not None:
         settings["threshold"] = run.threshold_rule.text
     settings["videos"] = asdict(run.video_scoring)
+    settings["groups"] = ", ".join(run.groups) or None
     settings["choose"] = asdict(run.choose) if run.choose else None
     return {name.replace(".", " "): text for name, text in flattened(settings, "") if text != "null"}
 

@@ -63,6 +63,7 @@ def _record(setup: Setup, jobs: Jobs) -> RunRecord:
         judge=judging.judge(setup.settings, setup.frames["test"].frames),
         video_scoring=setup.settings.videos.record,
         videos=judging.videos_of(setup.frames),
+        groups=setup.settings.groups,
         provenance=_provenance(setup) | _gpus(rows),
         map_kind=setup.reading.map_kind if setup.reading else CLASS_ACTIVATION,
         warnings=(

@@ -10,6 +10,8 @@ from bench.records.footage import POINTS
 VIDEO_COLUMNS = ("video", "frame_index")
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 POINT_COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
+FACE_SIZE = "face_px"
+"""The column of the size of a face: the square root of its box's area, in pixels."""
 ANNOTATION_COLUMNS = ("time_s", *BOX_COLUMNS, *POINT_COLUMNS)
 """These describe a frame, not a group of frames: a report never slices by them."""
 

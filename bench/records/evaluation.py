@@ -12,6 +12,7 @@ from bench.records.occlusion import Occlusion
 from bench.records.predictions import LabelledFrames, Predictions
 from bench.records.runs import RunRecord
 from bench.records.scores import Comparison, DegradedScore, Effect, Independence, VariantEvaluation
+from bench.records.slice_search import SliceSearch
 from bench.records.videos import Unit, Videos
 
 
@@ -24,7 +25,8 @@ class Evaluation:
     measurements, `elsewhere` those of the baseline in the runtimes and sessions of other variants. `size_only` has the
     names of the int8 variants that this processor runs no faster than what was quantised. `latencies` are
     those that compare, None where the baseline was not timed. `occlusions` are by variant; those whose frames were not
-    blurred have none. `degraded` are each variant's scores on re-compressed frames, a level each.
+    blurred have none. `degraded` are each variant's scores on re-compressed frames, a level each. `slice_search` says
+    what was searched for slices, None where nothing is compared.
 
     Where videos are known, `videos` are those of the test frames, and `video` is all of this per video: `test` and
     `validation` are then videos, called by their names, in the order of `videos`, `predictions` have their scores, and
@@ -47,6 +49,7 @@ class Evaluation:
     latencies: Latencies | None = None
     occlusions: Mapping[str, Occlusion] = field(default_factory=dict)
     degraded: Mapping[str, tuple[DegradedScore, ...]] = field(default_factory=dict)
+    slice_search: SliceSearch | None = None
     unit: Unit = "frame"
     videos: Videos | None = None
     video: Evaluation | None = None

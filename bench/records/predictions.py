@@ -27,7 +27,8 @@ class LabelledFrames:
     manifest, or for the folders below `real/` and `fake/`. `videos` [n] are the videos that frames were taken from, and
     `frame_indices` [n] their numbers there, both missing where unknown, and None where no video is known.
     `firsts` [n] are the rows of the first frames with the same
-    content, each frame's of itself where that is only there once; None where all are.
+    content, each frame's of itself where that is only there once; None where all are. `measured` [n rows] has what was
+    measured of the pictures, such as their brightness, missing where it was not; None where nothing was.
     """
 
     frames: pd.Series[str]
@@ -37,6 +38,7 @@ class LabelledFrames:
     firsts: NDArray[np.int64] | None = None
     videos: pd.Series[str] | None = None
     frame_indices: pd.Series[int] | None = None
+    measured: pd.DataFrame | None = None
 
     @property
     def counted(self) -> NDArray[np.int64] | slice:
@@ -57,6 +59,7 @@ class LabelledFrames:
             self.attributes.iloc[rows].reset_index(drop=True),
             videos=None if self.videos is None else self.videos.iloc[rows].reset_index(drop=True),
             frame_indices=None if self.frame_indices is None else self.frame_indices.iloc[rows].reset_index(drop=True),
+            measured=None if self.measured is None else self.measured.iloc[rows].reset_index(drop=True),
         )
 
     def _sources_with_copies(self) -> pd.Series[str]:

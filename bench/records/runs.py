@@ -128,9 +128,9 @@ class RunRecord:
     empty where there are none. `gallery_occlusion` is whether regions of the galleries' frames are blurred, `map_kind`
     what the detector's maps are called. `judge` is what verdicts, the choice and gates go by. `videos` has those of
     each labelled split all of whose frames name theirs, `video_scoring` is how these are scored. `degradations` is
-    under which re-compression variants were to be judged again. `threshold` is the fixed one; where the experiment
-    gives a rule in place of a number, `threshold_rule` is that and `threshold_choice` what it found, None where the
-    baseline failed.
+    under which re-compression variants were to be judged again. `groups` are the columns between whose values the gap
+    of error rates is given. `threshold` is the fixed one; where the experiment gives a rule in place of a number,
+    `threshold_rule` is that and `threshold_choice` what it found, None where the baseline failed.
     """
 
     experiment: str
@@ -157,6 +157,7 @@ class RunRecord:
     degradations: tuple[Degradation, ...] = ()
     threshold_rule: ThresholdRule | None = None
     threshold_choice: ThresholdChoice | None = None
+    groups: tuple[str, ...] = ()
     schema: int = 1
 
     @property

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.records.groups import GroupGap
+    from bench.records.slice_search import ConfirmedSlice
+
 
 Verdict: TypeAlias = Literal["baseline", "improved", "stable", "degraded", "inconclusive"]
 
@@ -273,7 +276,8 @@ class VariantEvaluation:
     """The scores of one variant: of its own predictions, and against the baseline's.
 
     `roc` has false- and true-positive rates, `precision_recall` recalls and precisions: the points of both curves.
-    `outcomes` are the rows of test frames with each outcome at the fixed threshold.
+    `outcomes` are the rows of test frames with each outcome at the fixed threshold. `confirmed` are slices that a
+    search found on one half of the frames and confirmed on the other, `gaps` those between the groups of columns.
     """
 
     score: Score
@@ -286,6 +290,8 @@ class VariantEvaluation:
     flips: Flips | None = None
     drift: Drift | None = None
     slices: tuple[Slice, ...] = ()
+    confirmed: tuple[ConfirmedSlice, ...] = ()
+    gaps: tuple[GroupGap, ...] = ()
     outcomes: Mapping[Outcome, NDArray[np.int64]] = field(default_factory=dict)
     precision_recall: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from bench.records.choice import Loosening
 from bench.records.degradations import DegradationKind
 from bench.records.exemplars import ScoredExemplars
+from bench.records.groups import Rate
 from bench.records.measurements import CalibrationShift, Fidelity, Timing
 from bench.records.runs import Recovery
 from bench.records.scored_threshold import ScoredThresholdRule
@@ -125,6 +126,65 @@ class ScoredSlice:
 
 
 @dataclass(frozen=True)
+class ScoredConfirmedSlice:
+    """A slice found on one half of the frames, in the numbers of the other: `delta` there, `elsewhere`, `excess`.
+
+    See `ConfirmedSlice`.
+    """
+
+    column: str
+    value: str
+    fake: int
+    real: int
+    against: ClassName | None
+    baseline_auc: float
+    delta: float
+    delta_ci: Ends
+    elsewhere: float
+    excess: float
+    excess_ci: Ends
+
+
+@dataclass(frozen=True)
+class ScoredSliceSearch:
+    """What was searched for slices in which variants lose more than elsewhere; see `SliceSearch`."""
+
+    columns: tuple[str, ...]
+    candidates: int
+    halves: tuple[int, int]
+    left_out: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ScoredGroup:
+    """How many frames of a group are wrong, of `count` real ones or fakes; `counts` is whether the gap goes by them."""
+
+    value: str
+    count: int
+    wrong: int
+    rate: float | None
+    counts: bool
+
+
+@dataclass(frozen=True)
+class ScoredGroupGap:
+    """The gap of a rate between groups, and its change against the baseline's; see `GroupGap`."""
+
+    column: str
+    rate: Rate
+    groups: tuple[ScoredGroup, ...]
+    gap: float | None
+    highest: str | None
+    lowest: str | None
+    before: float | None
+    change: float | None
+    change_ci: Ends | None
+    simultaneous: Ends | None
+    by_source: bool
+
+
+@dataclass(frozen=True)
 class ScoredDegradation:
     """AUC on re-compressed test frames; `extra` is what these cost beyond what they cost the baseline."""
 
@@ -224,6 +284,8 @@ class ScoredByVideo:
     shift: ScoredShift | None
     flips: ScoredFlips | None
     worst_slice: ScoredSlice | None
+    confirmed_slices: tuple[ScoredConfirmedSlice, ...] = ()
+    group_gaps: tuple[ScoredGroupGap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -302,6 +364,8 @@ class ScoredVariant:
     video: ScoredByVideo | None = None
     robustness: tuple[ScoredDegradation, ...] = ()
     calibration_shift: CalibrationShift | None = None
+    confirmed_slices: tuple[ScoredConfirmedSlice, ...] = ()
+    group_gaps: tuple[ScoredGroupGap, ...] = ()
 
     @property
     def by_video(self) -> ScoredVariant:
@@ -421,6 +485,7 @@ class ScoresFile(Judged):
     videos: ScoredVideos | None = field(default=None, kw_only=True)
     threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
     exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
+    slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -440,6 +505,7 @@ class ScoredDetector:
     threshold: float | None = field(default=None, kw_only=True)
     threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
     exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
+    slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ class Videos:
     `i` are `rows[bounds[i]:bounds[i + 1]]`, and `bounds` is [v + 1]. Videos without frames stand at the end, where they
     count. `stills` [n] numbers the pictures that are scored, from 0: the faces of a frame have one number,
     and so do the identical frames of a video; it is in the order of `rows`.
-    `firsts` [v] are the indices of the first videos with the same frames, None where each has other ones.
+    `firsts` [v] are the indices of the first videos with the same frames, None where each has other ones. `measured`
+    [v rows] are the means of what is known of frames in numbers, and of what was measured of their pictures.
     """
 
     names: pd.Series[str]
@@ -79,6 +80,7 @@ class Videos:
     bounds: NDArray[np.int64]
     stills: NDArray[np.int64]
     firsts: NDArray[np.int64] | None = None
+    measured: pd.DataFrame | None = None
     missing: tuple[MissingVideo, ...] = field(default=())
 
     def rows_of(self, video: int) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from bench.records import (
     Choice,
     ClassName,
     Comparison,
+    ConfirmedSlice,
     Degradation,
     DegradedScore,
     Drift,
@@ -28,6 +29,7 @@ from bench.records import (
     Evaluation,
     Exemplars,
     Faithfulness,
+    GroupGap,
     Interval,
     LabelledFrames,
     Occlusion,
@@ -38,6 +40,7 @@ from bench.records import (
     ScoredByVideo,
     ScoredCandidate,
     ScoredChoice,
+    ScoredConfirmedSlice,
     ScoredConfusion,
     ScoredConstraints,
     ScoredDegradation,
@@ -48,11 +51,14 @@ from bench.records import (
     ScoredFaithfulness,
     ScoredFlips,
     ScoredFrames,
+    ScoredGroup,
+    ScoredGroupGap,
     ScoredLatency,
     ScoredPoint,
     ScoredRequirement,
     ScoredShift,
     ScoredSlice,
+    ScoredSliceSearch,
     ScoredVariant,
     ScoredVideos,
     ScoredVideosOfSplit,
@@ -99,6 +105,7 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         choice=scored_choice(choice) if (choice := evaluation.by(run.judge).choice) else None,
         ablation=tuple(_effect(effect) for effect in evaluation.effects),
         not_sliced=evaluation.not_sliced,
+        slice_search=_searched(evaluation.by(run.judge)),
         judge=run.judge,
         videos=_videos(run, evaluation),
         threshold_rule=scored_threshold(run, evaluation),
@@ -274,6 +281,8 @@ def _quality(scored: VariantEvaluation | None) -> dict[str, Any]:
         **{f"{name}_ci": _ends(getattr(point, f"{name}_ci", None)) for name in WITH_INTERVAL},
         "thresholds": {kind: _point(scored.thresholds.get(kind) if scored else None) for kind in THRESHOLD_KINDS},
         "slices": tuple(_slice(part) for part in scored.slices) if scored else (),
+        "confirmed_slices": tuple(_confirmed(part) for part in scored.confirmed) if scored else (),
+        "group_gaps": tuple(_gap(part) for part in scored.gaps) if scored else (),
     }
 
 
@@ -343,6 +352,23 @@ def _slice(part: Slice) -> ScoredSlice:
     """The AUC of a slice, and its difference to the baseline's there."""
     auc, delta = _area("auc", part.auc), _area("auc_delta", part.delta)
     return _scored(ScoredSlice, part, **auc, **delta, simultaneous=_ends(part.simultaneous))
+
+
+def _confirmed(part: ConfirmedSlice) -> ScoredConfirmedSlice:
+    ends = {"delta_ci": _ends(part.delta_ci), "excess_ci": _ends(part.excess_ci)}
+    return _scored(ScoredConfirmedSlice, part, **ends)
+
+
+def _searched(evaluation: Evaluation) -> ScoredSliceSearch | None:
+    searched = evaluation.slice_search
+    return _scored(ScoredSliceSearch, searched) if searched else None
+
+
+def _gap(part: GroupGap) -> ScoredGroupGap:
+    """The rates of the groups, and what became of the gap between them."""
+    groups = tuple(_scored(ScoredGroup, group) for group in part.groups)
+    ends = {"change_ci": _ends(part.change_ci), "simultaneous": _ends(part.simultaneous)}
+    return _scored(ScoredGroupGap, part, groups=groups, **ends)
 
 
 def _area(name: str, auc: Auc | None) -> dict[str, Any]:

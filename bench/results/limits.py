@@ -44,7 +44,7 @@ class ChooseSettings(_Model):
         return Constraints(self.auc_drop, self.size_mib, self.latency_ms, self.prefer)
 
 
-AGAINST_BASELINE = ("auc_drop", "latency_ratio", "flips", "worst_slice_auc_drop", "robustness_drop")
+AGAINST_BASELINE = ("auc_drop", "latency_ratio", "flips", "worst_slice_auc_drop", "robustness_drop", "group_gap")
 """Gates that compare a variant with the baseline, which the baseline itself has no part in."""
 
 
@@ -86,6 +86,11 @@ class GateSettings(_Model):
         default=None,
         description="most AUC lost under any re-compression beyond what the baseline loses there; needs `robustness:`; "
         "judged by the intervals that hold for all levels at once",
+    )
+    group_gap: Margin | None = Field(
+        default=None,
+        description="most that the gap of false-positive or false-negative rates between groups may grow against the "
+        "baseline; needs `groups:`; judged by the intervals that hold for all columns and both rates at once",
     )
     strict: bool = Field(
         default=False, strict=True, description="the estimate must meet the limit too, not its interval alone"

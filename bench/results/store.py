@@ -31,7 +31,8 @@ from bench.records import (
     SplitSummary,
     silent,
 )
-from bench.results import attributes, checks, copies
+from bench.results import appearance, attributes, checks, copies
+from bench.results.appearance import APPEARANCE
 from bench.results.attributes import ATTRIBUTES
 from bench.results.copies import COPIES
 from bench.results.predict import CAMS, DEGRADED, MARK, PREDICTIONS, has_cams
@@ -194,6 +195,8 @@ def read_labelled(
     of_videos = dict(zip(("videos", "frame_indices"), _video_columns(results / variant), strict=False))
     table = _table(results / variant, ["frame", "split", "label", "source", *of_videos.values()], frames)
     columns = attributes.read(results / ATTRIBUTES, table)
+    of_test = table["frame"][table["split"] == "test"]
+    measured = appearance.read(results / APPEARANCE, frames["test"].digest, of_test) if frames else None
     firsts = copies.read(results / COPIES, table, frames or {})
     test, validation = (
         LabelledFrames(
@@ -202,6 +205,7 @@ def read_labelled(
             table["source"][rows].reset_index(drop=True),
             columns[rows].reset_index(drop=True),
             firsts.get(split),
+            measured=measured if split == "test" else None,
             **{field: table[name][rows].reset_index(drop=True) for field, name in of_videos.items()},
         )
         for split, rows in ((split, table["split"] == split) for split in LABELLED_SPLITS)

@@ -76,6 +76,13 @@ def gates(text: str) -> Change:
     return yaml("device: cpu", f"device: cpu\n    gates: {text}")
 
 
+def groups(text: str, *, gate: str = "") -> Change:
+    """Groups of the test frames of a manifest that has further columns: `tone` of two values, `site` of one."""
+    rows = ("real/001.png,real,test,dark,web,", "fake/001.png,fake,test,light,web,")
+    added = f"device: cpu\n    groups: {text}" + (f"\n    gates: {gate}" if gate else "")
+    return both(manifest(*rows, header="path,label,split,tone,site,note"), yaml("device: cpu", added))
+
+
 def robustness(text: str) -> Change:
     return yaml("device: cpu", f"device: cpu\n    robustness: {text}")
 
@@ -1404,6 +1411,31 @@ CASES: dict[str, list[Case]] = {
              ("line 11: experiments.first.robustness.h264: this PyAV was built without libx264",
               "`pip install --force-reinstall av`", "or leave `h264` out"),
              robustness("{h264: [23]}"), patch=no_encoder),
+    ],
+    "Groups": [
+        Case("a column of groups that the frames lack", "`groups: tones`",
+             ("experiments.first.groups: the test frames have no column 'tones' (did you mean 'tone'?)",
+              "columns are: tone, site, note"), groups("tones")),
+        Case("frames without any column", "`groups: skin_tone`, folders `real/` and `fake/`",
+             ("line 11: experiments.first.groups: the test frames have no column 'skin_tone'; these have no columns",),
+             yaml("device: cpu", "device: cpu\n    groups: skin_tone")),
+        Case("a column of one group", "`groups: site`",
+             ("experiments.first.groups: the column 'site' has one value in the test frames", "a gap needs two groups"),
+             groups("[tone, site]")),
+        Case("a column of no group", "`groups: note`",
+             ("experiments.first.groups: the column 'note' has no value in the test frames",), groups("note")),
+        Case("groups that are no names", "`groups: 3`",
+             ("experiments.first.groups: expected the name of a manifest's column, or a list of names", "found 3"),
+             groups("3")),
+        Case("a column of groups twice", "`groups: [tone, tone]`",
+             ("experiments.first.groups: names 'tone' twice",), groups("[tone, tone]")),
+        Case("a gate on groups without groups", "`gates: {all: {group_gap: 0.05}}` without `groups:`",
+             ("line 11: experiments.first.gates.all.group_gap: no groups are compared", "add `groups:`"),
+             gates("{all: {group_gap: 0.05}}")),
+        Case("scores without the column of groups", "`--groups tone`",
+             ("--groups: the test frames have no column 'tone'; these have no columns",),
+             score_files("frame,p_fake\na.png,0.1\nb.png,0.9\nc.png,0.4\nd.png,0.2\n"),
+             (*scored(), "--groups", "tone"), "score"),
     ],
     "Several frame sets": [
         Case("a frame set twice", "`frames: [faces, faces]`", ("experiments.first.frames: names 'faces' twice",),

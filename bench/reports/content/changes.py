@@ -134,19 +134,19 @@ def _slice_cell(part: Slice | None, worst: Slice | None) -> Cell:
 
 
 def worst(evaluation: Evaluation) -> list[Sentence]:
-    """For each variant the slice with the most significant loss, or else with the lowest estimate."""
+    """For each variant the slice with the surest significant loss, unless it was confirmed and is said already."""
     texts = []
     for name, judged in evaluation.variants.items():
         least = judged.worst_slice
-        if least is None or least.delta is None or least.delta.value >= 0:
+        if least is None or least.delta is None or not least.is_proven_loss:
+            continue
+        if any((part.column, part.value) == (least.column, least.value) for part in judged.confirmed):
             continue
         at_once = _at_once(least.delta, least.simultaneous) if least.simultaneous else ""
         frames = counted(least.fake + least.real, "frame")
         where = f"{least.column} = {least.value} ({frames})"
-        lost = f" loses significantly where {where}"
-        if not least.is_proven_loss:
-            lost = f" has its lowest estimate where {where}, not significant"
-        texts.append(sentence(strong(name), f"{lost}: ΔAUC {difference(least.delta)}{at_once}."))
+        lost = f" loses significantly where {where}: ΔAUC {difference(least.delta)}{at_once}."
+        texts.append(sentence(strong(name), lost))
     return texts
 
 

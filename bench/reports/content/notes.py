@@ -225,6 +225,27 @@ def slices() -> Sentence:
     )
 
 
+def confirmed() -> Sentence:
+    """How slices were found and confirmed."""
+    return _note(
+        "verdicts.md#slices-that-were-searched-for",
+        strong("Confirmed"),
+        " are slices in which a variant lost most on one half of the frames, and loses more than elsewhere on the "
+        "other, by intervals that hold for all that were tried there. All numbers are of that other half; of a "
+        "variant that loses nowhere in particular, something is confirmed in at most 5 %.",
+    )
+
+
+def groups(run: RunRecord) -> Sentence:
+    """What the gap between groups is."""
+    return _note(
+        "verdicts.md#gap-between-groups",
+        f"FPR is the share of a group's real frames called fake at the threshold of {run.threshold:g}, FNR that of its "
+        "fakes called real; the gap is the highest less the lowest of the groups. The 95 % interval is that of the "
+        "change of the gap on the same frames; bold is a gap that has grown.",
+    )
+
+
 def ablation() -> Sentence:
     """What a variant is compared with step by step."""
     return _note(

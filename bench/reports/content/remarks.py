@@ -111,7 +111,10 @@ def _shifted(judged: VariantEvaluation) -> list[Part]:
 
 
 def _in_slices(run: RunRecord, judged: VariantEvaluation) -> list[Part]:
-    """Only a loss that holds for all slices at once, and is by more than the margin worse than that over all frames."""
+    """Slices that were confirmed; or else a loss that holds for all at once and is by the margin worse than overall."""
+    if judged.confirmed:
+        where = ", ".join(f"{part.column} = {part.value} (ΔAUC {moved(part.delta)})" for part in judged.confirmed)
+        return [f"loses more where {where}, confirmed"]
     worst, overall = judged.worst_slice, judged.comparison.delta.value if judged.comparison else 0.0
     if worst is None or worst.delta is None or not worst.is_proven_loss:
         return []

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
 from bench.reports.content import (
     changes,
+    confirmed,
     exemplars,
+    groups,
     measured,
     notes,
     recommendation,
@@ -55,9 +57,12 @@ class Report:
     drift: Table | None
     faithful: Table | None
     robustness: Table | None
+    confirmed: Table | None
+    searched: Sentence
     slices: list[tuple[str, Table]]
     worst: list[Sentence]
     not_sliced: tuple[str, ...]
+    groups: list[groups.GroupTables]
     ablation: Table | None
     videos: Table | None
     execution: Table | None
@@ -97,9 +102,12 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
         robustness=robustness.robustness(run, evaluation),
+        confirmed=confirmed.confirmed(of.evaluation),
+        searched=of.sentence(confirmed.searched(of.evaluation)),
         slices=changes.slices(of.run, of.evaluation),
         worst=of.sentences(changes.worst(of.evaluation)),
         not_sliced=tuple(map(of.words, of.evaluation.not_sliced)),
+        groups=groups.groups(of.run, of.evaluation),
         ablation=changes.ablation(of.evaluation),
         videos=videos.of_variants(run, evaluation),
         execution=measured.execution(run),
@@ -142,6 +150,8 @@ def _of_judged(of: Judged) -> dict[str, Sentence]:
         "ranking": notes.ranking(),
         "flips": notes.flips(run),
         "robustness": notes.robustness(run),
+        "confirmed": notes.confirmed(),
+        "groups": notes.groups(run),
         "slices": notes.slices(),
         "ablation": notes.ablation(),
     }

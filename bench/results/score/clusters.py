@@ -90,6 +90,24 @@ class Clusters:
         signs = self._groups[2]
         return float((signs * first if self.overlap else first) @ second)
 
+    @property
+    def groups(self) -> int:
+        """How many groups `sums` are over."""
+        return len(self._groups[2])
+
+    def sums_by(self, values: NDArray[np.float64], cells: NDArray[np.integer], count: int) -> NDArray[np.float64]:
+        """The `sums` of each of `count` cells [g, count]; `cells` [n] are codes from 0, -1 of frames in none."""
+        rows, groups, signs = self._groups
+        inside = cells[rows] >= 0
+        rows, groups = rows[inside], groups[inside]
+        sums = np.bincount(groups * count + cells[rows], weights=values[rows], minlength=len(signs) * count)
+        return np.asarray(sums.reshape(-1, count), np.float64)
+
+    def squares(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`product` of each column of sums [g, k] with itself [k]."""
+        signs = self._groups[2]
+        return np.asarray(signs @ sums**2, np.float64)
+
     @cached_property
     def singles(self) -> int:
         """How many of the groups are clusters; they come first."""

@@ -77,10 +77,10 @@ def _pairs(
         piece = rows[start : start + FRAMES_AT_ONCE]
         yield start, (_onto(baseline[piece], grid), _onto(variant[piece], grid))
         for maps in (baseline, variant):
-            _forget(maps)
+            forget(maps)
 
 
-def _forget(maps: NDArray[np.floating]) -> None:
+def forget(maps: NDArray[np.floating]) -> None:
     """Tell the system to drop the pages read of a mapped file: they count as this process's memory."""
     if isinstance(maps.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         maps.base.madvise(mmap.MADV_DONTNEED)

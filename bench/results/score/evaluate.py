@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.records import (
     Comparison,
+    ConfirmedSlice,
     Drift,
     Evaluation,
     Exemplars,
+    GroupGap,
     LabelledFrames,
     Predictions,
     RunRecord,
@@ -25,9 +27,11 @@ from bench.results.score import (
     calibration,
     choice,
     clusters,
+    discovery,
     drift,
     exemplars,
     flips,
+    groups,
     independence,
     noninferiority,
     outcomes,
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.results.score.clusters import Clusters
+    from bench.results.score.discovery import Search
+    from bench.results.score.groups import Grouping
     from bench.results.score.placements import Placements
     from bench.results.score.slices import Slicing
 
@@ -54,7 +60,7 @@ class _Shared:
     `predictions` has every variant with status "ok", in the run's order. `placements` and `comparisons` are empty
     where the test frames are of one class, and `comparisons` lacks the baseline. `baseline` is None where it failed.
     All of it is without copies of frames, but for `complete`, the predictions of all, and `labels` [n] of all; `rows`
-    are those of the test frames among all.
+    are those of the test frames among all. `search` is None where nothing is compared.
     """
 
     run: RunRecord
@@ -69,18 +75,26 @@ class _Shared:
     placements: Mapping[str, Placements]
     comparisons: Mapping[str, Comparison]
     slicing: Slicing
+    search: Search | None
+    groupings: tuple[Grouping, ...]
 
 
 def evaluate(
-    run: RunRecord, test: LabelledFrames, validation: LabelledFrames | None, predictions: Mapping[str, Predictions]
+    run: RunRecord,
+    test: LabelledFrames,
+    validation: LabelledFrames | None,
+    predictions: Mapping[str, Predictions],
+    *,
+    as_a_whole: bool = False,
 ) -> Evaluation:
-    """Score every variant on the test frames and compare each with the baseline.
+    """Score every variant on the test frames and compare each with the baseline; not in parts of them `as_a_whole`.
 
     `predictions` has every variant with status "ok". Validation frames only set thresholds. Identical files weigh
     together as one frame: no row of the scores is that of a copy. Where the videos of frames are known, they are scored
     by the same code, with scores of their own.
     """
-    evaluation = _evaluate(run, test, validation, predictions)
+    run = replace(run, groups=()) if as_a_whole or not predictions else run
+    evaluation = _evaluate(run, test, validation, predictions, searches=not as_a_whole)
     of_test, of_validation = videos.of_run(run, test, validation)
     if of_test is None:
         return evaluation
@@ -93,10 +107,15 @@ def evaluate(
 
 
 def _evaluate(
-    run: RunRecord, test: LabelledFrames, validation: LabelledFrames | None, predictions: Mapping[str, Predictions]
+    run: RunRecord,
+    test: LabelledFrames,
+    validation: LabelledFrames | None,
+    predictions: Mapping[str, Predictions],
+    *,
+    searches: bool = True,
 ) -> Evaluation:
     """The same of frames, or of videos in place of frames."""
-    shared = _shared(run, test, validation, predictions)
+    shared = _shared(run, test, validation, predictions, searches=searches)
     variants: dict[str, VariantEvaluation] = {}
     for name in shared.predictions:
         variants[name] = _variant(shared, name, variants.get(run.baseline.name))
@@ -117,13 +136,19 @@ def _evaluate(
         independence=independence.independence(shared.test, shared.clusters),
         latencies=comparable_latencies(run, timed),
         exemplars=_exemplars(shared),
+        slice_search=shared.search.record if shared.search else None,
     )
 
 
 def _shared(
-    run: RunRecord, test: LabelledFrames, validation: LabelledFrames | None, predictions: Mapping[str, Predictions]
+    run: RunRecord,
+    test: LabelledFrames,
+    validation: LabelledFrames | None,
+    predictions: Mapping[str, Predictions],
+    *,
+    searches: bool,
 ) -> _Shared:
-    """Work out what all variants have in common: see `_Shared`."""
+    """Work out what all variants have in common, with `searches` for slices: see `_Shared`."""
     complete = {variant.name: predictions[variant.name] for variant in run.variants if variant.status == "ok"}
     counted = test.counted, validation.counted if validation else slice(None)
     by_name = {name: predicted.of(*counted) for name, predicted in complete.items()}
@@ -135,20 +160,39 @@ def _shared(
         if has_both_classes
         else {}
     )
+    searched = None
+    comparisons = noninferiority.compare(placed, run.baseline.name, of_sources, run.margin)
+    rows = np.arange(len(test.labels))[test.counted]
+    if searches and comparisons:
+        searched = _search(run, distinct, of_sources, complete[run.baseline.name], rows)
     return _Shared(
         run=run,
         labels=test.labels,
         complete=complete,
-        rows=np.arange(len(test.labels))[test.counted],
+        rows=rows,
         test=distinct,
         validation=validation.without_copies() if validation else None,
         predictions=by_name,
         baseline=by_name.get(run.baseline.name),
         clusters=of_sources,
         placements=placed,
-        comparisons=noninferiority.compare(placed, run.baseline.name, of_sources, run.margin),
+        comparisons=comparisons,
         slicing=slices.slicing(distinct, of_sources),
+        search=searched,
+        groupings=groups.groupings(run.groups, distinct, of_sources),
     )
+
+
+def _search(
+    run: RunRecord, test: LabelledFrames, of_sources: Clusters | None, baseline: Predictions, rows: NDArray[np.int64]
+) -> Search:
+    """Halve the test frames, and list candidate slices by all that is known of them; `rows` are theirs among all."""
+    further: dict[str, Any] = (
+        {} if test.measured is None else {str(name): column for name, column in test.measured.items()}
+    )
+    if baseline.cam is not None:
+        further[discovery.HOTTEST] = discovery.hottest(baseline.cam, rows, baseline.test[rows] >= run.threshold)
+    return discovery.search(test, of_sources, further)
 
 
 def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> VariantEvaluation:
@@ -164,6 +208,7 @@ def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> 
         reliability=calibration.reliability(labels, predicted.test),
         thresholds=thresholds.points(shared.run.threshold, shared.test, shared.validation, predicted, shared.baseline),
         outcomes={outcome: shared.rows[rows] for outcome, rows in by_outcome.items()},
+        gaps=_gaps(shared, predicted, baseline),
     )
     if placed:
         other = shared.placements[shared.run.baseline.name] if baseline else None
@@ -186,10 +231,24 @@ def _compared(shared: _Shared, name: str, scored: VariantEvaluation, baseline: V
     return replace(
         scored,
         comparison=shared.comparisons.get(name),
+        confirmed=_confirmed(shared, name),
         shift=thresholds.shift(labels, after, before, scored.thresholds, baseline.thresholds, shared.clusters),
         flips=replace(flipped, rows=shared.rows[flipped.rows]),
         drift=_drift(shared, name),
     )
+
+
+def _confirmed(shared: _Shared, name: str) -> tuple[ConfirmedSlice, ...]:
+    if shared.search is None:
+        return ()
+    return discovery.confirmed(shared.search, shared.placements[name], shared.placements[shared.run.baseline.name])
+
+
+def _gaps(shared: _Shared, predicted: Predictions, baseline: VariantEvaluation | None) -> tuple[GroupGap, ...]:
+    """The gaps between groups at the fixed threshold; `baseline` is None for the baseline itself."""
+    is_fake, threshold = shared.test.labels == 1, shared.run.threshold
+    before = (shared.baseline.test >= threshold) != is_fake if baseline and shared.baseline else None
+    return groups.gaps(shared.groupings, (predicted.test >= threshold) != is_fake, before, shared.clusters)
 
 
 def _drift(shared: _Shared, name: str) -> Drift | None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.records import Ends, GateOutcome, Interval, ScoredDegradation, ScoredSlice, ScoredVariant, ScoresFile
+from bench.records import (
+    Ends,
+    GateOutcome,
+    Interval,
+    ScoredDegradation,
+    ScoredGroupGap,
+    ScoredSlice,
+    ScoredVariant,
+    ScoresFile,
+)
 from bench.results.limits import AGAINST_BASELINE, GateSettings
 
 EVERY, ABOVE_CHANCE = "all", "above_chance"
@@ -234,6 +243,23 @@ def _level_drop(score: ScoredDegradation) -> tuple[float, Interval, str] | None:
     return -score.extra, Interval(-high, -low), f"{score.kind} {score.level:g}"
 
 
+def _group_gap(scored: ScoredVariant) -> Quantity:
+    """The largest growth of all gaps. The intervals hold for all columns and both rates at once."""
+    if not scored.group_gaps:
+        return Quantity(None, note="no groups were judged: add `groups:`, the name of a manifest's column")
+    grown = [growth for part in scored.group_gaps if (growth := _growth(part)) is not None]
+    if not grown:
+        return Quantity(None, note="no column has two groups with enough frames, or the baseline failed")
+    return _largest(grown)
+
+
+def _growth(part: ScoredGroupGap) -> tuple[float, Interval, str] | None:
+    """The growth of a gap, its interval that holds for all gaps at once, and between which groups it lies."""
+    if part.change is None or part.simultaneous is None:
+        return None
+    return part.change, Interval(*part.simultaneous), f"{part.rate.upper()} of {part.column}"
+
+
 def _largest(drops: Sequence[tuple[float, Interval, str]]) -> Quantity:
     """The largest of drops whose intervals hold at once: it lies between their largest ends."""
     largest = max(drops, key=lambda drop: drop[0])
@@ -267,4 +293,5 @@ _QUANTITIES: dict[str, Callable[[ScoredVariant], Quantity]] = {
     "flips": _flips,
     "worst_slice_auc_drop": _worst_slice_auc_drop,
     "robustness_drop": _robustness_drop,
+    "group_gap": _group_gap,
 }

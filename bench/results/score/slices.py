@@ -12,6 +12,7 @@ import numpy as np
 from bench.records import ClassName, LabelledFrames, Slice
 from bench.results.score.auc import estimate
 from bench.results.score.clusters import Clusters
+from bench.results.score.cuts import MOST_VALUES, cut
 from bench.results.score.differences import contrast
 from bench.results.score.intervals import holm
 from bench.results.score.placements import Placements, subset
@@ -19,12 +20,6 @@ from bench.results.score.placements import Placements, subset
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-
-MOST_VALUES = 50
-"""A column with more values names single frames rather than groups of frames."""
-
-MOST_NUMBERS = 12
-"""A numeric column with more distinct values is cut into quartiles."""
 
 LEAST_FRAMES_OF_A_SOURCE = 20
 """Sources with fewer on average are videos, not groups."""
@@ -119,11 +114,11 @@ def slicing(test: LabelledFrames, clusters: Clusters | None) -> Slicing:
     divided: dict[str, NDArray[np.int64]] = {}
     sources = Clusters.disjoint(np.arange(len(test.labels))) if clusters is None else clusters
     for name, column in columns.items():
-        codes, values, reasons = _cut(name, column)
+        codes, values, reasons = cut(name, column)
         left_out += reasons
         if not values:
             continue
-        parts = list(_groups(name, codes, values, test.labels, sources))
+        parts = list(groups_of(name, codes, values, test.labels, sources))
         division = pd.factorize(codes)[0]
         same = next((other for other, cut in divided.items() if np.array_equal(cut, division)), None)
         if same is not None:
@@ -178,52 +173,7 @@ def _is_group(sources: pd.Series[str]) -> bool:
     return 2 <= distinct <= MOST_VALUES and int(sources.notna().sum()) >= LEAST_FRAMES_OF_A_SOURCE * distinct
 
 
-def _cut(name: str, column: pd.Series[str]) -> tuple[NDArray[np.int64], list[str], list[str]]:
-    """Cut a column into values: codes [n], -1 for none, the values' names, and what is not sliced and why.
-
-    Without names, the column is not sliced at all.
-    """
-    import pandas as pd
-
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    cells = column if numeric else _text(column)
-    missing, distinct = int(cells.isna().sum()), int(cells.nunique())
-    none = np.full(len(column), -1)
-    if not distinct:
-        return none, [], [f"`{name}` has no values"]
-    by_quartile = numeric and distinct > MOST_NUMBERS
-    if distinct > MOST_VALUES and not by_quartile:
-        return none, [], [f"`{name}` has {distinct:,} values, more than {MOST_VALUES}"]
-    if distinct == 1:
-        return none, [], [f"`{name}` has one value only"]
-    reasons = [f"`{name}` is missing in {missing:,} of {len(column):,} frames"] if missing else []
-    binned = pd.qcut(cells, 4, labels=False, duplicates="drop") if by_quartile else cells
-    codes, values = pd.factorize(binned, sort=True)
-    if len(values) == 1:
-        return none, [], [f"`{name}` has too many equal values for quartiles"]
-    names = _ranges(cells, codes, len(values)) if by_quartile else [_plain(value) for value in values]
-    return codes, names, reasons
-
-
-def _text(column: pd.Series[str]) -> pd.Series[str]:
-    text = column.astype("string")
-    return text.mask(text == "")
-
-
-def _ranges(numbers: pd.Series[str], codes: NDArray[np.int64], count: int) -> list[str]:
-    """From the lowest to the highest number in each of the `count` cells."""
-    cells = [numbers[codes == cell] for cell in range(count)]
-    return [f"{_plain(cell.min())} to {_plain(cell.max())}" for cell in cells]
-
-
-def _plain(value: object) -> str:
-    """A value as a person would write it: 75 rather than 75.0."""
-    if isinstance(value, (float, np.floating)):
-        return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
-    return str(value)
-
-
-def _groups(
+def groups_of(
     name: str,
     codes: NDArray[np.int64],
     values: list[str],

@@ -53,6 +53,7 @@ def group(frames: LabelledFrames, missing: Sequence[MissingVideo] = ()) -> Video
         bounds=np.append(bounds, np.full(len(missing), bounds[-1])),
         stills=stills,
         firsts=None if frames.firsts is None else _firsts(contents[order], bounds, len(missing)),
+        measured=_means(frames, codes, len(names) + len(missing)),
         missing=tuple(missing),
     )
 
@@ -73,7 +74,9 @@ def of_run(
 
 def labelled(videos: Videos) -> LabelledFrames:
     """The videos as what is scored: a row for each."""
-    return LabelledFrames(videos.names, videos.labels, videos.sources, videos.attributes, videos.firsts)
+    return LabelledFrames(
+        videos.names, videos.labels, videos.sources, videos.attributes, videos.firsts, measured=videos.measured
+    )
 
 
 def scores(videos: Videos, p_fake: NDArray[np.float64], scoring: VideoScoring) -> NDArray[np.float64]:
@@ -207,6 +210,18 @@ def _attributes(
         differing = np.bincount(codes, weights=values != values[first_rows][codes], minlength=len(first_rows)) > 0
         of_videos[name] = of_videos[name].mask(differing)
     return of_videos.reindex(range(len(of_videos) + missing))
+
+
+def _means(frames: LabelledFrames, codes: NDArray[np.integer], count: int) -> pd.DataFrame:
+    """The means of each video's frames [count rows] of numeric attributes and of what was measured."""
+    import pandas as pd
+
+    numbers = pd.concat([frames.attributes.select_dtypes("number"), _measured(frames)], axis=1)
+    return numbers.groupby(codes).mean().reindex(range(count))
+
+
+def _measured(frames: LabelledFrames) -> pd.DataFrame:
+    return frames.attributes[[]] if frames.measured is None else frames.measured
 
 
 def _series(values: Iterable[object]) -> pd.Series[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -13,7 +14,7 @@ from bench.datasets.layouts.manifest.columns import usual
 from bench.datasets.layouts.manifest.files import Files, Located
 from bench.datasets.layouts.manifest.tables import SURPLUS, Row, further
 from bench.errors import listed, quoted
-from bench.records import LABELLED_SPLITS, Split, label_word
+from bench.records import BOX_COLUMNS, FACE_SIZE, LABELLED_SPLITS, Split, label_word
 
 _INDEX = re.compile(r"(\d{1,18})(\.0*)?")
 
@@ -28,6 +29,7 @@ class Reader:
         self.words: dict[str, None] = {}
         self.seen: dict[tuple[Split | None, str], str] = {}
         self.further = further(columns)
+        self.has_boxes = set(BOX_COLUMNS) <= set(columns) and FACE_SIZE not in columns
         self.shared: dict[Attributes, Attributes] = {}
         self.label_in = cache(options.cell_label)
         self.tally = Tally()
@@ -122,6 +124,8 @@ class Reader:
     def _attributes(self, cells: Mapping[str, str]) -> Attributes:
         """Shared by the frames that know the same, or a million frames would be a million times a few strings."""
         attributes = tuple((name, cells.get(name, "").strip()) for name in self.further)
+        if self.has_boxes:
+            attributes = (*attributes, (FACE_SIZE, _face_size(cells)))
         return self.shared.setdefault(attributes, attributes)
 
     def _path(self, where: str, cells: Mapping[str, str]) -> str | None:
@@ -153,6 +157,16 @@ class Reader:
                 self._report("the same file twice, in two spellings of Unicode", f"{first} and {where} {quoted(path)}")
                 return None
         return located
+
+
+def _face_size(cells: Mapping[str, str]) -> str:
+    """The square root of the area of a face's box, as text; empty where a row has none."""
+    try:
+        left, top, right, bottom = (float(cells.get(name, "")) for name in BOX_COLUMNS)
+    except ValueError:
+        return ""
+    area = (right - left) * (bottom - top)
+    return f"{math.sqrt(area):.1f}" if right > left and bottom > top and math.isfinite(area) else ""
 
 
 _NO_LABEL = "label is neither real, 0 nor fake, 1"

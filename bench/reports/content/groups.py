@@ -1,0 +1,107 @@
+"""The gap between groups of frames, before and after: a table for each column, and the rates of the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.records import RATES, Evaluation, GroupGap, Rate, RunRecord
+from bench.reports.content.cells import (
+    EMPTY,
+    Cell,
+    Column,
+    Table,
+    cell,
+    columns,
+    table,
+    variant_cell,
+    with_interval,
+)
+from bench.reports.content.spans import Sentence, sentence
+from bench.reports.content.text import counted, number, signed, span
+
+CALLED: dict[Rate, str] = {"fpr": "FPR", "fnr": "FNR"}
+CLASSES: dict[Rate, str] = {"fpr": "real frame", "fnr": "fake"}
+
+
+@dataclass(frozen=True)
+class GroupTables:
+    """What is said of the groups of a column: the gaps, None where there is none, the rates, and what was left out."""
+
+    column: str
+    gaps: Table | None
+    rates: Table
+    left_out: list[Sentence]
+
+
+def groups(run: RunRecord, evaluation: Evaluation) -> list[GroupTables]:
+    """The tables of each column of `groups:`; empty without any, or where no variant was scored."""
+    if not evaluation.variants:
+        return []
+    return [
+        GroupTables(column, _gaps(column, evaluation), _rates(column, evaluation), list(_left_out(column, evaluation)))
+        for column in run.groups
+    ]
+
+
+def _of(column: str, evaluation: Evaluation, name: str) -> dict[Rate, GroupGap]:
+    return {part.rate: part for part in evaluation.variants[name].gaps if part.column == column}
+
+
+def _gaps(column: str, evaluation: Evaluation) -> Table | None:
+    rows = []
+    for name in evaluation.variants:
+        of_variant = _of(column, evaluation, name)
+        cells = [each for rate in RATES for each in _gap_cells(of_variant[rate])]
+        rows.append([variant_cell(name), *cells])
+    if all(each.is_empty for row in rows for each in row[1:]):
+        return None
+    titles = [title for rate in RATES for title in (f"{CALLED[rate]} gap", f"{CALLED[rate]} gap − baseline's")]
+    return table([Column("Model", "left"), *(Column(title, stacked=True) for title in titles)], rows)
+
+
+def _gap_cells(part: GroupGap) -> list[Cell]:
+    """The gap with the groups that it lies between, and its change; a change proven to widen the gap is stressed."""
+    if part.gap is None:
+        return [EMPTY, EMPTY]
+    gap = with_interval(number(part.gap, 3), f"{part.highest} over {part.lowest}" if part.gap else "", part.gap)
+    if part.change is None or part.change_ci is None:
+        return [gap, EMPTY]
+    change, ends = signed(part.change, 3), span(part.change_ci, 3)
+    return [gap, Cell(sentence(change), ends, part.change, stressed=part.change_ci.low > 0)]
+
+
+def _rates(column: str, evaluation: Evaluation) -> Table:
+    """A row for each group: how many frames it has, and of each variant FPR and FNR."""
+    by_variant = {name: _of(column, evaluation, name) for name in evaluation.variants}
+    first = next(iter(by_variant.values()))
+    values = dict.fromkeys(group.value for rate in RATES for group in first[rate].groups)
+    rows = []
+    for value in values:
+        counts = [cell(f"{_group_count(first[rate], value):,}") for rate in RATES]
+        rates = [
+            cell(", ".join(_rate(of_variant[rate], value) for rate in RATES)) for of_variant in by_variant.values()
+        ]
+        rows.append([cell(value), *counts, *rates])
+    titles = [f"{name}: FPR, FNR" for name in by_variant]
+    return table([Column(column, "left"), *columns(("Real", "Fake")), *columns(titles)], rows)
+
+
+def _group_count(part: GroupGap, value: str) -> int:
+    return next((group.count for group in part.groups if group.value == value), 0)
+
+
+def _rate(part: GroupGap, value: str) -> str:
+    rate = next((group.rate for group in part.groups if group.value == value), None)
+    return number(rate, 3)
+
+
+def _left_out(column: str, evaluation: Evaluation) -> Iterator[Sentence]:
+    """Groups that have too few frames of a class; frames without a value are named where columns are not sliced."""
+    first = _of(column, evaluation, next(iter(evaluation.variants)))
+    for rate, part in first.items():
+        few = [f"{group.value} ({counted(group.count, CLASSES[rate])})" for group in part.groups if not group.counts]
+        if part.gap is None:
+            yield sentence(f"There is no {CALLED[rate]} gap: fewer than two groups have enough frames.")
+        if few:
+            yield sentence(f"Left out of the {CALLED[rate]} gap, with too few frames or sources: {', '.join(few)}.")
