@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from bench.records.calibration import CalibrationMethod
 from bench.records.frames import NO_CROP, InputSpec
 
 Format: TypeAlias = Literal["onnx", "safetensors"]
@@ -63,6 +64,33 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class AppliedCalibration:
+    """What the logits of the files were scaled by, and where that comes from.
+
+    `logits[:, 1] - logits[:, 0]` is `slope` times that of the variant as it was evaluated, plus `shift`; `temperature`
+    is 1 / slope. Fitted on `frames` validation frames, `fake` and `real`, whose digest is `digest`; intervals are of
+    95 %, None where an end is missing. `experiment_threshold` is the threshold before, on P(fake)
+    of `ece_before`. `sha256_before` are the digests of the files before their logits were scaled.
+    """
+
+    method: CalibrationMethod
+    temperature: float
+    temperature_ci: tuple[float, float] | None
+    slope: float
+    slope_ci: tuple[float, float] | None
+    shift: float
+    shift_ci: tuple[float, float] | None
+    frames: int
+    fake: int
+    real: int
+    digest: str
+    experiment_threshold: float
+    ece_before: float
+    ece: float
+    sha256_before: dict[str, str]
+
+
+@dataclass(frozen=True)
 class HandedOver:
     """One variant in a folder of its own.
 
@@ -73,6 +101,7 @@ class HandedOver:
     least `threshold`. `crop` names the crop of faces that frames are expected to be, "none" where any frame will do.
     `scores` and `baseline_scores` are what scores.json holds of the variant and of the baseline. Of several frame sets,
     these are on the first, `verdicts` has that of each, the worst first, and `verdict_over_all` that of all together.
+    Where logits were calibrated, `calibration` says how, and `threshold` is moved along; the scores stay those before.
     """
 
     bench: str
@@ -95,4 +124,5 @@ class HandedOver:
     crop: str = NO_CROP
     verdicts: dict[str, str] = field(default_factory=dict)
     verdict_over_all: str | None = None
+    calibration: AppliedCalibration | None = None
     schema: int = 1

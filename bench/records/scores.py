@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.records.calibration import Calibration
 
 Verdict: TypeAlias = Literal["baseline", "improved", "stable", "degraded", "inconclusive"]
 
@@ -272,7 +273,8 @@ class DegradedScore:
 class VariantEvaluation:
     """The scores of one variant: of its own predictions, and against the baseline's.
 
-    `outcomes` are the rows of test frames with each outcome at the fixed threshold.
+    `outcomes` are the rows of test frames with each outcome at the fixed threshold. `calibration` is what validation
+    frames say of P(fake); None without them, and of videos.
     """
 
     score: Score
@@ -286,6 +288,7 @@ class VariantEvaluation:
     drift: Drift | None = None
     slices: tuple[Slice, ...] = ()
     outcomes: Mapping[Outcome, NDArray[np.int64]] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     @property
     def fixed(self) -> OperatingPoint:

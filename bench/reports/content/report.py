@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
-from bench.reports.content import changes, measured, notes, recommendation, robustness, tables, variants, videos
+from bench.reports.content import (
+    calibrated,
+    changes,
+    measured,
+    notes,
+    recommendation,
+    robustness,
+    tables,
+    variants,
+    videos,
+)
 from bench.reports.content.cells import Table
 from bench.reports.content.insights import insights, other_reason
 from bench.reports.content.judged import Judged, how, judged
@@ -37,6 +47,7 @@ class Report:
     thresholds: Table | None
     at_thresholds: Table
     ranking: Table
+    calibrated: Table | None
     flips: Table | None
     drift: Table | None
     faithful: Table | None
@@ -77,6 +88,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         thresholds=tables.thresholds(of.evaluation),
         at_thresholds=tables.at_thresholds(of.evaluation),
         ranking=tables.ranking(of.evaluation),
+        calibrated=calibrated.calibrated(run, evaluation),
         flips=changes.flips(of.evaluation),
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
@@ -102,6 +114,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
 def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
     """The small print of what is of frames whatever is judged, by the table that it belongs to."""
     return {
+        "calibrated": calibrated.note(run, evaluation),
         "execution": notes.execution(),
         "drift": notes.drift(run),
         "faithful": notes.faithful(),

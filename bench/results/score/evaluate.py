@@ -31,6 +31,7 @@ from bench.results.score import (
     outcomes,
     placements,
     points,
+    scaling,
     slices,
     thresholds,
     videos,
@@ -74,11 +75,11 @@ def evaluate(
 ) -> Evaluation:
     """Score every variant on the test frames and compare each with the baseline.
 
-    `predictions` has every variant with status "ok". Validation frames only set thresholds. Identical files weigh
-    together as one frame: no row of the scores is that of a copy. Where the videos of frames are known, they are scored
-    by the same code, with scores of their own.
+    `predictions` has every variant with status "ok". Validation frames only set thresholds and calibrate
+    P(fake). Identical files weigh together as one frame: no row of the scores is that of a copy. Where the videos of
+    frames are known, they are scored by the same code, with scores of their own.
     """
-    evaluation = _evaluate(run, test, validation, predictions)
+    evaluation = scaling.with_calibration(_evaluate(run, test, validation, predictions), run.threshold)
     of_test, of_validation = videos.of_run(run, test, validation)
     if of_test is None:
         return evaluation
