@@ -86,10 +86,11 @@ def _applied(run: RunRecord, of: Calibration, scaling: Scaling, ece_before: floa
     def ends(interval: Interval | None) -> tuple[float, float] | None:
         return finite_ends(interval) if interval else None
 
+    by_temperature = scaling.shift is None
     return AppliedCalibration(
         method=scaling.method,
-        temperature=scaling.temperature,
-        temperature_ci=ends(scaling.temperature_interval),
+        temperature=scaling.temperature if by_temperature else None,
+        temperature_ci=ends(scaling.temperature_interval if by_temperature else None),
         slope=scaling.slope.value,
         slope_ci=ends(scaling.slope.interval),
         shift=scaling.added,
