@@ -68,9 +68,9 @@ class AppliedCalibration:
     """What the logits of the files were scaled by, and where that comes from.
 
     `logits[:, 1] - logits[:, 0]` is `slope` times that of the variant as it was evaluated, plus `shift`; `temperature`
-    is 1 / slope, None with Platt scaling. Fitted on `frames` validation frames, `fake` and `real`, whose digest is `digest`; intervals are of
-    95 %, None where an end is missing. `experiment_threshold` is the threshold before, on P(fake)
-    of `ece_before`. `sha256_before` are the digests of the files before their logits were scaled.
+    is 1 / slope, None with Platt scaling. Fitted on `frames` validation frames, `fake` and `real`, whose digest is
+    `digest`; intervals are of 95 %, None where an end is missing. `experiment_threshold` is the threshold before, on
+    P(fake) of `ece_before`. `sha256_before` are the digests of the files before their logits were scaled.
     """
 
     method: CalibrationMethod

@@ -343,22 +343,19 @@ def test_who_loads_a_calibrated_file_is_true(
     np.testing.assert_allclose(logits, expected, atol=1e-2, rtol=1e-3)
 
 
-def test_what_cannot_be_calibrated_is_refused(
-    exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Another method, and a run that has no validation frames or too few of them."""
+def test_what_cannot_be_calibrated_is_refused(exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that has no validation frames, and a variant of which these say nothing."""
     monkeypatch.chdir(exports)
-    code, output = bench("export", "q16", "--to", str(tmp_path / "out"), "--calibrated=isotonic")
-    assert (code, "'isotonic' is no method; expected temperature or platt" in output) == (2, True)
     run = store.read_run(exports / "results/first")
     evaluation = evaluate_run(run, exports / "results/first")
-    scored = evaluation.variants["q16"]
     few = Calibration(9, 4, 5, {}, {"temperature": "too few", "platt": "too few"})
-    for of, words in ((None, "Add labelled validation frames"), (few, "nothing was fitted to 'q16': too few")):
-        changed = dataclasses.replace(evaluation, variants={"q16": dataclasses.replace(scored, calibration=of)})
-        with pytest.raises(UserError, match=words):
-            calibrated.calibration(run, changed, "q16", "temperature")
-    assert not (tmp_path / "out").exists()
+    scored = dataclasses.replace(evaluation.variants["q16"], calibration=few)
+    with pytest.raises(UserError, match="nothing was fitted to 'q16': too few; leave --calibrated out"):
+        calibrated.calibration(run, dataclasses.replace(evaluation, variants={"q16": scored}), "q16", "temperature")
+    without = dataclasses.replace(run, frames={"test": run.frames["test"]})
+    with pytest.raises(UserError, match="Add labelled validation frames to the frame set, then `bench run`"):
+        calibrated.refuse_without_frames(without, "q16", "platt")
+    calibrated.refuse_without_frames(without, "q16", None)
 
 
 # -------------------------------------------------------------------------------------------------------- formats

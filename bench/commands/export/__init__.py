@@ -85,6 +85,7 @@ def export_variant(
     """
     form, method = models.checked_format(options.form), calibrated.checked_method(options.calibrated)
     run = store.read_run(base / "results" / folder)
+    calibrated.refuse_without_frames(run, variant, method)
     result, built = _variant(base, run, variant)
     models.refuse_other_format(form, built, variant)
     if to.exists() and not _is_free(to):

@@ -55,18 +55,26 @@ def checked_method(method: str | None) -> CalibrationMethod | None:
     return None
 
 
-def calibration(
-    run: RunRecord, evaluation: Evaluation, variant: str, method: CalibrationMethod | None
-) -> Calibrated | None:
-    """What a variant's logits are to be scaled by, None where nothing is asked for; `UserError` where it is unknown."""
-    if method is None:
-        return None
-    scored = evaluation.variants[variant]
-    if scored.calibration is None:
+def refuse_without_frames(run: RunRecord, variant: str, method: CalibrationMethod | None) -> None:
+    """Raise `UserError` where a calibration is asked for and the run had no validation frames."""
+    if method is not None and "validation" not in run.frames:
         raise UserError(
             f"--calibrated: {quoted(variant)} was evaluated without validation frames, and test frames are for judging "
             "alone. Add labelled validation frames to the frame set, then `bench run`"
         )
+
+
+def calibration(
+    run: RunRecord, evaluation: Evaluation, variant: str, method: CalibrationMethod | None
+) -> Calibrated | None:
+    """What a variant's logits are to be scaled by, None where nothing is asked for; `UserError` where it is unknown.
+
+    The run has validation frames.
+    """
+    if method is None:
+        return None
+    scored = evaluation.variants[variant]
+    assert scored.calibration is not None
     scaling = scored.calibration.scalings.get(method)
     if scaling is None:
         raise UserError(f"--calibrated {method}: {_refusal(scored.calibration, variant, method)}")
