@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _row(rng: np.random.Generator, repetitions: int, frames: int, fakes: float, of_each: int) -> list[object]:
+    """How often intervals hold the truth of so many drawn data sets."""
     covered: list[list[bool]] = []
     for _ in range(repetitions):
         labels, logits, of = draw(rng, frames, fakes, of_each)

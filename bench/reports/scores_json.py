@@ -231,6 +231,7 @@ def _calibration(calibration: Calibration) -> ScoredCalibration:
 
 
 def _scaling(scaling: Scaling | None) -> ScoredScaling | None:
+    """A fitted scaling; intervals without an end are None."""
     if scaling is None:
         return None
     leading: Literal["sources", "frames"] = "sources" if scaling.slope.clustered else "frames"

@@ -47,9 +47,9 @@ class Calibrated:
 
 def checked_method(method: str | None) -> CalibrationMethod | None:
     """The method of this name, None for none; `UserError` where there is no such method."""
-    for known in CALIBRATION_METHODS:
-        if method == known:
-            return known
+    for candidate in CALIBRATION_METHODS:
+        if method == candidate:
+            return candidate
     if method is not None:
         raise UserError(f"--calibrated: {quoted(method)} is no method; expected {' or '.join(CALIBRATION_METHODS)}")
     return None

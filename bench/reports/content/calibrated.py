@@ -85,10 +85,10 @@ def note(run: RunRecord, evaluation: Evaluation) -> Sentence:
     first = next(iter(by_variant.values()))
     frames = f"{counted(first.count, 'validation frame')} ({first.fake:,} fake, {first.real:,} real)"
     if any(of.scalings for of in by_variant.values()):
-        said = _how(run, frames, of_videos=evaluation.video is not None)
+        opening = _how(run, frames, of_videos=evaluation.video is not None)
     else:
-        said = sentence(f"P(fake) could not be calibrated on {frames}.")
-    return paragraph([said, *_reasons(by_variant), sentence("More: ", docs("verdicts.md#calibration"), ".")])
+        opening = sentence(f"P(fake) could not be calibrated on {frames}.")
+    return paragraph([opening, *_reasons(by_variant), sentence("More: ", docs("verdicts.md#calibration"), ".")])
 
 
 def _how(run: RunRecord, frames: str, *, of_videos: bool) -> Sentence:

@@ -170,8 +170,10 @@ def _most_likely(x: NDArray[np.float64], labels: NDArray[np.integer]) -> NDArray
         return hessian
 
     options = {"gtol": 1e-12}
-    found = minimize(loss, np.zeros(x.shape[1]), method="trust-exact", jac=True, hess=curvature, options=options)
-    theta: NDArray[np.float64] = found.x
+    start = np.zeros(x.shape[1])
+    theta: NDArray[np.float64] = minimize(
+        loss, start, method="trust-exact", jac=True, hess=curvature, options=options
+    ).x
     return theta
 
 

@@ -42,8 +42,8 @@ def calibration(
 ) -> Calibration:
     """What the whole of scoring makes of these validation frames, which are the test frames too."""
     scores = p_fake(np.zeros_like(logit_diff), logit_diff)
-    known = (None, None) if only_p else (logit_diff, logit_diff)
-    predicted = Predictions(scores, scores, None, *known)
+    stored = (None, None) if only_p else (logit_diff, logit_diff)
+    predicted = Predictions(scores, scores, None, *stored)
     record = dataclasses.replace(run("baseline"), threshold=threshold)
     of = evaluate(record, frames(labels), frames(labels), {"baseline": predicted}).variants["baseline"].calibration
     assert of is not None
@@ -170,9 +170,9 @@ HALF = np.repeat([0, 1], 20).astype(np.int8)
 
 def test_separated_frames_are_told() -> None:
     apart = np.where(HALF == 1, 2.0, -2.0) + np.linspace(-1, 1, 40)
-    said = reasons(apart, HALF)
-    assert "no validation frame is on the wrong side of 0.5" in said["temperature"]
-    assert "separate the classes perfectly" in said["platt"]
+    by_method = reasons(apart, HALF)
+    assert "no validation frame is on the wrong side of 0.5" in by_method["temperature"]
+    assert "separate the classes perfectly" in by_method["platt"]
     shifted = reasons(apart + 5, HALF)
     assert "temperature" not in shifted, "real frames are on the wrong side"
     assert "separate the classes perfectly" in shifted["platt"]
@@ -187,15 +187,15 @@ def test_reversed_and_equal_scores_are_told() -> None:
 @pytest.mark.parametrize("fakes", [0, 1, 9])
 def test_few_frames_are_told(fakes: int) -> None:
     labels = np.repeat([0, 1], [40, fakes]).astype(np.int8)
-    said = reasons(np.random.default_rng(0).normal(0, 1, len(labels)), labels)
-    assert set(said.values()) == {f"{fakes or 'no'} validation frames of a class; expected 10 or more of each"}
+    by_method = reasons(np.random.default_rng(0).normal(0, 1, len(labels)), labels)
+    assert set(by_method.values()) == {f"{fakes or 'no'} validation frames of a class; expected 10 or more of each"}
 
 
 def test_scores_without_a_logit_are_told() -> None:
     labels, logit_diff = drawn(100)
-    said = reasons(np.where(np.arange(100) < 7, 60.0, logit_diff), labels, only_p=True)
-    assert set(said) == set(METHODS)
-    assert "exactly 0 or 1 on 7 validation frames" in said["platt"]
+    by_method = reasons(np.where(np.arange(100) < 7, 60.0, logit_diff), labels, only_p=True)
+    assert set(by_method) == set(METHODS)
+    assert "exactly 0 or 1 on 7 validation frames" in by_method["platt"]
 
 
 def test_without_validation_frames_nothing_is_said() -> None:
