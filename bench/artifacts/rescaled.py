@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from bench.detectors.detector import Detector
 
-_BEFORE = "uncalibrated/"
+_BEFORE, _AFTER = "uncalibrated/", "calibrated/"
+"""Before names of tensors, and of nodes, so that none is there already."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,13 @@ def rescale_graph(model: onnx.ModelProto, rescaling: Rescaling) -> None:
     for output in [value.name for value in graph.output if value.name in ("logits", "cam")]:
         _rename(model, output, f"{_BEFORE}{output}")
         scaled = f"{_BEFORE}scaled" if output == "logits" and rescaling.shift else output
-        graph.node.append(helper.make_node("Mul", [f"{_BEFORE}{output}", factor], [scaled], scaled))
+        graph.node.append(helper.make_node("Mul", [f"{_BEFORE}{output}", factor], [scaled], f"{_AFTER}{output}.scaled"))
         if scaled != output:
             shift = np.array([[0, rescaling.shift]], np.float32)
             graph.initializer.append(numpy_helper.from_array(shift, f"{_BEFORE}shift"))
-            graph.node.append(helper.make_node("Add", [scaled, f"{_BEFORE}shift"], [output], output))
+            graph.node.append(
+                helper.make_node("Add", [scaled, f"{_BEFORE}shift"], [output], f"{_AFTER}{output}.shifted")
+            )
     _describe(model, Rescaling(float(slope), rescaling.shift))
 
 

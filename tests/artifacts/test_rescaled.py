@@ -123,7 +123,7 @@ def test_names_within_loops_follow(tmp_path: Path) -> None:
         [helper.make_node("Neg", ["logits"], ["outside"])], "other", [], [value("outside", 1, None)]
     )
     nodes = [
-        helper.make_node("Cast", ["frames"], ["logits"], to=1),
+        helper.make_node("Cast", ["frames"], ["logits"], "logits", to=1),
         helper.make_node("If", ["yes"], ["cam"], then_branch=then, else_branch=other),
     ]
     yes = onnx.numpy_helper.from_array(np.array(True), "yes")
