@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from bench import console, interrupts, streams
 from bench.console import DEFAULT_FILE, guarded
 from bench.errors import DEVICES, UserError, no_device, on_one_line
 from bench.progress import Bars
+from bench.records import CALIBRATION_METHODS
 from bench.safe_path import protect
 
 if TYPE_CHECKING:
@@ -33,6 +34,20 @@ class Commands(TyperGroup):
         ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+class CalibratedCommand(TyperCommand):
+    """A command whose `--calibrated` may stand without a method, which then is temperature."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        whole = [
+            f"{part}={CALIBRATION_METHODS[0]}"
+            if part == "--calibrated"
+            and args[index + 1 : index + 2] not in ([method] for method in CALIBRATION_METHODS)
+            else part
+            for index, part in enumerate(args)
+        ]
+        return super().parse_args(ctx, whole)
 
 
 app = typer.Typer(
@@ -259,7 +274,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     console.show(finished, as_json=json)
 
 
-@app.command()
+@app.command(cls=CalibratedCommand)
 @guarded
 def export(
     variant: Annotated[str, typer.Argument(help="The variant to hand over; of several detectors, such as b5/q8.")],
@@ -268,15 +283,25 @@ def export(
     form: Annotated[
         str, typer.Option("--format", help="onnx, or safetensors for a variant that is not quantised.")
     ] = "onnx",
+    calibrated: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[METHOD]",
+            help="Scale the logits so that P(fake) is calibrated, as fitted on validation frames: by temperature, also "
+            "without a METHOD, or by platt.",
+        ),
+    ] = None,
     file: File = DEFAULT_FILE,
 ) -> None:
     """Hand over one variant: an ONNX file, a README, and a snippet that runs it without bench."""
     with _reading(file) as (experiments, bars):
         from bench.commands.export import export_named
+        from bench.commands.export.models import FileOptions
         from bench.experiment import select
 
         name, settings = select(experiments, experiment, file)
-        written = export_named(file.parent, name, settings, variant, to, form=form, on_event=bars)
+        options = FileOptions(form, calibrated)
+        written = export_named(file.parent, name, settings, variant, to, options=options, on_event=bars)
     for path in written:
         console.name_path("wrote", path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from bench.records.calibration import CalibrationMethod
 from bench.records.frames import NO_CROP, InputSpec
 from bench.records.scored_threshold import ScoredThresholdRule
 
@@ -64,6 +65,33 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class AppliedCalibration:
+    """What the logits of the files were scaled by, and where that comes from.
+
+    `logits[:, 1] - logits[:, 0]` is `slope` times that of the variant as it was evaluated, plus `shift`; `temperature`
+    is 1 / slope, None with Platt scaling. Fitted on `frames` validation frames, `fake` and `real`, whose digest is
+    `digest`; intervals are of 95 %, None where an end is missing. `experiment_threshold` is the threshold before, on
+    P(fake) of `ece_before`. `sha256_before` are the digests of the files before their logits were scaled.
+    """
+
+    method: CalibrationMethod
+    temperature: float | None
+    temperature_ci: tuple[float, float] | None
+    slope: float
+    slope_ci: tuple[float, float] | None
+    shift: float
+    shift_ci: tuple[float, float] | None
+    frames: int
+    fake: int
+    real: int
+    digest: str
+    experiment_threshold: float
+    ece_before: float
+    ece: float
+    sha256_before: dict[str, str]
+
+
+@dataclass(frozen=True)
 class HandedOver:
     """One variant in a folder of its own.
 
@@ -74,7 +102,8 @@ class HandedOver:
     least `threshold`; `threshold_rule` is how that was found, None where the experiment says a number. `crop` names the
     crop of faces that frames are expected to be, "none" where any frame will do. `scores` and `baseline_scores` are
     what scores.json holds of the variant and of the baseline. Of several frame sets, these are on the first, `verdicts`
-    has that of each, the worst first, and `verdict_over_all` that of all together.
+    has that of each, the worst first, and `verdict_over_all` that of all together. Where logits were calibrated,
+    `calibration` says how, and `threshold` is moved along; the scores stay those before.
     """
 
     bench: str
@@ -98,4 +127,5 @@ class HandedOver:
     verdicts: dict[str, str] = field(default_factory=dict)
     verdict_over_all: str | None = None
     threshold_rule: ScoredThresholdRule | None = None
+    calibration: AppliedCalibration | None = None
     schema: int = 1

@@ -91,6 +91,7 @@ class Predictions:
     validation: NDArray[np.float64] | None
     cam: NDArray[np.float32] | None
     logit_diff: NDArray[np.float64] | None = None
+    held_out_logit_diff: NDArray[np.float64] | None = None
 
     def of(self, test: NDArray[np.int64] | slice, validation: NDArray[np.int64] | slice) -> Predictions:
         """The predictions of some of the test and validation frames, without maps."""
@@ -99,6 +100,7 @@ class Predictions:
             None if self.validation is None else self.validation[validation],
             None,
             None if self.logit_diff is None else self.logit_diff[test],
+            None if self.held_out_logit_diff is None else self.held_out_logit_diff[validation],
         )
 
     @property

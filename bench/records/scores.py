@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.records.calibration import Calibration
     from bench.records.groups import GroupGap
     from bench.records.slice_search import ConfirmedSlice
 
@@ -278,6 +279,7 @@ class VariantEvaluation:
     `roc` has false- and true-positive rates, `precision_recall` recalls and precisions: the points of both curves.
     `outcomes` are the rows of test frames with each outcome at the fixed threshold. `confirmed` are slices that a
     search found on one half of the frames and confirmed on the other, `gaps` those between the groups of columns.
+    `calibration` is what validation frames say of P(fake); None without them, and of videos.
     """
 
     score: Score
@@ -294,6 +296,7 @@ class VariantEvaluation:
     gaps: tuple[GroupGap, ...] = ()
     outcomes: Mapping[Outcome, NDArray[np.int64]] = field(default_factory=dict)
     precision_recall: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    calibration: Calibration | None = None
 
     @property
     def fixed(self) -> OperatingPoint:

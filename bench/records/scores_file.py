@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, TypeAlias
 
+from bench.records.calibration import CalibrationMethod
 from bench.records.choice import Loosening
 from bench.records.degradations import DegradationKind
 from bench.records.exemplars import ScoredExemplars
@@ -202,6 +203,39 @@ class ScoredDegradation:
 
 
 @dataclass(frozen=True)
+class ScoredScaling:
+    """P(fake) = sigmoid(slope · logit_diff + shift), fitted on validation frames.
+
+    `temperature` is 1 / slope, None with Platt scaling. `interval` is which interval leads, by frame or by source; ends
+    are None where one of them is missing. `ece` and `brier` are of the calibrated test frames, and `threshold` decides
+    on them as the experiment's does before.
+    """
+
+    temperature: float | None
+    temperature_ci: Ends | None
+    slope: float
+    slope_ci: Ends | None
+    shift: float
+    shift_ci: Ends | None
+    interval: Literal["sources", "frames"]
+    threshold: float
+    ece: float
+    brier: float
+
+
+@dataclass(frozen=True)
+class ScoredCalibration:
+    """How `count` validation frames calibrate a variant, by temperature and by Platt scaling; None with its reason."""
+
+    count: int
+    fake: int
+    real: int
+    temperature: ScoredScaling | None
+    platt: ScoredScaling | None
+    reasons: dict[CalibrationMethod, str]
+
+
+@dataclass(frozen=True)
 class ScoredLatency:
     """Milliseconds of a call with one frame: quantiles over `calls` calls."""
 
@@ -366,6 +400,7 @@ class ScoredVariant:
     calibration_shift: CalibrationShift | None = None
     confirmed_slices: tuple[ScoredConfirmedSlice, ...] = ()
     group_gaps: tuple[ScoredGroupGap, ...] = ()
+    calibration: ScoredCalibration | None = None
 
     @property
     def by_video(self) -> ScoredVariant:

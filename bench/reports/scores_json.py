@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bench import stored
 from bench.errors import quoted
 from bench.records import (
+    CALIBRATION_METHODS,
     SCORES_SCHEMA,
     THRESHOLD_KINDS,
     Auc,
+    Calibration,
     Choice,
     ClassName,
     Comparison,
@@ -36,8 +39,10 @@ from bench.records import (
     OperatingPoint,
     Ratio,
     RunRecord,
+    Scaling,
     ScoredAgainst,
     ScoredByVideo,
+    ScoredCalibration,
     ScoredCandidate,
     ScoredChoice,
     ScoredConfirmedSlice,
@@ -56,6 +61,7 @@ from bench.records import (
     ScoredLatency,
     ScoredPoint,
     ScoredRequirement,
+    ScoredScaling,
     ScoredShift,
     ScoredSlice,
     ScoredSliceSearch,
@@ -233,7 +239,37 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         faithfulness=_faithfulness(evaluation.occlusions.get(variant.name)),
         video=_by_video(variant is run.baseline, by_video) if by_video else None,
         robustness=_robustness(run, evaluation.degraded.get(variant.name, ())),
+        calibration=_calibration(scored.calibration) if scored and scored.calibration else None,
     )
+
+
+def _calibration(calibration: Calibration) -> ScoredCalibration:
+    """What validation frames say of P(fake), by method; None for a method that was not fitted."""
+    by_method = {method: _scaling(calibration.scalings.get(method)) for method in CALIBRATION_METHODS}
+    return _scored(ScoredCalibration, calibration, **by_method, reasons=dict(calibration.reasons))
+
+
+def _scaling(scaling: Scaling | None) -> ScoredScaling | None:
+    """A fitted scaling; intervals without an end are None."""
+    if scaling is None:
+        return None
+    leading: Literal["sources", "frames"] = "sources" if scaling.slope.clustered else "frames"
+    return _scored(
+        ScoredScaling,
+        scaling,
+        temperature=scaling.temperature if scaling.shift is None else None,
+        temperature_ci=finite_ends(scaling.temperature_interval) if scaling.shift is None else None,
+        slope=scaling.slope.value,
+        slope_ci=finite_ends(scaling.slope.interval),
+        shift=scaling.added,
+        shift_ci=finite_ends(scaling.shift.interval) if scaling.shift else None,
+        interval=leading,
+    )
+
+
+def finite_ends(interval: Interval) -> Ends | None:
+    """An interval's ends; None where it has not both."""
+    return _ends(interval) if math.isfinite(interval.width) else None
 
 
 def _by_video(is_baseline: bool, scored: VariantEvaluation) -> ScoredByVideo:

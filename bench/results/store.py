@@ -222,9 +222,10 @@ def read_predictions(folder: Path, test: int, rows: int | None = None) -> Predic
     if rows is not None and len(table) != rows:
         raise _gone(folder / PREDICTIONS, stored.DamagedError("it has other frames than the run"))
     p_fake = table["p_fake"].to_numpy()
-    real, fake = (table[name].to_numpy()[:test].astype("float64") for name in ("logit_real", "logit_fake"))
-    cams = _cams(folder, len(table))
-    return Predictions(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, cams, fake - real)
+    real, fake = (table[name].to_numpy().astype("float64") for name in ("logit_real", "logit_fake"))
+    cams, logit_diff = _cams(folder, len(table)), fake - real
+    validation = (p_fake[test:], logit_diff[test:]) if len(p_fake) > test else (None, None)
+    return Predictions(p_fake[:test], validation[0], cams, logit_diff[:test], validation[1])
 
 
 def _cams(folder: Path, rows: int) -> NDArray[np.float32] | None:

@@ -21,20 +21,26 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import openvino
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+import bench as bench_package
 from bench import datasets, stored
 from bench.artifacts.onnx_export import copy_for_old_readers, least_ir_version
-from bench.commands.export import models, texts
+from bench.artifacts.safetensors import load_torch
+from bench.commands.export import calibrated, models, texts
 from bench.datasets.splits import WRITE_PATTERN
+from bench.errors import UserError
 from bench.pipeline.device import CPU_USED
+from bench.pipeline.rendered import evaluate_run
 from bench.pipeline.summary import NOT_SHOWN, NOT_TIMED, SEE_LOG
 from bench.provenance import file_digest
-from bench.records import FILTERS, LOWERED, Built, Filters, HandedOver, InputSpec
-from bench.results import timing
+from bench.records import FILTERS, LOWERED, Built, Calibration, Filters, HandedOver, InputSpec
+from bench.results import store, timing
 from tests.conftest import quick_folder, start_in_a_thread, write_frames, write_workplace
 from tests.support import ROOT, command_line
 
@@ -52,6 +58,12 @@ def write(folder: Path, runtime: str = "auto") -> None:
     """A workplace whose frames are of another size than the network's, one of them a JPEG."""
     write_workplace(folder)
     write_frames(folder / "faces/test", 14, 18, 7, size=61)
+    # The network ranks such frames the wrong way round; most validation frames are such that they calibrate it.
+    validation = folder / "faces/validation"
+    write_frames(validation, 20, 20, 8)
+    for picture in sorted(validation.glob("*/*.png")):
+        if int(picture.stem) >= 4:
+            picture.rename(validation / ("real" if picture.parent.name == "fake" else "fake") / f"to {picture.name}")
     picture = folder / "faces/test/fake/000.png"
     Image.open(picture).save(picture.with_suffix(".jpg"), quality=95)
     picture.unlink()
@@ -221,6 +233,131 @@ def test_readme_warns_its_receiver_of_this_variant_alone(
         assert senders not in warned, senders
 
 
+# ----------------------------------------------------------------------------------------------------- calibrated
+def exported(exports: Path, to: Path, *options: str) -> HandedOver:
+    code, output = bench("export", *options, "--to", str(to))
+    assert code == 0, output
+    return description(to)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "options"),
+    [
+        ("baseline", "temperature", ["--calibrated"]),
+        ("q16", "platt", ["--calibrated", "platt", "--format", "safetensors"]),
+        ("q8", "platt", ["--calibrated=platt"]),
+        ("w4", "temperature", ["--calibrated", "temperature"]),
+    ],
+)
+def test_calibrated_files_give_the_calibrated_scores(
+    exports: Path,
+    tiny_family: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    method: str,
+    options: list[str],
+) -> None:
+    """Of every file that predict.py runs: P(fake), its decisions, and what the map's mean lacks to be the logits'."""
+    monkeypatch.chdir(exports)
+    record = exported(exports, tmp_path / "out", name, *options)
+    scaled = stored_scaling(exports, name, method)
+    assert record.calibration is not None
+    assert (record.calibration.slope, record.calibration.shift) == (scaled["slope"], scaled["shift"])
+    assert (record.calibration.method, record.calibration.frames) == (method, 40)
+    table = pd.read_parquet(exports / "results/first" / name / "predictions.parquet")
+    table = table[(table["split"] == "test") & table["frame"].str.endswith("png")]
+    logit_diff = table["logit_fake"].astype(float) - table["logit_real"].astype(float)
+    expected = 1 / (1 + np.exp(-(scaled["slope"] * logit_diff + scaled["shift"])))
+    names = loaded(tmp_path / "out")
+    answers = names["predict"]([exports / "faces/test" / frame for frame in table["frame"]])
+    np.testing.assert_allclose(answers, expected, atol=1e-3 if name == "q16" else 1e-5)
+    assert record.threshold == names["THRESHOLD"] == pytest.approx(scaled["threshold"])
+    np.testing.assert_array_equal(answers >= names["THRESHOLD"], table["p_fake"] >= 0.5)
+    for row in record.moved:
+        assert (row.file not in record.files, row.flips) == (False, 0)
+    assert record.moved[0].largest < 0.05
+    assert_map_adds_up(tmp_path / "out", record)
+
+
+def stored_scaling(exports: Path, name: str, method: str) -> dict[str, Any]:
+    """What the report says of a variant's calibration."""
+    scores = json.loads((exports / "reports/first/scores.json").read_text())["variants"]
+    scaling: dict[str, Any] = scores[name]["calibration"][method]
+    return scaling
+
+
+def assert_map_adds_up(folder: Path, record: HandedOver) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
+    assert record.margin_bias is not None
+    for name in record.files:
+        if name.endswith(".onnx"):
+            session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
+            logits, cam = session.run(["logits", "cam"], {"frames": frames})
+        else:
+            detector = load_torch(folder / name).float()
+            with torch.no_grad():
+                logits, cam = (part.numpy() for part in detector(torch.from_numpy(frames)))
+        np.testing.assert_allclose(cam.mean((1, 2)) + record.margin_bias, logits[:, 1] - logits[:, 0], atol=1e-4)
+
+
+def test_calibrated_files_differ_in_nothing_else(
+    exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Integers stay, other libraries load what they loaded, and digests are those before and after."""
+    monkeypatch.chdir(exports)
+    record, before = exported(exports, tmp_path / "out", "--calibrated", "q8"), description(exports / "out/q8")
+    assert record.calibration is not None
+    assert record.calibration.sha256_before == {name: file.sha256 for name, file in before.files.items()}
+    assert all(record.files[name].sha256 != file.sha256 for name, file in before.files.items())
+    for name, file in record.files.items():
+        model, plain = (onnx.load(folder / name) for folder in (tmp_path / "out", exports / "out/q8"))
+        assert file.sha256 == file_digest(tmp_path / "out" / name)
+        kinds, plain_kinds = ([node.op_type for node in each.graph.node] for each in (model, plain))
+        assert kinds == [*plain_kinds, "Mul", "Mul"]
+        assert (model.ir_version, model.opset_import) == (plain.ir_version, plain.opset_import)
+    assert (record.measured.file, before.measured.file) == (None, LOWERED)
+    about = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "is divided by T = " in about
+    assert f"fitted on {record.calibration.frames} validation frames (20 fake, 20 real)" in about
+    assert "`model.onnx` before its logits were scaled" in about
+    assert bench_package.load(tmp_path / "out").predict(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1,)
+
+
+@pytest.mark.parametrize("name", ["baseline", "w8"])
+def test_who_loads_a_calibrated_file_is_true(
+    exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.chdir(exports)
+    record = exported(exports, tmp_path / name, name, "--calibrated", "platt")
+    assert "opencv" in record.files["model.onnx"].runs_in
+    path = str(tmp_path / name / "model.onnx")
+    frames = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    expected = session.run(["logits"], {"frames": frames})[0].reshape(-1)
+    compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    np.testing.assert_allclose(compiled(frames)["logits"].reshape(-1), expected, atol=1e-2, rtol=1e-3)
+    network = cv2.dnn.readNetFromONNX(path)
+    network.setInput(frames)
+    logits = np.asarray(network.forward(["logits", "cam"])[0]).reshape(-1)
+    np.testing.assert_allclose(logits, expected, atol=1e-2, rtol=1e-3)
+
+
+def test_what_cannot_be_calibrated_is_refused(exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that has no validation frames, and a variant of which these say nothing."""
+    monkeypatch.chdir(exports)
+    run = store.read_run(exports / "results/first")
+    evaluation = evaluate_run(run, exports / "results/first")
+    few = Calibration(9, 4, 5, {}, {"temperature": "too few", "platt": "too few"})
+    scored = dataclasses.replace(evaluation.variants["q16"], calibration=few)
+    with pytest.raises(UserError, match="nothing was fitted to 'q16': too few; leave --calibrated out"):
+        calibrated.calibration(run, dataclasses.replace(evaluation, variants={"q16": scored}), "q16", "temperature")
+    without = dataclasses.replace(run, frames={"test": run.frames["test"]})
+    with pytest.raises(UserError, match="Add labelled validation frames to the frame set, then `bench run`"):
+        calibrated.refuse_without_frames(without, "q16", "platt")
+    calibrated.refuse_without_frames(without, "q16", None)
+
+
 # -------------------------------------------------------------------------------------------------------- formats
 def test_safetensors_for_floats_alone(
     exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -361,7 +498,7 @@ def snippet(folder: Path, spec: InputSpec, monkeypatch: pytest.MonkeyPatch, stor
     built = Built("id", Path("model.onnx"), "onnx", stored_as, 1, None, None, 0.0, 0.0)
     facts: dict[str, Any] = {
         "built": built, "model": "model.onnx", **texts.of_spec(spec), "oldest": models.oldest(built, spec),
-        "version": "1",
+        "version": "1", "calibration": None,
     }  # fmt: skip
     texts._write("predict_onnx.py.j2", folder / "predict.py", facts)
     return loaded(folder)

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from bench import stored
-from bench.commands.export import differences, models, texts
+from bench.commands.export import calibrated, differences, models, texts
+from bench.commands.export.models import FileOptions
 from bench.commands.export.sets import SetsOf, sentences, sets_of, verdict_over
 from bench.errors import UserError, listed, nearest, quoted
 from bench.experiment import ExperimentSettings
@@ -30,6 +31,7 @@ from bench.variants import cache
 
 _NAMES = (SAFETENSORS, ONNX, LOWERED, "README.md", "predict.py", HANDED_OVER)
 _MOVED = "moved.json"
+DEFAULTS = FileOptions()
 
 
 def find_variant(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
@@ -52,14 +54,14 @@ def export_named(
     variant: str,
     to: Path,
     *,
-    form: str = "onnx",
+    options: FileOptions = DEFAULTS,
     on_event: OnEvent = silent,
 ) -> list[Path]:
     """Hand over a variant of the experiment `name` by its name there; see `export_variant`."""
     detector, variant = find_variant(settings, variant)
     results = base / "results" / name
     folder, sets = Path(name) / settings.folder(detector, settings.frame_sets[0]), sets_of(results, settings, detector)
-    return export_variant(base, folder, variant, to, sets=sets, form=form, on_event=on_event)
+    return export_variant(base, folder, variant, to, sets=sets, options=options, on_event=on_event)
 
 
 def export_variant(
@@ -69,7 +71,7 @@ def export_variant(
     to: Path,
     *,
     sets: SetsOf | None = None,
-    form: str = "onnx",
+    options: FileOptions = DEFAULTS,
     on_event: OnEvent = silent,
 ) -> list[Path]:
     """Write the variant's model files, a README, `model.json` and a snippet into `to`; returns the paths.
@@ -77,30 +79,35 @@ def export_variant(
     `folder` is that of its detector's results, below results/, on the first of several frame sets; all of these are
     `sets`.
 
-    `form` is "onnx", which every variant has, or "safetensors", for those that are not quantised. How far the files
-    move P(fake) is measured on test frames, where these are still there.
+    The format is "onnx", which every variant has, or "safetensors", for those that are not quantised. Calibrated by
+    "temperature" or "platt", the files' logits are scaled. How far the files move P(fake) is measured on test frames,
+    where these are still there.
     """
-    form = models.checked_format(form)
+    form, method = models.checked_format(options.form), calibrated.checked_method(options.calibrated)
     run = store.read_run(base / "results" / folder)
+    calibrated.refuse_without_frames(run, variant, method)
     result, built = _variant(base, run, variant)
     models.refuse_other_format(form, built, variant)
     if to.exists() and not _is_free(to):
         raise UserError(f"{to}: is not an empty folder; --to names a new or an empty one")
     cache.check(built)
     evaluation = evaluate_run(run, base / "results" / folder)
+    calibration = calibrated.calibration(run, evaluation, variant, method)
     # Filled inside the target, so that the next export recognises what a killed one leaves.
     scratch = to / temporary_name()
     try:
         scratch.mkdir(parents=True)
         on_event(Event("exporting", 0, 1, "variants"))
         files = models.write(built, form, scratch)
+        calibration, built, files = calibrated.rewritten(calibration, built, files, scratch)
         on_event(Event("exporting", 1, 1, "variants"))
         on_sets = verdict_over(sets, variant) if sets else None
         of_sets = sentences(sets, on_sets) if sets and on_sets else []
-        facts = texts.Facts(run, result, built, evaluation, files, on_sets, tuple(of_sets))
+        facts = texts.Facts(run, result, built, evaluation, files, on_sets, tuple(of_sets), calibration)
         texts.write_snippet(facts, scratch)
         runners = differences.runners(scratch, built, facts.model)
-        texts.write_about(facts, differences.measure(run, evaluation, variant, runners, base, on_event), scratch)
+        before = calibrated.compared_with(calibration, run, evaluation, variant)
+        texts.write_about(facts, differences.measure(*before, variant, runners, base, on_event), scratch)
         whole = [scratch / file for file in _NAMES if (scratch / file).exists()]
         # If this process is killed while it moves the files, the next export recognises them by their digests.
         (scratch / _MOVED).write_text(json.dumps({path.name: file_digest(path) for path in whole}), encoding="utf-8")

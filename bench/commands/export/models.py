@@ -15,6 +15,14 @@ FORMATS: tuple[Format, ...] = ("onnx", "safetensors")
 
 
 @dataclass(frozen=True)
+class FileOptions:
+    """How model files are asked for: a format, and the method by which their logits are calibrated, if any."""
+
+    form: str = "onnx"
+    calibrated: str | None = None
+
+
+@dataclass(frozen=True)
 class Versions:
     """The versions of the libraries that `predict.py` of an ONNX file needs; Pillow only where it resizes."""
 
@@ -125,6 +133,11 @@ def executed_file(built: Built, executed: Executed, files: Mapping[str, ModelFil
         if executed.runtime == "openvino" and openvino.arithmetic(built, "cpu"):
             return None
     return ONNX if executed.runtime != "inductor" and ONNX in files else None
+
+
+def described_again(files: Mapping[str, ModelFile], folder: Path) -> dict[str, ModelFile]:
+    """The same files after their content changed."""
+    return _described({folder / name: (file.stored, file.runs_in) for name, file in files.items()})
 
 
 def _described(files: dict[Path, tuple[str, tuple[str, ...]]]) -> dict[str, ModelFile]:

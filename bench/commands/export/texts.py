@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.commands.export import models
+from bench.commands.export.calibrated import Calibrated
 from bench.datasets.decoding import LONGEST
 from bench.datasets.splits import WRITE_PATTERN
 from bench.detectors import families
@@ -71,7 +72,7 @@ class Facts:
     """What the texts are written from; `predict.py` runs the first of `files`.
 
     `on_sets` is the verdict over several frame sets, `of_sets` what is said of these; None, and empty, where there is
-    one.
+    one. `calibration` is what the files' logits were scaled by; None where they are as they were evaluated.
     """
 
     run: RunRecord
@@ -81,6 +82,16 @@ class Facts:
     files: dict[str, ModelFile]
     on_sets: OverallVerdict | None = None
     of_sets: tuple[str, ...] = ()
+    calibration: Calibrated | None = None
+
+    @property
+    def threshold(self) -> float:
+        """The experiment's threshold, on P(fake) of the files."""
+        return self.moved(self.run.threshold)
+
+    def moved(self, threshold: float) -> float:
+        """A threshold on P(fake) as it was evaluated, on P(fake) of the files."""
+        return self.calibration.moved(threshold) if self.calibration else threshold
 
     @property
     def model(self) -> str:
@@ -142,6 +153,7 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "oldest_python": models.OLDEST_PYTHON,
         "mib": _mib,
         "share": _share,
+        "moved": facts.moved,
     }
     _write("readme.md.j2", folder / "README.md", values)
 
@@ -152,6 +164,8 @@ def _of_snippet(facts: Facts) -> dict[str, Any]:
         "built": facts.built,
         "model": facts.model,
         **of_spec(spec),
+        "threshold": facts.threshold,
+        "calibration": facts.calibration.applied if facts.calibration else None,
         "oldest": models.installed(spec) if facts.from_elsewhere else models.oldest(facts.built, spec),
         "version": version("bench"),
     }
@@ -180,7 +194,8 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
     run, variant, executed = facts.run, facts.variant, facts.executed
     numbers = scores(run, facts.evaluation)
     by_variant = numbers.variants
-    file = models.executed_file(facts.built, executed, facts.files)
+    # Files whose logits were scaled are none of those that ran.
+    file = None if facts.calibration else models.executed_file(facts.built, executed, facts.files)
     libraries = run.provenance.get("libraries", "")
     return HandedOver(
         bench=version("bench"),
@@ -194,7 +209,7 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
         files=facts.files,
         input=facts.preprocessing.input_spec,
         margin_bias=facts.built.margin_bias,
-        threshold=run.threshold,
+        threshold=facts.threshold,
         threshold_rule=numbers.threshold_rule,
         measured=MeasuredBy(
             file, executed.runtime, executed.device, executed.device_name, executed.computed, libraries
@@ -206,6 +221,7 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
         crop=facts.preprocessing.crop,
         verdicts={name: each.verdict for name, each in facts.on_sets.comparisons.items()} if facts.on_sets else {},
         verdict_over_all=facts.on_sets.verdict if facts.on_sets else None,
+        calibration=facts.calibration.applied if facts.calibration else None,
     )
 
 

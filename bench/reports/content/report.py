@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
 from bench.reports.content import (
+    calibrated,
     changes,
     confirmed,
     exemplars,
@@ -52,6 +53,7 @@ class Report:
     thresholds: Table | None
     at_thresholds: Table
     ranking: Table
+    calibrated: Table | None
     flips: Table | None
     lost: Lost | None
     drift: Table | None
@@ -97,6 +99,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         thresholds=tables.thresholds(of.evaluation),
         at_thresholds=tables.at_thresholds(of.evaluation),
         ranking=tables.ranking(of.evaluation),
+        calibrated=calibrated.calibrated(run, evaluation),
         flips=changes.flips(of.evaluation),
         lost=exemplars.lost(run, evaluation),
         drift=changes.drift(evaluation),
@@ -126,6 +129,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
 def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
     """The small print of what is of frames whatever is judged, by the table that it belongs to."""
     return {
+        "calibrated": calibrated.note(run, evaluation),
         "execution": notes.execution(),
         "drift": notes.drift(run),
         "faithful": notes.faithful(),

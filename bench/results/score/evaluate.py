@@ -37,6 +37,7 @@ from bench.results.score import (
     outcomes,
     placements,
     points,
+    scaling,
     slices,
     thresholds,
     videos,
@@ -89,12 +90,13 @@ def evaluate(
 ) -> Evaluation:
     """Score every variant on the test frames and compare each with the baseline; not in parts of them `as_a_whole`.
 
-    `predictions` has every variant with status "ok". Validation frames only set thresholds. Identical files weigh
-    together as one frame: no row of the scores is that of a copy. Where the videos of frames are known, they are scored
-    by the same code, with scores of their own.
+    `predictions` has every variant with status "ok". Validation frames only set thresholds and calibrate
+    P(fake). Identical files weigh together as one frame: no row of the scores is that of a copy. Where the videos of
+    frames are known, they are scored by the same code, with scores of their own.
     """
     run = replace(run, groups=()) if as_a_whole or not predictions else run
-    evaluation = _evaluate(run, test, validation, predictions, searches=not as_a_whole)
+    scored = _evaluate(run, test, validation, predictions, searches=not as_a_whole)
+    evaluation = scaling.with_calibration(scored, run.threshold)
     of_test, of_validation = videos.of_run(run, test, validation)
     if of_test is None:
         return evaluation

@@ -1,0 +1,128 @@
+"""P(fake) calibrated on validation frames: a row for each variant, and how it was fitted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from bench.records import CALIBRATION_METHODS, Calibration, Estimate, Evaluation, Interval, RunRecord, Scaling
+from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell, with_interval
+from bench.reports.content.spans import Part, Sentence, code, docs, listed, paragraph, sentence
+from bench.reports.content.text import counted, enough, number, signed, span, within
+
+BINS = 15
+"""Those of the expected calibration error."""
+_TITLES = {"temperature": "temperature", "platt": "Platt scaling"}
+
+
+def calibrated(run: RunRecord, evaluation: Evaluation) -> Table | None:
+    """A row for each variant: temperature, Platt's parameters, ECE before and after, and where the threshold goes.
+
+    None where nothing was fitted to any.
+    """
+    rows = [
+        [variant_cell(name), *_fitted(of), cell(number(evaluation.variants[name].reliability.ece, 3)), *_after(run, of)]
+        for name, of in _calibrations(evaluation).items()
+    ]
+    if not any(of.scalings for of in _calibrations(evaluation).values()):
+        return None
+    parameters = [Column(title, stacked=True) for title in ("T", "Platt a", "Platt b")]
+    titles = ("ECE", "with T", "with Platt", f"{run.threshold:g} becomes with T", f"{run.threshold:g} with Platt")
+    return table([Column("Model", "left"), *parameters, *columns(titles)], rows)
+
+
+def _calibrations(evaluation: Evaluation) -> Mapping[str, Calibration]:
+    """By variant; empty without validation frames."""
+    return {name: scored.calibration for name, scored in evaluation.variants.items() if scored.calibration}
+
+
+def _fitted(of: Calibration) -> list[Cell]:
+    """T, a and b with their intervals."""
+    by_temperature, platt = (of.scalings.get(method) for method in CALIBRATION_METHODS)
+    temperature = EMPTY
+    if by_temperature:
+        ends = by_temperature.temperature_interval
+        temperature = with_interval(number(by_temperature.temperature, 2), _within(ends), by_temperature.temperature)
+    return [temperature, _parameter(platt.slope if platt else None), _parameter(platt.shift if platt else None)]
+
+
+def _within(interval: Interval) -> str:
+    """The interval of a temperature, whose upper end may be missing."""
+    if math.isfinite(interval.width):
+        return within(interval, 2)
+    return f"{number(interval.low, 2)} or more" if interval.low > 0 else "unknown"
+
+
+def _parameter(estimate: Estimate | None) -> Cell:
+    if estimate is None:
+        return EMPTY
+    ends, value = estimate.interval, estimate.value
+    if not math.isfinite(ends.width):
+        return with_interval(signed(value, 2), "unknown", value)
+    return with_interval(signed(value, enough((ends.low, value, ends.high), 2)), span(ends, 2), value)
+
+
+def _after(run: RunRecord, of: Calibration) -> list[Cell]:
+    """ECE with each method, then the threshold with each; one that stays is not said."""
+    fitted = [of.scalings.get(method) for method in CALIBRATION_METHODS]
+    return [*(_ece(scaling) for scaling in fitted), *(_threshold(run, scaling) for scaling in fitted)]
+
+
+def _ece(scaling: Scaling | None) -> Cell:
+    return EMPTY if scaling is None else cell(number(scaling.ece, 3))
+
+
+def _threshold(run: RunRecord, scaling: Scaling | None) -> Cell:
+    stays = scaling is None or scaling.threshold == run.threshold
+    return EMPTY if stays or scaling is None else cell(number(scaling.threshold, 4))
+
+
+def note(run: RunRecord, evaluation: Evaluation) -> Sentence:
+    """How it was fitted, and what was not, with its reason; empty without validation frames."""
+    by_variant = _calibrations(evaluation)
+    if not by_variant:
+        return Sentence()
+    first = next(iter(by_variant.values()))
+    frames = f"{counted(first.count, 'validation frame')} ({first.fake:,} fake, {first.real:,} real)"
+    if any(of.scalings for of in by_variant.values()):
+        opening = _how(run, frames, of_videos=evaluation.video is not None)
+    else:
+        opening = sentence(f"P(fake) could not be calibrated on {frames}.")
+    return paragraph([opening, *_reasons(by_variant), sentence("More: ", docs("verdicts.md#calibration"), ".")])
+
+
+def _how(run: RunRecord, frames: str, *, of_videos: bool) -> Sentence:
+    """How P(fake) was calibrated on `frames`, and what that leaves as it is."""
+    exported: list[Part] = (
+        ["; ", code("bench export NAME --calibrated"), " writes it into a file"] if run.preprocessing else []
+    )
+    parts = [
+        sentence(
+            f"Fitted on {frames} by maximum likelihood: P(fake) is sigmoid(z / T), or with Platt sigmoid(a z + b), of "
+            f"the logit difference z. ECE is on test frames, in {BINS} equal bins."
+        ),
+        sentence("No AUC changes, and no decision where the threshold moves along", *exported, "."),
+    ]
+    if of_videos:
+        parts.append(sentence("All of it is of frames: the score that a video has of them is not calibrated by it."))
+    return paragraph(parts)
+
+
+def _reasons(by_variant: Mapping[str, Calibration]) -> list[Sentence]:
+    """What was not fitted, and why: a sentence for each method and reason."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for name, of in by_variant.items():
+        for method, reason in of.reasons.items():
+            names.setdefault((reason, name), []).append(_TITLES[method])
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for (reason, name), methods in names.items():
+        grouped.setdefault((" and ".join(methods), reason), []).append(name)
+    return [
+        sentence(f"Not fitted: {titles}", _of_whom(of, len(by_variant)), f" ({reason}).")
+        for (titles, reason), of in grouped.items()
+    ]
+
+
+def _of_whom(names: list[str], total: int) -> Sentence:
+    """Which variants; nothing where it is all of them."""
+    return sentence() if len(names) == total else sentence(" of ", listed(names))
