@@ -95,8 +95,8 @@ def evaluate(
     frames are known, they are scored by the same code, with scores of their own.
     """
     run = replace(run, groups=()) if as_a_whole or not predictions else run
-    scored = _evaluate(run, test, validation, predictions, searches=not as_a_whole)
-    evaluation = scaling.with_calibration(scored, run.threshold)
+    uncalibrated = _evaluate(run, test, validation, predictions, searches=not as_a_whole)
+    evaluation = scaling.with_calibration(uncalibrated, run.threshold)
     of_test, of_validation = videos.of_run(run, test, validation)
     if of_test is None:
         return evaluation
