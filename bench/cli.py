@@ -248,24 +248,67 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
 
 @app.command()
 @guarded
-def export(
+def export(  # noqa: PLR0913, PLR0917 - a command's options
     variant: Annotated[str, typer.Argument(help="The variant to hand over; of several detectors, such as b5/q8.")],
     to: Annotated[Path, typer.Option(help="Folder to write model, README and inference snippet into.")],
     experiment: Annotated[str | None, typer.Option(help="Name under `experiments:`.")] = None,
     form: Annotated[
         str, typer.Option("--format", help="onnx, or safetensors for a variant that is not quantised.")
     ] = "onnx",
+    sign_with: Annotated[
+        Path | None, typer.Option(help="A private key (Ed25519, PEM) that signs evidence.json.", metavar="KEY.PEM")
+    ] = None,
+    license_: Annotated[
+        str | None, typer.Option("--license", help="For the model card, such as apache-2.0; none if left out.")
+    ] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="For the model card: the model on Hugging Face that it was made from.")
+    ] = None,
     file: File = DEFAULT_FILE,
 ) -> None:
-    """Hand over one variant: an ONNX file, a README, and a snippet that runs it without bench."""
+    """Hand over one variant: an ONNX file, a model card, a snippet that runs it without bench, and signed evidence."""
     with _reading(file) as (experiments, bars):
-        from bench.commands.export import export_named
+        from bench.commands.export import Options, export_named
+        from bench.commands.export.card import Claims
         from bench.experiment import select
 
+        options = Options(form, Claims(license_, base_model), sign_with)
         name, settings = select(experiments, experiment, file)
-        written = export_named(file.parent, name, settings, variant, to, form=form, on_event=bars)
+        written = export_named(file.parent, name, settings, variant, to, options, bars)
     for path in written:
         console.name_path("wrote", path)
+
+
+@app.command()
+@guarded
+def verify(
+    target: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder that `bench export` wrote, or one file of it.")
+    ],
+    key: Annotated[
+        Path | None, typer.Option(help="The public key (Ed25519, PEM) that must have signed it.", metavar="PUBLIC.PEM")
+    ] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(
+            help="The experiment file: also check weights, artifact, frames, predictions and scores beside it.",
+            metavar="FILE",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print findings and evidence as JSON.")] = False,
+) -> None:
+    """Check an exported folder by its evidence and its signature; exit code 1 where anything differs."""
+    with Bars("comparing") as bars:
+        from bench.commands.verify import verify as verify_export
+        from bench.commands.verify.text import as_json, describe
+
+        verified = verify_export(target, key, experiment, bars)
+    if json:
+        typer.echo(as_json(verified).replace("##", "\\u0023#"))
+    else:
+        console.say(describe(verified))
+    if verified.wrong:
+        raise typer.Exit(console.EXIT_GATE_FELL)
 
 
 @app.command()
