@@ -60,6 +60,10 @@ DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cuda o
 Anyway = Annotated[
     bool, typer.Option("--anyway", help="Also where the baseline is not proven to be better than chance.")
 ]
+HistoryFile = Annotated[
+    Path | None,
+    typer.Option("--history", help="JSON lines, one a check; results/EXPERIMENT/history.jsonl if left out."),
+]
 Named = list[str] | None
 FrameColumn = Annotated[
     Named,
@@ -370,10 +374,12 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
     junit: Annotated[Path | None, typer.Option(help="JUnit XML; reports/EXPERIMENT/check.xml if left out.")] = None,
     anyway: Anyway = False,
     summary: Annotated[Path | None, typer.Option(help="Markdown; reports/EXPERIMENT/check.md if left out.")] = None,
+    history: HistoryFile = None,
 ) -> None:
     """Run what is missing and judge it by `gates:` and by accepted scores; exit code 1 where a gate fell."""
     variants = _variants(only, device)
     with _reading(file) as (experiments, bars):
+        from bench.commands import history as noted
         from bench.commands.check import run_and_check
         from bench.experiment import select
         from bench.reports import checked
@@ -381,7 +387,9 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
         name, _ = select(experiments, experiment, file)
         reports = file.parent / "reports" / name
         junit, summary = junit or reports / "check.xml", summary or reports / "check.md"
+        history = history or noted.default_file(file.parent, name)
         checked.refuse_unwritable(junit, summary)
+        noted.refuse_other_file(history)
         finished, gates = run_and_check(
             experiments,
             file,
@@ -398,6 +406,8 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
     checked.write(gates, junit, summary)
     if problem := checked.append_to_page(gates):
         console.say(f"warning: {problem}", err=True)
+    if problem := noted.note(history, noted.check_of(finished, gates, file.parent)):
+        console.say(f"warning: {problem}", err=True)
     console.name_report(finished.whole)
     console.name_path("summary:", summary)
     console.name_path("JUnit:", junit)
@@ -406,6 +416,36 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
         raise typer.Exit(console.EXIT_VARIANT_FAILED)
     if gates.fell:
         raise typer.Exit(console.EXIT_GATE_FELL)
+
+
+@app.command()
+@guarded
+def history(
+    experiment: Experiment = None,
+    file: File = DEFAULT_FILE,
+    history: HistoryFile = None,
+    to: Annotated[
+        Path | None, typer.Option(help="The picture, .png or .svg; reports/EXPERIMENT/history.png if left out.")
+    ] = None,
+    last: Annotated[int, typer.Option(min=1, help="How many checks the table shows; the picture has all.")] = 10,
+) -> None:
+    """Show how variants fared from check to check, in a table and a picture."""
+    with _reading(file) as (experiments, bars):
+        from bench.commands import history as noted
+        from bench.commands.history import picture
+        from bench.commands.history.text import describe
+        from bench.experiment import select
+
+        name, _ = select(experiments, experiment, file)
+        to = to or file.parent / "reports" / name / "history.png"
+        picture.refuse_other_form(to)
+        source = history or noted.default_file(file.parent, name)
+        checks, damages = noted.read_some(source, name)
+        bars.now("drawing")
+        picture.write(checks, to)
+    console.say(describe(checks, last))
+    console.note(f"{source}, line {damage.line}: damaged ({damage.why}), left out" for damage in damages)
+    console.name_path("picture:", to)
 
 
 @app.command()

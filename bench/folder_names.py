@@ -14,7 +14,7 @@ _RESERVED = {"con", "prn", "aux", "nul", "run", *(f"{port}{n}" for port in ("com
 
 _BESIDE = {
     "report.md", "report.html", "scores.json", "size_auc.png", "latency_auc.png", "check.md", "check.xml",
-    "flips.csv", "inputs.json", "attributes.parquet", "copies.parquet", "tables",
+    "flips.csv", "inputs.json", "attributes.parquet", "copies.parquet", "tables", "history.jsonl", "history.png",
 }  # fmt: skip
 """What a report, and results, have beside the folder of each of several detectors or frame sets."""
 

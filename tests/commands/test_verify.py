@@ -108,6 +108,11 @@ def test_bench_believes_what_openssl_signed(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def replace_by_link(folder: Path) -> None:
+    (folder / "README.md").rename(folder.parent / "README.md")
+    (folder / "README.md").symlink_to("../README.md")
+
+
 TAMPERED: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "artifact": (edit("model.onnx", lambda data: data[::-1]), {"model.onnx"}),
     "snippet": (edit("predict.py", lambda data: data + b"import os\n"), {"predict.py"}),
@@ -122,9 +127,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "a file that is gone": (lambda folder: (folder / "README.md").unlink(), {"README.md"}),
     "no signature": (lambda folder: (folder / SIGNATURE).unlink(), {SIGNATURE}),
     "half a signature": (edit(SIGNATURE, lambda data: data[:32]), {SIGNATURE}),
-    "a link in place of a file": (
-        lambda folder: (folder / "README.md").rename(folder.parent / "README.md") and
-        os.symlink("../README.md", folder / "README.md"), {"README.md"}),
+    "a link in place of a file": (replace_by_link, {"README.md"}),
     "a module beside predict.py": (lambda folder: (folder / "cv2.py").touch(), {"cv2.py"}),
     "a package beside predict.py": (lambda folder: (folder / "numpy").mkdir(), {"numpy"}),
     "a note beside them": (lambda folder: (folder / "note.txt").touch(), set()),
