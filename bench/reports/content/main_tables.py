@@ -54,7 +54,7 @@ def main_tables(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile) -> 
     on = f"{run.experiment}, {counted(of.run.test.count, f'test {of.unit}')}"
     threshold, baseline = f"at a threshold of {run.threshold:g}", run.baseline.name
     made = [
-        ("performance", f"Performance: {on}", variants.performance(of.run, of.evaluation), PERFORMANCE),
+        ("performance", f"Performance: {on}", variants.performance_for_papers(of.run, of.evaluation), PERFORMANCE),
         (
             "classification",
             f"Classification quality {threshold}: {on}",

@@ -50,6 +50,8 @@ PERFORMANCE = (
     "model", "verdict", "size", "reduction", "parameters", "macs", "auc", "difference", "latency", "speedup",
     "throughput", "gain", "ran_as",
 )  # fmt: skip
+FOR_PAPERS = ("model", "verdict", "size", "reduction", "parameters", "macs", "auc", "latency", "speedup", "throughput")
+"""What of the performance fits across a page of paper."""
 CHANGES = ("model", "verdict", "delta", "p", "worse", "better", "reduction", "speedup")
 COMPARED = (
     "verdict", "delta", "size", "speedup", "remarks", "auc", "latency", "reduction", "p", "throughput", "gain",
@@ -91,6 +93,11 @@ def overview(run: RunRecord, evaluation: Evaluation) -> Table:
 def performance(run: RunRecord, evaluation: Evaluation) -> Table:
     """Size, AUC and speed of each variant, failed ones included."""
     return _picked(PERFORMANCE, run, evaluation)
+
+
+def performance_for_papers(run: RunRecord, evaluation: Evaluation) -> Table:
+    """The same without what needs more room than a page has."""
+    return _picked(FOR_PAPERS, run, evaluation)
 
 
 def changes(run: RunRecord, evaluation: Evaluation) -> Table:

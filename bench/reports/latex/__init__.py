@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.reports.content.main_tables import MainTable
-from bench.reports.latex.write import cell, escape
+from bench.reports.latex.write import cell, escape, title
 
 _ALIGNED = {"left": "l", "right": "r", "center": "c"}
 _PREAMBLE = r"% \usepackage{booktabs} in the preamble; then \input this file."
@@ -19,11 +19,12 @@ def document(table: MainTable) -> str:
         rf"  \caption{{{escape(table.caption)}}}",
         rf"  \label{{tab:bench-{table.name}}}",
         r"  \footnotesize",
+        r"  \setlength{\tabcolsep}{3pt}",
         rf"  \begin{{tabular}}{{{columns}}}",
         r"    \toprule",
-        _row([escape(column.title) for column in table.shown.columns]),
+        _row([title(column.title, column.align) for column in table.shown.columns]),
         r"    \midrule",
-        *(_row([cell(inside) for inside in cells]) for cells in table.shown.rows),
+        "\n    \\addlinespace\n".join(_row([cell(inside) for inside in cells]) for cells in table.shown.rows),
         r"    \bottomrule",
         r"  \end{tabular}",
         r"\end{table}",

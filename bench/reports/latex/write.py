@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from bench.reports.content.cells import Cell
+from bench.reports.content.cells import Align, Cell
 from bench.reports.content.spans import Span
 from bench.reports.content.text import plain
 
@@ -27,6 +27,8 @@ _ACCENTS = {
     "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".",
     "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c",
 }  # fmt: skip
+_LONGEST_TITLE = 8
+_SIDES: dict[Align, str] = {"left": "l", "right": "r", "center": "c"}
 # Two of these in a row would be drawn as one sign.
 _LIGATURES = re.compile(r"([-',])(?=\1)|([?!])(?=`)")
 
@@ -58,10 +60,23 @@ def _span(span: Span) -> str:
 
 
 def cell(content: Cell) -> str:
-    """A cell, its interval in parentheses, names of variants in bold type."""
+    """A cell, its interval in parentheses below it, names of variants in bold type."""
     shown = "".join(map(_span, content.text.spans)).strip()
-    if content.interval:
-        shown += f" ({escape(content.interval)})"
     if content.significant:
         shown += " $^{*}$"
+    if content.interval:
+        return _stacked(shown, f"({escape(content.interval)})")
     return rf"\textbf{{{shown}}}" if content.stressed or content.variant is not None else shown
+
+
+def title(text: str, align: Align) -> str:
+    """The title of a column, over two lines where it is long."""
+    first, space, rest = text.partition(" ")
+    if len(text) <= _LONGEST_TITLE or not space:
+        return escape(text)
+    return _stacked(escape(first), escape(rest), _SIDES[align])
+
+
+def _stacked(above: str, below: str, side: str = "r") -> str:
+    """Two lines, the first on the line of its row."""
+    return rf"\begin{{tabular}}[t]{{@{{}}{side}@{{}}}}{above} \\ {below}\end{{tabular}}"

@@ -80,8 +80,6 @@ def _draw(axes: Axes, points: Sequence[Point], index: int, label: str, count: in
     spread = [[max(0.0, length) for length in lengths] for lengths in (below, above)]
     look: dict[str, Any] = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
     axes.errorbar(x, y, spread, lw=1, ms=5, elinewidth=0.8, label=label or None, **look)
-    rings = [(across, point.y) for across, point in zip(x, points, strict=True) if point.fell]
-    if rings:
-        axes.scatter(
-            *zip(*rings, strict=True), s=110, facecolors="none", edgecolors="#c00000", linewidths=1.4, zorder=4
-        )
+    fell = [index for index, point in enumerate(points) if point.fell]
+    rings = [x[index] for index in fell], [y[index] for index in fell]
+    axes.plot(*rings, ls="none", marker="o", ms=11, mfc="none", mec="#c00000", mew=1.4, zorder=4)
