@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,26 @@ def test_a_signature_of_another_key_is_none(tmp_path: Path) -> None:
 def test_a_named_key_without_a_signature_is_missed(tmp_path: Path) -> None:
     folder = written(tmp_path / "out", signed_by="ab" * 32)
     assert findings(folder)[1][SIGNATURE] == "missing"
+
+
+@needs_openssl
+@pytest.mark.parametrize("digits", ["00" * 32, "ff" * 32, "ab" * 32])
+def test_a_named_key_that_is_none_signed_nothing(digits: str, tmp_path: Path) -> None:
+    folder = signed(tmp_path / "out", keys(tmp_path), signed_by=digits)
+    assert findings(folder)[1][SIGNATURE] == "differs"
+
+
+@needs_openssl
+def test_files_are_compared_without_cryptography_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private = keys(tmp_path)
+    folder = signed(tmp_path / "out", private, signed_by=raw_public(private.with_suffix(".pub.pem")))
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
+    code, output = bench("verify", str(folder))
+    assert code == 0
+    assert "evidence.json.sig  not checked: a signature: needs cryptography" in output
+    assert output.splitlines()[-1].startswith("unchanged (5 checked), as far as")
+    code, output = bench("verify", str(folder), "--key", str(private.with_suffix(".pub.pem")))
+    assert (code, "--key: needs cryptography" in output) == (2, True)
 
 
 @needs_openssl

@@ -107,7 +107,13 @@ def _signed(data: bytes, signature: bytes, named: str | None, key: Ed25519Public
     """Whether it was made with the private key of `key`, or else of the one that the evidence names."""
     if len(signature) != signatures.SIGNATURE_BYTES:
         return Finding(SIGNATURE, "differs", f"has {len(signature):,} bytes; a signature has 64")
-    if signatures.is_signed(data, signature, key or signatures.named_key(str(named))):
+    try:
+        signer = key or signatures.named_key(str(named))
+    except UserError as error:  # everything else is checked all the same
+        return Finding(SIGNATURE, "not checked", str(error))
+    except ValueError:
+        return Finding(SIGNATURE, "differs", f"{EVIDENCE} names a public key that is none")
+    if signatures.is_signed(data, signature, signer):
         return Finding(SIGNATURE, "ok", BY_GIVEN_KEY if key else f"by the key {named}; --key says whether it is theirs")
     if key and named not in (None, signatures.digits_of(key)):
         return Finding(SIGNATURE, "differs", f"was made with another key, {named}, not with the one given")
