@@ -75,6 +75,10 @@ DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cuda o
 Anyway = Annotated[
     bool, typer.Option("--anyway", help="Also where the baseline is not proven to be better than chance.")
 ]
+HistoryFile = Annotated[
+    Path | None,
+    typer.Option("--history", help="JSON lines, one a check; results/EXPERIMENT/history.jsonl if left out."),
+]
 Named = list[str] | None
 FrameColumn = Annotated[
     Named,
@@ -276,7 +280,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
 
 @app.command(cls=CalibratedCommand)
 @guarded
-def export(
+def export(  # noqa: PLR0913, PLR0917 - a command's options
     variant: Annotated[str, typer.Argument(help="The variant to hand over; of several detectors, such as b5/q8.")],
     to: Annotated[Path, typer.Option(help="Folder to write model, README and inference snippet into.")],
     experiment: Annotated[str | None, typer.Option(help="Name under `experiments:`.")] = None,
@@ -291,19 +295,60 @@ def export(
             "without a METHOD, or by platt.",
         ),
     ] = None,
+    sign_with: Annotated[
+        Path | None, typer.Option(help="A private key (Ed25519, PEM) that signs evidence.json.", metavar="KEY.PEM")
+    ] = None,
+    license_: Annotated[
+        str | None, typer.Option("--license", help="For the model card, such as apache-2.0; none if left out.")
+    ] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="For the model card: the model on Hugging Face that it was made from.")
+    ] = None,
     file: File = DEFAULT_FILE,
 ) -> None:
-    """Hand over one variant: an ONNX file, a README, and a snippet that runs it without bench."""
+    """Hand over one variant: an ONNX file, a model card, a snippet that runs it without bench, and signed evidence."""
     with _reading(file) as (experiments, bars):
-        from bench.commands.export import export_named
-        from bench.commands.export.models import FileOptions
+        from bench.commands.export import Options, export_named
+        from bench.commands.export.card import Claims
         from bench.experiment import select
 
+        options = Options(form, calibrated, Claims(license_, base_model), sign_with)
         name, settings = select(experiments, experiment, file)
-        options = FileOptions(form, calibrated)
-        written = export_named(file.parent, name, settings, variant, to, options=options, on_event=bars)
+        written = export_named(file.parent, name, settings, variant, to, options, bars)
     for path in written:
         console.name_path("wrote", path)
+
+
+@app.command()
+@guarded
+def verify(
+    target: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder that `bench export` wrote, or one file of it.")
+    ],
+    key: Annotated[
+        Path | None, typer.Option(help="The public key (Ed25519, PEM) that must have signed it.", metavar="PUBLIC.PEM")
+    ] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(
+            help="The experiment file: also check weights, artifact, frames, predictions and scores beside it.",
+            metavar="FILE",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print findings and evidence as JSON.")] = False,
+) -> None:
+    """Check an exported folder by its evidence and its signature; exit code 1 where anything differs."""
+    with Bars("comparing") as bars:
+        from bench.commands.verify import verify as verify_export
+        from bench.commands.verify.text import as_json, describe
+
+        verified = verify_export(target, key, experiment, bars)
+    if json:
+        typer.echo(as_json(verified).replace("##", "\\u0023#"))
+    else:
+        console.say(describe(verified))
+    if verified.wrong:
+        raise typer.Exit(console.EXIT_GATE_FELL)
 
 
 @app.command()
@@ -365,10 +410,12 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
     junit: Annotated[Path | None, typer.Option(help="JUnit XML; reports/EXPERIMENT/check.xml if left out.")] = None,
     anyway: Anyway = False,
     summary: Annotated[Path | None, typer.Option(help="Markdown; reports/EXPERIMENT/check.md if left out.")] = None,
+    history: HistoryFile = None,
 ) -> None:
     """Run what is missing and judge it by `gates:` and by accepted scores; exit code 1 where a gate fell."""
     variants = _variants(only, device)
     with _reading(file) as (experiments, bars):
+        from bench.commands import history as noted
         from bench.commands.check import run_and_check
         from bench.experiment import select
         from bench.reports import checked
@@ -376,7 +423,9 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
         name, _ = select(experiments, experiment, file)
         reports = file.parent / "reports" / name
         junit, summary = junit or reports / "check.xml", summary or reports / "check.md"
+        history = history or noted.default_file(file.parent, name)
         checked.refuse_unwritable(junit, summary)
+        noted.refuse_other_file(history)
         finished, gates = run_and_check(
             experiments,
             file,
@@ -393,6 +442,8 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
     checked.write(gates, junit, summary)
     if problem := checked.append_to_page(gates):
         console.say(f"warning: {problem}", err=True)
+    if problem := noted.note(history, noted.check_of(finished, gates, file.parent)):
+        console.say(f"warning: {problem}", err=True)
     console.name_report(finished.whole)
     console.name_path("summary:", summary)
     console.name_path("JUnit:", junit)
@@ -401,6 +452,36 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
         raise typer.Exit(console.EXIT_VARIANT_FAILED)
     if gates.fell:
         raise typer.Exit(console.EXIT_GATE_FELL)
+
+
+@app.command()
+@guarded
+def history(
+    experiment: Experiment = None,
+    file: File = DEFAULT_FILE,
+    history: HistoryFile = None,
+    to: Annotated[
+        Path | None, typer.Option(help="The picture, .png or .svg; reports/EXPERIMENT/history.png if left out.")
+    ] = None,
+    last: Annotated[int, typer.Option(min=1, help="How many checks the table shows; the picture has all.")] = 10,
+) -> None:
+    """Show how variants fared from check to check, in a table and a picture."""
+    with _reading(file) as (experiments, bars):
+        from bench.commands import history as noted
+        from bench.commands.history import picture
+        from bench.commands.history.text import describe
+        from bench.experiment import select
+
+        name, _ = select(experiments, experiment, file)
+        to = to or file.parent / "reports" / name / "history.png"
+        picture.refuse_other_form(to)
+        source = history or noted.default_file(file.parent, name)
+        checks, damages = noted.read_some(source, name)
+        bars.now("drawing")
+        picture.write(checks, to)
+    console.say(describe(checks, last))
+    console.note(f"{source}, line {damage.line}: damaged ({damage.why}), left out" for damage in damages)
+    console.name_path("picture:", to)
 
 
 @app.command()

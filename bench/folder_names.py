@@ -14,9 +14,10 @@ _RESERVED = {"con", "prn", "aux", "nul", "run", *(f"{port}{n}" for port in ("com
 
 _BESIDE = {
     "report.md", "report.html", "scores.json", "size_auc.png", "latency_auc.png", "check.md", "check.xml",
-    "flips.csv", "inputs.json", "appearance.parquet", "attributes.parquet", "copies.parquet",
+    "flips.csv", "inputs.json", "appearance.parquet", "attributes.parquet", "copies.parquet", "tables",
+    "history.jsonl", "history.png",
 }  # fmt: skip
-"""The files of a report, and of results, beside the folder of each of several detectors or frame sets."""
+"""What a report, and results, have beside the folder of each of several detectors or frame sets."""
 
 
 def checked_name(name: object) -> str:

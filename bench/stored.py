@@ -6,6 +6,7 @@ without NaN and Infinity, with integers of 64 bits. What is wrong is a `DamagedE
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -80,6 +81,16 @@ def read_bytes(path: Path, most_bytes: int = MOST_BYTES, *, links: bool = True) 
         if size > most_bytes:
             raise DamagedError(f"it is larger than {most_bytes:,} bytes")
         return file.read(size)
+
+
+def digest(path: Path, *, links: bool = True) -> tuple[str, int]:
+    """SHA-256 of a regular file, in hexadecimal, and its size in bytes; OSError and `DamagedError` as `open_file`."""
+    code, size = hashlib.sha256(), 0
+    with open_file(path, links=links) as file:
+        while part := file.read(MIB):
+            code.update(part)
+            size += len(part)
+    return code.hexdigest(), size
 
 
 def read_text(path: Path, most_bytes: int = MOST_BYTES, *, links: bool = True) -> str:

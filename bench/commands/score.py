@@ -152,8 +152,10 @@ def _render(run: RunRecord, evaluation: Evaluation, folder: Path) -> None:
     scratch = folder / temporary_name()
     try:
         reports.render(run, evaluation, None, None, scratch)
-        for path in sorted(scratch.iterdir(), key=lambda path: path.name != _SCORES):
-            rename(path, folder / path.name)
+        files = [path.relative_to(scratch) for path in scratch.rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: path.name != _SCORES):
+            make_folder((folder / path).parent)
+            rename(scratch / path, folder / path)
     finally:
         remove(scratch)
 

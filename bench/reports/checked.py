@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from bench.errors import UserError
@@ -37,6 +38,8 @@ _DIGITS = {"size_mib": 2, "latency_ratio": 2, "flips": 0, "size_change": 1}
 _CHANGES = ("auc_change", "size_change")
 _JUNIT_BEGINS = '<?xml version="1.0" encoding="utf-8"?>\n<testsuites name="bench check"'
 _SUMMARY_BEGINS = ("### ✅ bench check: ", "### 🟡 bench check: ", "### ❌ bench check: ")
+_ID = "<!-- bench: "
+"""How the first line of a summary begins: by that line, a comment of an earlier run is found again."""
 _FOOTNOTE = (
     "A gate falls where the whole interval lies beyond its limit (with `strict`, where the estimate does); "
     "🟡 *not proven* passes, and means that the interval holds the limit: more frames would decide. "
@@ -54,7 +57,8 @@ def refuse_unwritable(to_junit: Path, to_summary: Path) -> None:
         raise UserError(
             f"--junit and --summary: both are {to_junit}, and one would replace the other; expected two files"
         )
-    for option, path, begins in (("--junit", to_junit, (_JUNIT_BEGINS,)), ("--summary", to_summary, _SUMMARY_BEGINS)):
+    ours = (("--junit", to_junit, (_JUNIT_BEGINS,)), ("--summary", to_summary, (_ID, *_SUMMARY_BEGINS)))
+    for option, path, begins in ours:
         above = next(folder for folder in path.absolute().parents if folder.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise UserError(
@@ -129,7 +133,8 @@ def markdown(checked: Checked) -> str:
     """A summary for a pull request. With a final newline."""
     bad = checked.fell or checked.failed
     unproven = any(not gate.proven for gate in checked.outcomes) or not checked.outcomes
-    parts = [_SUMMARY_BEGINS[2 if bad else int(unproven)] + escape(checked.experiment)]
+    sign = _SUMMARY_BEGINS[2 if bad else int(unproven)]
+    parts = [f"{comment_id(checked.experiment)}\n{sign}{escape(checked.experiment)}"]
     parts += [f"> ⚠️ **{escape(warning)}**" for warning in checked.warnings]
     parts.append(f"**{headline(checked)}**")
     parts += [f"- **{escape(name)}** failed: {escape(reason)}" for name, reason in checked.failed.items()]
@@ -139,6 +144,12 @@ def markdown(checked: Checked) -> str:
     parts.append(_FOOTNOTE)
     parts += [_FOOTNOTE_AGAINST] if any(gate.gate in _CHANGES for gate in checked.outcomes) else []
     return "\n\n".join(parts) + "\n"
+
+
+def comment_id(experiment: str) -> str:
+    """A comment of HTML that nobody sees; the same for each summary of an experiment, and of no other one."""
+    # Two dashes would end it.
+    return f"{_ID}{quote(experiment, safe='').replace('-', '%2D')} -->"
 
 
 def _row(gate: GateOutcome) -> list[Cell]:

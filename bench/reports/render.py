@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import phases
-from bench.files import write_atomically, write_text
+from bench.files import remove, write_atomically, write_text
 from bench.records import Evaluation, OnSets, RunRecord, SideBySide, SideBySideOnSets
-from bench.reports import html
+from bench.reports import html, latex, spreadsheet
 from bench.reports.content import changes, exemplars
 from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.content.flipped_videos import ledger as video_ledger
 from bench.reports.content.frame_sets import all_sets
 from bench.reports.content.judged import judged
+from bench.reports.content.main_tables import MainTable, main_tables
 from bench.reports.content.plots import plots
 from bench.reports.content.report import gather
 from bench.reports.content.side_by_side import overall
@@ -34,6 +35,7 @@ from bench.reports.pictures.gallery import Galleries, draw_overlays, has_maps
 from bench.reports.pictures.gallery import galleries as choose
 from bench.reports.scores_json import as_text, scores, scores_side_by_side
 from bench.reports.scores_of_sets import scores_on_sets, scores_side_by_side_on_sets
+from bench.reports.spreadsheet import no_formula
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEDGER, VIDEO_LEDGER, EXEMPLARS = "flips.csv", "flipped_videos.csv", "exemplars.csv"
-# By OWASP's page on CSV injection, with the full-width forms that spreadsheets take for the same.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+TABLES = "tables"
+_WRITERS = {".csv": spreadsheet.document, ".tex": latex.document}
 COLOUR_BAR = "heatmap_colours.png"
 THUMBNAILS = ".thumbnails"
 
@@ -79,7 +81,8 @@ def render(
     _write_ledger(exemplars.ledger(run, evaluation), report / EXEMPLARS)
     phases.begin("writing the pages")
     numbers = scores(run, evaluation)
-    content = gather(run, evaluation, numbers, ledger=ledger)
+    tables = _write_tables(main_tables(run, evaluation, numbers), report / TABLES)
+    content = gather(run, evaluation, numbers, ledger=ledger, tables=tables)
     overlays = (shown, results) if shown is not None and results is not None else None
     pictures = _galleries(run, evaluation, *overlays, report) if overlays else None
     below = flipped(run.baseline.name, of_videos, video_files, overlays, report)
@@ -104,7 +107,7 @@ def render_side_by_side(
     text, page = (overall(compared, warnings, f"report.{form}", folders) for form in ("md", "html"))
     drawn = [figures.draw(section.plots, report) for section in text.sections]
     reports = [(name, f"{folder}/report.html") for name, folder in folders.items()]
-    _remove_ledgers(report)
+    _remove_of_one(report)
     write_text(report / "report.md", as_markdown(text, drawn))
     write_text(report / "report.html", as_page(page, reports))
     write_text(report / "scores.json", f"{as_text(scores_side_by_side(next(iter(compared.values()))))}\n")
@@ -121,7 +124,7 @@ def render_on_sets(
     folders = {name: folder.as_posix() for name, folder in below.items()}
     text, page = (all_sets(across, warnings, f"report.{form}", folders) for form in ("md", "html"))
     reports = [(name, f"{folder}/report.html") for name, folder in folders.items()]
-    _remove_ledgers(report)
+    _remove_of_one(report)
     write_text(report / "report.md", sets_as_markdown(text))
     write_text(report / "report.html", sets_as_page(page, reports))
     write_text(report / "scores.json", f"{as_text(scores_on_sets(across))}\n")
@@ -143,16 +146,28 @@ def render_side_by_side_on_sets(
     text, page = (overall_on_sets(together, warnings, f"report.{form}", folders) for form in ("md", "html"))
     drawn = [figures.draw(section.plots, report) for section in text.sections]
     reports = {of: [(name, f"{folder}/report.html") for name, folder in by.items()] for of, by in folders.items()}
-    _remove_ledgers(report)
+    _remove_of_one(report)
     write_text(report / "report.md", detectors_on_sets_as_markdown(text, drawn))
     write_text(report / "report.html", detectors_on_sets_as_page(page, reports))
     write_text(report / "scores.json", f"{as_text(scores_side_by_side_on_sets(together))}\n")
 
 
-def _remove_ledgers(report: Path) -> None:
-    """Where the report of one detector on one set was before, its ledgers would be read as those of all."""
+def _remove_of_one(report: Path) -> None:
+    """Where the report of one detector on one set was before, its files would be read as those of all."""
     for name in (LEDGER, VIDEO_LEDGER, EXEMPLARS):
         (report / name).unlink(missing_ok=True)
+    remove(report / TABLES)
+
+
+def _write_tables(tables: Sequence[MainTable], folder: Path) -> list[tuple[str, str]]:
+    """Write each table by all writers; the names and paths of the files, seen from the report."""
+    written = []
+    for table in tables:
+        for ending, document in _WRITERS.items():
+            file = f"{table.name}{ending}"
+            write_text(folder / file, document(table))
+            written.append((file, f"{folder.name}/{file}"))
+    return written
 
 
 def _write_ledger(flips: pd.DataFrame | None, path: Path) -> bool:
@@ -162,14 +177,9 @@ def _write_ledger(flips: pd.DataFrame | None, path: Path) -> bool:
         return False
     # People open it in a spreadsheet, and names of frames and videos come from strangers.
     for name in {"frame", "video", "source", "variant", "variants"} & set(flips.columns):
-        flips[name] = flips[name].map(_no_formula, na_action="ignore")
+        flips[name] = flips[name].map(no_formula, na_action="ignore")
     write_atomically(path, lambda file: flips.to_csv(file, index=False, errors="replace"))
     return True
-
-
-def _no_formula(cell: object) -> object:
-    """Text as a spreadsheet shows it: what it would take for a formula gets an apostrophe in front."""
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULAS) else cell
 
 
 def _galleries(

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -289,10 +290,38 @@ def test_where_every_variant_fails_there_is_a_report_all_the_same(all_failed: Pa
 
 def test_what_must_be_read_first_is_in_the_summary(accepted: Path) -> None:
     assert bench("check")[0] == 0
-    lines = (accepted / "reports/first/check.md").read_text(encoding="utf-8").splitlines()
+    mark, *lines = (accepted / "reports/first/check.md").read_text(encoding="utf-8").splitlines()
+    assert mark == "<!-- bench: first -->"
     assert lines[0].startswith("### ")
     assert "The baseline's AUC is" in lines[2]
     assert "The baseline's AUC is" in (accepted / "reports/first/check.xml").read_text(encoding="utf-8")
+
+
+def test_each_check_is_noted_and_drawn(accepted: Path) -> None:
+    assert bench("check")[0] == 0
+    settle(accepted, "size_mib: 5", "size_mib: 0.001")
+    code, output = bench("check")
+    assert (code, "could not be noted" in output) == (1, False), output
+    file = accepted / "results/first/history.jsonl"
+    then, now = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    scores = json.loads((accepted / "reports/first/scores.json").read_text(encoding="utf-8"))
+    q16 = scores["variants"]["q16"]
+    assert (then["outcome"], now["outcome"]) == ("passed", "fell")
+    assert now["variants"]["q16"] == {
+        **{key: q16[key] for key in ("auc", "auc_delta", "auc_delta_ci", "verdict", "size_mib")},
+        "latency_ms": q16["latency_ms"]["p50"], "fell": ["size_mib"],
+    }  # fmt: skip
+    assert now["frames"] == {"": scores["frames"]["test"]["digest"]}
+    assert now["weights"] == {"mine": hashlib.sha256((accepted / "best_model.tar").read_bytes()).hexdigest()}
+    code, output = bench("history")
+    assert code == 0
+    assert "FELL: size_mib" in output
+    assert (accepted / "reports/first/history.png").exists()
+    assert bench("check", "--history", "kept.jsonl")[0] == 1
+    assert len((accepted / "kept.jsonl").read_text().splitlines()) == 1
+    code, output = bench("check", "--history", "experiments.yaml")
+    assert (code, "--history: experiments.yaml was not written by `bench check`" in output) == (2, True)
+    assert len(file.read_text().splitlines()) == 2
 
 
 def test_files_of_the_user_are_not_written_over(accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -634,6 +663,7 @@ def test_a_damaged_reference_can_be_written_anew(accepted: Path) -> None:
 
 # ------------------------------------------------------------------------------------------- the workflow
 TEMPLATE = ROOT / "bench/commands/init/github-workflow.yml"
+COMMENT = "Comment on the pull request"
 
 
 def test_page_shows_the_template() -> None:
@@ -651,6 +681,11 @@ def test_workflow_is_one() -> None:
     assert "github.run_id" in cache["key"]
     assert cache["key"].startswith(cache["restore-keys"])
     assert set(job) == {"runs-on", "timeout-minutes", "steps"}
+    assert workflow["permissions"] == {"contents": "read", "pull-requests": "write"}
+    (comment,) = [step for step in job["steps"] if step.get("name") == COMMENT]
+    assert "github.event_name == 'pull_request'" in comment["if"]
+    assert "head.repo.full_name == github.repository" in comment["if"], "a fork's token may not write"
+    assert comment.pop("continue-on-error") == "true"
     for step in job["steps"]:
         assert set(step) <= {"uses", "with", "name", "run", "if", "env"}
         assert ("uses" in step) != ("run" in step)
@@ -704,7 +739,7 @@ def test_steps_of_the_workflow_in_a_shell(fresh_repository: Path) -> None:
     record = fresh_repository.parent / "called.txt"
     for name in ("python", "bench"):
         program(fresh_repository, name, f'echo {name} "$@" >> {record}; exit ${{ENDS:-0}}')
-    assert list(steps_of(fresh_repository)) == ["Install bench", "Check"], "another step is rehearsed too"
+    assert list(steps_of(fresh_repository)) == ["Install bench", "Check", COMMENT], "another step is rehearsed too"
     for file in ("constraints.txt", "pyproject.toml"):
         assert (fresh_repository / "tools/bench" / file).exists()
     assert step(fresh_repository, "Install bench").returncode == 0
@@ -718,6 +753,90 @@ def test_steps_of_the_workflow_in_a_shell(fresh_repository: Path) -> None:
     ]
     program(fresh_repository, "bench", "exit 1")
     assert step(fresh_repository, "Check").returncode == 1, "a gate that fell must end the job"
+
+
+GH = """
+import json, os, pathlib, subprocess, sys
+folder = pathlib.Path(os.environ["RECORDS"])
+arguments = sys.argv[1:]
+path = next(each for each in arguments if each.startswith("repos/"))
+if "--jq" in arguments:
+    assert "--paginate" in arguments
+    for page in sorted(folder.glob("page-*.json")):
+        expression = arguments[arguments.index("--jq") + 1]
+        subprocess.run(["jq", "--raw-output", expression, str(page)], check=True)
+else:
+    method = arguments[arguments.index("--method") + 1]
+    body = arguments[arguments.index("-F") + 1].removeprefix("body=@")
+    record = {"method": method, "path": path, "body": pathlib.Path(body).read_text(encoding="utf-8")}
+    (folder / "sent.json").write_text(json.dumps(record))
+"""
+
+
+def commented(repository: Path, comments: list[list[dict[str, Any]]], summary: str | None) -> dict[str, str] | None:
+    """What the step of the workflow sends to GitHub where a pull request has these comments, page by page."""
+    records = repository.parent / "records"
+    records.mkdir(exist_ok=True)
+    (records / "sent.json").unlink(missing_ok=True)
+    (records / "gh.py").write_text(GH, encoding="utf-8")
+    program(repository, "gh", f'exec {sys.executable} {records / "gh.py"} "$@"')
+    for number, page in enumerate(comments):
+        (records / f"page-{number}.json").write_text(json.dumps(page), encoding="utf-8")
+    (repository / "reports/demo").mkdir(parents=True, exist_ok=True)
+    (repository / "reports/demo/check.md").unlink(missing_ok=True)
+    if summary is not None:
+        (repository / "reports/demo/check.md").write_text(summary, encoding="utf-8")
+    script, environment = steps_of(repository)[COMMENT]
+    environment |= {"RECORDS": str(records), "RUNNER_TEMP": str(records), "GITHUB_REPOSITORY": "owner/name",
+                    "PULL_REQUEST": "7", "GH_TOKEN": "secret"}  # fmt: skip
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    done = subprocess.run(
+        command, cwd=repository, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    sent = records / "sent.json"
+    return json.loads(sent.read_text(encoding="utf-8")) if sent.exists() else None
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="no jq")
+def test_summary_is_a_single_comment_that_is_updated(fresh_repository: Path) -> None:
+    def comment(number: int, body: str, login: str = "github-actions[bot]") -> dict[str, Any]:
+        return {"id": number, "body": body, "user": {"login": login}}
+
+    summary, other = (checked.markdown(replace(CHECKED, experiment=name)) for name in ("demo", "demo-2"))
+    elsewhere = [
+        comment(1, "Looks good"),
+        comment(2, other),
+        comment(3, summary, "mallory"),
+        comment(4, f"> {summary}"),
+    ]
+    assert commented(fresh_repository, [elsewhere], summary) == {
+        "method": "POST", "path": "repos/owner/name/issues/7/comments", "body": summary
+    }  # fmt: skip
+    pages = [
+        elsewhere,
+        [comment(5, checked.markdown(replace(CHECKED, experiment="demo", outcomes=()))), comment(6, "x")],
+    ]
+    assert commented(fresh_repository, pages, summary) == {
+        "method": "PATCH", "path": "repos/owner/name/issues/comments/5", "body": summary
+    }  # fmt: skip
+    assert commented(fresh_repository, pages, None) is None, "nothing was judged"
+    long = commented(fresh_repository, pages, summary + "é" * 100_000)
+    assert long is not None
+    assert summary < long["body"]
+    assert len(long["body"].encode()) <= 60_000
+
+
+def test_ids_of_comments_are_hidden_and_tell_experiments_apart() -> None:
+    names = ["demo", "demo-2", "a--b", "a-b", "x-->", "<!--", "é"]
+    ids = [checked.comment_id(name) for name in names]
+    assert len(set(ids)) == len(ids)
+    assert not any(first != second and first.startswith(second) for first in ids for second in ids)
+    for each in ids:
+        (token,) = MarkdownIt("gfm-like", {"linkify": False, "html": True}).parse(each)
+        assert token.type == "html_block"
+        assert each.count("--") == 2
+    assert checked.markdown(CHECKED).startswith(f"{checked.comment_id('first')}\n### ❌ bench check: first\n")
 
 
 def git(repository: Path, *arguments: str) -> str:
@@ -813,7 +932,7 @@ def test_a_baseline_at_chance_neither_passes_nor_is_accepted(accepted: Path) -> 
     assert failure is not None
     assert "above_chance" in (failure.get("message") or "")
     text = (accepted / "reports/first/check.md").read_text(encoding="utf-8")
-    assert text.startswith("### ❌")
+    assert text.splitlines()[1].startswith("### ❌")
     assert "| `above_chance` |" in text
     assert bench("check", "--anyway")[0] == 0
     code, output = bench("accept")
@@ -842,9 +961,9 @@ def test_a_gate_that_is_not_proven_has_a_sign_of_its_own() -> None:
     proven = GateOutcome("q8", "flips", 7, None, 10, 3, fell=False, proven=True)
     unproven = replace(OUTCOMES[2])
     text = checked.markdown(Checked("x", (proven, unproven), {}))
-    assert text.startswith("### 🟡 bench check: x")
+    assert text.splitlines()[1] == "### 🟡 bench check: x"
     assert [row.count("✅") for row in text.splitlines() if row.startswith("| q8")] == [1, 0]
-    assert checked.markdown(Checked("x", (proven,), {})).startswith("### ✅")
+    assert checked.markdown(Checked("x", (proven,), {})).splitlines()[1].startswith("### ✅")
 
 
 def test_without_accepted_scores_the_summary_says_how_to_accept(accepted: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import venv
@@ -26,6 +28,9 @@ import openvino
 import pandas as pd
 import pytest
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from huggingface_hub import ModelCard, ModelCardData
 from PIL import Image
 
 import bench as bench_package
@@ -40,6 +45,7 @@ from bench.pipeline.rendered import evaluate_run
 from bench.pipeline.summary import NOT_SHOWN, NOT_TIMED, SEE_LOG
 from bench.provenance import file_digest
 from bench.records import FILTERS, LOWERED, Built, Calibration, Filters, HandedOver, InputSpec
+from bench.records.evidence import EVIDENCE, SIGNATURE
 from bench.results import store, timing
 from tests.conftest import quick_folder, start_in_a_thread, write_frames, write_workplace
 from tests.support import ROOT, command_line
@@ -105,7 +111,7 @@ def test_the_crop_is_handed_on(exports: Path) -> None:
 def test_all_variants_have_an_onnx_file(exports: Path) -> None:
     for name, lowered in (("baseline", []), ("q16", []), ("q8", [LOWERED]), ("w8", []), ("w4", [])):
         folder = exports / "out" / name
-        files = ["README.md", "model.json", "model.onnx", *lowered, "predict.py"]
+        files = ["README.md", "evidence.json", "model.json", "model.onnx", *lowered, "predict.py"]
         assert sorted(path.name for path in folder.iterdir()) == sorted(files), name
         for model in folder.glob("*.onnx"):
             assert onnx.load(model).ir_version == (10 if name == "w4" else 8), model
@@ -358,6 +364,107 @@ def test_what_cannot_be_calibrated_is_refused(exports: Path, tiny_family: Any, m
     calibrated.refuse_without_frames(without, "q16", None)
 
 
+# ------------------------------------------------------------------------------------------- model card and evidence
+@pytest.mark.parametrize("name", ["baseline", "q8"])
+def test_readme_is_a_model_card_of_hugging_face(exports: Path, name: str) -> None:
+    card = ModelCard.load(exports / "out" / name / "README.md")
+    data, scores = as_dict(card.data), json.loads((exports / "reports/first/scores.json").read_text())["variants"]
+    assert (data["library_name"], data["pipeline_tag"]) == ("onnx", "image-classification")
+    assert {"deepfake-detection", "onnx", "tiny"} < set(data["tags"])
+    assert "license" not in data, "nobody said one"
+    assert card.data.eval_results
+    values = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert values["roc_auc"] == scores[name]["auc"]
+    assert values["f1"] == scores[name]["f1"]
+    assert set(data["metrics"]) == set(values)
+    # The same metadata written by their library is the same again.
+    again = ModelCardData(model_name=f"first-{name}", **_without_index(data), eval_results=card.data.eval_results)
+    assert as_dict(again) == data
+    assert card.text.lstrip().startswith(f"# {name}: tiny, ")
+    assert "License: whoever exported it named none" in card.text
+
+
+def as_dict(data: Any) -> dict[str, Any]:
+    metadata: dict[str, Any] = data.to_dict()
+    return metadata
+
+
+def _without_index(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key != "model-index"}
+
+
+def test_what_the_owner_says_is_in_the_card_and_evidence_is_signed(
+    exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(exports)
+    private, public = tmp_path / "key.pem", tmp_path / "public.pem"
+    key = Ed25519PrivateKey.generate()
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    to, claims = tmp_path / "out", ("--license", "Apache-2.0", "--base-model", "timm/resnet18.a1_in1k")
+    code, output = bench("export", "q8", "--to", str(to), "--sign-with", str(private), *claims)
+    assert code == 0, output
+    data = ModelCard.load(to / "README.md").data
+    assert (data.license, data.base_model) == ("apache-2.0", "timm/resnet18.a1_in1k")
+    assert sorted(stored.read_json(to / EVIDENCE)["files"]) == sorted(
+        path.name for path in to.iterdir() if path.name not in (EVIDENCE, SIGNATURE)
+    )
+    if shutil.which("openssl"):
+        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(public), "-rawin"]
+        files = ["-in", str(to / EVIDENCE), "-sigfile", str(to / SIGNATURE)]
+        done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
+        assert "Signature Verified Successfully" in done.stdout, done.stderr
+    code, output = bench("verify", str(to), "--key", str(public), "--experiment", "experiments.yaml")
+    assert (code, "signed by the key given" in output) == (0, True), output
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "what"),
+    [
+        ("results/first/q8/predictions.parquet", "swap", "predictions of q8"),
+        ("faces/test/real/003.png", "append", "frames"),
+        ("best_model.tar", "append", "weights"),
+        ("reports/first/scores.json", "number", "scores of q8"),
+    ],
+)
+def test_what_changed_where_it_was_made_is_named(
+    file: str, change: str, what: str, exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(exports)
+    before = (exports / file).read_bytes()
+    try:
+        if change == "swap":
+            shutil.copyfile(exports / "results/first/q16/predictions.parquet", exports / file)
+        elif change == "append":
+            (exports / file).write_bytes(before + b" ")
+        else:
+            scores = json.loads(before)
+            scores["variants"]["q8"]["auc"] += 1e-12
+            (exports / file).write_text(json.dumps(scores))
+        code, output = command_line.bench("verify", "out/q8", "--experiment", "experiments.yaml", "--json")
+    finally:
+        (exports / file).write_bytes(before)
+    wrong = [finding["what"] for finding in json.loads(output[output.index("{") :])["findings"]
+             if finding["outcome"] in ("differs", "missing")]  # fmt: skip
+    assert (code, wrong) == (1, [what])
+
+
+def test_digests_are_those_that_other_tools_compute(exports: Path) -> None:
+    evidence = stored.read_json(exports / "out/q8/evidence.json")
+    (on,) = evidence["judged_on"]
+    assert evidence["weights"] == {"file": "best_model.tar", "sha256": file_digest(exports / "best_model.tar")}
+    assert on["predictions"]["q8"] == file_digest(exports / "results/first/q8/predictions.parquet")
+    assert evidence["artifact"]["sha256"] == file_digest(exports / "variants" / evidence["id"] / "model.onnx")
+    scores = json.loads((exports / "reports/first/scores.json").read_text())
+    text = json.dumps(scores["variants"]["q8"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert on["scores"]["q8"] == hashlib.sha256(text.encode()).hexdigest()
+    assert on["frames"] == scores["frames"]["test"]["digest"]
+    table = pd.read_parquet(exports / "results/first/q8/predictions.parquet").query("split == 'test'")
+    rows = zip(table["frame"], table["label"].tolist(), table["source"], strict=True)
+    lines = [json.dumps([frame, label, None if pd.isna(source) else source, ""]) for frame, label, source in rows]
+    assert on["manifest"] == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
 # -------------------------------------------------------------------------------------------------------- formats
 def test_safetensors_for_floats_alone(
     exports: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -372,7 +479,7 @@ def test_safetensors_for_floats_alone(
     assert not (tmp_path / "out").exists()
     assert bench("export", "q16", "--to", str(tmp_path / "out"), "--format", "safetensors")[0] == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["README.md", "model.json", "model.safetensors", "predict.py"]
+    assert names == ["README.md", "evidence.json", "model.json", "model.safetensors", "predict.py"]
     record = description(tmp_path / "out")
     assert (record.model, record.measured.file) == ("model.safetensors", None)
     assert record.moved[0].largest < 1e-3

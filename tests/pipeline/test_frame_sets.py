@@ -339,6 +339,12 @@ def test_an_export_names_the_verdict_of_the_first_set_and_of_the_worst(folder: P
     model = json.loads((tmp_path / "out/model.json").read_text())
     assert list(model["verdicts"]) == overall["worst_first"]
     assert model["verdict_over_all"] == overall["verdict"]
+    evidence = json.loads((tmp_path / "out/evidence.json").read_text())
+    assert [on["frame_set"] for on in evidence["judged_on"]] == list(SETS)
+    assert evidence["verdict_over_all"] == overall["verdict"]
+    code, output = bench("verify", str(tmp_path / "out"), "--experiment", str(folder))
+    assert code == 0, output
+    assert all(f"  frames on {name}  ok: SHA-256 " in output for name in SETS)
 
 
 def test_python_has_each_set(folder: Path) -> None:

@@ -225,7 +225,7 @@ def test_an_import_is_handed_over(finished: Path) -> None:
     code, output = bench("export", "static", "--to", "out")
     assert code == 0, output
     assert sorted(path.name for path in (finished / "out").iterdir()) == [
-        "README.md", "model.json", "model.onnx", "predict.py",
+        "README.md", "evidence.json", "model.json", "model.onnx", "predict.py",
     ]  # fmt: skip
     readme = (finished / "out/README.md").read_text(encoding="utf-8").replace("\\", "")
     assert "made elsewhere, and compared here with `mine`: import: static.onnx." in readme

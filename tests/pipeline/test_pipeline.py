@@ -369,7 +369,8 @@ def test_export_replaces_nothing_but_what_a_killed_one_left(finished: Path, monk
     (to / "model.onnx").write_bytes(left)
     code, output = bench("export", "q16", "--to", str(to))
     assert code == 0, output
-    assert sorted(path.name for path in to.iterdir()) == ["README.md", "model.json", "model.onnx", "predict.py"]
+    files = ["README.md", "evidence.json", "model.json", "model.onnx", "predict.py"]
+    assert sorted(path.name for path in to.iterdir()) == files
 
 
 def test_cached_run_in_a_fresh_process_needs_no_torch(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from PIL import Image
 
 from bench.detectors.families import efficientnet, f3net
 from tests.conftest import write_frames
-from tests.support import broken_imports, broken_weights, foreign, other_heads, tiny
+from tests.support import bad_evidence, broken_imports, broken_weights, foreign, other_heads, tiny
 from tests.support.footage import write_video
 
 Change = Callable[[Path], object]
@@ -114,6 +114,7 @@ def baseline_alone(folder: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").partition("      q16:")[0], encoding="utf-8")
 
 
+EXPORT = ("q8", "--to", "out")
 FORGED = '"a\\n::error::b"'
 """In YAML: a name that would be a line of its own, and a command for GitHub."""
 
@@ -1523,6 +1524,45 @@ CASES: dict[str, list[Case]] = {
         Case("a file where a folder is needed", "`--summary best_model.tar/check.md`",
              ("--summary: best_model.tar/check.md cannot be written", "is no folder that takes files"),
              gates("{all: {auc: 0.5}}"), ("--summary", "best_model.tar/check.md"), "check"),
+    ],
+    "Evidence and history": [
+        Case("no key to sign with", "`--sign-with key.pem`", ("--sign-with: key.pem: no such file", "openssl genpkey"),
+             command="export", arguments=(*EXPORT, "--sign-with", "key.pem")),
+        Case("a key of another kind", "`--sign-with ec.pem`",
+             ("--sign-with: ec.pem is a key of another kind (EC); expected Ed25519",), bad_evidence.keys,
+             (*EXPORT, "--sign-with", "ec.pem"), "export"),
+        Case("a public key to sign with", "`--sign-with public.pem`",
+             ("public.pem is a public key, which only checks",), bad_evidence.keys,
+             (*EXPORT, "--sign-with", "public.pem"), "export"),
+        Case("an encrypted key", "`--sign-with locked.pem`", ("locked.pem is encrypted", "openssl pkey -in"),
+             bad_evidence.keys, (*EXPORT, "--sign-with", "locked.pem"), "export"),
+        Case("what is no key", "`--sign-with experiments.yaml`", ("experiments.yaml is no key in PEM, or damaged",),
+             command="export", arguments=(*EXPORT, "--sign-with", "experiments.yaml")),
+        Case("a private key to check with", "`bench verify out --key key.pem`",
+             ("--key: key.pem is a private key", "-pubout"), bad_evidence.keys, ("faces", "--key", "key.pem"),
+             "verify"),
+        Case("a license in words", "`--license 'all rights reserved'`",
+             ("--license: 'all rights reserved' is no identifier", "apache-2.0"), command="export",
+             arguments=(*EXPORT, "--license", "all rights reserved")),
+        Case("a base model that is none", "`--base-model ../b5`", ("--base-model: '../b5' is no name of a model",),
+             command="export", arguments=(*EXPORT, "--base-model", "../b5")),
+        Case("a folder without evidence", "`bench verify faces`",
+             ("faces/evidence.json: no such file", "expected a folder that `bench export` wrote"), command="verify",
+             arguments=("faces",)),
+        Case("a folder that is not there", "`bench verify out`", ("out: no such file or folder",), command="verify",
+             arguments=("out",)),
+        Case("evidence of files elsewhere", '`"files": {"../best_model.tar": …}`',
+             ("it names the file '../best_model.tar', which is no name in its folder",), bad_evidence.leading_out,
+             ("out",), "verify"),
+        Case("half of an evidence.json", "a download that broke off", ("out/evidence.json: damaged (it is not JSON",),
+             bad_evidence.half, ("out",), "verify"),
+        Case("no history yet", "`bench history` before `bench check`", ("history.jsonl: no history yet",),
+             command="history"),
+        Case("a history of one's own", "`bench check --history experiments.yaml`",
+             ("--history: experiments.yaml was not written by `bench check`",), gates("{all: {auc: 0.5}}"),
+             ("--history", "experiments.yaml"), "check"),
+        Case("a picture of an unknown form", "`bench history --to x.pdf`", ("--to: x.pdf", "expected .png or .svg"),
+             command="history", arguments=("--to", "x.pdf")),
     ],
     "Scores from elsewhere": [
         Case("no such file of scores", "`q61.csv`", ("q61.csv: no such file", "did you mean 'q16.csv'"),

@@ -1,14 +1,17 @@
-"""`bench export`: one variant's model files, a description of them, and a snippet that runs them."""
+"""`bench export`: one variant's model files, what they are, a snippet that runs them, and evidence for all of it."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bench import stored
-from bench.commands.export import calibrated, differences, models, texts
-from bench.commands.export.models import FileOptions
-from bench.commands.export.sets import SetsOf, sentences, sets_of, verdict_over
+from bench import signatures, stored
+from bench.commands.export import calibrated, differences, evidence, models, texts
+from bench.commands.export.card import NO_CLAIMS, Claims
+from bench.commands.export.evidence import Subject
+from bench.commands.export.sets import SetsOf, read, sentences, sets_of, verdict_over
 from bench.errors import UserError, listed, nearest, quoted
 from bench.experiment import ExperimentSettings
 from bench.files import advice, is_leftover, rename, sweep, temporary_name
@@ -19,6 +22,7 @@ from bench.records import (
     LOWERED,
     ONNX,
     SAFETENSORS,
+    Alone,
     Built,
     Event,
     OnEvent,
@@ -26,12 +30,36 @@ from bench.records import (
     VariantResult,
     silent,
 )
+from bench.records.evidence import EVIDENCE, SIGNATURE
 from bench.results import store
 from bench.variants import cache
 
-_NAMES = (SAFETENSORS, ONNX, LOWERED, "README.md", "predict.py", HANDED_OVER)
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+_NAMES = (SAFETENSORS, ONNX, LOWERED, "README.md", "predict.py", HANDED_OVER, EVIDENCE, SIGNATURE)
 _MOVED = "moved.json"
-DEFAULTS = FileOptions()
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a variant is handed over. `form` is "onnx", which every variant has, or "safetensors", for unquantised ones.
+
+    `method` is that by which the files' logits are calibrated, "temperature" or "platt", None where they are not.
+    `claims` are what its owner says for the model card; `sign_with` is the file of the key that signs the evidence.
+    """
+
+    form: str = "onnx"
+    method: str | None = None
+    claims: Claims = NO_CLAIMS
+    sign_with: Path | None = None
+
+    def key(self) -> Ed25519PrivateKey | None:
+        """The key, None where nothing is signed; `UserError` where its file is none of Ed25519."""
+        return signatures.private_key(self.sign_with, "--sign-with") if self.sign_with else None
+
+
+DEFAULT = Options()
 
 
 def find_variant(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
@@ -53,8 +81,7 @@ def export_named(
     settings: ExperimentSettings,
     variant: str,
     to: Path,
-    *,
-    options: FileOptions = DEFAULTS,
+    options: Options = DEFAULT,
     on_event: OnEvent = silent,
 ) -> list[Path]:
     """Hand over a variant of the experiment `name` by its name there; see `export_variant`."""
@@ -71,19 +98,19 @@ def export_variant(
     to: Path,
     *,
     sets: SetsOf | None = None,
-    options: FileOptions = DEFAULTS,
+    options: Options = DEFAULT,
     on_event: OnEvent = silent,
 ) -> list[Path]:
-    """Write the variant's model files, a README, `model.json` and a snippet into `to`; returns the paths.
+    """Write the variant's model files, a README, `model.json`, a snippet and evidence into `to`; returns the paths.
 
     `folder` is that of its detector's results, below results/, on the first of several frame sets; all of these are
     `sets`.
 
-    The format is "onnx", which every variant has, or "safetensors", for those that are not quantised. Calibrated by
-    "temperature" or "platt", the files' logits are scaled. How far the files move P(fake) is measured on test frames,
-    where these are still there.
+    Calibrated by "temperature" or "platt", the files' logits are scaled. How far the files move P(fake) is measured on
+    test frames, where these are still there.
     """
-    form, method = models.checked_format(options.form), calibrated.checked_method(options.calibrated)
+    form, method, key = models.checked_format(options.form), calibrated.checked_method(options.method), options.key()
+    options.claims.check()
     run = store.read_run(base / "results" / folder)
     calibrated.refuse_without_frames(run, variant, method)
     result, built = _variant(base, run, variant)
@@ -101,14 +128,18 @@ def export_variant(
         files = models.write(built, form, scratch)
         calibration, built, files = calibrated.rewritten(calibration, built, files, scratch)
         on_event(Event("exporting", 1, 1, "variants"))
-        on_sets = verdict_over(sets, variant) if sets else None
+        alone = read(sets) if sets else {"": Alone(run, evaluation)}
+        on_sets = verdict_over(sets, alone, variant) if sets else None
         of_sets = sentences(sets, on_sets) if sets and on_sets else []
-        facts = texts.Facts(run, result, built, evaluation, files, on_sets, tuple(of_sets), calibration)
+        facts = texts.Facts(run, result, built, evaluation, files, on_sets, tuple(of_sets), calibration, options.claims)
         texts.write_snippet(facts, scratch)
         runners = differences.runners(scratch, built, facts.model)
         before = calibrated.compared_with(calibration, run, evaluation, variant)
         texts.write_about(facts, differences.measure(*before, variant, runners, base, on_event), scratch)
         whole = [scratch / file for file in _NAMES if (scratch / file).exists()]
+        folders = sets.folders if sets else {"": base / "results" / folder}
+        subject = Subject(variant, built, alone, folders, on_sets.verdict if on_sets else None)
+        whole += evidence.write(subject, whole, scratch, key)
         # If this process is killed while it moves the files, the next export recognises them by their digests.
         (scratch / _MOVED).write_text(json.dumps({path.name: file_digest(path) for path in whole}), encoding="utf-8")
         for path in whole:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import stored
-from bench.datasets.digests import of_set
+from bench.commands.export.evidence import set_digest
 from bench.errors import UserError
 from bench.provenance import file_digest, version
 from bench.records import Built, Evaluation, Event, LabelledFrames, Moved, OnEvent, RunRecord
@@ -41,7 +41,7 @@ def measure(
     """Compare each runner with the stored predictions; empty where the test frames have changed since the run."""
     import numpy as np
 
-    if not _are_those_of(run, evaluation.test, base, on_event):
+    if frames_digest(run, evaluation.test, base, on_event) != run.frames["test"].digest:
         return ()
     before = evaluation.predictions[variant].test
     rows = [index * len(before) // FRAMES for index in range(FRAMES)] if len(before) > FRAMES else range(len(before))
@@ -62,10 +62,8 @@ def measure(
     return tuple(moved)
 
 
-def _are_those_of(run: RunRecord, test: LabelledFrames, base: Path, on_event: OnEvent) -> bool:
-    """Whether every test frame still has the content that was evaluated."""
-    import pandas as pd
-
+def frames_digest(run: RunRecord, test: LabelledFrames, base: Path, on_event: OnEvent) -> str | None:
+    """The digest of the test frames as they lie there now; None where one of them cannot be read."""
     frames, digests = run.frames["test"], list[str]()
     progress = partial(Event, "reading the test frames", total=len(test.frames))
     try:
@@ -75,10 +73,9 @@ def _are_those_of(run: RunRecord, test: LabelledFrames, base: Path, on_event: On
             stored.refuse_other_than_file(file)
             digests.append(file_digest(file))
     except (OSError, ValueError):
-        return False
+        return None
     on_event(progress(done=len(digests)))
-    sources = (None if pd.isna(source) else str(source) for source in test.sources)
-    return of_set(zip(map(str, test.frames), test.labels.tolist(), sources, digests, strict=True)) == frames.digest
+    return set_digest(test, digests)
 
 
 def _score(runner: Runner, path: Path) -> float | None:

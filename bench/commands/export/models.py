@@ -15,14 +15,6 @@ FORMATS: tuple[Format, ...] = ("onnx", "safetensors")
 
 
 @dataclass(frozen=True)
-class FileOptions:
-    """How model files are asked for: a format, and the method by which their logits are calibrated, if any."""
-
-    form: str = "onnx"
-    calibrated: str | None = None
-
-
-@dataclass(frozen=True)
 class Versions:
     """The versions of the libraries that `predict.py` of an ONNX file needs; Pillow only where it resizes."""
 

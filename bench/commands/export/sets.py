@@ -30,10 +30,14 @@ def sets_of(results: Path, settings: ExperimentSettings, detector: str) -> SetsO
     return SetsOf(folders, settings.build_set, settings.pool)
 
 
-def verdict_over(sets: SetsOf, variant: str) -> OverallVerdict | None:
-    """The verdict on a variant over all sets; None for the baseline. `UserError` where results are missing."""
+def read(sets: SetsOf) -> dict[str, Alone]:
+    """The results on each set. `UserError` where they are missing."""
     runs = {name: store.read_run(folder) for name, folder in sets.folders.items()}
-    alone = {name: Alone(run, evaluate_run(run, sets.folders[name])) for name, run in runs.items()}
+    return {name: Alone(run, evaluate_run(run, sets.folders[name])) for name, run in runs.items()}
+
+
+def verdict_over(sets: SetsOf, alone: Mapping[str, Alone], variant: str) -> OverallVerdict | None:
+    """The verdict on a variant over all sets; None for the baseline."""
     return score.on_sets(alone, sets.built_with, pool=sets.pool).verdicts.get(variant)
 
 

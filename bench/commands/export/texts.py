@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.commands.export import models
 from bench.commands.export.calibrated import Calibrated
+from bench.commands.export.card import NO_CLAIMS, Claims, front_matter
 from bench.datasets.decoding import LONGEST
 from bench.datasets.splits import WRITE_PATTERN
 from bench.detectors import families
@@ -72,7 +73,8 @@ class Facts:
     """What the texts are written from; `predict.py` runs the first of `files`.
 
     `on_sets` is the verdict over several frame sets, `of_sets` what is said of these; None, and empty, where there is
-    one. `calibration` is what the files' logits were scaled by; None where they are as they were evaluated.
+    one. `calibration` is what the files' logits were scaled by; None where they are as they were evaluated. `claims`
+    are what the owner says of the detector.
     """
 
     run: RunRecord
@@ -83,6 +85,7 @@ class Facts:
     on_sets: OverallVerdict | None = None
     of_sets: tuple[str, ...] = ()
     calibration: Calibrated | None = None
+    claims: Claims = NO_CLAIMS
 
     @property
     def threshold(self) -> float:
@@ -149,13 +152,15 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "verdict": verdict(variant is facts.baseline, of_variant) or NONE,
         "warnings": _warnings(facts),
         "of_sets": facts.of_sets,
+        "claims": facts.claims,
         "installed": models.installed(facts.preprocessing.input_spec),
         "oldest_python": models.OLDEST_PYTHON,
         "mib": _mib,
         "share": _share,
         "moved": facts.moved,
     }
-    _write("readme.md.j2", folder / "README.md", values)
+    head = front_matter(run, facts.built, scores(run, facts.evaluation), variant.name, facts.claims, facts.model)
+    _write("readme.md.j2", folder / "README.md", values, head)
 
 
 def _of_snippet(facts: Facts) -> dict[str, Any]:
@@ -278,11 +283,11 @@ def _warnings(facts: Facts) -> list[str]:
     ]
 
 
-def _write(template: str, target: Path, facts: dict[str, Any]) -> None:
-    """Render a template of this folder; values that are text stay on one line."""
+def _write(template: str, target: Path, facts: dict[str, Any], head: str = "") -> None:
+    """Render a template of this folder below the `head`; values that are text stay on one line."""
     filters = {"text": escape, "code": _code, "literal": _literal}
     templates = environment(TEMPLATES, filters, keep_trailing_newline=True, finalize=_on_one_line)
-    target.write_text(templates.get_template(template).render(**facts), encoding="utf-8")
+    target.write_text(head + templates.get_template(template).render(**facts), encoding="utf-8")
 
 
 def _mib(size_bytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
@@ -15,10 +16,10 @@ from bench.reports.content import (
     notes,
     recommendation,
     robustness,
-    tables,
     variants,
     videos,
 )
+from bench.reports.content import tables as of_quality
 from bench.reports.content.cells import Table
 from bench.reports.content.exemplars import Lost
 from bench.reports.content.found_threshold import how_found
@@ -35,7 +36,7 @@ class Report:
 
     `unit` is what is judged, frames or videos, and `judged_test` are those: verdicts, the answer, curves and all
     numbers of quality are of these. Pictures, maps and what stands below a slider are of frames. `ledger` is whether
-    the ledger of flips was written beside the report.
+    the ledger of flips was written beside the report, `tables` are names and paths of the files with the main tables.
     """
 
     run: RunRecord
@@ -77,9 +78,17 @@ class Report:
     judged_test: SplitSummary
     judged: bool
     ledger: bool
+    tables: Sequence[tuple[str, str]]
 
 
-def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledger: bool) -> Report:
+def gather(
+    run: RunRecord,
+    evaluation: Evaluation,
+    numbers: ScoresFile,
+    *,
+    ledger: bool,
+    tables: Sequence[tuple[str, str]] = (),
+) -> Report:
     """Everything that a report of this run says. `numbers` is what scores.json holds."""
     of = judged(run, evaluation)
     opening = of.sentence(_opening(of.run))
@@ -95,10 +104,10 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         insights=[*of.sentences(insights(of.run, of.evaluation)), *other_reason(evaluation)],
         performance=of.table(variants.performance(of.run, of.evaluation)),
         found_threshold=how_found(run, numbers),
-        classification=tables.classification(of.evaluation),
-        thresholds=tables.thresholds(of.evaluation),
-        at_thresholds=tables.at_thresholds(of.evaluation),
-        ranking=tables.ranking(of.evaluation),
+        classification=of_quality.classification(of.evaluation),
+        thresholds=of_quality.thresholds(of.evaluation),
+        at_thresholds=of_quality.at_thresholds(of.evaluation),
+        ranking=of_quality.ranking(of.evaluation),
         calibrated=calibrated.calibrated(run, evaluation),
         flips=changes.flips(of.evaluation),
         lost=exemplars.lost(run, evaluation),
@@ -123,6 +132,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         judged_test=of.run.test,
         judged=bool(evaluation.variants),
         ledger=ledger,
+        tables=tables,
     )
 
 

@@ -50,6 +50,9 @@ PERFORMANCE = (
     "model", "verdict", "size", "reduction", "parameters", "macs", "auc", "difference", "latency", "speedup",
     "throughput", "gain", "ran_as",
 )  # fmt: skip
+FOR_PAPERS = ("model", "verdict", "size", "reduction", "parameters", "macs", "auc", "latency", "speedup", "throughput")
+"""What of the performance fits across a page of paper."""
+CHANGES = ("model", "verdict", "delta", "p", "worse", "better", "reduction", "speedup")
 COMPARED = (
     "verdict", "delta", "size", "speedup", "remarks", "auc", "latency", "reduction", "p", "throughput", "gain",
     "parameters", "macs", "ran_as",
@@ -90,6 +93,16 @@ def overview(run: RunRecord, evaluation: Evaluation) -> Table:
 def performance(run: RunRecord, evaluation: Evaluation) -> Table:
     """Size, AUC and speed of each variant, failed ones included."""
     return _picked(PERFORMANCE, run, evaluation)
+
+
+def performance_for_papers(run: RunRecord, evaluation: Evaluation) -> Table:
+    """The same without what needs more room than a page has."""
+    return _picked(FOR_PAPERS, run, evaluation)
+
+
+def changes(run: RunRecord, evaluation: Evaluation) -> Table:
+    """What each variant lost and gained against the baseline."""
+    return _picked(CHANGES, run, evaluation)
 
 
 def compared(run: RunRecord, evaluation: Evaluation) -> Table:
@@ -159,6 +172,14 @@ def _delta(row: _Row) -> Cell:
 
 def _p(row: _Row) -> Cell:
     return cell(chance(row.comparison.p_holm), value=row.comparison.p_holm) if row.comparison else EMPTY
+
+
+def _worse(row: _Row) -> Cell:
+    return cell(f"{row.judged.flips.worse:,}", value=row.judged.flips.worse) if row.judged.flips else EMPTY
+
+
+def _better(row: _Row) -> Cell:
+    return cell(f"{row.judged.flips.better:,}", value=row.judged.flips.better) if row.judged.flips else EMPTY
 
 
 def _size(row: _Row) -> Cell:
@@ -241,6 +262,8 @@ _COLUMNS: dict[str, tuple[str, Align, Callable[[_Row], Cell]]] = {
     "verdict": ("Verdict", "left", _verdict),
     "delta": ("ΔAUC (95 %)", "right", _delta),
     "p": ("p (Holm)", "right", _p),
+    "worse": ("Right → wrong", "right", _worse),
+    "better": ("Wrong → right", "right", _better),
     "size": ("Size (MiB)", "right", _size),
     "reduction": ("Reduction", "right", _reduction),
     "parameters": ("Params (M)", "right", _parameters),

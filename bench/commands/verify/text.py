@@ -1,0 +1,49 @@
+"""The outcome of `bench verify`, for people and for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from bench.commands.verify import BY_GIVEN_KEY
+from bench.errors import shown
+from bench.records.evidence import EVIDENCE, SIGNATURE, Verified
+
+_SIGNS = {"ok": "ok", "differs": "DIFFERS", "missing": "MISSING", "not checked": "not checked"}
+
+
+def describe(verified: Verified) -> str:
+    """What the evidence is of and what it says, then a line for each finding, then the outcome."""
+    evidence = verified.evidence
+    steps = ", ".join(evidence.steps) or "the baseline"
+    lines = [shown(f"{evidence.variant} ({steps}) of {evidence.experiment}, exported {evidence.date}")]
+    for on in evidence.judged_on:
+        name, word = f" {on.frame_set}" if on.frame_set else "", on.verdict.get("verdict") or "no verdict"
+        lines.append(shown(f"verdict on {on.count:,} test frames{name}: {word}, AUC {on.verdict.get('auc')}"))
+    for finding in verified.findings:
+        note = f": {shown(finding.note, 400)}" if finding.note else ""
+        lines.append(f"  {finding.what}  {_SIGNS[finding.outcome]}{note}")
+    lines.append(_ending(verified))
+    return "\n".join(lines)
+
+
+def _ending(verified: Verified) -> str:
+    """What all findings come to; that of an evidence which anybody may have written says so."""
+    if verified.wrong:
+        return f"not verified: {len(verified.wrong)} of {len(verified.findings)} differ or are missing"
+    signature = next(finding for finding in verified.findings if finding.what == SIGNATURE)
+    checked = sum(finding.outcome == "ok" for finding in verified.findings)
+    if signature.outcome != "ok":
+        return f"unchanged ({checked} checked), as far as an {EVIDENCE} without a checked signature says"
+    whose = BY_GIVEN_KEY if signature.note == BY_GIVEN_KEY else f"by a key that {EVIDENCE} names itself"
+    return f"verified ({checked} checked), signed {whose}"
+
+
+def as_json(verified: Verified) -> str:
+    """`verified`, `findings` and `evidence`, for programs."""
+    content = {
+        "verified": not verified.wrong,
+        "findings": [dataclasses.asdict(finding) for finding in verified.findings],
+        "evidence": dataclasses.asdict(verified.evidence),
+    }
+    return json.dumps(content, indent=1)

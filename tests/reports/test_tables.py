@@ -1,0 +1,138 @@
+"""The main tables beside a report: CSV holds what scores.json holds, LaTeX compiles whatever names hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.records import RunRecord
+from bench.reports import is_whole
+from bench.reports.latex.write import escape
+from bench.reports.spreadsheet import no_formula
+from tests.support.reports import FRAMES, Answers, made_up, rendered
+
+HOSTILE = r"=HYPERLINK(1) & \input{/etc/passwd} [x] *y* 100 % $a_b^c$ ~ # {z} --'' ?` é ł Ä 猫 <|> \\"
+
+
+def read(file: Path) -> pd.DataFrame:
+    return pd.read_csv(file, index_col="variant", engine="python")
+
+
+def with_name(name: str) -> tuple[RunRecord, Answers]:
+    """A run whose variant q8 is called otherwise."""
+    run, answers = made_up(FRAMES)
+    variants = tuple(dataclasses.replace(each, name=name) if each.name == "q8" else each for each in run.variants)
+    predictions = {name if key == "q8" else key: value for key, value in answers.predictions.items()}
+    return dataclasses.replace(run, variants=variants), dataclasses.replace(answers, predictions=predictions)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rendered(tmp_path_factory.mktemp("tables"), *with_name(HOSTILE))[1]
+
+
+def column_of(variant: dict[str, Any], column: str) -> Any:
+    """What scores.json holds under a column's name."""
+    for key in ("confusion", "latency_ms", "flips"):
+        if column.startswith(f"{key}_"):
+            inside = variant[key]
+            return None if inside is None else inside[column.removeprefix(f"{key}_")]
+    if ends := re.fullmatch(r"(.*)_(low|high)", column):
+        interval = variant[ends[1]]
+        return None if interval is None else interval[ends[2] == "high"]
+    return variant[column]
+
+
+@pytest.mark.parametrize("name", ["performance", "classification", "changes"])
+def test_pandas_reads_what_scores_json_holds(report: Path, name: str) -> None:
+    variants = json.loads((report / "scores.json").read_text(encoding="utf-8"))["variants"]
+    table = read(report / "tables" / f"{name}.csv")
+    assert list(table.index) == [f"'{key}" if key == HOSTILE else key for key in variants]
+    compared = 0
+    for row, variant in zip(table.to_dict("records"), variants.values(), strict=True):
+        for column, value in row.items():
+            expected = column_of(variant, str(column))
+            assert value == expected or (expected is None and math.isnan(value)), (column, value, expected)
+            compared += expected is not None
+    assert compared > len(variants) * 5
+
+
+def test_report_links_the_tables_and_misses_them(report: Path) -> None:
+    text = (report / "report.md").read_text(encoding="utf-8")
+    page = (report / "report.html").read_text(encoding="utf-8")
+    files = sorted(f"tables/{path.name}" for path in (report / "tables").iterdir())
+    assert files == sorted(f"tables/{name}.{end}" for name in ("performance", "classification", "changes")
+                           for end in ("csv", "tex"))  # fmt: skip
+    assert all(f"]({file})" in text and f'href="{file}"' in page for file in files)
+    assert is_whole(report)
+    moved = (report / "tables/changes.csv").rename(report / "elsewhere.csv")
+    assert not is_whole(report)
+    moved.rename(report / "tables/changes.csv")
+
+
+def test_latex_shows_the_numbers_of_the_report(report: Path) -> None:
+    text = (report / "report.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("| **q16** | stable |") and "MiB" not in line)
+    latex = (report / "tables/changes.tex").read_text(encoding="utf-8")
+    value, interval = row.split("|")[3].strip().replace("−", "$-$").split(" (")
+    assert value
+    stacked = rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{value} \\ ({interval}\end{{tabular}}"
+    assert rf"\textbf{{q16}} & stable & {stacked} & " in latex
+
+
+def test_latex_has_as_many_cells_in_each_row(report: Path) -> None:
+    for file in (report / "tables").glob("*.tex"):
+        text = file.read_text(encoding="ascii")
+        spec = re.search(r"\\begin\{tabular\}\{([lrc]+)\}", text)
+        assert spec
+        rows = [line for line in text.splitlines() if line.startswith("    ") and line.endswith(r" \\")]
+        assert len(rows) >= 5
+        for row in rows:
+            assert len(re.findall(r"(?<!\\)&", row)) == len(spec[1]) - 1, row
+        assert text.index(r"\toprule") < text.index(r"\midrule") < text.index(r"\bottomrule")
+
+
+@given(st.text())
+def test_escaped_text_is_ascii_without_commands_of_its_own(text: str) -> None:
+    shown = escape(text)
+    assert shown.isascii()
+    assert "\n" not in shown
+    assert set(re.findall(r"\\([A-Za-z]+)", shown)) <= {
+        "textbackslash", "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar", "textasciigrave",
+        "times", "approx", "Delta", "rightarrow", "pm", "leq", "geq", "mu", "ldots", "ss", "ae", "AE", "o", "O", "oe",
+        "OE", "l", "L", "i", "u", "r", "H", "v", "c",
+    }  # fmt: skip
+    bare = re.sub(r"\\.", "", shown)
+    assert bare.count("{") == bare.count("}")
+    assert bare.count("$") % 2 == 0
+    assert not re.search(r"[%&#~]", re.sub(r"\\~\{[A-Za-z]\}", "", bare))
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+def test_pdflatex_compiles_all_tables(report: Path, tmp_path: Path) -> None:
+    tables = sorted((report / "tables").glob("*.tex"))
+    inputs = "\n".join(rf"\input{{{file.stem}}}" for file in tables)
+    for file in tables:
+        shutil.copyfile(file, tmp_path / file.name)
+    (tmp_path / "paper.tex").write_text(
+        f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}\n{inputs}\n\\end{{document}}\n"
+    )
+    command = ["pdflatex", "-no-shell-escape", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+
+
+def test_cells_that_a_spreadsheet_would_compute_are_text() -> None:
+    assert [no_formula(text) for text in ("=1", " +1", "@x", "a=1", -1.0)] == ["'=1", "' +1", "'@x", "a=1", -1.0]
