@@ -84,7 +84,7 @@ def align(
         frames,
         {split: _digest(labelled) for split, labelled in frames.items()},
         {name: _predictions(file, rows[id(file)][order], len(frames["test"].labels)) for name, file in answers.items()},
-        remarks,
+        (*(remark for file in everything for remark in file.remarks), *remarks),
         _missing(labels, rows[id(labels)], frames) if labels else {},
     )
 
@@ -404,6 +404,7 @@ def _digest(frames: LabelledFrames) -> str:
 
 
 def _predictions(file: ImportedScores, rows: NDArray[np.int64], test: int) -> Predictions:
-    assert file.p_fake is not None
-    p_fake = file.p_fake[rows]
-    return Predictions(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, None)
+    assert file.scores is not None
+    p_fake, logit_diff = file.scores.p_fake[rows], file.scores.logit_diff
+    validation = p_fake[test:] if len(p_fake) > test else None
+    return Predictions(p_fake[:test], validation, None, None if logit_diff is None else logit_diff[rows][:test])
