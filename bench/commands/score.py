@@ -30,7 +30,7 @@ from bench.records import (
     single_sources,
 )
 from bench.results import score, store
-from bench.results.external import align, read
+from bench.results.external import align, of_runs, read
 from bench.results.external.judging import Judging, judged_as
 from bench.results.external.read import Columns, ImportedScores
 from bench.results.external.scales import Meaning
@@ -239,7 +239,8 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
             of_file = request.columns_of.get(name, columns)
             meaning = request.meaning_of.get(name, request.meaning)
             further = None if done == before else attributes
-            imported[name] = read.read(path, of_file, words, further=further, meaning=meaning)
+            file = read.read(path, of_file, words, further=further, meaning=meaning)
+            imported[name] = of_runs.with_run(file, further)
             attributes.update(imported[name].attributes)
         except UserError as error:
             problems += error.lines
@@ -329,7 +330,8 @@ def _shared_sources(frames: Mapping[Split, LabelledFrames]) -> tuple[str, ...]:
 
 
 def _summary(frames: LabelledFrames, digest: str) -> SplitSummary:
-    fake = int((frames.labels == 1).sum())
+    fake, counted = int((frames.labels == 1).sum()), frames.labels[frames.counted]
     return SplitSummary(
-        "", len(frames.labels), fake, len(frames.labels) - fake, len(single_sources(frames.sources)), digest
-    )
+        "", len(frames.labels), fake, len(frames.labels) - fake, len(single_sources(frames.sources)), digest,
+        copies=len(frames.labels) - len(counted), fake_copies=fake - int((counted == 1).sum()),
+    )  # fmt: skip

@@ -117,6 +117,7 @@ from bench.records.predictions import (
     Predictions,
     single_sources,
 )
+from bench.records.resolution import Coarseness, Resolution
 from bench.records.runs import (
     DegradedPredictions,
     Recovery,
@@ -243,6 +244,7 @@ __all__ = [
     "ClassName",
     "Clipping",
     "ClusterKind",
+    "Coarseness",
     "Comparison",
     "Conditions",
     "Constraints",
@@ -307,6 +309,7 @@ __all__ = [
     "Recovery",
     "Reliability",
     "Requirement",
+    "Resolution",
     "ResultKey",
     "RunRecord",
     "Score",

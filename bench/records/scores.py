@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from bench.records.degradations import Degradation
 from bench.records.frames import Outcome
 from bench.records.measurements import Ratio
+from bench.records.resolution import Resolution
 from bench.records.weights import ClassName
 
 if TYPE_CHECKING:
@@ -272,7 +273,8 @@ class DegradedScore:
 class VariantEvaluation:
     """The scores of one variant: of its own predictions, and against the baseline's.
 
-    `outcomes` are the rows of test frames with each outcome at the fixed threshold.
+    `outcomes` are the rows of test frames with each outcome at the fixed threshold. `resolution` is set where scores
+    say less than they seem.
     """
 
     score: Score
@@ -286,6 +288,7 @@ class VariantEvaluation:
     drift: Drift | None = None
     slices: tuple[Slice, ...] = ()
     outcomes: Mapping[Outcome, NDArray[np.int64]] = field(default_factory=dict)
+    resolution: Resolution | None = None
 
     @property
     def fixed(self) -> OperatingPoint:

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from bench.records.choice import Loosening
 from bench.records.degradations import DegradationKind
 from bench.records.measurements import CalibrationShift, Fidelity, Timing
+from bench.records.resolution import Resolution
 from bench.records.runs import Recovery
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
 from bench.records.videos import MissingScore, Unit, VideoScore
@@ -222,6 +223,7 @@ class ScoredByVideo:
     shift: ScoredShift | None
     flips: ScoredFlips | None
     worst_slice: ScoredSlice | None
+    resolution: Resolution | None = None
 
 
 @dataclass(frozen=True)
@@ -300,6 +302,7 @@ class ScoredVariant:
     video: ScoredByVideo | None = None
     robustness: tuple[ScoredDegradation, ...] = ()
     calibration_shift: CalibrationShift | None = None
+    resolution: Resolution | None = None
 
     @property
     def by_video(self) -> ScoredVariant:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _COLUMNS = ("frame", "score", "label", "source", "split", "video")
 _NUMBERS = "frame_index"
 """The column of the numbers of frames in their videos; of several faces of a frame, all have its number."""
+COPY_OF = "copy_of"
+"""The column that names the frame with the same content, of which a frame is a copy."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class ImportedScores:
     float64 in [0, 1], and logits where these are known; `labels` [n] is 1 for fake and 0 for real, `splits` [n] is the
     index in `LABELLED_SPLITS`. `columns` are the names of all columns of the file. `videos` are Arrow text [n] too,
     `frame_indices` Arrow whole numbers [n]. Two frames may have one name only where they are of different splits.
-    `remarks` say what was taken for granted.
+    `copies` are Arrow text [n]: of which frame one is a copy. `remarks` say what was taken for granted.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class ImportedScores:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     videos: Any = None
     frame_indices: Any = None
+    copies: Any = None
     remarks: tuple[str, ...] = ()
 
     @property
@@ -106,6 +109,7 @@ def read(
         *(columns.name(role) for role in _COLUMNS),
         *["path"] * only_labels,
         _NUMBERS,
+        COPY_OF,
         *score_column.LOGITS,
         *(further or ()),
     ]
@@ -126,6 +130,7 @@ def read(
         attributes=_attributes(table, by_role, columns, further),
         videos=reader.text(by_role["video"]),
         frame_indices=reader.whole_numbers(table.find(_NUMBERS)) if table.kind != "json" else None,
+        copies=reader.copies(table.find(COPY_OF)) if table.kind != "json" else None,
         remarks=remarks,
     )
     reader.refuse_doubled(imported)
@@ -209,7 +214,7 @@ def _further(table: ScoreFile, by_role: Mapping[str, str | None], columns: Colum
             problems.append(f"the columns {quoted(seen[key])} and {quoted(name)} are called alike; rename one")
     if problems:
         raise UserError(*(f"{table.path}: {problem}" for problem in problems))
-    described = {*PREDICTED, *VIDEO_COLUMNS, *ANNOTATION_COLUMNS}
+    described = {*PREDICTED, *VIDEO_COLUMNS, *ANNOTATION_COLUMNS, COPY_OF}
     return [name for key, name in seen.items() if key not in described and not name.startswith("__index_level_")]
 
 
@@ -238,6 +243,10 @@ class _ColumnReader:
             return None
         column = _without_blanks(self._text(name))
         return None if column.null_count == len(column) else column
+
+    def copies(self, name: str | None) -> Any:
+        """The names of originals as Arrow text with nulls, also where all are null; None without such a column."""
+        return None if name is None else _without_blanks(self._text(name))
 
     def scores(self, name: str | None, meaning: Meaning) -> tuple[Scaled | None, tuple[str, ...]]:
         """P(fake) and logits, and remarks on what was taken for granted; a cell without a score is a problem."""

@@ -63,7 +63,7 @@ def meaning_by_file(
             if by_file.setdefault(file, {}).setdefault(field, word) != word:
                 raise UserError(f"{option}: {quoted(word)} is the second one{f' for {file}' if file else ''}")
     common = by_file.pop("", {})
-    return Meaning(**common), {file: Meaning(**{**common, **said}) for file, said in by_file.items()}
+    return Meaning(**common), {file: Meaning(**{**common, **words}) for file, words in by_file.items()}
 
 
 def guessed(column: str, numbers: NDArray[np.float64]) -> Scale | None:
@@ -145,8 +145,10 @@ def looks_like(numbers: NDArray[np.float64], option: str = "--scale {}") -> str:
     import numpy as np
 
     finite = numbers[np.isfinite(numbers)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, np.inf)
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     logit, percent = option.format("logit"), option.format("percent")
+    if 0 <= low <= high <= 1:
+        return ""
     if len(np.unique(finite)) == 2:
         return " (these look like classes: write the score of each frame, or 0 for real and 1 for fake)"
     if low < 0:
@@ -180,4 +182,4 @@ def option_of_arrays(scales: Any, positives: Any, variants: Sequence[str]) -> di
             if word not in choices:
                 raise UserError(f"{field}: expected {', '.join(choices[:-1])} or {choices[-1]}, found {quoted(word)}")
             meanings[name][field] = word
-    return {name: Meaning(**said) for name, said in meanings.items()}
+    return {name: Meaning(**words) for name, words in meanings.items()}

@@ -86,14 +86,18 @@ def _column(
         report(what + _advice(table, column, missing, labels), missing, column)
     if mixed:
         report(f"{column} has a percent sign in other rows, and none", ~signed & ~missing, column)
-    if missing.all() or mixed:
+    infinite = np.isinf(numbers)
+    report(f"{column} is infinite", infinite, column)
+    unusable = missing | infinite
+    if unusable.all() or mixed:
         return None
+    numbers = np.where(infinite, np.nan, numbers)
     scale = meaning.scale or ("percent" if signed.any() else guessed(column, numbers))
     wrong = outside(numbers, scale or "probability")
     if wrong.any():
-        limits = {"logit": "is not finite", "percent": "lies outside [0, 100]"}.get(scale or "", "lies outside [0, 1]")
+        limits = "lies outside [0, 100]" if scale == "percent" else "lies outside [0, 1]"
         report(f"{column} {limits}{looks_like(numbers) if scale in (None, 'probability') else ''}", wrong, column)
-    if wrong.any() or missing.any() or scale is None:
+    if wrong.any() or unusable.any() or scale is None:
         return None
     is_guess = scale != "probability" and meaning.scale is None and not signed.any()
     remarks = (remark(table.path, column, scale),) if is_guess else ()

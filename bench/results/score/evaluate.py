@@ -31,6 +31,7 @@ from bench.results.score import (
     outcomes,
     placements,
     points,
+    resolution,
     slices,
     thresholds,
     videos,
@@ -163,7 +164,11 @@ def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> 
     )
     if placed:
         other = shared.placements[shared.run.baseline.name] if baseline else None
-        scored = replace(scored, slices=slices.evaluate(shared.slicing, placed, other, shared.clusters))
+        scored = replace(
+            scored,
+            slices=slices.evaluate(shared.slicing, placed, other, shared.clusters),
+            resolution=resolution.resolution(placed, predicted, shared.run.margin),
+        )
     return _compared(shared, name, scored, baseline) if baseline else scored
 
 
