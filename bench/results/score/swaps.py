@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 BANDWIDTH = 0.8
 """The kernel's deviation in those of the scores within a class, times the fifth root of the smaller class's size."""
+BANDWIDTH_OF_FEW = 1.84
+"""The same times the third root, as for distribution functions: of fewer than 500 frames, which are sparse near a
+frame, more count as its neighbours."""
 ROUNDED = 0.41
 """The deviation of the distance of two scores that were rounded to the same step, in steps."""
 SATURATED = 0.02
@@ -76,7 +79,7 @@ def swaps(variant: Placements, baseline: Placements) -> Swaps:
     smaller = min(int(is_fake.sum()), int((~is_fake).sum()))
     scored = [_Scored.of(placed.scores, is_fake) for placed in (baseline, variant)]
     rounded = max(float(each.steps.mean()) for each in scored)
-    width = max(BANDWIDTH * smaller**-0.2, ROUNDED * rounded)
+    width = max(bandwidth(smaller), ROUNDED * rounded)
     table = _Table.over([each.scores for each in scored], width)
     (fake_before, real_before), (fake_after, real_after) = (
         table.placements(each.scores[is_fake], each.scores[~is_fake]) for each in scored
@@ -91,6 +94,11 @@ def swaps(variant: Placements, baseline: Placements) -> Swaps:
         unseen=_unseen(scored, is_fake, table),
         hidden=hidden,
     )
+
+
+def bandwidth(smaller: int) -> float:
+    """The kernel's deviation, in those of the scores within a class, where the smaller class has so many frames."""
+    return float(max(BANDWIDTH * smaller**-0.2, BANDWIDTH_OF_FEW * smaller ** (-1 / 3)))
 
 
 @dataclass(frozen=True, eq=False)
