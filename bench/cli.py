@@ -221,6 +221,16 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     source_column: SourceColumn = None,
     split_column: SplitColumn = None,
     video_column: VideoColumn = None,
+    scale: Annotated[
+        Named,
+        typer.Option(
+            help="What the scores are: probability, percent, or logit, by which any score can be ranked that is higher "
+            "for fakes. Here and below, NAME=… is for the file of one variant."
+        ),
+    ] = None,
+    positive: Annotated[
+        Named, typer.Option(help="The class that higher scores speak for: fake, if nothing is said, or real.")
+    ] = None,
     source_pattern: Annotated[
         str | None,
         typer.Option(
@@ -263,6 +273,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     with Bars("reading scores") as bars:
         from bench.commands.score import LABELS, Request, columns_by_file, score_files
         from bench.results.external.judging import judging
+        from bench.results.external.scales import meaning_by_file
         from bench.results.groups import group_columns
         from bench.results.threshold_settings import from_option
 
@@ -270,9 +281,10 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
         options = {role: columns or () for role, columns in named.items()}
         columns, columns_of = columns_by_file(options, [*names, *([LABELS] if labels else [])])
         judged = judging(judge, {"score": video_score, "top": video_top, "missing": missing_videos})
+        meaning, meaning_of = meaning_by_file(scale or (), positive or (), names)
         request = Request(
             name, paths, columns, labels, from_option("--threshold", threshold), margin, to, names, source_pattern,
-            columns_of, judged, group_columns(groups or (), "--groups"),
+            columns_of, judged, group_columns(groups or (), "--groups"), meaning, meaning_of,
         )  # fmt: skip
         finished = score_files(request, bars)
     console.show(finished, as_json=json)

@@ -32,9 +32,10 @@ from bench.records import (
     single_sources,
 )
 from bench.results import groups, score, store
-from bench.results.external import align, read
+from bench.results.external import align, of_runs, read
 from bench.results.external.judging import Judging, judged_as
 from bench.results.external.read import Columns, ImportedScores
+from bench.results.external.scales import Meaning
 
 _SCORES = "scores.json"
 LABELS = "labels"
@@ -48,8 +49,9 @@ class Request:
     `names` are those of the variants, in the order of the files; without them, each is called like its file, without
     the ending. `columns_of` are those of files that call them otherwise than `columns`, by their variants' names, and
     by "labels". `source_pattern` finds a frame's source in its name, where no file has it. `judging` says whether
-    frames or videos are judged, and how. `groups` are columns between whose values the gap of error rates is given. The
-    report is written to the folder `to`, or to `reports/<name>/`.
+    frames or videos are judged, and how. `groups` are columns between whose values the gap of error rates is given.
+    `meaning` is what the numbers of all files are, `meaning_of` that of single ones. The report is written to the
+    folder `to`, or to `reports/<name>/`.
     """
 
     name: str
@@ -64,6 +66,8 @@ class Request:
     columns_of: Mapping[str, Columns] = field(default_factory=dict)
     judging: Judging = field(default_factory=Judging)
     groups: tuple[str, ...] = ()
+    meaning: Meaning = field(default_factory=Meaning)
+    meaning_of: Mapping[str, Meaning] = field(default_factory=dict)
 
     @property
     def variants(self) -> list[tuple[str, Path]]:
@@ -120,7 +124,7 @@ def score_imported(request: Request, imported: Mapping[str, ImportedScores]) -> 
         _refuse_to_overwrite(request)
     aligned = align.align(imported, None, request.columns)
     digests = {
-        name: hashlib.sha256(predictions.test.tobytes()).hexdigest()
+        name: hashlib.sha256(predictions.ranks.tobytes()).hexdigest()
         for name, predictions in aligned.predictions.items()
     }
     arrays = "; ".join(f"{name} (SHA-256 {digest})" for name, digest in digests.items())
@@ -244,7 +248,10 @@ def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> 
         on_event(Event("reading scores", done, total, "files"))
         try:
             of_file = request.columns_of.get(name, columns)
-            imported[name] = read.read(path, of_file, words, further=None if done == before else attributes)
+            meaning = request.meaning_of.get(name, request.meaning)
+            further = None if done == before else attributes
+            file = read.read(path, of_file, words, further=further, meaning=meaning)
+            imported[name] = of_runs.with_run(file, further)
             attributes.update(imported[name].attributes)
         except UserError as error:
             problems += error.lines
@@ -339,7 +346,8 @@ def _shared_sources(frames: Mapping[Split, LabelledFrames]) -> tuple[str, ...]:
 
 
 def _summary(frames: LabelledFrames, digest: str) -> SplitSummary:
-    fake = int((frames.labels == 1).sum())
+    fake, counted = int((frames.labels == 1).sum()), frames.labels[frames.counted]
     return SplitSummary(
-        "", len(frames.labels), fake, len(frames.labels) - fake, len(single_sources(frames.sources)), digest
-    )
+        "", len(frames.labels), fake, len(frames.labels) - fake, len(single_sources(frames.sources)), digest,
+        copies=len(frames.labels) - len(counted), fake_copies=fake - int((counted == 1).sum()),
+    )  # fmt: skip

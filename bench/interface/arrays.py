@@ -30,6 +30,8 @@ def score(  # noqa: PLR0913 - the options of the command
     videos: Any = None,
     frame_indices: Any = None,
     attributes: Mapping[str, Any] | None = None,
+    scale: str | Mapping[str, str] = "probability",
+    positive: str | Mapping[str, str] = "fake",
     baseline: str = "baseline",
     threshold: float | Mapping[str, Any] = 0.5,
     margin: float = 0.01,
@@ -48,7 +50,7 @@ def score(  # noqa: PLR0913 - the options of the command
     labels : array-like of shape (n,)
         1 for fake, 0 for real.
     scores : mapping of str to array-like of shape (n,)
-        P(fake) in [0, 1] of every frame, by the name of the variant.
+        P(fake) in [0, 1] of every frame, or what `scale` says, by the name of the variant.
     sources : array-like of shape (n,), optional
         The video or person that each frame comes from; missing where unknown. Intervals then are by source too.
     frames : array-like of shape (n,), optional
@@ -61,6 +63,11 @@ def score(  # noqa: PLR0913 - the options of the command
         The number of each frame in its video; the faces of a frame have one number, and count by their maximum.
     attributes : mapping of str to array-like of shape (n,), optional
         Attributes of the frames, such as the method of a fake: AUC is also computed by slice.
+    scale : {"probability", "percent", "logit"} or mapping of str to these, default="probability"
+        What the scores are, or those of single variants: P(fake), 100 times that, or log-odds of fake. With "logit",
+        frames are ranked by any score that is higher for fakes.
+    positive : {"fake", "real"} or mapping of str to these, default="fake"
+        The class that higher scores speak for.
     baseline : str, default="baseline"
         The variant that the others are compared with.
     threshold : float or mapping, default=0.5
@@ -115,9 +122,11 @@ def score(  # noqa: PLR0913 - the options of the command
         from bench.reports.scores_json import scores as numbers_of
         from bench.results.external.judging import judging
         from bench.results.external.read import Columns
+        from bench.results.external.scales import option_of_arrays
         from bench.results.groups import group_columns
 
-        imported = scores_by_variant(columns, list(ordered), list(by_attribute))
+        meanings = option_of_arrays(scale, positive, list(ordered))
+        imported = scores_by_variant(columns, meanings, list(by_attribute))
         names = {"judge": "judge", "score": "video_score", "top": "video_top"}
         judged = judging(judge, {"score": video_score, "top": video_top}, names)
         request = Request(

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, quoted
 from bench.records import LABELLED_SPLITS, PREDICTED, VIDEO_COLUMNS
-from bench.results.external import read
 from bench.results.external.formats import EXAMPLES, examples
 from bench.results.external.read import ImportedScores
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from bench.results.external.scales import Meaning, Scaled
 
 
 class Column:
@@ -89,9 +90,11 @@ class Column:
 
 
 def scores_by_variant(
-    columns: Mapping[str, Column], variants: Sequence[str], attributes: Sequence[str]
+    columns: Mapping[str, Column], meanings: Mapping[str, Meaning], attributes: Sequence[str]
 ) -> dict[str, ImportedScores]:
     """Each variant's scores of the frames; those of the first variant hold labels, sources and attributes too.
+
+    `meanings` are what the numbers of each variant are.
 
     Raises `UserError` with all that is wrong.
     """
@@ -99,7 +102,7 @@ def scores_by_variant(
     problems: list[str] = []
     labels, splits = _labels(columns["labels"], problems), _splits(columns.get("splits"), problems)
     frames = _frames(columns.get("frames"), len(labels), splits, problems)
-    scores = {name: _scores(columns[f"scores[{name!r}]"], problems) for name in variants}
+    scores = {name: _scores(columns[f"scores[{name!r}]"], meaning, problems) for name, meaning in meanings.items()}
     problems += [
         f"attributes: {quoted(name)} has another meaning here; rename it"
         for name in attributes
@@ -111,7 +114,7 @@ def scores_by_variant(
         raise UserError(*problems)
     texts = {name: columns[f"attributes[{name!r}]"].text for name in attributes}
     sources = columns["sources"].text if "sources" in columns else None
-    first, *others = variants
+    first, *others = meanings
     present = {name: text for name, text in texts.items() if text is not None}
     return {
         first: ImportedScores(
@@ -210,22 +213,25 @@ def _frames(column: Column | None, count: int, splits: Any, problems: list[str])
     return text
 
 
-def _scores(column: Column, problems: list[str]) -> NDArray[np.float64]:
-    """P(fake) [n]; what is wrong with it is added to the problems."""
+def _scores(column: Column, meaning: Meaning, problems: list[str]) -> Scaled:
+    """P(fake) [n], and logits where the numbers are these; what is wrong with them is added to the problems."""
     import numpy as np
+
+    from bench.results.external.scales import Scaled, looks_like, outside, scaled
 
     try:
         numbers = column.numbers
     except UserError as error:
         problems += error.lines
-        return np.zeros(len(column.values))
+        return Scaled(np.zeros(len(column.values)))
     missing = np.isnan(numbers)
-    scores = read.without_rounding(numbers)
-    outside = (scores < 0) | (scores > 1)
-    hint = read.looks_like(scores) if outside.any() else ""
-    faults = (column.wrong("a score is missing", missing), column.wrong(f"a score lies outside [0, 1]{hint}", outside))
+    scale = meaning.scale or "probability"
+    wrong = ~missing & outside(numbers, scale)
+    hint = looks_like(numbers, "scale={!r}") if wrong.any() and scale == "probability" else ""
+    limits = {"logit": "is not finite", "percent": "lies outside [0, 100]", "probability": "lies outside [0, 1]"}[scale]
+    faults = (column.wrong("a score is missing", missing), column.wrong(f"a score {limits}{hint}", wrong))
     problems += filter(None, faults)
-    return scores
+    return scaled(np.where(missing | wrong, 0.0, numbers), meaning)
 
 
 def _plain(value: Any) -> Any:

@@ -128,6 +128,7 @@ from bench.records.predictions import (
     Predictions,
     single_sources,
 )
+from bench.records.resolution import Coarseness, Resolution
 from bench.records.runs import (
     DegradedPredictions,
     Recovery,
@@ -277,6 +278,7 @@ __all__ = [
     "ClassName",
     "Clipping",
     "ClusterKind",
+    "Coarseness",
     "Comparison",
     "Conditions",
     "ConfirmedSlice",
@@ -348,6 +350,7 @@ __all__ = [
     "Recovery",
     "Reliability",
     "Requirement",
+    "Resolution",
     "ResultKey",
     "RunRecord",
     "Scaling",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from bench.records.degradations import Degradation
 from bench.records.frames import Outcome
 from bench.records.measurements import Ratio
+from bench.records.resolution import Resolution
 from bench.records.weights import ClassName
 
 if TYPE_CHECKING:
@@ -279,7 +280,8 @@ class VariantEvaluation:
     `roc` has false- and true-positive rates, `precision_recall` recalls and precisions: the points of both curves.
     `outcomes` are the rows of test frames with each outcome at the fixed threshold. `confirmed` are slices that a
     search found on one half of the frames and confirmed on the other, `gaps` those between the groups of columns.
-    `calibration` is what validation frames say of P(fake); None without them, and of videos.
+    `calibration` is what validation frames say of P(fake); None without them, and of videos. `resolution` is set where
+    scores say less than they seem.
     """
 
     score: Score
@@ -297,6 +299,7 @@ class VariantEvaluation:
     outcomes: Mapping[Outcome, NDArray[np.int64]] = field(default_factory=dict)
     precision_recall: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     calibration: Calibration | None = None
+    resolution: Resolution | None = None
 
     @property
     def fixed(self) -> OperatingPoint:

@@ -16,6 +16,7 @@ from bench.records.degradations import DegradationKind
 from bench.records.exemplars import ScoredExemplars
 from bench.records.groups import Rate
 from bench.records.measurements import CalibrationShift, Fidelity, Timing
+from bench.records.resolution import Resolution
 from bench.records.runs import Recovery
 from bench.records.scored_threshold import ScoredThresholdRule
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
@@ -320,6 +321,7 @@ class ScoredByVideo:
     worst_slice: ScoredSlice | None
     confirmed_slices: tuple[ScoredConfirmedSlice, ...] = ()
     group_gaps: tuple[ScoredGroupGap, ...] = ()
+    resolution: Resolution | None = None
 
 
 @dataclass(frozen=True)
@@ -401,6 +403,7 @@ class ScoredVariant:
     confirmed_slices: tuple[ScoredConfirmedSlice, ...] = ()
     group_gaps: tuple[ScoredGroupGap, ...] = ()
     calibration: ScoredCalibration | None = None
+    resolution: Resolution | None = None
 
     @property
     def by_video(self) -> ScoredVariant:

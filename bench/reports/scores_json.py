@@ -309,6 +309,7 @@ def _quality(scored: VariantEvaluation | None) -> dict[str, Any]:
     return {
         **{name: getattr(score, name, None) for name in RANKING},
         "ece": scored and scored.reliability.ece,
+        "resolution": scored and scored.resolution,
         "auc_standard_error": auc and auc.standard_error,
         "auc_ci": _ends(auc.interval if auc else None),
         "threshold": point and point.threshold,

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from bench.records import Conditions, RunRecord, ScoresFile
 from bench.reports.content import found_threshold
+from bench.reports.content.coarse import coarse
 from bench.reports.content.measured import DISTURBED, clipped, disturbances
 from bench.reports.content.recommendation import baseline_called
-from bench.reports.content.spans import Sentence, code, joined, listed, paragraph, sentence, strong
+from bench.reports.content.spans import Part, Sentence, code, joined, listed, paragraph, sentence, strong
 from bench.reports.content.text import number, plain
 
 
@@ -42,8 +43,16 @@ def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
 
 def _warnings(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
     found = [_Warning(*fact_and_advice) for fact_and_advice in found_threshold.facts(run, numbers)]
-    shifted = [*_inexact(run), *_shifted(run)]
-    return [*_unfit_baseline(run, numbers), *found, *shifted, *_disturbed(run), *_unsettled(run)]
+    coarse_scores = [_Warning(fact, advice, _ASK) for fact, advice in coarse(run, numbers)]
+    return [
+        *_unfit_baseline(run, numbers),
+        *coarse_scores,
+        *found,
+        *_inexact(run),
+        *_shifted(run),
+        *_disturbed(run),
+        *_unsettled(run),
+    ]
 
 
 def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
@@ -64,13 +73,23 @@ def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
     swapped = sentence(
         strong(f"The baseline's AUC is {auc:.4f}, below 0.5."),
         f" It ranks real {numbers.judge}s above fake ones: labels or classes are probably swapped. Labels must be 1 "
-        "for fake; a detector whose class 0 is fake needs ",
-        code("classes: [fake, real]"),
-        ", one whose single logit speaks for real ",
-        code("positive: real"),
+        "for fake; ",
+        *_of_real(run),
         ".",
     )
     return [_Warning(swapped, sentence("Read nothing else here before that is settled."), _ASK)]
+
+
+def _of_real(run: RunRecord) -> tuple[Part, ...]:
+    """What says that scores are of real."""
+    if run.preprocessing is None:
+        return ("scores that are higher for real ones need ", code("--positive real"))
+    return (
+        "a detector whose class 0 is fake needs ",
+        code("classes: [fake, real]"),
+        ", one whose single logit speaks for real ",
+        code("positive: real"),
+    )
 
 
 def _inexact(run: RunRecord) -> list[_Warning]:

@@ -19,7 +19,8 @@ from bench.records import (
 )
 from bench.results.attributes import series
 from bench.results.external.formats import EXAMPLES, examples
-from bench.results.external.read import Columns, ImportedScores
+from bench.results.external.read import COPY_OF, Columns, ImportedScores
+from bench.results.external.same_content import firsts_of, with_guessed_copies
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CLASSES = ("real", "fake")
-_OF_FRAMES = ("label", "split", "source", "video", "frame_index")
+_OF_FRAMES = ("label", "split", "source", "video", "frame_index", COPY_OF)
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,17 @@ def align(
     columns_of_frames["frame"] = first.frames
     in_order = {name: column.take(pa.array(order)) for name, column in columns_of_frames.items()}
     frames = _labelled(in_order, splits[order])
+    predictions = {
+        name: _predictions(file, rows[id(file)][order], len(frames["test"].labels)) for name, file in answers.items()
+    }
+    remarks = (*(remark for file in everything for remark in file.remarks), *remarks)
+    if COPY_OF not in columns_of_frames:
+        frames, of_copies = with_guessed_copies(frames, predictions)
+        remarks = (*remarks, *of_copies)
     return Aligned(
         frames,
         {split: _digest(labelled) for split, labelled in frames.items()},
-        {name: _predictions(file, rows[id(file)][order], len(frames["test"].labels)) for name, file in answers.items()},
+        predictions,
         remarks,
         _missing(labels, rows[id(labels)], frames) if labels else {},
     )
@@ -257,6 +265,7 @@ def _columns(file: ImportedScores) -> dict[str, Any]:
         "source": None if file.sources is None else _normalised(file.sources),
         "video": file.videos,
         "frame_index": None if file.frame_indices is None else _as_text(file.frame_indices),
+        COPY_OF: file.copies,
         **file.attributes,
     }
     return {name: column for name, column in columns.items() if column is not None}
@@ -363,19 +372,21 @@ def _labelled(columns: Mapping[str, Any], splits: NDArray[np.int8]) -> dict[Spli
     videos = columns["video"].to_pandas() if "video" in columns else None
     numbers = columns.get("frame_index")
     indices = None if videos is None or numbers is None else pd.Series(pd.to_numeric(_series(numbers)), dtype="Int64")
-    further_columns = columns.keys() - {"frame", "label", "source", "video", "frame_index"}
+    further_columns = columns.keys() - {"frame", "label", "source", "video", "frame_index", COPY_OF}
     attributes = {name: series(column) for name, column in columns.items() if name in further_columns}
     further = pd.DataFrame(attributes, index=range(len(labels)))
     bounds = {
         split: slice(*np.searchsorted(splits, [code, code + 1]).tolist()) for code, split in enumerate(LABELLED_SPLITS)
     }
     _raise_together([_one_class(split, labels[of]) for split, of in bounds.items()])
+    originals = columns[COPY_OF].to_pandas() if COPY_OF in columns else None
     return {
         split: LabelledFrames(
             frames[of].reset_index(drop=True),
             labels[of],
             sources[of].reset_index(drop=True),
             further[of].reset_index(drop=True),
+            None if originals is None else firsts_of(frames[of], labels[of], originals[of]),
             videos=None if videos is None else videos[of].reset_index(drop=True),
             frame_indices=None if indices is None else indices[of].reset_index(drop=True),
         )
@@ -404,6 +415,7 @@ def _digest(frames: LabelledFrames) -> str:
 
 
 def _predictions(file: ImportedScores, rows: NDArray[np.int64], test: int) -> Predictions:
-    assert file.p_fake is not None
-    p_fake = file.p_fake[rows]
-    return Predictions(p_fake[:test], p_fake[test:] if len(p_fake) > test else None, None)
+    assert file.scores is not None
+    p_fake, logit_diff = file.scores.p_fake[rows], file.scores.logit_diff
+    validation = p_fake[test:] if len(p_fake) > test else None
+    return Predictions(p_fake[:test], validation, None, None if logit_diff is None else logit_diff[rows][:test])

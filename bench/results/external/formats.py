@@ -71,20 +71,36 @@ class ScoreFile:
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """The column as float64 [rows], NaN where a cell is no number."""
-        import pandas as pd
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         column = self.arrow.column(name)
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-            text = self.text(name)
-            trimmed = pc.utf8_trim_whitespace(text if text is not None else pa.array([""] * self.count))
-            try:
-                column = trimmed.cast(pa.float64())
-            except pa.ArrowInvalid:
-                column = pa.array(pd.to_numeric(trimmed.to_pandas(), errors="coerce").to_numpy(float))
+            column = _as_numbers(self._trimmed(name))
         numbers: NDArray[np.float64] = column.cast(pa.float64()).fill_null(float("nan")).to_numpy()
         return numbers
+
+    def percent_signs(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """The column's numbers [rows] without percent signs, and which cells end with one [rows]."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        kind = self.arrow.column(name).type
+        if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+            return self.numbers(name), np.zeros(self.count, bool)
+        trimmed = self._trimmed(name)
+        signed = pc.fill_null(pc.ends_with(trimmed, "%"), False).to_numpy(zero_copy_only=False)
+        if not signed.any():
+            return self.numbers(name), signed
+        without = _as_numbers(pc.utf8_trim_whitespace(pc.utf8_rtrim(trimmed, "%")))
+        return without.cast(pa.float64()).fill_null(float("nan")).to_numpy(), signed
+
+    def _trimmed(self, name: str) -> Any:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        text = self.text(name)
+        return pc.utf8_trim_whitespace(text if text is not None else pa.array([""] * self.count))
 
     def locations(self, rows: Sequence[int]) -> dict[int, str]:
         """The location of each of these rows in the file, such as "line 7"; `rows` must be in rising order."""
@@ -117,6 +133,17 @@ def read(path: Path, *, value: str, only: Collection[str] | None = None) -> Scor
     if not arrow.num_rows:
         raise UserError(f"{path}: is empty; expected a row for every frame")
     return ScoreFile(path, kind, tuple(names), arrow)
+
+
+def _as_numbers(trimmed: Any) -> Any:
+    """Arrow text [n] as Arrow float64 [n], null or NaN where it is no number."""
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        return trimmed.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return pa.array(pd.to_numeric(trimmed.to_pandas(), errors="coerce").to_numpy(float))
 
 
 def examples(first: Sequence[str], count: int) -> str:

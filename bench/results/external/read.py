@@ -5,7 +5,6 @@ Columns stay in Arrow's memory: a million frames' names are a few dozen megabyte
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, listed, nearest, quoted, shown
 from bench.records import ANNOTATION_COLUMNS, LABELLED_SPLITS, PREDICTED, VIDEO_COLUMNS, label_word
-from bench.results.external import formats
+from bench.results.external import formats, score_column
 from bench.results.external.formats import EXAMPLES, ScoreFile, examples
+from bench.results.external.scales import UNSAID, Meaning, Scaled
+from bench.results.external.score_column import logit_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 _COLUMNS = ("frame", "score", "label", "source", "split", "video")
 _NUMBERS = "frame_index"
 """The column of the numbers of frames in their videos; of several faces of a frame, all have its number."""
-_DECIMAL_COMMA = re.compile(r"'\s*\d*,\d+\s*'")
+COPY_OF = "copy_of"
+"""The column that names the frame with the same content, of which a frame is a copy."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,25 @@ class Words:
 class ImportedScores:
     """The columns of a file with `n` frames; None where the file lacks one.
 
-    `frames` and `sources` are Arrow arrays of text [n], `attributes` such arrays by name. `p_fake` [n] is float64 in
-    [0, 1], `labels` [n] is 1 for fake and 0 for real, `splits` [n] is the index in `LABELLED_SPLITS`. `columns` are
-    the names of all columns of the file. `videos` are Arrow text [n] too, `frame_indices` Arrow whole numbers [n].
-    Two frames may have one name only where they are of different splits.
+    `frames` and `sources` are Arrow arrays of text [n], `attributes` such arrays by name. `scores` are P(fake) [n],
+    float64 in [0, 1], and logits where these are known; `labels` [n] is 1 for fake and 0 for real, `splits` [n] is the
+    index in `LABELLED_SPLITS`. `columns` are the names of all columns of the file. `videos` are Arrow text [n] too,
+    `frame_indices` Arrow whole numbers [n]. Two frames may have one name only where they are of different splits.
+    `copies` are Arrow text [n]: of which frame one is a copy. `remarks` say what was taken for granted.
     """
 
     path: Path
     columns: tuple[str, ...]
     frames: Any
-    p_fake: NDArray[np.float64] | None
+    scores: Scaled | None
     labels: NDArray[np.int8] | None = None
     splits: NDArray[np.int8] | None = None
     sources: Any = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     videos: Any = None
     frame_indices: Any = None
+    copies: Any = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def keys(self) -> Any:
@@ -93,29 +98,40 @@ def read(
     *,
     only_labels: bool = False,
     further: Collection[str] | None = (),
+    meaning: Meaning = UNSAID,
 ) -> ImportedScores:
-    """Read a file of scores. One `UserError` lists all that is wrong with it.
+    """Read a file of scores, whose numbers have this `meaning`. One `UserError` lists all that is wrong with it.
 
     With `only_labels`, no scores are read, and the frames' column may be called `path`, as in manifests. Columns
     whose names are in `further` become attributes; with None, every other column does.
     """
-    names = [*(columns.name(role) for role in _COLUMNS), *["path"] * only_labels, _NUMBERS, *(further or ())]
+    names = [
+        *(columns.name(role) for role in _COLUMNS),
+        *["path"] * only_labels,
+        _NUMBERS,
+        COPY_OF,
+        *score_column.LOGITS,
+        *(further or ()),
+    ]
     only = None if further is None else names
     table = formats.read(path, value="label" if only_labels else "score", only=only)
     by_role = _roles(table, columns, only_labels)
     reader = _ColumnReader(table, words)
     frames = reader.frames(by_role["frame"])
+    scores, remarks = (None, ()) if only_labels else reader.scores(by_role["score"], meaning)
     imported = ImportedScores(
         path=path,
         columns=table.names,
         frames=frames,
-        p_fake=None if only_labels else reader.scores(by_role["score"]),
+        scores=scores,
         labels=reader.labels(by_role["label"]),
         splits=reader.coded("split", by_role["split"], _split_codes(words), "test or validation"),
         sources=reader.text(by_role["source"]),
         attributes=_attributes(table, by_role, columns, further),
         videos=reader.text(by_role["video"]),
         frame_indices=reader.whole_numbers(table.find(_NUMBERS)) if table.kind != "json" else None,
+        copies=reader.copies(table.find(COPY_OF)) if table.kind != "json" else None,
+        remarks=remarks,
     )
     reader.refuse_doubled(imported)
     reader.refuse()
@@ -144,7 +160,7 @@ def _roles(table: ScoreFile, columns: Columns, only_labels: bool) -> dict[str, s
         f"{table.path}: no column {quoted(columns.name(role))}{nearest(columns.name(role), table.names)}; "
         f"found: {listed(table.names)}. Name the right one with --{role}-column{_hint(table, role, by_role)}"
         for role in needed
-        if by_role[role] is None
+        if by_role[role] is None and not (role == "score" and columns.score is None and logit_columns(table))
     ]
     taken = [name for name in by_role.values() if name is not None]
     problems += [f"{table.path}: column {quoted(name)} is asked for as two things at once" for name in _doubled(taken)]
@@ -198,7 +214,7 @@ def _further(table: ScoreFile, by_role: Mapping[str, str | None], columns: Colum
             problems.append(f"the columns {quoted(seen[key])} and {quoted(name)} are called alike; rename one")
     if problems:
         raise UserError(*(f"{table.path}: {problem}" for problem in problems))
-    described = {*PREDICTED, *VIDEO_COLUMNS, *ANNOTATION_COLUMNS}
+    described = {*PREDICTED, *VIDEO_COLUMNS, *ANNOTATION_COLUMNS, COPY_OF}
     return [name for key, name in seen.items() if key not in described and not name.startswith("__index_level_")]
 
 
@@ -228,22 +244,13 @@ class _ColumnReader:
         column = _without_blanks(self._text(name))
         return None if column.null_count == len(column) else column
 
-    def scores(self, name: str | None) -> NDArray[np.float64]:
-        """P(fake) [n]; a cell that is no number or lies outside [0, 1] is a problem."""
-        import numpy as np
+    def copies(self, name: str | None) -> Any:
+        """The names of originals as Arrow text with nulls, also where all are null; None without such a column."""
+        return None if name is None else _without_blanks(self._text(name))
 
-        assert name is not None
-        scores = self.table.numbers(name)
-        missing = np.isnan(scores)
-        problem = f"{name} is not a number" if self.table.kind != "json" else "not a number"
-        if any(map(_DECIMAL_COMMA.fullmatch, self.table.cells(name, np.flatnonzero(missing)[:EXAMPLES].tolist()))):
-            problem += " (write decimal points, not commas)"
-        self._report(problem, missing, name)
-        scores = without_rounding(scores)
-        outside = (scores < 0) | (scores > 1)
-        if outside.any():
-            self._report(f"{name} lies outside [0, 1]{looks_like(scores)}", outside, name)
-        return scores
+    def scores(self, name: str | None, meaning: Meaning) -> tuple[Scaled | None, tuple[str, ...]]:
+        """P(fake) and logits, and remarks on what was taken for granted; a cell without a score is a problem."""
+        return score_column.read(self.table, name, meaning, self.words.labels, self._report)
 
     def whole_numbers(self, name: str | None) -> Any:
         """Whole numbers as Arrow numbers [n], with nulls for what is empty; None where there is nothing else."""
@@ -320,28 +327,6 @@ class _ColumnReader:
             lines, cells = self.table.locations(first), self.table.cells(name, first) if name else [""] * len(first)
             shown = [f"{lines[row]} {cell}".strip() for row, cell in zip(first, cells, strict=True)]
             self.problems.append(f"{kind} in {len(rows):,} of {self.table.count:,} rows: {examples(shown, len(rows))}")
-
-
-_ROUNDING = 1e-6
-
-
-def without_rounding(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Clip scores that lie outside [0, 1] by no more than float32 rounds a softmax."""
-    import numpy as np
-
-    clipped = np.clip(scores, 0, 1)
-    return np.where(np.abs(scores - clipped) <= _ROUNDING, clipped, scores)
-
-
-def looks_like(scores: NDArray[np.float64]) -> str:
-    """A hint on what numbers outside [0, 1] probably are."""
-    import numpy as np
-
-    if np.nanmin(scores) < 0:
-        return " (these look like logits: write 1 / (1 + exp(-z)), the probability of fake)"
-    if np.nanmax(scores) <= 100 and np.nanmean(scores) > 1:
-        return " (these look like percentages: divide them by 100)"
-    return " (expected probabilities of fake)"
 
 
 def _without_blanks(column: Any) -> Any:

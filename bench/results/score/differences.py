@@ -33,6 +33,8 @@ PartT = TypeVar("PartT")
 
 BLURRED = 0.1
 """Where pairs' changes are this far from being small beside the kernel: the ratio of mean square and mean size."""
+RESOLVED = 0.01
+"""What rounding hides is of no account below this share of the variance."""
 SIGNS = (1, -1, -1, 1)
 """Of the AUCs in a difference, and of those in a difference of differences."""
 FEW = 50
@@ -211,7 +213,7 @@ def _mean_by_source(
 
 def _is_blurred(changes: Swaps) -> bool:
     """Whether changes of score are so wide that the kernel's neighbourhoods are not the same at both of their ends."""
-    return changes.squared > BLURRED * changes.share
+    return changes.squared > BLURRED * (changes.share - changes.hidden)
 
 
 def _paired(of: tuple[Placements, ...], changes: Swaps, smooth: _Mean, counted: _Mean, level: float) -> _Paired:
@@ -224,13 +226,13 @@ def _paired(of: tuple[Placements, ...], changes: Swaps, smooth: _Mean, counted: 
     # With many swaps their number says more than the smoothed scores, which the kernel has blurred a little.
     weight = swapped**2 / (4 + swapped**2)
     middle = changes.value + weight * (delta - changes.value)
-    of_pairs = weight**2 * max(changes.share - changes.squared, 0.0) * step + changes.unseen
-    variance = smooth.variance + of_pairs
-    # What many pairs add is as good as known.
+    variance = smooth.variance + weight**2 * max(changes.share - changes.squared, 0.0) * step
+    # What many pairs add is as good as known; what rounding hides is not.
     freedom = smooth.freedom * (variance / smooth.variance) ** 2 if smooth.variance > 0 else math.inf
-    # Changes that are not small beside the kernel are blurred by it; those counted have a variance of their own then.
-    if _is_blurred(changes) and counted.variance > variance:
-        variance, freedom = counted.variance, counted.freedom
+    if _is_blurred(changes):
+        variance, freedom = _less_certain(_Mean(variance, freedom), counted, changes, step)
+    else:
+        variance += changes.unseen
     # A count of few swaps moves by whole ones, so that a normal interval ends half a step too early.
     grid = step / 2 / (1 + swapped / 2)
     error, rounding = math.sqrt(variance), grid * min(swapped, 1.0)
@@ -239,6 +241,21 @@ def _paired(of: tuple[Placements, ...], changes: Swaps, smooth: _Mean, counted: 
     statistic = max(abs(middle) - rounding, 0.0) / error if error > 0 else 0.0
     p = student_p(statistic, freedom) if abs(delta) > grid else 1.0
     return _Paired(Interval(max(low, -1.0), min(high, 1.0)), p, freedom)
+
+
+def _less_certain(smooth: _Mean, counted: _Mean, changes: Swaps, step: float) -> tuple[float, float]:
+    """The variance and the degrees of freedom of smoothed or of counted changes: those with the larger variance.
+
+    Changes that are not small beside the kernel are blurred by it; those counted have a variance of their own then.
+    The more of rounded scores have changed, the better they tell what the others hide. Where these hide as much as
+    matters, they may have hidden the few frames too that make the difference uncertain: then the fewer degrees of
+    freedom of both.
+    """
+    shown = (changes.share - changes.hidden) / step
+    smooth = _Mean(smooth.variance + changes.unseen * 4 / (4 + shown**2), smooth.freedom)
+    larger = counted if counted.variance > smooth.variance else smooth
+    is_rounded = changes.unseen > RESOLVED * larger.variance
+    return larger.variance, min(smooth.freedom, counted.freedom) if is_rounded else larger.freedom
 
 
 def _widened(paired: _Paired, of: tuple[Placements, ...], uncertainty: Uncertainty, level: float) -> _Paired:

@@ -37,6 +37,7 @@ from bench.results.score import (
     outcomes,
     placements,
     points,
+    resolution,
     scaling,
     slices,
     thresholds,
@@ -214,7 +215,11 @@ def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> 
     )
     if placed:
         other = shared.placements[shared.run.baseline.name] if baseline else None
-        scored = replace(scored, slices=slices.evaluate(shared.slicing, placed, other, shared.clusters))
+        scored = replace(
+            scored,
+            slices=slices.evaluate(shared.slicing, placed, other, shared.clusters),
+            resolution=resolution.resolution(placed, predicted, shared.run.margin),
+        )
     return _compared(shared, name, scored, baseline) if baseline else scored
 
 

@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 
 BANDWIDTH = 0.8
 """The kernel's deviation in those of the scores within a class, times the fifth root of the smaller class's size."""
+BANDWIDTH_OF_FEW = 1.84
+"""The same times the third root, as for distribution functions: of fewer than 500 frames, which are sparse near a
+frame, more count as its neighbours."""
 ROUNDED = 0.41
 """The deviation of the distance of two scores that were rounded to the same step, in steps."""
+SATURATED = 0.02
+"""Where more than this share of frames has the lowest or the highest score, these have been cut off there."""
 FARTHEST = 30.0
 """Scores farther from the middle, in deviations within a class, take part in no change."""
 CELLS = 64
@@ -37,9 +42,9 @@ class Swaps:
     """What becomes of the order of pairs from one variant to another, as expected of frames like these.
 
     `fake` [m] and `real` [n] are the changes of each frame's placement value. `share` is the expected share of pairs
-    that change their order, and `squared` the mean square of a pair's smoothed change. `counted` is that of the
-    changes that these frames show. `unseen` is the variance that the resolution of rounded scores adds to the mean
-    change.
+    that change their order, and `hidden` what rounded scores add to it that they do not show. `squared` is the mean
+    square of a pair's smoothed change. `counted` is that of the changes that these frames show. `unseen` is the
+    variance that the resolution of rounded scores adds to the mean change.
     """
 
     fake: NDArray[np.float64]
@@ -48,6 +53,7 @@ class Swaps:
     squared: float
     counted: float
     unseen: float
+    hidden: float = 0.0
 
     @property
     def value(self) -> float:
@@ -63,6 +69,7 @@ class Swaps:
             self.squared + other.squared,
             self.counted + other.counted,
             self.unseen + other.unseen,
+            self.hidden + other.hidden,
         )
 
 
@@ -72,20 +79,26 @@ def swaps(variant: Placements, baseline: Placements) -> Swaps:
     smaller = min(int(is_fake.sum()), int((~is_fake).sum()))
     scored = [_Scored.of(placed.scores, is_fake) for placed in (baseline, variant)]
     rounded = max(float(each.steps.mean()) for each in scored)
-    width = max(BANDWIDTH * smaller**-0.2, ROUNDED * rounded)
+    width = max(bandwidth(smaller), ROUNDED * rounded)
     table = _Table.over([each.scores for each in scored], width)
     (fake_before, real_before), (fake_after, real_after) = (
         table.placements(each.scores[is_fake], each.scores[~is_fake]) for each in scored
     )
-    share, squared, counted = _pairs(scored, is_fake, width)
+    share, hidden, squared, counted = _pairs(scored, is_fake, width)
     return Swaps(
         fake=fake_after - fake_before,
         real=real_after - real_before,
-        share=share,
+        share=share + hidden,
         squared=squared,
         counted=counted,
         unseen=_unseen(scored, is_fake, table),
+        hidden=hidden,
     )
+
+
+def bandwidth(smaller: int) -> float:
+    """The kernel's deviation, in those of the scores within a class, where the smaller class has so many frames."""
+    return float(max(BANDWIDTH * smaller**-0.2, BANDWIDTH_OF_FEW * smaller ** (-1 / 3)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,14 +147,30 @@ def _steps(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far each score may be from what it was before rounding, both ways together [n]; 0 where none are equal.
 
     That is the distance to its neighbours for a score that several frames have, and the least distance for others.
+    Beyond the lowest and the highest score there is no neighbour: where many frames have these, they may have been as
+    far apart as so many are at the end of a normal distribution.
     """
     values, codes, counts = np.unique(scores, return_inverse=True, return_counts=True)
     if len(values) in (1, len(scores)):
         return np.zeros(len(scores))
     gaps = np.diff(values)
     beside = (np.append(gaps[0], gaps) + np.append(gaps, gaps[-1])) / 2
+    for end in (0, -1):
+        if counts[end] > max(SATURATED * len(scores), 1):
+            beside[end] = max(beside[end], _tail(int(counts[end]), len(scores)))
     steps: NDArray[np.float64] = np.where(counts > 1, beside, gaps.min())[codes.reshape(-1)]
     return steps
+
+
+def _tail(count: int, of: int) -> float:
+    """The width of a uniform distribution as wide as the farthest `count` of so many normal values of deviation 1."""
+    from scipy.special import ndtri
+
+    if count == of:
+        return FARTHEST
+    begin = float(ndtri(1 - count / of))
+    mean = math.exp(-(begin**2) / 2) / math.sqrt(2 * math.pi) * of / count
+    return math.sqrt(12 * max(1 + begin * mean - mean**2, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +212,10 @@ class _Table:
         return self.below(reals, fakes), 1 - self.below(fakes, reals)
 
 
-def _pairs(scored: list[_Scored], is_fake: NDArray[np.bool_], width: float) -> tuple[float, float, float]:
-    """The mean size and the mean square of pairs' smoothed changes of order, and the latter of those counted.
+def _pairs(scored: list[_Scored], is_fake: NDArray[np.bool_], width: float) -> tuple[float, float, float, float]:
+    """The mean size of pairs' smoothed changes of order, what rounding hides of it, and the mean square.
 
-    On frames sampled evenly.
+    And the latter of changes that were counted. On frames sampled evenly.
     """
     from scipy.special import ndtr
 
@@ -202,13 +231,12 @@ def _pairs(scored: list[_Scored], is_fake: NDArray[np.bool_], width: float) -> t
 
     change = ndtr(gaps(after)) - ndtr(gaps(before))
     counted = (np.sign(gaps(after)) - np.sign(gaps(before))) / 2
-    share = float(np.abs(change).mean())
-    variances = _hidden(scored)
+    hidden, variances = 0.0, _hidden(scored)
     if variances.any():
-        hidden = np.sqrt(variances[fakes, None] + variances[reals]) / width
+        apart = np.sqrt(variances[fakes, None] + variances[reals]) / width
         near = (np.exp(-(gaps(before) ** 2) / 2) + np.exp(-(gaps(after) ** 2) / 2)) / 2
-        share += float((near * hidden).mean()) / math.pi
-    return share, float((change**2).mean()), float((counted**2).mean())
+        hidden = float((near * apart).mean()) / math.pi
+    return float(np.abs(change).mean()), hidden, float((change**2).mean()), float((counted**2).mean())
 
 
 def _hidden(scored: list[_Scored]) -> NDArray[np.float64]:

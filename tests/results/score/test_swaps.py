@@ -14,7 +14,7 @@ from bench.results.score.clusters import Clusters
 from bench.results.score.differences import difference
 from bench.results.score.noninferiority import verdict
 from bench.results.score.placements import Placements, placements
-from bench.results.score.swaps import BANDWIDTH, swaps
+from bench.results.score.swaps import bandwidth, swaps
 
 Scores = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -45,7 +45,7 @@ def scaled(labels: Labels, scores: Scores) -> Scores:
 @pytest.mark.parametrize(("fake", "real"), [(30, 20), (200, 90)])
 def test_against_all_pairs(fake: int, real: int, moved: float) -> None:
     labels, before, after = drawn(0, fake, real, moved)
-    width = BANDWIDTH * min(fake, real) ** -0.2
+    width = bandwidth(min(fake, real))
     tables = []
     for scores in (before, after):
         each = scaled(labels, scores)
