@@ -1,4 +1,4 @@
-"""Effort against what its own code gave on Hugging Face's CLIP for the same weights and frames."""
+"""Effort against what its own code gave on Hugging Face's CLIP for the same weights and frames, and written out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.detectors.presets import PRESETS
 from bench.errors import UserError
 from bench.records import Preprocessing
 from bench.variants.steps import prune
-from tests.support import b0, upstream
+from tests.support import b0, plain_effort, upstream
 from tests.support.step_work import work
 
 CLIP = PRESETS["effort"]
@@ -92,6 +92,27 @@ def test_it_gives_the_logits_of_its_own_code(tmp_path: Path, small: Preprocessin
     np.testing.assert_allclose(logits, prediction.logits, atol=1e-4)
     assert prediction.cam is not None
     np.testing.assert_allclose(cam, prediction.cam, atol=1e-5)
+
+
+def test_it_gives_the_logits_of_the_papers_written_out(tmp_path: Path, small: Preprocessing) -> None:
+    """On weights under which the residuals and QuickGELU count."""
+    state = upstream.weights(shapes(), seed=11, gain=2.0)
+    for name in state:
+        if name.endswith("_residual"):
+            state[name] = state[name] * 8
+    torch.save(state, tmp_path / "effort.pth")
+    frames = upstream.frames(8, 56, seed=1)
+    in_double = {name: tensor.double().numpy() for name, tensor in state.items()}
+    expected = plain_effort.logits(in_double, frames.numpy(), heads=4, blocks=2)
+    with torch.no_grad():
+        logits = detectors.load("effort", tmp_path / "effort.pth", small)(frames).logits
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    of_upstream = {name: tensor.double().numpy() for name, tensor in upstream.weights(shapes(), 3, 1.0).items()}
+    by_plain = plain_effort.logits(of_upstream, upstream.frames(8, 56).numpy(), heads=4, blocks=2)
+    np.testing.assert_allclose(by_plain, LOGITS, atol=1e-5)
+    without = {name: values * (not name.endswith("S_residual")) for name, values in in_double.items()}
+    assert np.abs(plain_effort.logits(without, frames.numpy(), heads=4, blocks=2) - expected).max() > 0.1
+    assert expected.std(0).min() > 0.1, "a constant network proves nothing"
 
 
 def test_hidden_units_and_heads_can_go(tmp_path: Path, small: Preprocessing) -> None:
