@@ -69,12 +69,18 @@ def test_in_full_size(name: str, tmp_path: Path) -> None:
     logits, cam = predicted(int8, frames)
     assert np.isfinite(logits).all()
     assert np.isfinite(cam).all()
-    del detector, int8
 
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_half_precision(name: str, tmp_path: Path) -> None:
+    detector = detector_of(name, tmp_path)
+    frames = upstream.frames(2, detector.preprocessing.size)[1:]
+    with torch.inference_mode():
+        expected = detector(frames).logits
     cast: Any = steps.find("cast")
-    half = cast.apply(halved := detector_of(name, tmp_path), cast.Settings(dtype="fp16"), work(tmp_path, halved))
-    error = (answers_of(half, frames, tmp_path).logits - expected.logits).abs().max()
-    assert error < 0.02 * float(expected.logits.abs().max())
+    half = cast.apply(detector, cast.Settings(dtype="fp16"), work(tmp_path, detector))
+    logits = answers_of(half, frames, tmp_path).logits
+    assert (logits - expected).abs().max() < 0.02 * float(expected.abs().max())
 
 
 def answers_of(detector: Detector, frames: torch.Tensor, folder: Path) -> Prediction[torch.Tensor]:

@@ -172,17 +172,17 @@ def settings(name: str) -> dict[str, Any]:
         return {}
     if kind.unused:
         return {"act_layer": "gelu_tanh"}
-    from timm.layers import LayerNorm
+    from timm.layers.norm import LayerNorm
 
     return {"norm_layer": partial(LayerNorm, eps=1e-12)}
 
 
-def alike(names: Collection[str], known: Collection[str]) -> Iterator[str]:
+def alike(names: Collection[str], networks: Collection[str]) -> Iterator[str]:
     """Of timm's networks those that tensors of such names could be of, in transformers' naming."""
     for kind in KINDS:
         examples = [other.rename("blocks.0.attn.q.weight") for other in kind.names.values()]
         if any(f".{name}".endswith(f".{example}") for name in names for example in examples):
-            ordered = sorted(known, key=lambda name: (name != kind.example, not name.startswith("vit"), name))
+            ordered = sorted(networks, key=lambda name: (name != kind.example, not name.startswith("vit"), name))
             yield from (name for name in ordered if kind.networks.fullmatch(name))
 
 
