@@ -20,7 +20,7 @@ import yaml
 from bench.commands import init
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
-from bench.detectors.weights import torchvision_names
+from bench.detectors.weights import huggingface_names, torchvision_names
 from bench.detectors.weights.schemes import Scheme
 from bench.schema import json_schema
 from bench.variants import steps
@@ -169,7 +169,7 @@ def _families() -> Iterator[str]:
         if family.schemes(first):
             lines += _checkpoints(family, first)
         if families.is_open(family):
-            lines += ["", *_of_torchvision(family)]
+            lines += ["", *_of_torchvision(family), "", *_of_transformers(family)]
         if choices := families.flavours(family, first):
             lines += ["", f"| `flavour:` | the arithmetic, of `{first}` |", "| --- | --- |"]
             lines += [f"| `{flavour}` | {text} |" for flavour, text in choices.items()]
@@ -201,11 +201,25 @@ def _of_torchvision(family: Any) -> Iterator[str]:
     for name, (other, kind) in torchvision_names.NETWORKS.items():
         kinds.setdefault((kind.example, kind.head), []).append((name, other))
     for (example, head), names in kinds.items():
-        *_, scheme = family.schemes(architecture := f"{family.PREFIX}{names[0][0]}")
+        schemes = family.schemes(architecture := f"{family.PREFIX}{names[0][0]}")
+        scheme = next((scheme for scheme in schemes if scheme.owner == torchvision_names.OWNER), schemes[0])
         flavour = _flavour(scheme) if families.flavours(family, architecture) else "–"
         others = [f"{family.PREFIX}{name}" for name, _ in names]
         such_as = scheme.rename(f"backbone.{example}")
         yield f"| {_code(other for _, other in names)} | {_code(others)} | `{such_as}` | `{head}` | {flavour} |"
+
+
+def _of_transformers(family: Any) -> Iterator[str]:
+    """Which of transformers' networks are read, by what their tensors are called."""
+    yield "| transformers' | `architecture:`, such as | such as | the logits | `flavour:` if not given |"
+    yield "| --- | --- | --- | --- | --- |"
+    for kind in huggingface_names.KINDS:
+        schemes = family.schemes(architecture := f"{family.PREFIX}{kind.example}")
+        for scheme in schemes:
+            if scheme.owner in kind.names:
+                such_as = f"`{scheme.rename('backbone.blocks.0.attn.q.weight')}`"
+                row = (f"`{kind.title}`", f"`{architecture}`", such_as, f"`{scheme.head}`", _flavour(scheme))
+                yield f"| {' | '.join(row)} |"
 
 
 def _flavour(scheme: Scheme) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Literal, TypeAlias
 
-Offer: TypeAlias = Literal["chain", "widths", "conv", "linear", "cam"]
+Offer: TypeAlias = Literal["chain", "widths", "conv", "linear", "cam", "zeros"]
 
 MEANING: dict[Offer, str] = {
     "chain": "successive parts that pass one tensor on",
@@ -13,6 +13,7 @@ MEANING: dict[Offer, str] = {
     "conv": "convolutions that may change",
     "linear": "linear layers that may change",
     "cam": "a class-activation map",
+    "zeros": "weights that may become zero",
 }
 
 

@@ -22,12 +22,13 @@ from bench.detectors.detector import Detector
 from bench.detectors.families import timm_models
 from bench.detectors.heads.gap_linear import GapLinear
 from bench.detectors.layer_names import short_name
+from bench.detectors.networks.standardised import is_standardised
 from bench.errors import UserError
 from bench.records import Preprocessing
 from bench.variants import build, steps
 from bench.variants.chain import offer_problems, parse
 from bench.variants.context import Source
-from bench.variants.layers.convolutions import computed_weight, is_standardised, padded
+from bench.variants.layers.convolutions import computed_weight, padded
 from bench.variants.steps.quantize.observe import _Sums
 from tests.conftest import open_shop
 from tests.support import b0
@@ -127,6 +128,16 @@ def test_standardised_weights_are_rounded_as_what_they_are(tmp_path: Path) -> No
         assert sum(bits == 8 for bits, _, _ in facts.values()) > 0.8 * len(facts)
         noise.append(sum(of_layer for _, _, of_layer in facts.values()))
     assert noise[1] == pytest.approx(noise[0], rel=0.5)
+
+
+@pytest.mark.parametrize(
+    "name", ["test_nfnet", "nf_resnet50", "dm_nfnet_f0", "resnetv2_50x1_bit", "vit_tiny_r_s16_p8_224"]
+)
+def test_zeros_among_standardised_weights_are_refused_before_any_work(name: str) -> None:
+    for settings in ({"amount": 0.5, "structure": "unstructured"}, {"structure": "2of4"}):
+        ((_, problem),) = offer_problems([parse({"prune": settings})], f"timm:{name}")
+        assert f"weights that may become zero (`zeros`), and timm:{name} has none" in problem
+    assert not list(offer_problems([parse({"prune": {"amount": 0.5, "structure": "unstructured"}})], "timm:resnet18"))
 
 
 @pytest.mark.parametrize("structure", ["unstructured", "2of4"])

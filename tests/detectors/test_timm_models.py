@@ -121,7 +121,7 @@ def test_the_catalogue_tells_what_listed_networks_offer() -> None:
 
 def test_a_network_that_the_table_lacks_is_built_to_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm_models, "_table", dict)
-    assert families.offers("timm:test_resnet") == {"chain", "widths", "conv", "cam"}
+    assert families.offers("timm:test_resnet") == {"chain", "widths", "conv", "cam", "zeros"}
     assert families.size_of("timm:test_resnet") is None
 
 

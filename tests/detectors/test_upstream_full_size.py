@@ -1,4 +1,4 @@
-"""Xception, F3Net and GANFingerprint in their full size, once: stored, exported, in int8, and half of them."""
+"""Xception, F3Net, GANFingerprint and Effort in full size, once: stored, cast, exported, in int8, and half of them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from bench.artifacts import footprint, safetensors
 from bench.artifacts.onnx_export import to_onnx
 from bench.detectors.detector import Detector
 from bench.detectors.presets import PRESETS
-from bench.records import Conventions
+from bench.records import Conventions, Prediction
 from bench.variants import steps
-from tests.detectors import test_f3net, test_ganfingerprint, test_xception
+from tests.detectors import test_effort, test_f3net, test_ganfingerprint, test_xception
 from tests.support import upstream
 from tests.support.step_work import work
 
 pytestmark = pytest.mark.slow
-NAMES = ("xception", "f3net", "edges", "ganfingerprint")
+NAMES = ("xception", "f3net", "edges", "ganfingerprint", "effort")
+PRESET_OF = {"ganfingerprint": "ganfingerprint", "effort": "effort"}
 
 
 def detector_of(name: str, folder: Path) -> Detector:
     """With random weights, as its project saves them."""
     file, conventions = folder / "weights.pth", Conventions()
-    preset = PRESETS["ganfingerprint" if name == "ganfingerprint" else "deepfakebench"]
+    preset = PRESETS[PRESET_OF.get(name, "deepfakebench")]
     if name == "ganfingerprint":
         test_ganfingerprint.checkpoint(file)
+    elif name == "effort":
+        torch.save(upstream.weights(test_effort.shapes(1024, 24, 224), seed=3, gain=1.0), file)
     elif name == "xception":
         torch.save(upstream.weights(test_xception.shapes(), seed=1, gain=1.25), file)
     else:
@@ -48,25 +51,44 @@ def predicted(graph: Any, frames: torch.Tensor) -> list[Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_in_full_size(name: str, tmp_path: Path) -> None:
-    detector, frames = detector_of(name, tmp_path), upstream.frames(4, 256)
+    detector = detector_of(name, tmp_path)
+    frames = upstream.frames(4, detector.preprocessing.size)
     with torch.inference_mode():
         expected = detector(frames)
-    stored = safetensors.load_torch(safetensors.save(detector, tmp_path / "stored"))
-    with torch.inference_mode():
-        assert torch.equal(stored(frames).logits, expected.logits)
+    assert torch.equal(answers_of(detector, frames, tmp_path).logits, expected.logits)
     for ours, exported in zip(expected, predicted(to_onnx(detector), frames), strict=True):
         np.testing.assert_allclose(exported, ours, atol=1e-3 * float(ours.abs().max()))
+    parameters = sum(parameter.numel() for parameter in detector.parameters())
 
     quantize: Any = steps.find("quantize")
-    context = work(tmp_path, detector, count=16)
-    int8 = quantize.apply(detector_of(name, tmp_path), quantize.Settings(), context)
-    convolutions = [node for node in int8.graph.node if node.op_type == "Conv"]
+    int8 = quantize.apply(detector, quantize.Settings(), work(tmp_path, detector, count=16))
+    heavy = [node for node in int8.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
     integers = {node.output[0] for node in int8.graph.node if node.op_type == "DequantizeLinear"}
-    assert sum(node.input[1] in integers for node in convolutions) > 0.6 * len(convolutions)
-    assert len(int8.SerializeToString()) < 0.35 * 4 * sum(parameter.numel() for parameter in detector.parameters())
+    assert sum(node.input[1] in integers for node in heavy) > 0.6 * len(heavy)
+    assert len(int8.SerializeToString()) < 0.35 * 4 * parameters
     logits, cam = predicted(int8, frames)
     assert np.isfinite(logits).all()
     assert np.isfinite(cam).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_half_precision(name: str, tmp_path: Path) -> None:
+    detector = detector_of(name, tmp_path)
+    frames = upstream.frames(2, detector.preprocessing.size)[1:]
+    with torch.inference_mode():
+        expected = detector(frames).logits
+    cast: Any = steps.find("cast")
+    half = cast.apply(detector, cast.Settings(dtype="fp16"), work(tmp_path, detector))
+    logits = answers_of(half, frames, tmp_path).logits
+    assert (logits - expected).abs().max() < 0.02 * float(expected.abs().max())
+
+
+def answers_of(detector: Detector, frames: torch.Tensor, folder: Path) -> Prediction[torch.Tensor]:
+    """What a detector says once it was stored and loaded again."""
+    stored = safetensors.load_torch(safetensors.save(detector, folder / "stored"))
+    with torch.inference_mode():
+        prediction: Prediction[torch.Tensor] = stored(frames)
+    return prediction
 
 
 @pytest.mark.parametrize("name", ["xception", "f3net"])

@@ -23,7 +23,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.detectors.families import efficientnet, f3net
+from bench.detectors.families import efficientnet, f3net, timm_models
 from tests.conftest import write_frames
 from tests.support import bad_evidence, broken_imports, broken_weights, foreign, other_heads, tiny
 from tests.support.footage import write_video
@@ -659,6 +659,11 @@ CASES: dict[str, list[Case]] = {
              yaml("[cast: fp16]", "[prune: 2:4]")),
         Case("what YAML makes of no", "`cast: no`", ("q16.cast.dtype", "'fp16' or 'bf16'", "found false"),
              yaml("[cast: fp16]", "[cast: no]")),
+        Case("zeros that do not stay", "`structure: unstructured` of `timm:nf_resnet26`",
+             ("needs of a detector weights that may become zero (`zeros`), and timm:nf_resnet26 has none",),
+             both(yaml("architecture: tiny", "architecture: timm:nf_resnet26"),
+                  yaml("[cast: fp16]", "[prune: {amount: 0.5, structure: unstructured}]")),
+             patch=lambda patch: patch.setattr("bench.detectors.families.modules", lambda: (timm_models,))),
         Case("everything pruned", "`prune: 1.0`", ("prune", "less than or equal to 0.999"),
              yaml("[cast: fp16]", "[prune: 1.0]")),
         Case("nothing pruned", "`prune: 0.0`", ("prune", "greater than 0"), yaml("[cast: fp16]", "[prune: 0.0]")),
@@ -796,6 +801,17 @@ CASES: dict[str, list[Case]] = {
                                                     "weights: best_model.tar, classes: [fake, real]"))),
         Case("`positive` of two logits", "`positive: fake`", ("gives two logits, and `positive:` is for one",),
              yaml("weights: best_model.tar", "weights: best_model.tar, positive: fake")),
+        Case("classes in an order of their owner's", "a ViT of transformers, and no `classes:`",
+             ("the names of transformers do not tell which is which",
+              "config.json beside it calls class 0 Fake, class 1 Real", "add `classes: [real, fake]`"),
+             both(broken_weights.of_transformers,
+                  yaml("architecture: tiny", "architecture: timm:vit_tiny_patch16_224")),
+             patch=lambda patch: patch.setattr("bench.detectors.families.modules", lambda: (timm_models,))),
+        Case("a network of transformers that is not read", "its Swin, as `timm:vit_tiny_patch16_224`",
+             ("names are those of transformers' Swin", "export it to ONNX and set `architecture: onnx`"),
+             both(broken_weights.swin_of_transformers,
+                  yaml("architecture: tiny", "architecture: timm:vit_tiny_patch16_224")),
+             patch=lambda patch: patch.setattr("bench.detectors.families.modules", lambda: (timm_models,))),
         Case("classes that are none", "`classes: [fake, fake]`",
              ("detectors.mine.classes", "expected [fake, real] or [real, fake]"),
              yaml("weights: best_model.tar", "weights: best_model.tar, classes: [fake, fake]")),

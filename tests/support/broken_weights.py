@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.support import tiny
+from tests.support import huggingface, tiny
 
 FILE = "best_model.tar"
 
@@ -50,6 +50,17 @@ def with_head(rows: int) -> Callable[[Path], None]:
         torch.save({"model": state}, folder / FILE)
 
     return change
+
+
+def of_transformers(folder: Path) -> None:
+    """A ViT-Ti for 32 px as transformers names it, with its labels beside it."""
+    torch.save(huggingface.weights(huggingface.vit_shapes(192, 12, positions=4)), folder / FILE)
+    (folder / "config.json").write_text(json.dumps({"id2label": {"0": "Fake", "1": "Real"}}), encoding="utf-8")
+
+
+def swin_of_transformers(folder: Path) -> None:
+    """What tells its names."""
+    torch.save({"swin.encoder.layers.0.blocks.0.attention.self.query.weight": torch.zeros(2, 2)}, folder / FILE)
 
 
 def two_sets(folder: Path) -> None:

@@ -18,7 +18,7 @@ from bench.detectors.weights.schemes import Scheme
 from bench.records import Preprocessing
 
 PREPROCESSING = Preprocessing(size=32)
-OFFERS: frozenset[Offer] = frozenset({"chain", "conv", "linear", "cam"})
+OFFERS: frozenset[Offer] = frozenset({"chain", "conv", "linear", "cam", "zeros"})
 
 
 def _build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:

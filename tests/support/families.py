@@ -41,7 +41,7 @@ IN_TESTS = (
 )  # fmt: skip
 """What the ResNet has and the ResNeXt lacks, sums without a projection, is tried with timm's small ResNet too
 (tests/detectors/test_timm_models.py); the MobileNet takes half the time of all for one kind of layer."""
-OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam"})
+OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam", "zeros"})
 PREPROCESSING = Preprocessing(size=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 

@@ -85,10 +85,10 @@ def _family(architecture: str, offers: frozenset[Offer], parts: Any) -> Any:
 
 no_map = _family(
     "no_map",
-    frozenset({"chain", "widths", "conv", "linear"}),
+    frozenset({"chain", "widths", "conv", "linear", "zeros"}),
     lambda: (nn.Sequential(_block(3, 16, 2), _block(16, 32, 2), _block(32, 64, 1)), HiddenLayer(64)),
 )
-two_branches = _family("two_branches", frozenset({"conv", "cam"}), lambda: (Branches(), Fused(64)))
+two_branches = _family("two_branches", frozenset({"conv", "cam", "zeros"}), lambda: (Branches(), Fused(64)))
 
 
 def lively(family: Any, seed: int = 0) -> Detector:

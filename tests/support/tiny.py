@@ -18,7 +18,7 @@ from bench.detectors.weights.schemes import Scheme
 from bench.records import Preprocessing
 
 ARCHITECTURES = ("tiny",)
-OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam"})
+OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam", "zeros"})
 PREPROCESSING = Preprocessing(size=32, channels="bgr", wavelet="sym2")
 
 

@@ -37,7 +37,7 @@ class chains:  # noqa: N801  (stands for a module)
     """Xception's kinds of stages: a stem, blocks with and without a projection, separable convolutions."""
 
     ARCHITECTURES = CHAINED
-    OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam"})
+    OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam", "zeros"})
 
     @staticmethod
     def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NATIVE_SIZE = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
 _PREFIXES = ("", "tf_")
 ARCHITECTURES = tuple(f"{prefix}efficientnet_{size}" for prefix in _PREFIXES for size in NATIVE_SIZE)
-OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam"})
+OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam", "zeros"})
 EXAMPLE, TYPICAL = "backbone.conv_stem.weight", "efficientnet_b4"
 _OF_DFDC_WINNER = ("b2", "b3", "b4", "b5", "b6", "b7")
 

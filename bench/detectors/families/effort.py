@@ -6,11 +6,12 @@ part and a residual U diag(S) V; they are added up when it is read (Yan et al., 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.detectors.families import Size
+from bench.detectors.weights.attention_parts import joined, parts
+from bench.detectors.weights.huggingface_names import CLIP
 from bench.detectors.weights.schemes import Scheme, Shapes
 from bench.errors import UserError
 
@@ -22,27 +23,13 @@ if TYPE_CHECKING:
     from bench.records import Preprocessing
 
 ARCHITECTURES = ("effort",)
-OFFERS: frozenset[Offer] = frozenset({"widths", "conv", "linear", "cam"})
+OFFERS: frozenset[Offer] = frozenset({"widths", "conv", "linear", "cam", "zeros"})
 EXAMPLE = "backbone.blocks.0.mlp.fc1.weight"
 SIZES = {"effort": Size(32.6, 303.2)}
 
 _NETWORK = "vit_large_patch14_clip_quickgelu_224"
 _SIZE, _PATCH = 224, 14
 
-# timm's names and those of Hugging Face's CLIP, which Effort's files have.
-_TOP = {
-    "cls_token": "embeddings.class_embedding",
-    "pos_embed": "embeddings.position_embedding.weight",
-    "patch_embed.proj": "embeddings.patch_embedding",
-    "norm_pre": "pre_layrnorm",
-    "norm": "post_layernorm",
-}
-_IN_BLOCK = {
-    "norm1": "layer_norm1", "norm2": "layer_norm2", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2",
-    "attn.proj": "self_attn.out_proj", "attn.q": "self_attn.q_proj", "attn.k": "self_attn.k_proj",
-    "attn.v": "self_attn.v_proj",
-}  # fmt: skip
-_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)\.(\w+)")
 _BACKBONE = "backbone."
 _PARTS = ("weight_main", "U_residual", "S_residual", "V_residual")
 
@@ -81,11 +68,7 @@ def schemes(architecture: str) -> tuple[Scheme, ...]:
 
 
 def _effort_name(name: str) -> str:
-    name = name.removeprefix(_BACKBONE)
-    if match := _BLOCK.fullmatch(name):
-        return f"{_BACKBONE}encoder.layers.{match[1]}.{_IN_BLOCK.get(match[2], match[2])}.{match[3]}"
-    layer, _, leaf = name.rpartition(".")
-    return f"{_BACKBONE}{_TOP[name]}" if name in _TOP else f"{_BACKBONE}{_TOP.get(layer, layer)}.{leaf}"
+    return _BACKBONE + CLIP.rename(name.removeprefix(_BACKBONE))
 
 
 # -------------------------------------------------------------------------------- tensors that lie in parts
@@ -95,8 +78,8 @@ def _stored(shapes: Shapes) -> Shapes:
     for name, shape in shapes.items():
         layer, _, leaf = name.rpartition(".")
         if layer.endswith((".attn.qkv", ".attn.proj")):
-            for part in _split(layer):
-                outputs = shape[0] // len(_split(layer))
+            for part in parts(layer):
+                outputs = shape[0] // len(parts(layer))
                 stored |= {f"{part}.bias": (outputs,)} if leaf == "bias" else _in_parts(part, outputs, shape[1])
         elif name == "backbone.cls_token":
             stored[name] = shape[-1:]
@@ -112,37 +95,22 @@ def _in_parts(layer: str, outputs: int, inputs: int) -> Shapes:
     return {f"{layer}.{part}": shape for part, shape in zip(_PARTS, shapes, strict=True)}
 
 
-def _split(layer: str) -> tuple[str, ...]:
-    """The layers of a file that one layer of the network is made of: of query, key and value, or the layer itself."""
-    return tuple(f"{layer[:-3]}{part}" for part in "qkv") if layer.endswith(".attn.qkv") else (layer,)
-
-
-def _made(parts: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _made(given: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """A network's tensors: residuals added, query, key and value one after another."""
-    import torch
-
-    whole = _with_residuals(parts)
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in whole.items():
-        layer, _, leaf = name.rpartition(".")
-        if layer.endswith(".attn.q"):
-            attention = layer.removesuffix(".q")
-            tensors[f"{attention}.qkv.{leaf}"] = torch.cat([whole[f"{attention}.{part}.{leaf}"] for part in "qkv"])
-        elif not layer.endswith((".attn.k", ".attn.v")):
-            tensors[name] = tensor
+    tensors = joined(_with_residuals(given))
     tensors["backbone.cls_token"] = tensors["backbone.cls_token"][None, None]
     tensors["backbone.pos_embed"] = tensors["backbone.pos_embed"][None]
     return tensors
 
 
-def _with_residuals(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_residuals(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a file, those of frozen layers with their residuals U diag(S) V added."""
     main, *residual = _PARTS
     whole: dict[str, Tensor] = {}
-    for name, tensor in parts.items():
+    for name, tensor in given.items():
         layer, _, leaf = name.rpartition(".")
         if leaf == main:
-            u, s, v = (parts[f"{layer}.{part}"].double() for part in residual)
+            u, s, v = (given[f"{layer}.{part}"].double() for part in residual)
             whole[f"{layer}.weight"] = (tensor.double() + u * s @ v).to(tensor.dtype)
         elif leaf not in residual:
             whole[name] = tensor

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.records import Preprocessing
 
 ARCHITECTURES = ("f3net",)
-OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam"})
+OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam", "zeros"})
 EXAMPLE = "backbone.conv1.weight"
 SIZES = {"f3net": Size(1.95, 21.1)}
 SIZE = 256

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.records import Preprocessing
 
 ARCHITECTURES = ("ganfingerprint",)
-OFFERS: frozenset[Offer] = frozenset({"conv", "cam"})
+OFFERS: frozenset[Offer] = frozenset({"conv", "cam", "zeros"})
 EXAMPLE = "backbone.fusion.0.weight"
 LOGITS = "head.layers.logits"
 SIZES = {"ganfingerprint": Size(3.24, 25.2)}

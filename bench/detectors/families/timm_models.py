@@ -6,6 +6,11 @@ and heads. Any other network is one part with a vector at its end: weights can b
 
 Of networks that torchvision has too, checkpoints in its names are read as well. Where its batch norms have an eps of
 1e-3 instead of timm's 1e-5, the names tell which, or `flavour:` (`timm`, `torchvision`) does.
+
+So are those of Hugging Face's transformers of a ViT or SigLIP trained as a classifier (`model.safetensors`,
+`pytorch_model.bin`). The eps of their layer norms, or their GELU, is another than timm's; names tell it, or `flavour:`
+(`timm`, `transformers`) does. Which logit is which `classes:` has to say: a `config.json` beside the file does not
+decide, but the message repeats what it calls them.
 """
 
 from __future__ import annotations
@@ -13,12 +18,13 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.detectors.families import Size
-from bench.detectors.weights import torchvision_names
+from bench.detectors.weights import huggingface_names, torchvision_names
 from bench.detectors.weights.schemes import Scheme
 from bench.errors import UserError, nearest, quoted
 
@@ -39,7 +45,7 @@ ARCHITECTURES = tuple(
     )
 )  # fmt: skip
 """Those that tests compare with timm; any other name of timm's works too."""
-OFFERS: frozenset[Offer] = frozenset({"conv", "linear"})
+OFFERS: frozenset[Offer] = frozenset({"conv", "linear", "zeros"})
 EXAMPLE = "backbone.conv1.weight"
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -156,27 +162,27 @@ def schemes(architecture: str) -> tuple[Scheme, ...]:
         return name.replace("head.layers.", before).removeprefix("backbone.")
 
     name = architecture.removeprefix(PREFIX)
-    of_timm = "timm" if torchvision_names.eps(name) else ""
+    usual = "timm" if flavours(architecture) else ""
     of_torchvision = torchvision_names.scheme(name, rename)
     return (
-        Scheme("timm", rename, classifier, flavour=of_timm, constants=_CONSTANTS),
-        *((of_torchvision,) if of_torchvision else ()),
+        Scheme("timm", rename, classifier, flavour=usual, constants=_CONSTANTS),
+        *((replace(of_torchvision, flavour=of_torchvision.flavour or usual),) if of_torchvision else ()),
+        *huggingface_names.schemes(name, rename),
     )
 
 
 def flavours(architecture: str) -> dict[str, str]:
-    """What `flavour:` may be: of networks to which torchvision gave another eps."""
-    eps = torchvision_names.eps(architecture.removeprefix(PREFIX))
-    return (
-        {"timm": "batch-norm eps 1e-5, as timm's", "torchvision": f"batch-norm eps {eps}, as torchvision's"}
-        if eps
-        else {}
-    )
+    """What `flavour:` may be: of networks to which torchvision or transformers gave another eps or activation."""
+    name = architecture.removeprefix(PREFIX)
+    if eps := torchvision_names.eps(name):
+        return {"timm": "batch-norm eps 1e-5, as timm's", "torchvision": f"batch-norm eps {eps}, as torchvision's"}
+    return huggingface_names.flavours(name)
 
 
 def alike(names: Collection[str]) -> Iterator[str]:
     """The architectures, listed or not, that tensors of such names could be of."""
-    return (f"{PREFIX}{name}" for name in torchvision_names.alike(names))
+    like = (*torchvision_names.alike(names), *huggingface_names.alike(names, _table()))
+    return (f"{PREFIX}{name}" for name in like)
 
 
 def synonyms() -> Mapping[str, str]:
@@ -189,6 +195,7 @@ def offers_of(detector: Detector) -> frozenset[Offer]:
     from torch import nn
 
     from bench.detectors.heads.linear import Linear
+    from bench.detectors.networks.standardised import is_standardised
 
     layers, is_chain = detector.weighted_layers().values(), len(detector.stages()) > 1
     offered: dict[Offer, bool] = {
@@ -197,6 +204,7 @@ def offers_of(detector: Detector) -> frozenset[Offer]:
         "conv": any(isinstance(layer, nn.Conv2d) for layer in layers),
         "linear": any(isinstance(layer, nn.Linear) for layer in layers),
         "cam": type(detector.head) is not Linear,
+        "zeros": not any(map(is_standardised, layers)),
     }
     return frozenset(offer for offer, is_there in offered.items() if is_there)
 
@@ -224,6 +232,8 @@ def _network(architecture: str, flavour: str, size: int) -> Any:
     settings: dict[str, Any] = {"img_size": size} if _settings(architecture).fixed_input_size else {}
     if flavour == torchvision_names.OWNER:
         settings["bn_eps"] = float(torchvision_names.eps(name))
+    elif flavour == huggingface_names.OWNER:
+        settings |= huggingface_names.settings(name)
     try:
         return timm.create_model(name, pretrained=False, num_classes=2, **settings)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.records import Preprocessing
 
 ARCHITECTURES = ("xception",)
-OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam"})
+OFFERS: frozenset[Offer] = frozenset({"chain", "widths", "conv", "linear", "cam", "zeros"})
 EXAMPLE = "backbone.conv1.weight"
 SIZES = {"xception": Size(1.94, 20.8)}
 

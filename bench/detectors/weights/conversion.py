@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.detectors import families
 from bench.detectors.weights.fits import File, Network, is_counter
+from bench.detectors.weights.labels import labels_beside
 from bench.detectors.weights.matching import Match, holds_all
 from bench.detectors.weights.stored_tensors import StoredTensor
 from bench.errors import UserError, listed, shown
@@ -124,6 +125,13 @@ def logits_of(match: Match, conventions: Conventions, path: Path) -> Logits:
         raise UserError(
             f"{path}: {layer} gives two logits, and `positive:` is for one; without it class 0 is real and class 1 is "
             "fake, and `classes: [fake, real]` says the contrary"
+        )
+    if match.scheme.asks_classes and conventions.classes is None:
+        labels = labels_beside(path)
+        raise UserError(
+            f"{path}: {layer} gives two logits, and the names of {match.scheme.owner} do not tell which is which"
+            f"{f' ({labels})' if labels else ''}: add `classes: [real, fake]` beside `architecture:` where the first"
+            " speaks for real, or `classes: [fake, real]`"
         )
     classes = conventions.classes or ("real", "fake")
     return Logits((classes.index("real"), classes.index("fake")), f"{layer} gives two logits: {', '.join(classes)}")

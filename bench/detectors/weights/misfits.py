@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from bench.detectors.weights.fits import File, Fit, Network
+from bench.detectors.weights.huggingface_names import other_network
 from bench.detectors.weights.leftovers import problems_of
 from bench.detectors.weights.schemes import Scheme
 from bench.errors import UserError, listed, shown
@@ -54,7 +55,7 @@ def refused(
     """That a set of weights does not fit, with all that is wrong, by title."""
     behind = f" behind `{shown(fit.key)}`" if fit.key else ""
     lines = [f"{title} ({len(names)}): {listed(names, _MOST_LISTED)}" for title, names in problems.items() if names]
-    hints = (*_hint(looks_like), *_plain_again(file))
+    hints = (*_hint(looks_like), *_of_transformers(file), *_plain_again(file))
     return _not_fitting(file, architecture, f"names are those of {fit.scheme.owner}{behind}", *hints, *lines)
 
 
@@ -64,9 +65,8 @@ def _of_no_scheme(
     """That no names are those of any scheme, with some of the file and of each scheme."""
     examples = "; ".join(f"{scheme.owner}'s, such as {_example(scheme, network)}" for scheme in schemes)
     content = f"it holds {len(file.tensors)} tensors, such as {listed(sorted(file.tensors), 4)}"
-    return _not_fitting(
-        file, architecture, content, f"names that would fit, behind any prefix: {examples}", *_hint(looks_like)
-    )
+    hints = (*_hint(looks_like), *_of_transformers(file))
+    return _not_fitting(file, architecture, content, f"names that would fit, behind any prefix: {examples}", *hints)
 
 
 def _example(scheme: Scheme, network: Network) -> str:
@@ -75,6 +75,16 @@ def _example(scheme: Scheme, network: Network) -> str:
 
 def _hint(looks_like: str | None) -> list[str]:
     return [f"they look like {looks_like}: set `architecture: {looks_like}`"] if looks_like else []
+
+
+def _of_transformers(file: File) -> list[str]:
+    """What is to be done about a network of transformers that bench does not read."""
+    if (title := other_network(file.tensors)) == "":
+        return []
+    return [
+        f"names are those of transformers' {title}, of which bench reads ViT and SigLIP alone: export it to ONNX and "
+        "set `architecture: onnx`, or let `bench score` judge the scores that it gives"
+    ]
 
 
 def _plain_again(file: File) -> list[str]:

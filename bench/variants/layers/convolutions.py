@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 import torch.nn.functional as F
 from timm.layers.layer_scale import LayerScale
-from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from torch import Tensor, nn
 
 from bench.detectors.detector import StaticPadConv2d
+from bench.detectors.networks.standardised import is_standardised
 from bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,11 +44,6 @@ def layers(unit: str, module: nn.Module) -> dict[str, Layer]:
     """The convolutions and linear layers of a unit under their names in the whole network."""
     parts = ((".".join(filter(None, (unit, name))), part) for name, part in module.named_modules())
     return {name: part for name, part in parts if isinstance(part, (nn.Conv2d, nn.Linear))}
-
-
-def is_standardised(layer: nn.Module) -> bool:
-    """Whether a layer standardises its weights at every call: these are not the ones that it computes with."""
-    return isinstance(layer, (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame))
 
 
 def computed_weight(layer: Any) -> Tensor:

@@ -65,8 +65,8 @@ def frames(settings: Settings) -> Mapping[Split, str]:
 
 
 def needs(settings: Settings) -> frozenset[Offer]:
-    """Zeros can be made in any layer that has weights."""
-    return NEEDS if settings.structure == "structured" else frozenset()
+    """Zeros can be made in any layer that computes with the weights that are stored."""
+    return NEEDS if settings.structure == "structured" else frozenset({"zeros"})
 
 
 def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
@@ -137,7 +137,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
 
 
 def _refuse_standardised(model: Detector, settings: Settings) -> None:
-    from bench.variants.layers.convolutions import is_standardised
+    from bench.detectors.networks.standardised import is_standardised
 
     standardised = sum(map(is_standardised, model.weighted_layers().values()))
     if standardised:
