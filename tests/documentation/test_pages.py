@@ -29,7 +29,16 @@ from bench.detectors import families
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
 from bench.experiment import read
-from bench.records import Preprocessing, ScoredVideos, ScoredVideosOfSplit, ShiftVerdict, Verdict
+from bench.records import (
+    Preprocessing,
+    ScoredConfirmedSlice,
+    ScoredGroup,
+    ScoredGroupGap,
+    ScoredVideos,
+    ScoredVideosOfSplit,
+    ShiftVerdict,
+    Verdict,
+)
 from bench.results.score import placements
 from bench.schema import json_schema
 from bench.variants import build, steps
@@ -131,7 +140,7 @@ def of_several() -> dict[str, Any]:
     """What scores.json of several detectors holds beside the rest."""
     golden = ROOT / "tests/reports/golden/side_by_side/scores.json"
     scores = json.loads(golden.read_text(encoding="utf-8"))
-    as_alone = ("variants", "choice", "ablation", "not_sliced")
+    as_alone = ("variants", "choice", "ablation", "not_sliced", "slice_search")
     detectors = [
         {key: value for key, value in detector.items() if key not in as_alone}
         for detector in scores["detectors"].values()
@@ -148,12 +157,16 @@ def test_every_number_of_scores_is_explained() -> None:
     # What is empty or null for one variant is not for another.
     score_paths = {path for path in score_paths if not any(other.startswith(f"{path}.") for other in score_paths)}
     assert len(score_paths) > 120
-    empty_there = {"choice.loosen", "video", "videos"}
+    empty_there = {"choice.loosen", "video", "videos", "confirmed_slices", "group_gaps"}
     assert score_paths - explained() == empty_there, "empty there, with their keys on the page"
     of_videos = {f"videos.{field.name}" for field in fields(ScoredVideos) if field.name != "splits"}
     of_videos |= {f"videos.splits.{field.name}" for field in fields(ScoredVideosOfSplit)}
     assert of_videos <= explained()
-    of_empty = ("choice.loosen.", "video.", "videos.", "calibration.reasons")
+    of_parts = {f"confirmed_slices.{field.name}" for field in fields(ScoredConfirmedSlice)}
+    of_parts |= {f"group_gaps.{field.name}" for field in fields(ScoredGroupGap) if field.name != "groups"}
+    of_parts |= {f"group_gaps.groups.{field.name}" for field in fields(ScoredGroup)}
+    assert of_parts <= explained()
+    of_empty = ("choice.loosen.", "video.", "videos.", "confirmed_slices.", "group_gaps.", "calibration.reasons")
     assert {path for path in explained() - score_paths if not path.startswith(of_empty)} == set()
 
 

@@ -15,6 +15,7 @@ from bench.records import (
     ScoredConfusion,
     ScoredDegradation,
     ScoredFlips,
+    ScoredGroupGap,
     ScoredSlice,
     ScoredVariant,
     ScoredVideos,
@@ -35,6 +36,10 @@ def level(kind: Any, of: float, extra: float | None, simultaneous: tuple[float, 
     return ScoredDegradation(kind, of, None, None, None, None, extra, None, None, None, simultaneous)
 
 
+def gap(rate: Any, change: float | None, simultaneous: tuple[float, float] | None) -> ScoredGroupGap:
+    return ScoredGroupGap("tone", rate, (), None, None, None, None, change, None, simultaneous, False)
+
+
 def variant(**changed: Any) -> ScoredVariant:
     """A variant of 100 fake and 100 real frames."""
     usual = scored_variant(
@@ -46,6 +51,7 @@ def variant(**changed: Any) -> ScoredVariant:
         flips=ScoredFlips(worse=7, better=2, p=0.18),
         slices=(part("NT", -0.05, (-0.09, -0.01)),),
         robustness=(level("jpeg", 50, -0.03, (-0.06, -0.01)), level("blur", 1.5, 0.0, (-0.01, 0.01))),
+        group_gaps=(gap("fpr", 0.03, (0.01, 0.06)), gap("fnr", 0.0, (-0.01, 0.01))),
     )  # fmt: skip
     return replace(usual, **changed)
 
@@ -68,6 +74,7 @@ LIMITS = {
     "latency_ratio": (0.39, 0.45, 0.55, 0.63),
     "worst_slice_auc_drop": (0.005, 0.03, 0.07, 0.09),
     "robustness_drop": (0.005, 0.025, 0.035, 0.06),
+    "group_gap": (0.005, 0.025, 0.035, 0.06),
 }
 
 
@@ -104,6 +111,7 @@ UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "flips": ({"flips": None}, "not compared"),
     "worst_slice_auc_drop": ({"slices": ()}, "no column divides the frames"),
     "robustness_drop": ({"robustness": ()}, "add `robustness:` to the experiment"),
+    "group_gap": ({"group_gaps": ()}, "add `groups:`"),
 }
 
 
@@ -201,6 +209,14 @@ def test_the_worst_level_is_named_and_a_missing_one_falls() -> None:
     assert outcome.fell
     assert outcome.value is None
     assert "was not judged under blur 1.5: run again" in outcome.note
+
+
+def test_the_gap_that_grew_is_named_and_groups_that_are_too_small_fall() -> None:
+    outcome = outcome_of(variant(), group_gap=0.02)
+    assert outcome.note == "FPR of tone"
+    outcome = outcome_of(variant(group_gaps=(gap("fpr", None, None),)), group_gap=0.9)
+    assert outcome.fell
+    assert "no column has two groups with enough frames" in outcome.note
 
 
 def test_slices_that_are_there_but_too_small() -> None:
