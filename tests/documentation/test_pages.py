@@ -29,7 +29,16 @@ from bench.detectors import families
 from bench.detectors.presets import PRESETS
 from bench.errors import UserError
 from bench.experiment import read
-from bench.records import Preprocessing, ScoredVideos, ScoredVideosOfSplit, ShiftVerdict, Verdict
+from bench.records import (
+    Preprocessing,
+    ScoredExemplars,
+    ScoredRates,
+    ScoredThresholdRule,
+    ScoredVideos,
+    ScoredVideosOfSplit,
+    ShiftVerdict,
+    Verdict,
+)
 from bench.results.score import placements
 from bench.schema import json_schema
 from bench.variants import build, steps
@@ -131,7 +140,7 @@ def of_several() -> dict[str, Any]:
     """What scores.json of several detectors holds beside the rest."""
     golden = ROOT / "tests/reports/golden/side_by_side/scores.json"
     scores = json.loads(golden.read_text(encoding="utf-8"))
-    as_alone = ("variants", "choice", "ablation", "not_sliced")
+    as_alone = ("variants", "choice", "ablation", "not_sliced", "threshold", "threshold_rule", "exemplars")
     detectors = [
         {key: value for key, value in detector.items() if key not in as_alone}
         for detector in scores["detectors"].values()
@@ -148,12 +157,19 @@ def test_every_number_of_scores_is_explained() -> None:
     # What is empty or null for one variant is not for another.
     score_paths = {path for path in score_paths if not any(other.startswith(f"{path}.") for other in score_paths)}
     assert len(score_paths) > 120
-    empty_there = {"choice.loosen", "video", "videos"}
+    empty_there = {"choice.loosen", "video", "videos", "threshold_rule", "exemplars"}
     assert score_paths - explained() == empty_there, "empty there, with their keys on the page"
     of_videos = {f"videos.{field.name}" for field in fields(ScoredVideos) if field.name != "splits"}
     of_videos |= {f"videos.splits.{field.name}" for field in fields(ScoredVideosOfSplit)}
-    assert of_videos <= explained()
-    of_empty = ("choice.loosen.", "video.", "videos.")
+    of_rules = {f"threshold_rule.{field.name}" for field in fields(ScoredThresholdRule)} - {
+        f"threshold_rule.{split}" for split in ("validation", "test")
+    }
+    of_rules |= {
+        f"threshold_rule.{split}.{field.name}" for split in ("validation", "test") for field in fields(ScoredRates)
+    }
+    of_exemplars = {f"exemplars.{field.name}" for field in fields(ScoredExemplars)}
+    assert of_videos | of_rules | of_exemplars <= explained()
+    of_empty = ("choice.loosen.", "video.", "videos.", "threshold_rule.", "exemplars.")
     assert {path for path in explained() - score_paths if not path.startswith(of_empty)} == set()
 
 

@@ -41,9 +41,9 @@ def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
 
 
 def _warnings(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
-    found = [_Warning(*fact_and_advice) for fact_and_advice in found_threshold.facts(run, numbers)]
+    of_threshold = [_Warning(*fact_and_advice) for fact_and_advice in found_threshold.facts(run, numbers)]
     shifted = [*_inexact(run), *_shifted(run)]
-    return [*_unfit_baseline(run, numbers), *found, *shifted, *_disturbed(run), *_unsettled(run)]
+    return [*_unfit_baseline(run, numbers), *of_threshold, *shifted, *_disturbed(run), *_unsettled(run)]
 
 
 def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
