@@ -115,10 +115,12 @@ def _text(run: RunRecord, evaluation: Evaluation, record: Exemplars) -> Sentence
 
 
 def _not_counted(record: Exemplars) -> Iterator[Sentence]:
-    """The variants that count once with another, or not at all."""
+    """The variants that count once with another, that are not pictured, or that do not count."""
     if record.same:
         alike = [f"{first} ({', '.join(others)})" for first, others in record.same.items()]
         yield sentence(" Variants that decide every frame alike count once: ", listed(alike), ".")
+    if len(record.variants) > BESIDE:
+        yield sentence(f" Pictures are of the first {BESIDE} variants.")
     if record.as_baseline:
         verb = "decides" if len(record.as_baseline) == 1 else "decide"
         do = "does and does not count" if len(record.as_baseline) == 1 else "does and do not count"
@@ -129,11 +131,10 @@ def _sources(evaluation: Evaluation, record: Exemplars) -> str:
     """How many sources they come from, and which have most."""
     texts = evaluation.test.sources.iloc[record.rows].dropna()
     counts = Counter(name for text in texts for name in sources_of(str(text)))
-    if not counts:
+    if not counts or len(record.rows) == 1:
         return ""
     most = [f"{plain(name)} ({count:,})" for name, count in counts.most_common(_SOURCES) if count > 1]
-    they = "They come" if len(record.rows) > 1 else "It comes"
-    return f" {they} from {counted(len(counts), 'source')}{', most from ' if most else ''}{', '.join(most)}."
+    return f" They come from {counted(len(counts), 'source')}{', most from ' if most else ''}{', '.join(most)}."
 
 
 def _rare(value: float) -> str:
