@@ -47,7 +47,7 @@ def of_stored(run: RunRecord, results: Path) -> RunRecord:
     if not _is_due(run):
         return _without_baseline(run)
     test, validation = store.read_labelled(results, run.baseline.name, run.frames)
-    return _found(run, results, len(test.labels), validation)
+    return _resolved(run, results, len(test.labels), validation)
 
 
 def of_frames(run: RunRecord, results: Path, frames: Mapping[Split, FrameSet]) -> RunRecord:
@@ -55,7 +55,7 @@ def of_frames(run: RunRecord, results: Path, frames: Mapping[Split, FrameSet]) -
     if not _is_due(run):
         return _without_baseline(run)
     validation = labelled(frames["validation"]) if "validation" in frames else None
-    return _found(run, results, len(frames["test"].frames), validation)
+    return _resolved(run, results, len(frames["test"].frames), validation)
 
 
 def of_first_set(run: RunRecord, first: RunRecord) -> RunRecord:
@@ -128,7 +128,7 @@ def _without_baseline(run: RunRecord) -> RunRecord:
     return replace(run, threshold=DEFAULT_THRESHOLD, threshold_choice=None)
 
 
-def _found(run: RunRecord, results: Path, test: int, validation: LabelledFrames | None) -> RunRecord:
+def _resolved(run: RunRecord, results: Path, test: int, validation: LabelledFrames | None) -> RunRecord:
     from bench.results.score.operating import with_threshold
 
     baseline = store.read_predictions(results / run.baseline.name, test)

@@ -18,6 +18,7 @@ from bench.records import (
     Measurement,
     RunRecord,
     SplitSummary,
+    ThresholdChoice,
     VariantResult,
 )
 from bench.stored import DamagedError, open_file, refuse_other_than_file
@@ -55,12 +56,23 @@ def run(record: RunRecord) -> None:
     _texts([record.experiment, record.detector, record.architecture, record.files_left_out])
     _texts([*record.provenance.values(), *record.warnings])
     _digests([record.attributes])
+    if record.threshold_choice is not None:
+        _choice(record.threshold_choice)
     if "test" not in record.frames:
         raise DamagedError("it has no test frames")
     for split, frames in record.frames.items():
         _split(split, frames)
     for variant in record.variants:
         _variant(variant)
+
+
+def _choice(choice: ThresholdChoice) -> None:
+    """Check how many validation frames a threshold was found on, and the errors among them."""
+    _texts([choice.frame_set])
+    _digests([choice.basis])
+    errors = (choice.fp, choice.fn, choice.real - choice.fp, choice.fake - choice.fn)
+    if min(errors) < 0 or min(choice.real, choice.fake) < 1:
+        raise DamagedError("the frames that its threshold was found on do not fit each other")
 
 
 def _split(split: str, frames: SplitSummary) -> None:

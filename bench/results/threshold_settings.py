@@ -46,7 +46,7 @@ class ThresholdSettings(BaseModel):
 
     @field_validator("best", mode="before")
     @classmethod
-    def _known(cls, best: object) -> object:
+    def _checked_word(cls, best: object) -> object:
         if best is not None and best not in BEST:
             raise ValueError(
                 f"must be one of {', '.join(BEST)}; found {in_yaml(best)}"

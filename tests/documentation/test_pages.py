@@ -32,8 +32,11 @@ from bench.experiment import read
 from bench.records import (
     Preprocessing,
     ScoredConfirmedSlice,
+    ScoredExemplars,
     ScoredGroup,
     ScoredGroupGap,
+    ScoredRates,
+    ScoredThresholdRule,
     ScoredVideos,
     ScoredVideosOfSplit,
     ShiftVerdict,
@@ -140,7 +143,9 @@ def of_several() -> dict[str, Any]:
     """What scores.json of several detectors holds beside the rest."""
     golden = ROOT / "tests/reports/golden/side_by_side/scores.json"
     scores = json.loads(golden.read_text(encoding="utf-8"))
-    as_alone = ("variants", "choice", "ablation", "not_sliced", "slice_search")
+    as_alone = (
+        "variants", "choice", "ablation", "not_sliced", "slice_search", "threshold", "threshold_rule", "exemplars",
+    )  # fmt: skip
     detectors = [
         {key: value for key, value in detector.items() if key not in as_alone}
         for detector in scores["detectors"].values()
@@ -157,16 +162,27 @@ def test_every_number_of_scores_is_explained() -> None:
     # What is empty or null for one variant is not for another.
     score_paths = {path for path in score_paths if not any(other.startswith(f"{path}.") for other in score_paths)}
     assert len(score_paths) > 120
-    empty_there = {"choice.loosen", "video", "videos", "confirmed_slices", "group_gaps"}
+    empty_there = {
+        "choice.loosen", "video", "videos", "confirmed_slices", "group_gaps", "threshold_rule", "exemplars",
+    }  # fmt: skip
     assert score_paths - explained() == empty_there, "empty there, with their keys on the page"
     of_videos = {f"videos.{field.name}" for field in fields(ScoredVideos) if field.name != "splits"}
     of_videos |= {f"videos.splits.{field.name}" for field in fields(ScoredVideosOfSplit)}
-    assert of_videos <= explained()
     of_parts = {f"confirmed_slices.{field.name}" for field in fields(ScoredConfirmedSlice)}
     of_parts |= {f"group_gaps.{field.name}" for field in fields(ScoredGroupGap) if field.name != "groups"}
     of_parts |= {f"group_gaps.groups.{field.name}" for field in fields(ScoredGroup)}
-    assert of_parts <= explained()
-    of_empty = ("choice.loosen.", "video.", "videos.", "confirmed_slices.", "group_gaps.", "calibration.reasons")
+    of_rules = {f"threshold_rule.{field.name}" for field in fields(ScoredThresholdRule)} - {
+        f"threshold_rule.{split}" for split in ("validation", "test")
+    }
+    of_rules |= {
+        f"threshold_rule.{split}.{field.name}" for split in ("validation", "test") for field in fields(ScoredRates)
+    }
+    of_exemplars = {f"exemplars.{field.name}" for field in fields(ScoredExemplars)}
+    assert of_videos | of_parts | of_rules | of_exemplars <= explained()
+    of_empty = (
+        "choice.loosen.", "video.", "videos.", "confirmed_slices.", "group_gaps.", "calibration.reasons",
+        "threshold_rule.", "exemplars.",
+    )  # fmt: skip
     assert {path for path in explained() - score_paths if not path.startswith(of_empty)} == set()
 
 

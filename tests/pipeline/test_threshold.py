@@ -78,6 +78,7 @@ def test_it_is_found_on_the_first_set_and_used_on_all(folder: Path) -> None:
         assert scores.threshold_rule.frame_set == "near"
         assert scores.threshold_rule.validation.fpr == pytest.approx(alarms / 10)
         confusion = scores.variants["baseline"].confusion
+        assert confusion.fp is not None
         assert scores.threshold_rule.test.fpr == pytest.approx(confusion.fp / scores.threshold_rule.test.real)
     together = json.loads((folder / "reports/first/scores.json").read_text(encoding="utf-8"))
     assert together["threshold_rule"] == together["sets"]["near"]["threshold_rule"]

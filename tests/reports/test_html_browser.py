@@ -113,6 +113,10 @@ def check(shown: Shown, threshold: float) -> None:
         cells = [number(text) for text in shown.page.texts(f".card[data-variant='{index}'] [data-cell]")]
         tp, tn, fp, fn, *_ = expected(shown, name, threshold)
         assert cells == [tp, fn, fp, tn]
+        texts = shown.page.texts(f".card[data-variant='{index}'] td small")
+        counts = np.array(cells, float).reshape(2, 2)  # a row for fakes, one for reals
+        of_class = (100 * counts / counts.sum(axis=1, keepdims=True)).ravel().tolist()
+        assert [number(text.removesuffix(" %")) for text in texts] == pytest.approx(of_class, abs=0.051)
 
 
 def test_the_numbers_before_anything_is_moved(shown: Shown) -> None:

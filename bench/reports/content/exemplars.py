@@ -53,24 +53,24 @@ class LostFrame:
 
 def lost(run: RunRecord, evaluation: Evaluation) -> Lost | None:
     """What is said of them; None where there are no more than by chance, or too few variants to tell."""
-    found = evaluation.exemplars
-    if found is None or not beyond_chance(found):
+    record = evaluation.exemplars
+    if record is None or not beyond_chance(record):
         return None
-    return Lost(_text(run, evaluation, found), _table(run, evaluation, found))
+    return Lost(_text(run, evaluation, record), _table(run, evaluation, record))
 
 
-def beyond_chance(found: Exemplars) -> bool:
+def beyond_chance(record: Exemplars) -> bool:
     """Whether most variants lose more frames together than they would if each lost its number at random."""
-    return len(found.rows) > found.expected
+    return len(record.rows) > record.expected
 
 
 def lost_frames(run: RunRecord, evaluation: Evaluation, most: int) -> list[LostFrame]:
     """The frames of which pictures are shown, the most lost first."""
-    found = evaluation.exemplars
-    if found is None or not beyond_chance(found):
+    record = evaluation.exemplars
+    if record is None or not beyond_chance(record):
         return []
-    names = (run.baseline.name, *found.variants[:BESIDE])
-    return [_lost_frame(run, evaluation, names, row) for row in found.rows[:most].tolist()]
+    names = (run.baseline.name, *record.variants[:BESIDE])
+    return [_lost_frame(run, evaluation, names, row) for row in record.rows[:most].tolist()]
 
 
 def ledger(run: RunRecord, evaluation: Evaluation) -> pd.DataFrame | None:
@@ -78,62 +78,63 @@ def ledger(run: RunRecord, evaluation: Evaluation) -> pd.DataFrame | None:
     import numpy as np
     import pandas as pd
 
-    found = evaluation.exemplars
-    if found is None or not beyond_chance(found):
+    record = evaluation.exemplars
+    if record is None or not beyond_chance(record):
         return None
-    names, rows = np.array(found.variants), found.rows
-    scores = np.stack([evaluation.predictions[name].test[rows] for name in found.variants])
+    names, rows = np.array(record.variants), record.rows
+    scores = np.stack([evaluation.predictions[name].test[rows] for name in record.variants])
     return pd.DataFrame(
         {
             "frame": evaluation.test.frames.iloc[rows].to_numpy(),
             "source": evaluation.test.sources.iloc[rows].to_numpy(),
             "label": evaluation.test.labels[rows],
-            "lost_by": found.lost_by.sum(axis=1),
+            "lost_by": record.lost_by.sum(axis=1),
             "of": len(names),
-            "variants": [";".join(names[by]) for by in found.lost_by],
+            "variants": [";".join(names[by]) for by in record.lost_by],
             "baseline_p_fake": evaluation.predictions[run.baseline.name].test[rows],
             "median_p_fake": np.median(scores, axis=0),
         }
     )
 
 
-def _text(run: RunRecord, evaluation: Evaluation, found: Exemplars) -> Sentence:
+def _text(run: RunRecord, evaluation: Evaluation, record: Exemplars) -> Sentence:
     """Their share of all test frames, that by chance, and where they come from."""
-    frames, share = len(found.rows), 100 / max(found.count, 1)
+    frames, share = len(record.rows), 100 / max(record.count, 1)
     return sentence(
         strong(f"{counted(frames, 'test frame')} ({number(share * frames, 1)} %)"),
         f" that the baseline has right at {run.threshold} {'is' if frames == 1 else 'are'} wrong in at least "
-        f"{found.needed} of {len(found.variants)} variants. If each variant lost as many fakes and reals as it does, "
-        f"independently of the others, it would be {_rare(found.expected)} "
-        f"({_rare(share * found.expected)} %).",
-        _sources(evaluation, found),
-        *_not_counted(found),
+        f"{record.needed} of {len(record.variants)} variants. If each variant lost as many fakes and reals as it does, "
+        f"independently of the others, it would be {_rare(record.expected)} "
+        f"({_rare(share * record.expected)} %).",
+        _sources(evaluation, record),
+        *_not_counted(record),
         " More: ",
         docs("verdicts.md#frames-that-most-variants-lose"),
         ".",
     )
 
 
-def _not_counted(found: Exemplars) -> Iterator[Sentence]:
-    """The variants that count once with another, or not at all."""
-    if found.same:
-        alike = [f"{first} ({', '.join(others)})" for first, others in found.same.items()]
+def _not_counted(record: Exemplars) -> Iterator[Sentence]:
+    """The variants that count once with another, that are not pictured, or that do not count."""
+    if record.same:
+        alike = [f"{first} ({', '.join(others)})" for first, others in record.same.items()]
         yield sentence(" Variants that decide every frame alike count once: ", listed(alike), ".")
-    if found.as_baseline:
-        verb = "decides" if len(found.as_baseline) == 1 else "decide"
-        do = "does and does not count" if len(found.as_baseline) == 1 else "does and do not count"
-        yield sentence(" ", listed(found.as_baseline), f" {verb} every frame as the baseline {do}.")
+    if len(record.variants) > BESIDE:
+        yield sentence(f" Pictures are of the first {BESIDE} variants.")
+    if record.as_baseline:
+        verb = "decides" if len(record.as_baseline) == 1 else "decide"
+        do = "does and does not count" if len(record.as_baseline) == 1 else "does and do not count"
+        yield sentence(" ", listed(record.as_baseline), f" {verb} every frame as the baseline {do}.")
 
 
-def _sources(evaluation: Evaluation, found: Exemplars) -> str:
+def _sources(evaluation: Evaluation, record: Exemplars) -> str:
     """How many sources they come from, and which have most."""
-    texts = evaluation.test.sources.iloc[found.rows].dropna()
+    texts = evaluation.test.sources.iloc[record.rows].dropna()
     counts = Counter(name for text in texts for name in sources_of(str(text)))
-    if not counts:
+    if not counts or len(record.rows) == 1:
         return ""
     most = [f"{plain(name)} ({count:,})" for name, count in counts.most_common(_SOURCES) if count > 1]
-    they = "They come" if len(found.rows) > 1 else "It comes"
-    return f" {they} from {counted(len(counts), 'source')}{', most from ' if most else ''}{', '.join(most)}."
+    return f" They come from {counted(len(counts), 'source')}{', most from ' if most else ''}{', '.join(most)}."
 
 
 def _rare(value: float) -> str:
@@ -143,20 +144,20 @@ def _rare(value: float) -> str:
     return number(value, 1 if value >= 1 else 2)
 
 
-def _table(run: RunRecord, evaluation: Evaluation, found: Exemplars) -> Table:
+def _table(run: RunRecord, evaluation: Evaluation, record: Exemplars) -> Table:
     """The first of them, with the range of the variants' scores."""
     baseline, rows = evaluation.predictions[run.baseline.name].test, []
-    first = [evaluation.predictions[name].test[found.rows[:LISTED]] for name in (run.baseline.name, *found.variants)]
+    first = [evaluation.predictions[name].test[record.rows[:LISTED]] for name in (run.baseline.name, *record.variants)]
     digits = enough([float(value) - run.threshold for values in first for value in values], 4)
-    for row, by in zip(found.rows[:LISTED].tolist(), found.lost_by[:LISTED].sum(axis=1).tolist(), strict=True):
-        scores = [float(evaluation.predictions[name].test[row]) for name in found.variants]
+    for row, by in zip(record.rows[:LISTED].tolist(), record.lost_by[:LISTED].sum(axis=1).tolist(), strict=True):
+        scores = [float(evaluation.predictions[name].test[row]) for name in record.variants]
         source = evaluation.test.sources.iloc[row]
         rows.append(
             [
                 cell(Span(plain(evaluation.test.frames.iloc[row]), "frame")),
                 cell(_class(int(evaluation.test.labels[row]))),
                 cell(plain(source) if isinstance(source, str) else ""),
-                cell(f"{by} of {len(found.variants)}"),
+                cell(f"{by} of {len(record.variants)}"),
                 cell(number(float(baseline[row]), digits)),
                 cell(f"{number(min(scores), digits)}–{number(max(scores), digits)}"),
             ]

@@ -42,12 +42,12 @@ def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
 
 
 def _warnings(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
-    found = [_Warning(*fact_and_advice) for fact_and_advice in found_threshold.facts(run, numbers)]
+    of_threshold = [_Warning(*fact_and_advice) for fact_and_advice in found_threshold.facts(run, numbers)]
     coarse_scores = [_Warning(fact, advice, _ASK) for fact, advice in coarse(run, numbers)]
     return [
         *_unfit_baseline(run, numbers),
         *coarse_scores,
-        *found,
+        *of_threshold,
         *_inexact(run),
         *_shifted(run),
         *_disturbed(run),

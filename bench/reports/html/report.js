@@ -221,10 +221,11 @@ function writeMatrix(root, point) {
   for (const cell of all("[data-cell]", root)) {
     const key = /** @type {keyof Confusion} */ (cell.dataset.cell);
     const whole = key === "tp" || key === "fn" ? point.tp + point.fn : point.fp + point.tn;
-    const share = document.createElement("small");
-    share.textContent = whole ? `${((100 * point[key]) / whole).toFixed(1)} %` : "";
-    cell.replaceChildren(counted(point[key]), share);
-    cell.dataset.level = String(whole ? Math.round((10 * point[key]) / whole) : 0);
+    cell.textContent = counted(point[key]);
+    for (const share of all("small", cell.closest("td") ?? cell)) {
+      share.textContent = whole ? `${((100 * point[key]) / whole).toFixed(1)} %` : "";
+    }
+    cell.closest("td")?.setAttribute("data-level", String(whole ? Math.round((10 * point[key]) / whole) : 0));
   }
 }
 

@@ -66,7 +66,7 @@ def with_threshold(
     fake, real = (int((labels == label).sum()) for label in (1, 0))
     if refused := list(problems(rule, fake, real, unit)):
         raise UserError(*(f"threshold: {problem}" for problem in refused))
-    threshold, is_reached = found(rule, labels, scores)
+    threshold, is_reached = find_threshold(rule, labels, scores)
     called = scores >= threshold
     fp, fn = int((called & (labels == 0)).sum()), int((~called & (labels == 1)).sum())
     fpr_ci, fnr_ci = wilson(fp, real), wilson(fn, fake)
@@ -88,7 +88,9 @@ def with_threshold(
     return replace(run, threshold=threshold, threshold_choice=choice)
 
 
-def found(rule: ThresholdRule, labels: NDArray[np.integer], p_fake: NDArray[np.floating]) -> tuple[float, bool]:
+def find_threshold(
+    rule: ThresholdRule, labels: NDArray[np.integer], p_fake: NDArray[np.floating]
+) -> tuple[float, bool]:
     """The threshold in (0, 1] that `rule` asks for, and whether it keeps the rule's limit.
 
     `p_fake` [k] are the scores of validation frames with `labels` [k] of both classes, 1 for fake. A rate is kept by

@@ -25,43 +25,43 @@ def scores(*flipped: int) -> Any:
 
 
 def test_frames_that_more_than_half_of_the_variants_lose() -> None:
-    found = exemplars(LABELS, RIGHT, {"a": scores(0, 4), "b": scores(0, 5), "c": scores(0, 4, 6), "d": scores(3)}, 0.5)
-    assert found is not None
-    assert (found.variants, found.same, found.needed) == (("a", "b", "c", "d"), {}, 3)
-    assert (found.count, found.right, found.rows.tolist()) == (8, 6, [0])
-    assert found.lost_by.tolist() == [[True, True, True, False]]
+    record = exemplars(LABELS, RIGHT, {"a": scores(0, 4), "b": scores(0, 5), "c": scores(0, 4, 6), "d": scores(3)}, 0.5)
+    assert record is not None
+    assert (record.variants, record.same, record.needed) == (("a", "b", "c", "d"), {}, 3)
+    assert (record.count, record.right, record.rows.tolist()) == (8, 6, [0])
+    assert record.lost_by.tolist() == [[True, True, True, False]]
     # Of 3 real frames that are right, a, b and c lose one each; of 3 fakes two, of which b and c the same one or not.
-    assert found.expected == pytest.approx(3 * (1 / 3) ** 3 + 3 * (1 / 3) * (1 / 3) * (2 / 3))
+    assert record.expected == pytest.approx(3 * (1 / 3) ** 3 + 3 * (1 / 3) * (1 / 3) * (2 / 3))
 
 
 def test_the_most_lost_come_first_then_those_that_moved_furthest() -> None:
-    found = exemplars(LABELS, RIGHT, {"a": scores(0, 1, 4), "b": scores(1, 4), "c": scores(0, 1)}, 0.5)
-    assert found is not None
-    assert found.needed == 2
-    assert found.rows.tolist() == [1, 0, 4]  # three lose 1; 0 and 4, which two lose, moved alike
-    assert found.lost_by.sum(axis=1).tolist() == [3, 2, 2]
+    record = exemplars(LABELS, RIGHT, {"a": scores(0, 1, 4), "b": scores(1, 4), "c": scores(0, 1)}, 0.5)
+    assert record is not None
+    assert record.needed == 2
+    assert record.rows.tolist() == [1, 0, 4]  # three lose 1; 0 and 4, which two lose, moved alike
+    assert record.lost_by.sum(axis=1).tolist() == [3, 2, 2]
 
 
 def test_what_the_baseline_has_wrong_is_lost_by_nobody() -> None:
-    found = exemplars(LABELS, RIGHT, {"a": scores(7), "b": scores(0, 3), "c": scores(1, 3, 7)}, 0.5)
-    assert found is not None
-    assert found.rows.tolist() == []
+    record = exemplars(LABELS, RIGHT, {"a": scores(7), "b": scores(0, 3), "c": scores(1, 3, 7)}, 0.5)
+    assert record is not None
+    assert record.rows.tolist() == []
 
 
 def test_variants_that_decide_as_the_baseline_do_not_count() -> None:
     by_name = {"a": scores(0), "b": scores(0, 1), "as it": scores() + 1e-3}
     assert exemplars(LABELS, RIGHT, by_name, 0.5) is None
-    found = exemplars(LABELS, RIGHT, by_name | {"c": scores(4)}, 0.5)
-    assert found is not None
-    assert (found.variants, found.as_baseline, found.needed) == (("a", "b", "c"), ("as it",), 2)
+    record = exemplars(LABELS, RIGHT, by_name | {"c": scores(4)}, 0.5)
+    assert record is not None
+    assert (record.variants, record.as_baseline, record.needed) == (("a", "b", "c"), ("as it",), 2)
 
 
 def test_variants_that_decide_alike_count_once() -> None:
     by_name = {"a": scores(0), "a-fp16": scores(0) + 1e-4, "b": scores(0, 1), "again": scores(0)}
     assert exemplars(LABELS, RIGHT, by_name, 0.5) is None
-    found = exemplars(LABELS, RIGHT, by_name | {"c": scores(4)}, 0.5)
-    assert found is not None
-    assert (found.variants, found.same) == (("a", "b", "c"), {"a": ("a-fp16", "again")})
+    record = exemplars(LABELS, RIGHT, by_name | {"c": scores(4)}, 0.5)
+    assert record is not None
+    assert (record.variants, record.same) == (("a", "b", "c"), {"a": ("a-fp16", "again")})
 
 
 def test_the_threshold_decides_what_is_lost() -> None:

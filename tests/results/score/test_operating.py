@@ -13,7 +13,7 @@ from sklearn import metrics
 
 from bench.errors import UserError
 from bench.records import BestCriterion, LabelledFrames, Predictions, RunRecord, ThresholdRule, VideoCounts
-from bench.results.score.operating import found, problems, with_threshold
+from bench.results.score.operating import find_threshold, problems, with_threshold
 from bench.results.score.points import operating_point
 from bench.results.score.thresholds import same_fpr
 
@@ -39,7 +39,7 @@ def run_with(rule: ThresholdRule, **others: Any) -> RunRecord:
 @pytest.mark.parametrize("seed", range(4))
 def test_no_threshold_with_that_fpr_finds_more_fakes(seed: int, digits: int | None, limit: float) -> None:
     labels, p_fake = scored(seed, 400, digits)
-    threshold, reached = found(ThresholdRule("fpr", limit), labels, p_fake)
+    threshold, reached = find_threshold(ThresholdRule("fpr", limit), labels, p_fake)
     point = operating_point(labels, p_fake, threshold)
     fpr, _, thresholds = metrics.roc_curve(labels, p_fake, drop_intermediate=False)
     within = thresholds[fpr <= limit + CLOSE]
@@ -54,7 +54,7 @@ def test_no_threshold_with_that_fpr_finds_more_fakes(seed: int, digits: int | No
 @pytest.mark.parametrize("digits", [None, 1])
 def test_the_fnr_is_as_near_to_its_limit_as_scores_allow(digits: int | None, limit: float) -> None:
     labels, p_fake = scored(3, 300, digits)
-    threshold, reached = found(ThresholdRule("fnr", limit), labels, p_fake)
+    threshold, reached = find_threshold(ThresholdRule("fnr", limit), labels, p_fake)
     point = operating_point(labels, p_fake, threshold)
     rates = [1 - (operating_point(labels, p_fake, at).recall or 0.0) for at in np.unique(p_fake) if at > 0]
     assert reached
@@ -74,7 +74,7 @@ def test_nothing_is_better_than_the_best(criterion: BestCriterion, seed: int, di
         "youden": metrics.balanced_accuracy_score,
     }[criterion]
     labels, p_fake = scored(seed, 60, digits)
-    threshold, _ = found(ThresholdRule(criterion), labels, p_fake)
+    threshold, _ = find_threshold(ThresholdRule(criterion), labels, p_fake)
 
     def value(at: float) -> float:
         return float(of_sklearn(labels, p_fake >= at, **({"zero_division": 0.0} if criterion == "precision" else {})))
@@ -84,42 +84,42 @@ def test_nothing_is_better_than_the_best(criterion: BestCriterion, seed: int, di
 
 def test_of_equal_precision_or_recall_the_other_kind_of_error_decides() -> None:
     labels, p_fake = np.array([0, 0, 1, 0, 1, 1]), np.array([0.1, 0.2, 0.3, 0.6, 0.7, 0.9])
-    assert 0.6 < found(ThresholdRule("precision"), labels, p_fake)[0] <= 0.7  # two fakes, not one
-    assert 0.2 < found(ThresholdRule("recall"), labels, p_fake)[0] <= 0.3  # not everything is called fake
+    assert 0.6 < find_threshold(ThresholdRule("precision"), labels, p_fake)[0] <= 0.7  # two fakes, not one
+    assert 0.2 < find_threshold(ThresholdRule("recall"), labels, p_fake)[0] <= 0.3  # not everything is called fake
 
 
 def test_the_number_is_short_and_decides_alike() -> None:
     labels, p_fake = np.array([0, 0, 1, 1]), np.array([0.1, 0.8123, 0.8345, 0.99])
-    threshold, _ = found(ThresholdRule("youden"), labels, p_fake)
+    threshold, _ = find_threshold(ThresholdRule("youden"), labels, p_fake)
     assert threshold == 0.82
     separated = np.array([0.1, 0.3, 0.8, 0.9])
-    assert found(ThresholdRule("f1"), labels, separated)[0] == 0.5
+    assert find_threshold(ThresholdRule("f1"), labels, separated)[0] == 0.5
 
 
 @given(st.integers(0, 10_000), st.integers(2, 60), st.sampled_from([0.1, 0.3, 0.5]), st.sampled_from([None, 1, 2]))
 @settings(max_examples=60, deadline=None)
 def test_carried_to_the_baseline_itself_the_rate_stays(seed: int, count: int, limit: float, digits: int | None) -> None:
     labels, p_fake = scored(seed, count, digits)
-    threshold, _ = found(ThresholdRule("fpr", limit), labels, p_fake)
+    threshold, _ = find_threshold(ThresholdRule("fpr", limit), labels, p_fake)
     assert same_fpr(labels, p_fake, p_fake, threshold) == threshold
 
 
 def test_saturated_scores_give_what_comes_nearest_and_say_so() -> None:
     labels = np.array([0] * 10 + [1] * 10)
     saturated = np.array([0.2] * 7 + [1.0] * 3 + [1.0] * 10)
-    threshold, reached = found(ThresholdRule("fpr", 0.1), labels, saturated)
+    threshold, reached = find_threshold(ThresholdRule("fpr", 0.1), labels, saturated)
     assert (reached, int((saturated[labels == 0] >= threshold).sum())) == (False, 3)
     lowest = np.array([0.0] * 10 + [0.0] * 4 + [0.9] * 6)
-    threshold, reached = found(ThresholdRule("fnr", 0.1), labels, lowest)
+    threshold, reached = find_threshold(ThresholdRule("fnr", 0.1), labels, lowest)
     assert (reached, int((lowest[labels == 1] < threshold).sum())) == (False, 4)
     assert threshold > 0
     near_one = np.append(np.full(10, 0.3), 1 - np.arange(1, 11) * 1e-16)
-    assert 0 < found(ThresholdRule("fnr", 0.2), labels, near_one)[0] <= 1
+    assert 0 < find_threshold(ThresholdRule("fnr", 0.2), labels, near_one)[0] <= 1
 
 
 def test_ties_stay_on_the_side_that_keeps_the_limit() -> None:
     labels, p_fake = np.array([0] * 10 + [1] * 3), np.array([0.1] * 6 + [0.9] * 4 + [0.8, 0.95, 0.99])
-    threshold, reached = found(ThresholdRule("fpr", 0.3), labels, p_fake)
+    threshold, reached = find_threshold(ThresholdRule("fpr", 0.3), labels, p_fake)
     assert (reached, 0.9 < threshold <= 0.95) == (True, True)
 
 
