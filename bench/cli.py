@@ -40,13 +40,10 @@ class CalibratedCommand(TyperCommand):
     """A command whose `--calibrated` may stand without a method, which then is temperature."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        whole = [
-            f"{part}={CALIBRATION_METHODS[0]}"
-            if part == "--calibrated"
-            and args[index + 1 : index + 2] not in ([method] for method in CALIBRATION_METHODS)
-            else part
-            for index, part in enumerate(args)
-        ]
+        methods: tuple[str, ...] = CALIBRATION_METHODS
+        following = [*args[1:], ""][: len(args)]
+        bare = [part == "--calibrated" and other not in methods for part, other in zip(args, following, strict=True)]
+        whole = [f"{part}={methods[0]}" if is_bare else part for part, is_bare in zip(args, bare, strict=True)]
         return super().parse_args(ctx, whole)
 
 

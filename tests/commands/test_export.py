@@ -277,7 +277,7 @@ def test_calibrated_files_give_the_calibrated_scores(
     expected = 1 / (1 + np.exp(-(scaled["slope"] * logit_diff + scaled["shift"])))
     names = loaded(tmp_path / "out")
     answers = names["predict"]([exports / "faces/test" / frame for frame in table["frame"]])
-    np.testing.assert_allclose(answers, expected, atol=1e-3 if name == "q16" else 1e-5)
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
     assert record.threshold == names["THRESHOLD"] == pytest.approx(scaled["threshold"])
     np.testing.assert_array_equal(answers >= names["THRESHOLD"], table["p_fake"] >= 0.5)
     for row in record.moved:

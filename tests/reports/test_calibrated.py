@@ -89,5 +89,5 @@ def test_without_validation_frames_there_is_no_part() -> None:
 
 def test_videos_are_told_that_it_is_of_frames() -> None:
     of = evaluation()
-    assert "the score that a video has" not in str(note(RUN, of))
-    assert "the score that a video has of them is not calibrated" in str(note(RUN, dataclasses.replace(of, video=of)))
+    assert "video" not in str(note(RUN, of))
+    assert "no video's score is calibrated by it" in str(note(RUN, dataclasses.replace(of, video=of)))

@@ -93,19 +93,21 @@ def note(run: RunRecord, evaluation: Evaluation) -> Sentence:
 
 def _how(run: RunRecord, frames: str, *, of_videos: bool) -> Sentence:
     """How P(fake) was calibrated on `frames`, and what that leaves as it is."""
-    exported: list[Part] = (
-        ["; ", code("bench export NAME --calibrated"), " writes it into a file"] if run.preprocessing else []
+    of_frames = "; all of this is of frames, and no video's score is calibrated by it" if of_videos else ""
+    exported: list[Part] = ["; ", code("bench export NAME --calibrated"), " writes it into a file"]
+    return paragraph(
+        (
+            sentence(
+                f"Fitted on {frames} by maximum likelihood: P(fake) is sigmoid(z / T), or with Platt sigmoid(a z + b), "
+                f"of the logit difference z; ECE is on test frames, in {BINS} equal bins."
+            ),
+            sentence(
+                f"No AUC changes, and no decision where the threshold moves along{of_frames}",
+                *(exported if run.preprocessing else ()),
+                ".",
+            ),
+        )
     )
-    parts = [
-        sentence(
-            f"Fitted on {frames} by maximum likelihood: P(fake) is sigmoid(z / T), or with Platt sigmoid(a z + b), of "
-            f"the logit difference z. ECE is on test frames, in {BINS} equal bins."
-        ),
-        sentence("No AUC changes, and no decision where the threshold moves along", *exported, "."),
-    ]
-    if of_videos:
-        parts.append(sentence("All of it is of frames: the score that a video has of them is not calibrated by it."))
-    return paragraph(parts)
 
 
 def _reasons(by_variant: Mapping[str, Calibration]) -> list[Sentence]:

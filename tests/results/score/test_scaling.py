@@ -54,7 +54,8 @@ def test_parameters_are_those_of_logistic_regression() -> None:
     labels, logit_diff = drawn(400)
     slope, shift = fit("temperature", labels, logit_diff, None)
     alone = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(logit_diff[:, None], labels)
-    assert (slope.value, shift) == (pytest.approx(float(alone.coef_[0, 0]), rel=1e-5), None)
+    assert slope.value == pytest.approx(float(alone.coef_[0, 0]), rel=1e-5)
+    assert shift is None
     slope, shift = fit("platt", labels, logit_diff, None)
     both = LogisticRegression(C=np.inf, tol=1e-10).fit(logit_diff[:, None], labels)
     assert shift is not None
@@ -162,7 +163,7 @@ def test_scores_alone_give_what_logits_give() -> None:
 def reasons(logit_diff: NDArray[np.float64], labels: NDArray[np.int8], only_p: bool = False) -> dict[str, str]:
     of = calibration(logit_diff, labels, only_p=only_p)
     assert set(of.reasons) | set(of.scalings) == set(METHODS)
-    return dict(of.reasons)
+    return {str(method): reason for method, reason in of.reasons.items()}
 
 
 HALF = np.repeat([0, 1], 20).astype(np.int8)
