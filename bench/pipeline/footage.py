@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -73,7 +75,6 @@ class Footage:
         self._units: list[_Unit] = []
         self.folders: tuple[Path, ...] = ()
         self.pending: Pending | None = None
-        self.remarks: tuple[str, ...] = ()
 
     def find(self, listing: Listed) -> None:
         """Take the listed videos; `UserError` for settings that can't be. Nothing is read."""
@@ -121,7 +122,6 @@ class Footage:
                 raise UserError(f"{link}: is a link, and may lead elsewhere; remove it")
             extracting.extract(unit.videos, home, unit.extraction, sharing=unit.sharing, on_event=on_event)
         self._refuse_empty()
-        self.remarks = tuple(remark for home in self.folders if (remark := self._remark(home)))
         return self._extracted()
 
     def _extracted(self) -> FrameSetSettings:
@@ -153,17 +153,17 @@ class Footage:
         if problems:
             raise UserError(*problems)
 
-    def _remark(self, home: Path) -> str:
-        """What a reader must know of videos without frames; empty where each has some."""
+    def remarks(self, judged: Collection[str]) -> Iterator[str]:
+        """Which videos to learn from have no frames: of those that are `judged`, more is said where they are."""
         from bench.footage import folder
 
-        statuses = folder.statuses(home)
-        total, used = sum(statuses.values()), statuses.get("ok", 0)
-        if used == total:
-            return ""
-        reasons = listed(f"{count} {status}" for status, count in sorted(statuses.items()) if status != "ok")
-        where = (home / folder.VIDEOS).relative_to(self._base).as_posix()
-        return f"{total - used} of {total} videos have no frames ({reasons}); {where} lists them."
+        for home in self.folders:
+            with (home / folder.VIDEOS).open(newline="", encoding="utf-8") as file:
+                learned = [row["status"] for row in csv.DictReader(file) if row["video"] not in judged]
+            if without := Counter(status for status in learned if status != "ok"):
+                reasons = listed(f"{count} {status}" for status, count in sorted(without.items()))
+                where = (home / folder.VIDEOS).relative_to(self._base).as_posix()
+                yield f"{without.total():,} videos to learn from have no frames ({reasons}); {where} lists them."
 
     def expected(self, listing: Listed) -> dict[Split, FrameSet]:
         """The splits as they may become, for who only counts: no frame has a file yet, and digests are empty."""

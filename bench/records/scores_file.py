@@ -222,6 +222,7 @@ class ScoredByVideo:
     shift: ScoredShift | None
     flips: ScoredFlips | None
     worst_slice: ScoredSlice | None
+    robustness: tuple[ScoredDegradation, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def gather(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile, *, ledge
         flips=changes.flips(of.evaluation),
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
-        robustness=robustness.robustness(run, evaluation),
+        robustness=robustness.robustness(of.run, of.evaluation),
         slices=changes.slices(of.run, of.evaluation),
         worst=of.sentences(changes.worst(of.evaluation)),
         not_sliced=tuple(map(of.words, of.evaluation.not_sliced)),
@@ -109,6 +109,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "no_maps": notes.no_maps(),
         "blurred": notes.blurred(),
         "timings": notes.timings(),
+        "robustness": notes.robustness(run),
         **videos.notes(run, evaluation),
     }
 
@@ -125,7 +126,6 @@ def _of_judged(of: Judged) -> dict[str, Sentence]:
         "only_fixed": notes.only_fixed(),
         "ranking": notes.ranking(),
         "flips": notes.flips(run),
-        "robustness": notes.robustness(run),
         "slices": notes.slices(),
         "ablation": notes.ablation(),
     }
