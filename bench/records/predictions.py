@@ -28,6 +28,8 @@ class LabelledFrames:
     `frame_indices` [n] their numbers there, both missing where unknown, and None where no video is known.
     `firsts` [n] are the rows of the first frames with the same
     content, each frame's of itself where that is only there once; None where all are.
+    `times_s` [n] are the seconds since the video's start at which each was shown, NaN where unknown, None where they
+    were not asked for.
     """
 
     frames: pd.Series[str]
@@ -37,6 +39,7 @@ class LabelledFrames:
     firsts: NDArray[np.int64] | None = None
     videos: pd.Series[str] | None = None
     frame_indices: pd.Series[int] | None = None
+    times_s: NDArray[np.float64] | None = None
 
     @property
     def counted(self) -> NDArray[np.int64] | slice:

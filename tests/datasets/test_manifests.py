@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.datasets import FrameSetSettings, annotations_of
+from bench.datasets import FrameSetSettings, annotations_of, times_at
 from bench.records import Annotation, Frame
 from tests.support.frames import load_set, pictures, refused_set
 
@@ -50,6 +50,10 @@ def test_videos_and_annotations_of_an_extraction(tmp_path: Path, kind: str) -> N
         points = tuple((float(i), float(i)) for i in range(5))
         assert by_row == {"a.png": Annotation(0.28, tuple(BOX.values()), points)}  # type: ignore[arg-type]
         assert annotations_of(settings, tmp_path, "train") == {"c.png": Annotation(0.1)}
+    assert times_at(tmp_path / "s") == {"a.png": 0.28, "c.png": 0.1}
+    assert times_at(tmp_path) == {}
+    file.write_bytes(b"no table")
+    assert times_at(tmp_path / "s") == {}
 
 
 def test_annotations_of_locations_and_without_a_manifest(tmp_path: Path) -> None:
