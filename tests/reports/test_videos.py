@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -158,6 +159,22 @@ def test_page_and_text_show_them_with_pictures(report: Path, made: tuple[RunReco
     rows = re.findall(r'href="#f(\d+)"', cards[: cards.index("</ol>")])
     assert rows
     assert all(f'id="f{row}"' in page for row in rows)
+
+
+def test_the_slider_counts_videos_and_galleries_frames(report: Path, made: tuple[RunRecord, Answers]) -> None:
+    page, labels = (report / "report.html").read_text(encoding="utf-8"), made[1].test.labels
+    [content] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)
+    counted = json.loads(content)
+    videos = pd.DataFrame({"video": made[1].test.videos, "label": labels, "p": made[1].predictions["q8"].test})
+    scores = videos.groupby("video").mean()
+    at = round(0.4 * counted["steps"])
+    [q8] = [each for each in counted["variants"] if each["name"] == "q8"]
+    assert counted["fakes"] == (scores["label"] == 1).sum()
+    assert q8["fake"][at] == ((scores["label"] == 1) & (scores["p"] >= 0.4)).sum()
+    assert counted["galleries"]["fakes"] == (labels == 1).sum()
+    [q8] = [each for each in counted["galleries"]["variants"] if each["name"] == "q8"]
+    assert q8["fake"][at] == ((labels == 1) & (videos["p"] >= 0.4)).sum()
+    assert len(q8["fake"]) == counted["steps"] + 1 + len(counted["extra"])
 
 
 def test_few_of_many_are_drawn_and_all_are_counted(
