@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.datasets import FrameSetSettings, Listed, native
 from bench.datasets.extract_settings import ExtractSettings
+from bench.datasets.layouts import SUFFIXES
 from bench.datasets.sharing import agreed
 from bench.datasets.splits import split_by_source
 from bench.errors import UserError, listed, quoted, resolve_path
@@ -86,6 +87,7 @@ class Footage:
             videos = [video for part in parts for video in videos_of(listing, part)]
             extraction, finder = self._checked(extract)
             sharing = agreed({(listing.parts[part].root, listing.parts[part].part.sharing) for part in parts})
+            _refuse_pictures(videos)
             self._units.append(_Unit(split, extraction, finder, tuple(videos), sharing))
 
     def _checked(self, settings: ExtractSettings) -> tuple[Extraction, str]:
@@ -193,6 +195,15 @@ class Footage:
             split: FrameSet(self._name, split, tuple(replace(frame, digest="") for frame in of_split), "", "")
             for split, of_split in by_split.items()
         }
+
+
+def _refuse_pictures(videos: Sequence[Video]) -> None:
+    """Raise `UserError` where what is to be extracted are frames already."""
+    if pictures := [video.name for video in videos if Path(video.file).suffix.lower() in SUFFIXES]:
+        raise UserError(
+            f"{len(pictures):,} of {len(videos):,} files are pictures and no videos: {listed(pictures, 3)}; take out "
+            "`extract:`, and they are frames as they are"
+        )
 
 
 def _refuse_contradictions(videos: Sequence[Video]) -> None:

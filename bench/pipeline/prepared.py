@@ -237,6 +237,12 @@ class Prepared:
             for text in (*remarks_on(frames), *(text for setup in judged for text in setup.missing_remarks)):
                 sets.setdefault(text, []).append(name)
         named = len(self.frames_by_set) > 1
+        alike: dict[str, list[str]] = {}
+        for setup in self.setups:
+            if (content := setup.frames["test"].content) and setup.detector_name == self.first.detector_name:
+                alike.setdefault(content, []).append(setup.frame_set)
+        for names in (names for names in alike.values() if len(names) > 1):
+            sets.setdefault("have the same test frames: a verdict over all sets takes for several what is one.", names)
         return tuple(f"{', '.join(names)}: {text}" if named else text for text, names in sets.items())
 
 
