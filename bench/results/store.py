@@ -191,8 +191,8 @@ def read_labelled(
 
     `UserError` where they are not as many of each kind as `frames` says.
     """
-    of_videos = dict(zip(("videos", "frame_indices"), _video_columns(results / variant), strict=False))
-    table = _table(results / variant, ["frame", "split", "label", "source", *of_videos.values()], frames)
+    of_videos = _video_columns(results / variant)
+    table = _table(results / variant, ["frame", "split", "label", "source", *of_videos], frames)
     columns = attributes.read(results / ATTRIBUTES, table)
     firsts = copies.read(results / COPIES, table, frames or {})
     test, validation = (
@@ -202,7 +202,7 @@ def read_labelled(
             table["source"][rows].reset_index(drop=True),
             columns[rows].reset_index(drop=True),
             firsts.get(split),
-            **{field: table[name][rows].reset_index(drop=True) for field, name in of_videos.items()},
+            *(table[name][rows].reset_index(drop=True) for name in of_videos),
         )
         for split, rows in ((split, table["split"] == split) for split in LABELLED_SPLITS)
     )

@@ -53,8 +53,8 @@ def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
     if auc is None or interval is None or interval[0] > 0.5:
         return []
     if interval[1] >= 0.5:
-        called = baseline.confusion
-        videos = sum(count or 0 for count in (called.tp, called.tn, called.fp, called.fn))
+        matrix = baseline.confusion
+        videos = sum(count or 0 for count in (matrix.tp, matrix.tn, matrix.fp, matrix.fn))
         frames = f"{videos:,} videos" if numbers.judge == "video" else f"{run.test.count:,} frames"
         fact = strong(f"The baseline's AUC is {auc:.4f}, which {frames} cannot distinguish from chance.")
         check = "Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its variants."
