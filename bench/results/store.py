@@ -202,7 +202,8 @@ def read_labelled(
             table["source"][rows].reset_index(drop=True),
             columns[rows].reset_index(drop=True),
             firsts.get(split),
-            *(table[name][rows].reset_index(drop=True) for name in of_videos),
+            videos=_column(table[rows], VIDEO_COLUMNS[0]),
+            frame_indices=_column(table[rows], VIDEO_COLUMNS[1]),
         )
         for split, rows in ((split, table["split"] == split) for split in LABELLED_SPLITS)
     )
@@ -255,6 +256,11 @@ def read_predictions_table(folder: Path, frames: Mapping[str, SplitSummary]) -> 
     `UserError` where they are not as many of each kind as `frames` says.
     """
     return _table(folder, [*COLUMNS, *_video_columns(folder)], frames)
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series[Any] | None:
+    """A column from its first row on; None where there is none."""
+    return table[name].reset_index(drop=True) if name in table else None
 
 
 def _video_columns(folder: Path) -> tuple[str, ...]:
