@@ -142,6 +142,7 @@ class _Run:
         on_event: OnEvent,
         absent: Sequence[Video] = (),
     ) -> None:
+        """`absent` are videos without a file."""
         self._videos, self._absent, self._target, self._extraction = videos, absent, target, extraction
         self._workers, self._on_event = workers, on_event
         self._passing: dict[str, Outcome] = {}

@@ -149,10 +149,10 @@ def test_a_listed_video_without_a_file_is_carried_along(tmp_path: Path) -> None:
     whole = ("--frames", "1", "--faces", "none", "--workers", "1", "--source-pattern", r"(id\d+)(?:_(id\d+))?_")
     code, output = bench("extract", str(tmp_path / "set"), "--to", str(tmp_path / "f"), *whole)
     assert code == 0, output
-    said = " ".join(output.split())
-    assert f"warning: {tmp_path / 'set/List_of_testing_videos.txt'}: 1 of 12" in said
-    assert "11 of 12 videos have frames" in said
-    assert f"skipped, no file: test/{fakes[0]} (a list names it, and it is not there)" in said
+    text = " ".join(output.split())
+    assert f"warning: {tmp_path / 'set/List_of_testing_videos.txt'}: 1 of 12" in text
+    assert "11 of 12 videos have frames" in text
+    assert f"skipped, no file: test/{fakes[0]} (a list names it, and it is not there)" in text
     sets = datasets.load("set", FrameSetSettings(path="f"), tmp_path, tmp_path / "cache")
     (missing,) = sets["test"].missing
     assert (missing.name, missing.label) == (f"test/{fakes[0]}", 1)

@@ -82,8 +82,8 @@ def test_videos_are_planned_extracted_once_and_judged(work_folder: Path, monkeyp
     [folder] = folders(work_folder)
     report = (work_folder / "reports/first/report.md").read_text(encoding="utf-8")
     for text in (output, report):
-        told = re.findall(r"1 of \d+ test videos have no frame \([^)]*1 no video\): [^;]*; all in (\S+).csv", text)
-        assert set(told) == {f"datasets/.extracted/{folder.name}/videos"}, text
+        lists = re.findall(r"1 of \d+ test videos have no frame \([^)]*1 no video\): [^;]*; all in (\S+).csv", text)
+        assert set(lists) == {f"datasets/.extracted/{folder.name}/videos"}, text
         assert "videos have no frames" not in text
     predictions = datasets.load(
         "faces", datasets.FrameSetSettings(path=str(folder), split="auto"), work_folder, work_folder / "c"
