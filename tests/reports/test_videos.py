@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bench.records import MissingScore, RunRecord, VideoScoring
-from bench.reports import render
+from bench.reports import html, render
 from bench.reports.content import flipped_videos as content
 from bench.reports.content import videos as of_variants
 from bench.reports.content.flipped_videos import MOST_VIDEOS, FlippedVideo, flipped_videos, ledger
@@ -161,10 +160,9 @@ def test_page_and_text_show_them_with_pictures(report: Path, made: tuple[RunReco
     assert all(f'id="f{row}"' in page for row in rows)
 
 
-def test_the_slider_counts_videos_and_galleries_frames(report: Path, made: tuple[RunRecord, Answers]) -> None:
-    page, labels = (report / "report.html").read_text(encoding="utf-8"), made[1].test.labels
-    [content] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)
-    counted = json.loads(content)
+def test_the_slider_counts_videos_and_galleries_frames(made: tuple[RunRecord, Answers]) -> None:
+    evaluation, labels = judged(*made), made[1].test.labels
+    counted = html._data(made[0], evaluation, evaluation.by("video"), "q8")
     videos = pd.DataFrame({"video": made[1].test.videos, "label": labels, "p": made[1].predictions["q8"].test})
     scores = videos.groupby("video").mean()
     at = round(0.4 * counted["steps"])
