@@ -43,6 +43,7 @@ SEED = 78_000_000
 NAME = "shift"
 LIKE_CALIBRATION = "the demo's kind"
 DRAWN = 2_000
+DEMO = f"{{architecture: efficientnet_b5, weights: demo, preprocessing: {{preset: fsbi, size: {SIZE}}}}}"
 VARIANTS = {"q8": "[{quantize: {dtype: int8, frames: 80}}]", "q8-p50": "[prune: 0.5, quantize: int8]"}
 
 
@@ -53,22 +54,26 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=48, help="frames of each kind; 48 without it")
     parser.add_argument("--draws", type=int, default=4, help="sets of the demo's kind; 4 without it")
     parser.add_argument("--threads", type=int, default=1, help="1 without it")
+    of_another = f"keys of another detector in YAML, with `size: {SIZE}`; it needs a folder of its own"
+    parser.add_argument("--detector", default=DEMO, help=of_another)
+    parser.add_argument("--only", choices=list(VARIANTS), action="append", help="a variant; all without it")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     path = given.folder / "experiments.yaml"
-    path.write_text(experiment(given.threads), encoding="utf-8")
+    variants = {variant: VARIANTS[variant] for variant in given.only or VARIANTS}
+    path.write_text(experiment(given.threads, given.detector, variants), encoding="utf-8")
     bench.run(NAME, path, timing=False)
     setup = prepare(read(path), path, NAME).first
-    for variant in VARIANTS:
+    for variant in variants:
         measured = {kind: measure(given, setup, variant, kind) for kind in kinds(given.draws)}
         report(variant, measured)
 
 
-def experiment(threads: int) -> str:
+def experiment(threads: int, detector: str, variants: dict[str, str]) -> str:
     """The experiment file."""
-    chains = "".join(f"      {name}: {chain}\n" for name, chain in {"baseline": "[]", **VARIANTS}.items())
+    chains = "".join(f"      {name}: {chain}\n" for name, chain in {"baseline": "[]", **variants}.items())
     return f"""detectors:
-  demo: {{architecture: efficientnet_b5, weights: demo, preprocessing: {{preset: fsbi, size: {SIZE}}}}}
+  demo: {detector}
 datasets:
   demo: {{path: datasets/demo}}
 experiments:

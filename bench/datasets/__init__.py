@@ -2,7 +2,7 @@
 
 from bench.datasets import degradations
 from bench.datasets.accounts import account, left_out
-from bench.datasets.annotations import annotations_of
+from bench.datasets.annotations import annotations_of, times_at
 from bench.datasets.appearance import Appearance
 from bench.datasets.decoding import decode, decoder_versions, read_batches, read_for_each
 from bench.datasets.loading import Listed, find, load, read, refuse_shared_content
@@ -13,5 +13,5 @@ from bench.datasets.sources import find_sources
 __all__ = [
     "Appearance", "FrameSetSettings", "Listed", "Location", "account", "annotations_of", "checked_pattern",
     "decode", "decoder_versions", "degradations", "find", "find_sources", "left_out", "load", "read", "read_batches",
-    "read_for_each", "refuse_shared_content", "source_remarks",
+    "read_for_each", "refuse_shared_content", "source_remarks", "times_at",
 ]  # fmt: skip

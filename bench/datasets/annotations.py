@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from bench.datasets.layouts import SPLIT_WORDS
+from bench.datasets.layouts import SPLIT_WORDS, Options
 from bench.datasets.layouts import manifest as manifests
 from bench.datasets.layouts.manifest.files import Files
 from bench.datasets.layouts.manifest.tables import table
@@ -33,6 +33,23 @@ def annotations_of(settings: FrameSetSettings, base: Path, split: Split) -> dict
     return {
         files.normal(cells.get("path", "")): annotation for cells, annotation in by_row if annotation != Annotation()
     }
+
+
+def times_at(root: Path) -> dict[str, float]:
+    """When each frame was shown in its video, in seconds, by its path below `root`; as the manifest there tells it.
+
+    Empty where there is none, or it does not tell, or it has become unreadable since its frames were read.
+    """
+    if not root.is_dir() or not manifests.recognises(root):
+        return {}
+    manifest = manifests.manifests_at(root)[0]
+    try:
+        _, rows = table(manifest, manifests.roles_of(Options()))
+    except (OSError, ValueError):
+        return {}
+    files = Files(manifest.parent)
+    times = ((cells.get("path", ""), _numbers(cells, ("time_s",))) for _, cells in rows)
+    return {files.normal(path): time_s[0] for path, time_s in times if time_s}
 
 
 def _is_of(cells: Mapping[str, str], split: Split, settings: FrameSetSettings) -> bool:

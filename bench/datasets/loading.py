@@ -23,6 +23,7 @@ from bench.datasets.splits import (
     shared_among_judged,
     shared_content,
     shared_sources,
+    shared_videos,
     split_by_source,
     unknown_sources,
     unknown_sources_in_auto,
@@ -94,6 +95,10 @@ def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
         auto = settings.split == "auto" and not settings.extract
         problems += wrong_sources(located, undigested[split], auto)
     shared = shared_sources({split: frames for split, frames in undigested.items() if split})
+    for root in {located.root for located in parts.values()}:
+        # Another folder's manifest may call another video the same.
+        of_root = {split: undigested[split] for split, located in parts.items() if split and located.root == root}
+        problems += shared_videos(of_root)
     if sharing := agreed({(located.root, located.part.sharing) for located in parts.values()}):
         remarks += shared_by_design(sharing, undigested)
     refuse(name, problems + ([] if sharing else shared))

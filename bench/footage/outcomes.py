@@ -12,13 +12,14 @@ from bench import stored
 from bench.files import write_text
 
 Status: TypeAlias = Literal[
-    "ok", "no face", "broken", "no frames", "no video", "unreadable", "too large", "stuck", "ended"
+    "ok", "no face", "broken", "no frames", "no video", "unreadable", "too large", "stuck", "ended", "no file"
 ]
 """The first has frames; the others say why there are none.
 
 "no face": frames, but no face in them. "broken": no frame that was asked for could be decoded. "no frames": a video
 stream without any. "no video": sound alone. "unreadable": no video, or none that can be opened. "stuck": its decoder
-gave no sign of life. "ended": the process that read it ended.
+gave no sign of life. "ended": the process that read it ended. "no file": a data set's list names it, and it is not
+there.
 """
 PASSING: tuple[Status, ...] = ("stuck", "ended")
 """What may be the machine's fault: the next run tries again."""

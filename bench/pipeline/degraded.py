@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from bench import datasets
 from bench.errors import UserError
+from bench.experiment import ExperimentSettings
 from bench.pipeline.prepared import Setup
 from bench.provenance import digest
-from bench.records import Degradation, DegradedPredictions, Evaluation, Predictions, RunRecord, VariantResult
+from bench.records import (
+    Degradation,
+    DegradationKind,
+    DegradedPredictions,
+    Evaluation,
+    Predictions,
+    RunRecord,
+    VariantResult,
+)
 from bench.results import predict, store
-from bench.results.score.robustness import robustness
+from bench.results.score.robustness import with_robustness
 
 NOT_JUDGED = "Not judged under re-compression"
 
@@ -26,6 +35,26 @@ def of_experiment(setup: Setup) -> tuple[Degradation, ...]:
 def folder_of(folder: Path, degradation: Degradation) -> Path:
     """Where predictions for re-compressed frames lie, below the folder of a variant's others."""
     return folder / predict.DEGRADED / degradation.folder
+
+
+def undoable(settings: ExperimentSettings, results: Path) -> dict[DegradationKind, str]:
+    """Why kinds of re-compression that are asked for can't be done with what is installed here, by kind.
+
+    A kind under which everything was judged already needs nothing: what it takes is not even loaded.
+    """
+    asked = settings.robustness.degradations if settings.robustness else ()
+    titles = settings.titles.values()
+    folders = [
+        settings.folder(detector, name) / variant for detector, variant in titles for name in settings.frame_sets
+    ]
+    due = dict.fromkeys(
+        degradation.kind
+        for degradation in asked
+        for folder in folders
+        if not (folder_of(results / folder, degradation) / predict.PREDICTIONS).exists()
+    )
+    troubles = {kind: datasets.degradations.unavailable(kind) for kind in due}
+    return {kind: trouble for kind, trouble in troubles.items() if trouble}
 
 
 def key_of(predictions_key: str, degradation: Degradation) -> str:
@@ -74,8 +103,7 @@ def with_degraded(run: RunRecord, evaluation: Evaluation, results: Path) -> Eval
     degraded = {name: by_variant[name] for name in evaluation.variants if by_variant[name]}
     if not degraded:
         return evaluation
-    scores = robustness(evaluation.test, evaluation.predictions, degraded, run.baseline.name, run.margin)
-    return replace(evaluation, degraded=scores)
+    return with_robustness(evaluation, degraded, run)
 
 
 def _read(levels: tuple[DegradedPredictions, ...], folder: Path, run: RunRecord) -> Mapping[Degradation, Predictions]:

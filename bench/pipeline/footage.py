@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.datasets import FrameSetSettings, Listed, native
 from bench.datasets.extract_settings import ExtractSettings
+from bench.datasets.layouts import SUFFIXES
 from bench.datasets.sharing import agreed
 from bench.datasets.splits import split_by_source
 from bench.errors import UserError, listed, quoted, resolve_path
@@ -73,7 +76,6 @@ class Footage:
         self._units: list[_Unit] = []
         self.folders: tuple[Path, ...] = ()
         self.pending: Pending | None = None
-        self.remarks: tuple[str, ...] = ()
 
     def find(self, listing: Listed) -> None:
         """Take the listed videos; `UserError` for settings that can't be. Nothing is read."""
@@ -85,6 +87,7 @@ class Footage:
             videos = [video for part in parts for video in videos_of(listing, part)]
             extraction, finder = self._checked(extract)
             sharing = agreed({(listing.parts[part].root, listing.parts[part].part.sharing) for part in parts})
+            _refuse_pictures(videos)
             self._units.append(_Unit(split, extraction, finder, tuple(videos), sharing))
 
     def _checked(self, settings: ExtractSettings) -> tuple[Extraction, str]:
@@ -121,7 +124,6 @@ class Footage:
                 raise UserError(f"{link}: is a link, and may lead elsewhere; remove it")
             extracting.extract(unit.videos, home, unit.extraction, sharing=unit.sharing, on_event=on_event)
         self._refuse_empty()
-        self.remarks = tuple(remark for home in self.folders if (remark := self._remark(home)))
         return self._extracted()
 
     def _extracted(self) -> FrameSetSettings:
@@ -153,17 +155,17 @@ class Footage:
         if problems:
             raise UserError(*problems)
 
-    def _remark(self, home: Path) -> str:
-        """What a reader must know of videos without frames; empty where each has some."""
+    def remarks(self, judged: Collection[str]) -> Iterator[str]:
+        """Which videos to learn from have no frames: of those that are `judged`, more is said where they are."""
         from bench.footage import folder
 
-        statuses = folder.statuses(home)
-        total, used = sum(statuses.values()), statuses.get("ok", 0)
-        if used == total:
-            return ""
-        reasons = listed(f"{count} {status}" for status, count in sorted(statuses.items()) if status != "ok")
-        where = (home / folder.VIDEOS).relative_to(self._base).as_posix()
-        return f"{total - used} of {total} videos have no frames ({reasons}); {where} lists them."
+        for home in self.folders:
+            with (home / folder.VIDEOS).open(newline="", encoding="utf-8") as file:
+                learned = [row["status"] for row in csv.DictReader(file) if row["video"] not in judged]
+            if without := Counter(status for status in learned if status != "ok"):
+                reasons = listed(f"{count} {status}" for status, count in sorted(without.items()))
+                where = (home / folder.VIDEOS).relative_to(self._base).as_posix()
+                yield f"{without.total():,} videos to learn from have no frames ({reasons}); {where} lists them."
 
     def expected(self, listing: Listed) -> dict[Split, FrameSet]:
         """The splits as they may become, for who only counts: no frame has a file yet, and digests are empty."""
@@ -193,6 +195,15 @@ class Footage:
             split: FrameSet(self._name, split, tuple(replace(frame, digest="") for frame in of_split), "", "")
             for split, of_split in by_split.items()
         }
+
+
+def _refuse_pictures(videos: Sequence[Video]) -> None:
+    """Raise `UserError` where what is to be extracted are frames already."""
+    if pictures := [video.name for video in videos if Path(video.file).suffix.lower() in SUFFIXES]:
+        raise UserError(
+            f"{len(pictures):,} of {len(videos):,} files are pictures and no videos: {listed(pictures, 3)}; take out "
+            "`extract:`, and they are frames as they are"
+        )
 
 
 def _refuse_contradictions(videos: Sequence[Video]) -> None:

@@ -82,9 +82,10 @@ class Listing:
             self.listed = _with_missing(datasets.find(self.name, extracted, self.base), self.listed)
         cache = self.base / "datasets" / ".cache"
         self.frames = datasets.read(self.listed, cache, on_event, on_bad_frame=on_bad_frame, reads=reads)
-        if self.footage and self.footage.remarks:
+        if self.footage:
             test = self.frames["test"]
-            self.frames["test"] = replace(test, remarks=(*test.remarks, *self.footage.remarks))
+            judged = {video.name for frames in self.frames.values() for video in frames.missing}
+            self.frames["test"] = replace(test, remarks=(*test.remarks, *self.footage.remarks(judged)))
 
 
 def _with_missing(extracted: datasets.Listed, of_videos: datasets.Listed) -> datasets.Listed:

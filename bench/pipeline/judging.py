@@ -74,14 +74,23 @@ def videos_of(sets: Mapping[Split, FrameSet]) -> dict[str, VideoCounts]:
     }
 
 
-def remarks(settings: ExperimentSettings, sets: Mapping[Split, FrameSet]) -> Iterator[str]:
+def missing_remarks(
+    settings: ExperimentSettings, sets: Mapping[Split, FrameSet], lists: Sequence[str] = ()
+) -> Iterator[str]:
+    """Which videos have no frame, where videos are judged or extracted; `lists` are the files of extracted ones."""
+    if lists or judge(settings, sets["test"].frames) == "video":
+        for split, counts in videos_of(sets).items():
+            if counts.missing:
+                yield missing_in_words(split, counts, lists)
+
+
+def remarks(settings: ExperimentSettings, sets: Mapping[Split, FrameSet], lists: Sequence[str] = ()) -> Iterator[str]:
     """What a reader must know of videos: those without frames, and why others are not judged."""
+    yield from missing_remarks(settings, sets, lists)
     if settings.judge == "frame":
         return
     videos, is_judged = videos_of(sets), judge(settings, sets["test"].frames) == "video"
     for split in LABELLED_SPLITS:
-        if split in videos and is_judged and videos[split].missing:
-            yield missing_in_words(split, videos[split])
         if split in videos or split not in sets:
             continue
         nameless = [frame.path for frame in sets[split].frames if frame.video is None]
@@ -109,15 +118,15 @@ def in_words(settings: ExperimentSettings, sets: Mapping[Split, FrameSet]) -> st
     return f"{'; '.join(counts)}; the score of a video is {score[settings.videos.score]} of its frames' P(fake)"
 
 
-def missing_in_words(split: str, counts: VideoCounts) -> str:
-    """How many videos of a split have no frame, of which class, and why."""
+def missing_in_words(split: str, counts: VideoCounts, lists: Sequence[str] = ()) -> str:
+    """How many videos of a split have no frame, of which class, and why; and which of `lists` have them all."""
     total, fake = len(counts.missing), sum(video.label == 1 for video in counts.missing)
     reasons = Counter(video.reason for video in counts.missing)
     why = listed(f"{count:,} {reason}" for reason, count in reasons.most_common(5))
     names = listed((video.name for video in counts.missing), 3)
     return (
         f"{total:,} of {total + counts.count:,} {split} videos have no frame ({fake:,} fake, {total - fake:,} real; "
-        f"{why}): {names}."
+        f"{why}): {names}{f'; all in {listed(lists)}' if lists else ''}."
     )
 
 

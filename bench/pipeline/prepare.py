@@ -16,6 +16,7 @@ from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import judging, readings, threshold
+from bench.pipeline.degraded import undoable
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
 from bench.pipeline.prepared import Prepared, Setup, Timing
@@ -193,7 +194,8 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
     for name in request.detectors:
         check = imports_file.check if request.kind(name) == "onnx" else file_type.check
         problems += problems_of(_weights_key(name), partial(check, request.weights(name)))
-    problems += _undoable(request)
+    for kind, trouble in undoable(request.settings, request.path.parent / "results" / request.name).items():
+        problems.append((("experiments", request.name, "robustness", kind), trouble))
     for keys, use in request.uses_of_files():
         problems += _new(problems, problems_of(keys, partial(readings.check_file, use, request.path.parent)))
     for name in request.detectors:
@@ -214,14 +216,6 @@ def _new(
 ) -> list[tuple[Keys, str | UserError]]:
     """What is not among the problems yet: several detectors share chains."""
     return [problem for problem in others if problem not in problems]
-
-
-def _undoable(request: _Request) -> Iterator[tuple[Keys, str]]:
-    """Kinds of re-compression that can't be done with what is installed here."""
-    asked = request.settings.robustness
-    for kind in dict.fromkeys(degradation.kind for degradation in asked.degradations) if asked else ():
-        if trouble := datasets.degradations.unavailable(kind):
-            yield ("experiments", request.name, "robustness", kind), trouble
 
 
 def _not_offered(request: _Request, detector: str, variant: str) -> Iterator[tuple[int, str]]:

@@ -14,6 +14,7 @@ from bench.detectors import families
 from bench.errors import listed
 from bench.experiment import ExperimentSettings
 from bench.pipeline import judging
+from bench.pipeline.footage import FOLDER as EXTRACTED
 from bench.pipeline.footage import Pending
 from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split
 from bench.variants import steps
@@ -116,7 +117,22 @@ class Setup:
     @property
     def frame_remarks(self) -> tuple[str, ...]:
         """What a reader must know of the frames: which were left out, which have no known source."""
-        return (*remarks_on(self.frames), *judging.remarks(self.settings, self.frames))
+        return (*remarks_on(self.frames), *judging.remarks(self.settings, self.frames, self.video_lists))
+
+    @property
+    def missing_remarks(self) -> tuple[str, ...]:
+        """Which videos to be judged have no frame."""
+        return tuple(judging.missing_remarks(self.settings, self.frames, self.video_lists))
+
+    @property
+    def video_lists(self) -> tuple[str, ...]:
+        """The files that say what became of each of the videos to be judged, where these were extracted for it."""
+        from bench.footage import folder
+
+        files = [frames.frames[0].file for frames in self.labelled.values() if frames.frames]
+        homes = [Path("datasets", EXTRACTED, name) for name in self.extracted]
+        lists = [home / folder.VIDEOS for home in homes if any(self.base / home in file.parents for file in files)]
+        return tuple(file.as_posix() for file in lists)
 
     @property
     def own_frames(self) -> Mapping[Split, FrameSet]:
@@ -214,10 +230,20 @@ class Prepared:
 
     @property
     def frame_remarks(self) -> tuple[str, ...]:
-        """Those of all frame sets, each with the name of its set where there are several."""
-        remarks = {name: remarks_on(frames) for name, frames in self.frames_by_set.items()}
-        named = len(remarks) > 1
-        return tuple(f"{name}: {text}" if named else text for name, texts in remarks.items() for text in texts)
+        """Those of all frame sets, each once, with the names of its sets where there are several."""
+        sets: dict[str, list[str]] = {}
+        for name, frames in self.frames_by_set.items():
+            judged = [setup for setup in self.setups if setup.frame_set == name][:1]
+            for text in (*remarks_on(frames), *(text for setup in judged for text in setup.missing_remarks)):
+                sets.setdefault(text, []).append(name)
+        named = len(self.frames_by_set) > 1
+        alike: dict[str, list[str]] = {}
+        for setup in self.setups:
+            if (content := setup.frames["test"].content) and setup.detector_name == self.first.detector_name:
+                alike.setdefault(content, []).append(setup.frame_set)
+        for names in (names for names in alike.values() if len(names) > 1):
+            sets.setdefault("have the same test frames: a verdict over all sets takes for several what is one.", names)
+        return tuple(f"{', '.join(names)}: {text}" if named else text for text, names in sets.items())
 
 
 def remarks_on(frame_sets: Mapping[Split, FrameSet]) -> tuple[str, ...]:

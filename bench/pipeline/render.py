@@ -16,7 +16,7 @@ from bench.pipeline import judging, reasons, threshold
 from bench.pipeline.finished import REPORT, Finished
 from bench.pipeline.jobs import Jobs, refuse_changed
 from bench.pipeline.prepared import Prepared
-from bench.pipeline.rendered import evaluate_run, is_rendered, mark_of, seal
+from bench.pipeline.rendered import evaluate_run, is_rendered, mark_of, seal, with_times
 from bench.pipeline.summary import summarise
 from bench.pipeline.together import report_together
 from bench.records import (
@@ -96,7 +96,7 @@ def _report(
     if again or not is_rendered(folder, mark):
         _refuse_incomplete(run, results)
         on_event(Event(WORK, 0, 1, "reports", "scoring"))
-        evaluation = evaluate_run(run, results)
+        evaluation = with_times(run, evaluate_run(run, results), base)
         store.refuse_links(folder)
         sweep(folder, held=True)
         with phases.of(WORK, on_event):

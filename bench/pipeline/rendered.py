@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from bench import reports, seals, stored
+from bench import datasets, reports, seals, stored
 from bench.errors import UserError
 from bench.files import write_text
 from bench.pipeline.degraded import with_degraded
@@ -64,6 +65,18 @@ def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
     predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
     evaluation = with_degraded(run, score.evaluate(run, test, validation, predictions), results)
     return with_occlusions(run, evaluation, results)
+
+
+def with_times(run: RunRecord, evaluation: Evaluation, base: Path) -> Evaluation:
+    """The evaluation with the time of each test frame in its video, where a manifest beside the frames tells it."""
+    import numpy as np
+
+    test = evaluation.test
+    times = datasets.times_at(base / run.test.root) if evaluation.video is not None else {}
+    if not times:
+        return evaluation
+    times_s = np.array([times.get(str(name), np.nan) for name in test.frames])
+    return replace(evaluation, test=replace(test, times_s=times_s))
 
 
 def _nothing() -> LabelledFrames:

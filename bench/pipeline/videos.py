@@ -29,12 +29,23 @@ class _Video:
         return "/".join(filter(None, (self.prefix, self.split, self.entry.path)))
 
 
+@dataclass(frozen=True)
+class ListedVideos:
+    """The videos of a command's arguments; `absent` are those that lists name and that have no file.
+
+    `sharing` is why a source may be in several splits, empty where it may not. `remarks` are what a reader must know.
+    """
+
+    videos: list[Video]
+    absent: list[Video]
+    sharing: str
+    remarks: tuple[str, ...]
+
+
 def find_videos(
     sources: Sequence[Path], pattern: str | None = None, columns: Mapping[str, str] | None = None
-) -> tuple[list[Video], str]:
-    """The videos in files, folders and manifests, and why a source may be in several splits, if it may.
-
-    With several of them, names begin with theirs.
+) -> ListedVideos:
+    """The videos in files, folders and manifests; with several of these, names begin with theirs.
 
     `pattern` finds a video's source in its path, where nothing else tells it; where nothing does, a video is a source
     of its own. `columns` are a manifest's. All that is wrong is one `UserError`.
@@ -42,10 +53,14 @@ def find_videos(
     problems: list[str] = []
     videos: list[_Video] = []
     sharing: set[tuple[Path, str]] = set()
+    absent: list[_Video] = []
+    remarks: list[str] = []
     for source, prefix in zip(sources, _prefixes(sources), strict=True):
         listing = _listing(source, columns)
         problems += [problem for problem in listing.problems if problem not in problems]
+        remarks += [remark for remark in listing.remarks if remark not in remarks]
         videos += _of_listing(listing, prefix, pattern)
+        absent += _absent(listing, prefix, pattern)
         sharing |= {(listing.root, part.sharing) for part in listing.parts.values()}
     names = [video.name for video in videos]
     if wrong := [os.fsencode(name) for name in names if not is_unicode(name)]:
@@ -57,7 +72,7 @@ def find_videos(
     if problems:
         raise UserError(*problems)
     assert len(split_states) == 1
-    return _with_sources(videos, pattern), agreed(sharing)
+    return ListedVideos(_with_sources(videos, pattern), _records(absent, pattern), agreed(sharing), tuple(remarks))
 
 
 def _listing(source: Path, columns: Mapping[str, str] | None) -> Listing:
@@ -75,6 +90,15 @@ def _of_listing(listing: Listing, prefix: str, pattern: str | None) -> Iterator[
         for entry in part.entries:
             source = None if pattern and part.from_names else entry.source
             yield _Video(listing.root, split, entry, prefix, source)
+
+
+def _absent(listing: Listing, prefix: str, pattern: str | None) -> Iterator[_Video]:
+    """The videos that a listing names and that have no file."""
+    for split, missing in listing.missing.items():
+        for video in missing:
+            part = listing.parts.get(split)
+            source = None if pattern and part and part.from_names else video.source
+            yield _Video(listing.root, split, Entry(video.name, "", video.label, None, 0, 0), prefix, source)
 
 
 def _prefixes(sources: Sequence[Path]) -> list[str]:
@@ -96,13 +120,24 @@ def _title(path: Path) -> str:
 
 
 def _with_sources(videos: Sequence[_Video], pattern: str | None) -> list[Video]:
-    """Records of the videos, each with a source."""
+    """Records of the videos, each with a source; `UserError` where a pattern finds none of those that it is for."""
+    records = _records(videos, pattern)
+    unknown = [video.entry.path for video in videos if video.source is None]
+    if pattern and unknown and not any(_by_pattern(videos, pattern)):
+        raise UserError(f"source_pattern {quoted(pattern)} matches no video, for example {quoted(unknown[0])}")
+    return records
+
+
+def _by_pattern(videos: Sequence[_Video], pattern: str | None) -> Sequence[str | None]:
+    """What the pattern finds in the paths of the videos whose source nothing else tells."""
     unknown = [video.entry for video in videos if video.source is None]
-    paths, labels = [entry.path for entry in unknown], [entry.label for entry in unknown]
-    by_pattern = find_sources(pattern, paths, labels) if pattern else [None] * len(unknown)
-    if pattern and unknown and not any(by_pattern):
-        raise UserError(f"source_pattern {quoted(pattern)} matches no video, for example {quoted(paths[0])}")
-    sources = iter(by_pattern)
+    if not pattern:
+        return [None] * len(unknown)
+    return find_sources(pattern, [entry.path for entry in unknown], [entry.label for entry in unknown])
+
+
+def _records(videos: Sequence[_Video], pattern: str | None) -> list[Video]:
+    sources = iter(_by_pattern(videos, pattern))
     return [_record(video, next(sources) if video.source is None else video.source) for video in videos]
 
 

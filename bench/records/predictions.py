@@ -29,6 +29,8 @@ class LabelledFrames:
     `firsts` [n] are the rows of the first frames with the same
     content, each frame's of itself where that is only there once; None where all are. `measured` [n rows] has what was
     measured of the pictures, such as their brightness, missing where it was not; None where nothing was.
+    `times_s` [n] are the seconds since the video's start at which each was shown, NaN where unknown, None where they
+    were not asked for.
     """
 
     frames: pd.Series[str]
@@ -39,6 +41,7 @@ class LabelledFrames:
     videos: pd.Series[str] | None = None
     frame_indices: pd.Series[int] | None = None
     measured: pd.DataFrame | None = None
+    times_s: NDArray[np.float64] | None = None
 
     @property
     def counted(self) -> NDArray[np.int64] | slice:

@@ -322,6 +322,7 @@ class ScoredByVideo:
     confirmed_slices: tuple[ScoredConfirmedSlice, ...] = ()
     group_gaps: tuple[ScoredGroupGap, ...] = ()
     resolution: Resolution | None = None
+    robustness: tuple[ScoredDegradation, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,6 @@ def typed_scores(content: Any) -> ScoresFile:
 def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> ScoredVariant:
     """What is known of a variant: what it is, its quality, its difference to the baseline, its speed."""
     scored = evaluation.variants.get(variant.name)
-    by_video = evaluation.video.variants.get(variant.name) if evaluation.video else None
     return ScoredVariant(
         status=variant.status,
         reason=variant.reason,
@@ -237,7 +236,7 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         **_speed(evaluation.speeds[variant.name]),
         measurements=evaluation.timings.get(variant.name, ()),
         faithfulness=_faithfulness(evaluation.occlusions.get(variant.name)),
-        video=_by_video(variant is run.baseline, by_video) if by_video else None,
+        video=_by_video(run, variant, evaluation.video) if evaluation.video else None,
         robustness=_robustness(run, evaluation.degraded.get(variant.name, ())),
         calibration=_calibration(scored.calibration) if scored and scored.calibration else None,
     )
@@ -272,9 +271,13 @@ def finite_ends(interval: Interval) -> Ends | None:
     return _ends(interval) if math.isfinite(interval.width) else None
 
 
-def _by_video(is_baseline: bool, scored: VariantEvaluation) -> ScoredByVideo:
-    """The same numbers of videos, without what needs frames."""
-    numbers = _quality(scored) | _compared(is_baseline, scored)
+def _by_video(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> ScoredByVideo | None:
+    """The same numbers of videos, without what needs frames; None where the variant failed."""
+    scored = evaluation.variants.get(variant.name)
+    if scored is None:
+        return None
+    numbers = _quality(scored) | _compared(variant is run.baseline, scored)
+    numbers["robustness"] = _robustness(run, evaluation.degraded.get(variant.name, ()))
     return ScoredByVideo(**{field.name: numbers[field.name] for field in dataclasses.fields(ScoredByVideo)})
 
 

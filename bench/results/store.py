@@ -192,8 +192,8 @@ def read_labelled(
 
     `UserError` where they are not as many of each kind as `frames` says.
     """
-    of_videos = dict(zip(("videos", "frame_indices"), _video_columns(results / variant), strict=False))
-    table = _table(results / variant, ["frame", "split", "label", "source", *of_videos.values()], frames)
+    of_videos = _video_columns(results / variant)
+    table = _table(results / variant, ["frame", "split", "label", "source", *of_videos], frames)
     columns = attributes.read(results / ATTRIBUTES, table)
     of_test = table["frame"][table["split"] == "test"]
     measured = appearance.read(results / APPEARANCE, frames["test"].digest, of_test) if frames else None
@@ -205,8 +205,9 @@ def read_labelled(
             table["source"][rows].reset_index(drop=True),
             columns[rows].reset_index(drop=True),
             firsts.get(split),
+            videos=_column(table[rows], VIDEO_COLUMNS[0]),
+            frame_indices=_column(table[rows], VIDEO_COLUMNS[1]),
             measured=measured if split == "test" else None,
-            **{field: table[name][rows].reset_index(drop=True) for field, name in of_videos.items()},
         )
         for split, rows in ((split, table["split"] == split) for split in LABELLED_SPLITS)
     )
@@ -260,6 +261,11 @@ def read_predictions_table(folder: Path, frames: Mapping[str, SplitSummary]) -> 
     `UserError` where they are not as many of each kind as `frames` says.
     """
     return _table(folder, [*COLUMNS, *_video_columns(folder)], frames)
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series[Any] | None:
+    """A column from its first row on; None where there is none."""
+    return table[name].reset_index(drop=True) if name in table else None
 
 
 def _video_columns(folder: Path) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from bench.errors import in_yaml
 from bench.records import MissingScore, VideoScoring
@@ -42,6 +42,13 @@ class VideoSettings(BaseModel):
         description="what videos without frames count as, such as those in which no face was found, in every variant "
         "alike: not at all, as called real or fake for certain, or as P(fake) 0.5",
     )
+
+    @field_validator("top")
+    @classmethod
+    def _is_used(cls, top: int, values: ValidationInfo) -> int:
+        if values.data.get("score", "top") != "top":
+            raise ValueError(f"is used with `score: top` alone, and the score is {values.data['score']}")
+        return top
 
     @property
     def record(self) -> VideoScoring:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.datasets import FrameSetSettings, annotations_of
+from bench.datasets import FrameSetSettings, annotations_of, times_at
 from bench.records import Annotation, Frame
 from tests.support.frames import load_set, pictures, refused_set
 
@@ -50,6 +50,10 @@ def test_videos_and_annotations_of_an_extraction(tmp_path: Path, kind: str) -> N
         points = tuple((float(i), float(i)) for i in range(5))
         assert by_row == {"a.png": Annotation(0.28, tuple(BOX.values()), points)}  # type: ignore[arg-type]
         assert annotations_of(settings, tmp_path, "train") == {"c.png": Annotation(0.1)}
+    assert times_at(tmp_path / "s") == {"a.png": 0.28, "c.png": 0.1}
+    assert times_at(tmp_path) == {}
+    file.write_bytes(b"no table")
+    assert times_at(tmp_path / "s") == {}
 
 
 def test_annotations_of_locations_and_without_a_manifest(tmp_path: Path) -> None:
@@ -58,6 +62,38 @@ def test_annotations_of_locations_and_without_a_manifest(tmp_path: Path) -> None
     settings = FrameSetSettings.model_validate({"test": "f", "train": "s"})
     assert annotations_of(settings, tmp_path, "test") == {}
     assert annotations_of(settings, tmp_path, "train") == {"c.png": Annotation(0.1)}
+
+
+def of_videos(folder: Path, *splits: str) -> None:
+    """Twelve videos of three frames each; nothing names their sources. The last frame is of the last split."""
+    names = [f"v{video:02}/{number}.png" for video in range(12) for number in range(3)]
+    pictures(folder, *names)
+    table = pd.DataFrame(
+        {"path": names, "label": [int(name > "v06") for name in names], "video": [n[:3] for n in names]}
+    )
+    if splits:
+        table["split"] = [splits[0]] * (len(names) - 1) + [splits[-1]]
+    table.to_csv(folder / "manifest.csv", index=False)
+
+
+def test_frames_of_a_video_stay_together_where_its_source_is_unknown(tmp_path: Path) -> None:
+    of_videos(tmp_path / "s")
+    sets = load_set(tmp_path, path="s", split="auto")
+    videos = {split: {frame.video for frame in frames.frames} for split, frames in sets.items()}
+    assert not videos["test"] & videos["train"]
+    assert sum(map(len, (videos["test"], videos["train"], videos.get("validation", set())))) == 12
+    assert not any("knew no source" in remark for remark in sets["test"].remarks)
+
+
+def test_a_video_is_not_both_judged_and_learned_from(tmp_path: Path) -> None:
+    of_videos(tmp_path / "s", "test", "train")
+    error = refused_set(tmp_path, path="s")
+    assert "the same video on both sides" in error
+    assert "'v11': test v11/0.png = train v11/2.png" in error
+    for name in ("a", "b"):
+        of_videos(tmp_path / name)
+    # Another manifest may call another video so.
+    load_set(tmp_path, test="a", train={"path": "b"})
 
 
 def test_videos_change_no_digest(tmp_path: Path) -> None:

@@ -139,6 +139,28 @@ def test_a_video_of_deepfakebench_that_is_not_there_is_told(tmp_path: Path) -> N
     assert "none of its 5 videos (.mp4, .m4v, .mov, .avi, .mkv, …) is below" in " ".join(output.split())
 
 
+def test_a_listed_video_without_a_file_is_carried_along(tmp_path: Path) -> None:
+    """As in an experiment: it counts as a video without frames, wherever the frames of the others come to lie."""
+    reals = [f"Celeb-real/id{number}_0000.mp4" for number in range(6)]
+    fakes = [f"Celeb-synthesis/id{number}_id{(number + 1) % 6}_0000.mp4" for number in range(6)]
+    write_videos(tmp_path / "set", [*reals, *fakes[1:]])
+    lines = [f"{int(name in reals)} {name}" for name in (*reals, *fakes)]
+    (tmp_path / "set/List_of_testing_videos.txt").write_text("\n".join(lines), encoding="utf-8")
+    whole = ("--frames", "1", "--faces", "none", "--workers", "1", "--source-pattern", r"(id\d+)(?:_(id\d+))?_")
+    code, output = bench("extract", str(tmp_path / "set"), "--to", str(tmp_path / "f"), *whole)
+    assert code == 0, output
+    text = " ".join(output.split())
+    assert f"warning: {tmp_path / 'set/List_of_testing_videos.txt'}: 1 of 12" in text
+    assert "11 of 12 videos have frames" in text
+    assert f"skipped, no file: test/{fakes[0]} (a list names it, and it is not there)" in text
+    sets = datasets.load("set", FrameSetSettings(path="f"), tmp_path, tmp_path / "cache")
+    (missing,) = sets["test"].missing
+    assert (missing.name, missing.label) == (f"test/{fakes[0]}", 1)
+    assert (missing.source, missing.reason) == ("id0;id1", "no file")
+    _, output = bench("extract", str(tmp_path / "set"), "--to", str(tmp_path / "f"), *whole)
+    assert "(11 videos were there already)" in " ".join(output.split())
+
+
 YAML = """
 detectors:
   mine: {architecture: tiny, weights: best_model.tar, preprocessing: {preset: fsbi, size: 32}}

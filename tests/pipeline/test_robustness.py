@@ -108,6 +108,37 @@ def test_what_hangs_on_fine_structure_alone_loses_more_under_blur(finished: Path
     assert scores["baseline"]["blur 2"]["extra"] is None
 
 
+def test_videos_are_judged_again_too(finished: Path) -> None:
+    """A manifest that names videos evaluates nothing again; gates, sentences and plots are then of videos."""
+    from sklearn.metrics import roc_auc_score
+
+    names = [f"{'fake' if index % 2 else 'real'}/{index:03d}.png" for index in range(FRAMES)]
+    rows = [f"{name},{name[:4]},{name[:4]} {index // 6}" for index, name in enumerate(names)]
+    (finished / "faces/test/manifest.csv").write_text("\n".join(["path,label,video", *rows]) + "\n", encoding="utf-8")
+    code, output = bench("run", "--no-timing")
+    assert code == 0, output
+    assert "re-compressed frames:" not in output
+
+    def area(variant: str, level: str) -> float:
+        table = pd.read_parquet(finished / "results/first" / variant / level / "predictions.parquet")
+        of_frames = {row.split(",")[0]: row.split(",")[2] for row in rows}
+        videos = table.groupby(table["frame"].map(of_frames)).agg({"label": "max", "p_fake": "mean"})
+        return float(roc_auc_score(videos["label"], videos["p_fake"]))
+
+    variants = json.loads((finished / "reports/first/scores.json").read_text())["variants"]
+    blurred = {name: variant["video"]["robustness"][1] for name, variant in variants.items()}
+    for name, level in blurred.items():
+        assert level["auc"] == pytest.approx(area(name, "robustness/blur-2"), abs=1e-12)
+    under = blurred["fine"]["auc"] - blurred["baseline"]["auc"]
+    assert blurred["fine"]["extra"] == pytest.approx(under - (area("fine", ".") - area("baseline", ".")), abs=1e-12)
+    assert blurred["fine"]["extra"] != pytest.approx(variants["fine"]["robustness"][1]["extra"], abs=1e-6)
+    report = (finished / "reports/first/report.md").read_text(encoding="utf-8")
+    assert f"{blurred['fine']['extra']:+.3f}".replace("-", "−") in report
+    assert "re-compressed test frames, and scored per video" in report
+    _, output = bench("check")
+    assert f"{-blurred['fine']['extra']:.4f}" in output, output
+
+
 def test_the_extra_loss_is_that_of_the_stored_predictions(finished: Path) -> None:
     from sklearn.metrics import roc_auc_score
 

@@ -1028,6 +1028,10 @@ def test_an_undecided_variant_is_told_with_the_frames_that_would_settle_it() -> 
         (write.table(table(columns("abc"), [list(map(cell, row)) for row in ("1–2", ("3", "", "4"))])).count("|"), 12),
         (shortened("real/portrait-of-somebody-0007.png"), "portrait-…ody-0007"),
         (shortened("a/b/id37_id3_0004.mp4.jpg"), "id37_id3_0004"),
+        (shortened("frames/real/astronaut.webm/000004.png"), "astronaut/000004"),
+        (shortened("fake/id0_id1_0001.mp4/000023-1.png"), "id0_…0001/000023-1"),
+        (shortened("test/real/0001.png"), "0001"),
+        (shortened("0001.png"), "0001"),
     ],
 )
 def test_numbers_and_names_as_a_reader_wants_them(written: object, expected: object) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bench.records import MissingScore, RunRecord, VideoScoring
-from bench.reports import render
+from bench.reports import html, render
 from bench.reports.content import flipped_videos as content
 from bench.reports.content import videos as of_variants
 from bench.reports.content.flipped_videos import MOST_VIDEOS, FlippedVideo, flipped_videos, ledger
@@ -81,6 +81,24 @@ def test_the_line_of_a_video_has_a_point_for_each_frame_at_its_score(made: tuple
     assert float(cut) == pytest.approx(heights[0], abs=0.1)
 
 
+def test_frames_stand_at_their_times_where_these_are_known(made: tuple[RunRecord, Answers]) -> None:
+    """At a rate that varies, a frame's number says little of when it is seen."""
+    run, answers = made
+    rows = np.flatnonzero(answers.test.videos == drawn(run, answers)[0].video)
+    times = np.full(len(answers.test.labels), 1.0)
+    times[rows] = [0.0, 0.5, 4.0, 5.0]
+    timed = dataclasses.replace(answers, test=dataclasses.replace(answers.test, times_s=times))
+    video = drawn(run, timed)[0]
+    assert video.across.label == "time (s)"
+    assert [video.title(still) for still in video.stills] == ["0 (0.00 s)", "7 (0.50 s)", "14 (4.00 s)", "21 (5.00 s)"]
+    x = np.array([float(x) for x, _ in HEIGHT.findall(timeline(video, 0.5))][:EACH])
+    assert (x - x[0]) / (x[-1] - x[0]) == pytest.approx([0, 0.1, 0.8, 1], abs=1e-3)
+    times[rows[1]] = np.nan
+    video = drawn(run, timed)[0]
+    assert video.across.label == "frame"
+    assert [video.title(still) for still in video.stills] == ["0", "7", "14", "21"]
+
+
 def test_faces_of_a_frame_are_one_point_and_the_picture_is_of_the_one_that_moved(
     made: tuple[RunRecord, Answers],
 ) -> None:
@@ -140,6 +158,21 @@ def test_page_and_text_show_them_with_pictures(report: Path, made: tuple[RunReco
     rows = re.findall(r'href="#f(\d+)"', cards[: cards.index("</ol>")])
     assert rows
     assert all(f'id="f{row}"' in page for row in rows)
+
+
+def test_the_slider_counts_videos_and_galleries_frames(made: tuple[RunRecord, Answers]) -> None:
+    evaluation, labels = judged(*made), made[1].test.labels
+    counted = html._data(made[0], evaluation, evaluation.by("video"), "q8")
+    videos = pd.DataFrame({"video": made[1].test.videos, "label": labels, "p": made[1].predictions["q8"].test})
+    scores = videos.groupby("video").mean()
+    at = round(0.4 * counted["steps"])
+    [q8] = [each for each in counted["variants"] if each["name"] == "q8"]
+    assert counted["fakes"] == (scores["label"] == 1).sum()
+    assert q8["fake"][at] == ((scores["label"] == 1) & (scores["p"] >= 0.4)).sum()
+    assert counted["galleries"]["fakes"] == (labels == 1).sum()
+    [q8] = [each for each in counted["galleries"]["variants"] if each["name"] == "q8"]
+    assert q8["fake"][at] == ((labels == 1) & (videos["p"] >= 0.4)).sum()
+    assert len(q8["fake"]) == counted["steps"] + 1 + len(counted["extra"])
 
 
 def test_few_of_many_are_drawn_and_all_are_counted(

@@ -31,8 +31,12 @@ def extract_videos(
         raise UserError(f"--source-pattern: {error}") from None
     _refuse_same(sources, to)
     on_event(Event("looking for videos", 0, 0))
-    videos, sharing = find_videos(sources, source_pattern)
-    return extract(videos, to, extraction, workers=workers, sharing=sharing, on_event=on_event)
+    listed = find_videos(sources, source_pattern)
+    for remark in listed.remarks:
+        on_event(Event(remark, 1, 1, "warning"))
+    return extract(
+        listed.videos, to, extraction, absent=listed.absent, workers=workers, sharing=listed.sharing, on_event=on_event
+    )
 
 
 def as_workers(text: str) -> int | None:

@@ -36,7 +36,7 @@ def _lines(extracted: Extracted) -> Iterator[str]:
 
 
 def _reused(extracted: Extracted) -> str:
-    before = extracted.videos - extracted.read
+    before = extracted.videos - extracted.read - extracted.counts.statuses.get("no file", 0)
     return f" ({before:,} videos were there already)" if before else ""
 
 

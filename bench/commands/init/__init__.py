@@ -64,7 +64,7 @@ def _on_videos(text: str, folder: Path, videos: Path) -> str:
     """The starter with a set of videos, on which its experiment is evaluated."""
     from bench.pipeline.videos import find_videos
 
-    present, _ = find_videos([videos])
+    present = find_videos([videos]).videos
     if not any(video.label is not None for video in present):
         raise UserError(
             f"{videos}: nothing says which of its videos are real and which fake; sort them into "

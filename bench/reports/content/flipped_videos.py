@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.records import ClassName, Evaluation, RunRecord, VariantEvaluation, Videos
@@ -31,10 +31,12 @@ _SOURCE = 60
 class Still:
     """A frame of a video: its number there, and P(fake) of its surest fake face by the baseline and by the variant.
 
-    `row` is that of the face that moved most, `shown` whether its picture is.
+    `at` is where it stands on the axis: its time in seconds, or its number. `row` is that of the face that moved most,
+    `shown` whether its picture is.
     """
 
     number: int
+    at: float
     baseline: float
     p_fake: float
     row: int
@@ -46,7 +48,8 @@ class FlippedVideo:
     """A video that a variant decides otherwise than the baseline; `worse` if only the latter is right.
 
     `baseline` and `p_fake` are the scores of the whole video, written with `digits`, by which they differ from the
-    threshold. `stills` are in the order of the video, `across` is the axis of their numbers, `up` that of P(fake);
+    threshold. `stills` are in the order of the video, `across` is the axis of their times, or of their numbers where
+    `timed` says that times are not known of all, `up` that of P(fake);
     `index` is that of the variant in the experiment, by which it is drawn.
     """
 
@@ -63,6 +66,11 @@ class FlippedVideo:
     across: Axis
     up: Axis
     digits: int
+    timed: bool = False
+
+    def title(self, still: Still) -> str:
+        """The number of a frame, with its time where that is known."""
+        return f"{still.number:,} ({still.at:.2f} s)" if self.timed else f"{still.number:,}"
 
     def written(self, p_fake: float) -> str:
         """A score with enough digits to see on which side of the threshold it is."""
@@ -118,7 +126,10 @@ def _video(run: RunRecord, evaluation: Evaluation, name: str, index: int, at: tu
     assert by_video is not None
     number, worse = at
     baseline, p_fake = (float(by_video.predictions[who].test[number]) for who in (run.baseline.name, name))
+    times = _times(evaluation, videos.rows_of(number))
     stills = _stills(run, evaluation, videos, name, number)
+    if timed := times is not None:
+        stills = tuple(replace(still, at=times[still.number]) for still in stills)
     source = videos.sources.iloc[number]
     return FlippedVideo(
         variant=name,
@@ -131,9 +142,10 @@ def _video(run: RunRecord, evaluation: Evaluation, name: str, index: int, at: tu
         p_fake=p_fake,
         called=(_class(baseline >= run.threshold), _class(p_fake >= run.threshold)),
         stills=stills,
-        across=_across(evaluation, stills),
+        across=_across(evaluation, stills, timed=timed),
         up=_up([baseline, p_fake, run.threshold], stills),
         digits=enough((baseline - run.threshold, p_fake - run.threshold), 4),
+        timed=timed,
     )
 
 
@@ -152,8 +164,8 @@ def _stills(run: RunRecord, evaluation: Evaluation, videos: Videos, name: str, v
         most_moved = faces[int(np.argmax(np.abs(after[faces] - before[faces])))]
         # Of identical frames, the first has the picture.
         row = int(most_moved if firsts is None else firsts[most_moved])
-        stills.append((number, float(before[faces].max()), float(after[faces].max()), row))
-    moved = sorted(range(len(stills)), key=lambda at: -abs(stills[at][2] - stills[at][1]))
+        stills.append((number, float(number), float(before[faces].max()), float(after[faces].max()), row))
+    moved = sorted(range(len(stills)), key=lambda at: -abs(stills[at][3] - stills[at][2]))
     shown = set(moved[: min(MOST_PICTURES, run.gallery_top)])
     return tuple(Still(*still, shown=at in shown) for at, still in enumerate(stills))
 
@@ -170,6 +182,20 @@ def _by_frame(evaluation: Evaluation, rows: NDArray[np.int64]) -> list[tuple[int
     return [(int(number), rows[values == number]) for number in np.unique(values)]
 
 
+def _times(evaluation: Evaluation, rows: NDArray[np.int64]) -> dict[int, float] | None:
+    """The time of each frame of a video in seconds, by its number; None unless all numbers and times are known."""
+    import numpy as np
+
+    test = evaluation.test
+    if test.times_s is None or test.frame_indices is None or test.frame_indices.iloc[rows].isna().any():
+        return None
+    times = test.times_s[rows]
+    if not np.isfinite(times).all():
+        return None
+    numbers = test.frame_indices.iloc[rows].tolist()
+    return {int(number): float(time_s) for number, time_s in zip(numbers, times, strict=True)}
+
+
 def _up(scores: list[float], stills: tuple[Still, ...]) -> Axis:
     """From 0 to 1, or as much of it as all scores need, where these lie close together."""
     values = [*scores, *(score for still in stills for score in (still.baseline, still.p_fake))]
@@ -180,8 +206,11 @@ def _up(scores: list[float], stills: tuple[Still, ...]) -> Axis:
     return axis("P(fake)", low - gap, high + gap)
 
 
-def _across(evaluation: Evaluation, stills: tuple[Still, ...]) -> Axis:
-    """From the first frame to the last; ticks are whole numbers."""
+def _across(evaluation: Evaluation, stills: tuple[Still, ...], *, timed: bool) -> Axis:
+    """From the first frame to the last, in seconds or by numbers; ticks of these are whole."""
+    if timed:
+        start, end = stills[0].at, stills[-1].at
+        return axis("time (s)", start, end if end > start else start + 1)
     label = "frames in their order" if evaluation.test.frame_indices is None else "frame"
     low, high = stills[0].number, stills[-1].number
     whole = axis(label, low, max(high, low + 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.records import Comparison, Evaluation, OnSets, OverallVerdict, RunRecord
+from bench.records import Comparison, Evaluation, OnSets, OverallVerdict, RunRecord, Unit
 from bench.reports.content import frame_sets_tables as tables
 from bench.reports.content import recommendation
 from bench.reports.content.cells import Table
@@ -40,7 +40,7 @@ def all_sets(across: OnSets, warnings: Mapping[str, Sequence[str]], page: str, b
         answer=[*answer(across.run, across.evaluation, across.at_chance, across.verdicts, len(across.sets)),
                 *wrong_at_fixed(across, across.evaluation.choice.chosen if across.evaluation.choice else None)],
         warnings=list(warnings_of(warnings)),
-        verdicts=list(verdicts(across.verdicts, across.is_pooled)),
+        verdicts=list(verdicts(across.verdicts, units(across), is_pooled=across.is_pooled)),
         variants=tables.variants(across),
         sets=tables.sets(across, page, below),
         note=note(across.run, len(across.sets), is_pooled=across.is_pooled),
@@ -106,13 +106,21 @@ def wrong_at_fixed(across: OnSets, chosen: str | None) -> Iterable[Sentence]:
     for name, alone in across.sets.items():
         judged = alone.judged.variants.get(chosen or "")
         if judged and judged.flips and recommendation.is_worse_at_fixed(judged):
-            wrong = f"At {judged.fixed.threshold} it is wrong in {counted(judged.flips.worse, 'frame')} of {name}"
+            count = counted(judged.flips.worse, alone.judged.unit)
+            wrong = f"At {judged.fixed.threshold} it is wrong in {count} of {name}"
             better = f" that the baseline gets right ({judged.flips.better:,} the other way round)"
             yield sentence(strong(wrong), better, ": set its threshold anew first.")
 
 
 # ------------------------------------------------------------------------------------- what each set says
-def verdicts(over_all: Mapping[str, OverallVerdict], is_pooled: bool) -> Iterable[Sentence]:
+def units(across: OnSets) -> dict[str, Unit]:
+    """What each set is judged by."""
+    return {name: alone.judged.unit for name, alone in across.sets.items()}
+
+
+def verdicts(
+    over_all: Mapping[str, OverallVerdict], units_by_set: Mapping[str, Unit], *, is_pooled: bool
+) -> Iterable[Sentence]:
     """A sentence on each variant, the worst first; those that lose nothing on any set together."""
     order = {verdict: index for index, verdict in enumerate(("degraded", "inconclusive", None, "stable", "improved"))}
     whole: dict[str, list[str]] = {}
@@ -121,13 +129,13 @@ def verdicts(over_all: Mapping[str, OverallVerdict], is_pooled: bool) -> Iterabl
         if not overall.lost and not overall.unknown and overall.verdict in ("stable", "improved") and not is_pooled:
             whole.setdefault(overall.verdict, []).append(name)
         elif overall.comparisons:
-            yield paragraph(_of_variant(name, overall))
+            yield paragraph(_of_variant(name, overall, units_by_set))
     for verdict, names in whole.items():
         what = "improved on every set" if verdict == "improved" else "shown to lose less than the margin on every set"
         yield sentence(listed(names), f" {'is' if len(names) == 1 else 'are'} {what}.")
 
 
-def _of_variant(name: str, overall: OverallVerdict) -> Iterable[Sentence]:
+def _of_variant(name: str, overall: OverallVerdict, units_by_set: Mapping[str, Unit]) -> Iterable[Sentence]:
     """What the sets say of a variant, that with the worst verdict first."""
     if overall.pooled:
         pooled = f": {overall.pooled.verdict}, ΔAUC {difference(overall.pooled.delta)}."
@@ -148,7 +156,8 @@ def _of_variant(name: str, overall: OverallVerdict) -> Iterable[Sentence]:
         )  # fmt: skip
     undecided = [] if overall.lost else [each for each in overall.comparisons if _is_undecided(overall, each)]
     if undecided:
-        facts = joined((sentence(strong(each), _undecided(overall.comparisons[each])) for each in undecided), "; ")
+        shown = {each: _undecided(overall.comparisons[each], units_by_set[each]) for each in undecided}
+        facts = joined((sentence(strong(each), text) for each, text in shown.items()), "; ")
         yield sentence("Undecided about ", strong(name), ": ", facts, ".")
     if overall.unknown:
         yield sentence("On ", listed(list(overall.unknown)), " there is nothing to compare ", strong(name), " by.")
@@ -158,10 +167,10 @@ def _is_undecided(overall: OverallVerdict, name: str) -> bool:
     return overall.comparisons[name].verdict == "inconclusive"
 
 
-def _undecided(comparison: Comparison) -> str:
-    """How far a set is from deciding: the difference, and how many more of its frames it would take."""
+def _undecided(comparison: Comparison, unit: Unit) -> str:
+    """How far a set is from deciding: the difference, and how many more of its frames or videos it would take."""
     frames = comparison.further_frames
-    settled = f"; {further(frames)} would settle it, if the difference stays what it is" if frames else ""
+    settled = f"; {further(frames, unit)} would settle it, if the difference stays what it is" if frames else ""
     return f" ({_estimate(comparison)}{settled})"
 
 

@@ -96,6 +96,7 @@ def verdict_cell(overall: OverallVerdict | None) -> Cell:
 def sets(across: OnSets, page: str, below: Mapping[str, str]) -> Table:
     """A row for each set, in the order of the file: its frames, how good the baseline is there, and what it says."""
     rows = []
+    has_videos = any(alone.judged.unit == "video" for alone in across.sets.values())
     for name, alone in across.sets.items():
         judged = alone.judged.variants.get(alone.baseline)
         test = alone.run.test
@@ -106,6 +107,7 @@ def sets(across: OnSets, page: str, below: Mapping[str, str]) -> Table:
                 cell(f"{test.fake:,}", value=test.fake),
                 cell(f"{test.real:,}", value=test.real),
                 cell(f"{test.sources:,}", value=test.sources) if test.sources else EMPTY,
+                *([_videos(alone)] if has_videos else []),
                 area_cell(judged.auc) if judged else cell("failed"),
                 _verdicts(alone),
                 _ships(alone),
@@ -118,12 +120,19 @@ def sets(across: OnSets, page: str, below: Mapping[str, str]) -> Table:
             Column("Fake"),
             Column("Real"),
             Column("Sources"),
+            *([Column("Videos judged")] if has_videos else []),
             Column("AUC of the baseline", stacked=True),
             Column("Verdicts", "left"),
             Column("By this set alone", "left"),
         ],
         rows,
     )
+
+
+def _videos(alone: Alone) -> Cell:
+    """How many videos are judged; nothing where frames are."""
+    count = len(alone.judged.test.labels)
+    return cell(f"{count:,}", value=count) if alone.judged.unit == "video" else EMPTY
 
 
 def _verdicts(alone: Alone) -> Cell:

@@ -58,8 +58,8 @@ class Judged:
         return of_frames if of_frames.variant else replace(of_frames, text=self.sentence(of_frames.text))
 
     def plots(self, of_frames: Plots) -> Plots:
-        """The same in titles and at axes."""
-        roc, calibration = of_frames.roc, of_frames.calibration
+        """The same in titles and at axes; what is re-compressed are frames, and rows stay so."""
+        roc, calibration, robustness = of_frames.roc, of_frames.calibration, of_frames.robustness
         precision, confusion = of_frames.precision, of_frames.confusion
         return replace(
             of_frames,
@@ -69,6 +69,7 @@ class Judged:
             confusion=confusion and replace(confusion, title=self.words(confusion.title)),
             calibration=calibration
             and replace(calibration, title=self.words(calibration.title), across=self._axis(calibration.across)),
+            robustness=robustness and replace(robustness, title=self.words(robustness.title)),
         )
 
     def trade(self, of_frames: Trade) -> Trade:

@@ -204,9 +204,10 @@ def faithful() -> Sentence:
 
 def robustness(run: RunRecord) -> Sentence:
     """How to read the table of re-compressed frames."""
+    per_video = ", and scored per video" if run.judge == "video" else ""
     return _note(
         "verdicts.md#under-re-compression",
-        "Every variant judged again on re-compressed test frames: ",
+        f"Every variant judged again on re-compressed test frames{per_video}: ",
         emphasis("extra ΔAUC"),
         " is its ΔAUC there minus its ΔAUC on the frames as they are, what it loses beyond the baseline, with the "
         f"paired 95 % interval and the verdict by the margin of {run.margin:g}. Bold is degraded, ∗ a significant "

@@ -113,7 +113,7 @@ def gather(
         lost=exemplars.lost(run, evaluation),
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
-        robustness=robustness.robustness(run, evaluation),
+        robustness=robustness.robustness(of.run, of.evaluation),
         confirmed=confirmed.confirmed(of.evaluation),
         searched=of.sentence(confirmed.searched(of.evaluation)),
         slices=changes.slices(of.run, of.evaluation),
@@ -147,6 +147,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "no_maps": notes.no_maps(),
         "blurred": notes.blurred(),
         "timings": notes.timings(),
+        "robustness": notes.robustness(run),
         **videos.notes(run, evaluation),
     }
 
@@ -163,7 +164,6 @@ def _of_judged(of: Judged) -> dict[str, Sentence]:
         "only_fixed": notes.only_fixed(),
         "ranking": notes.ranking(),
         "flips": notes.flips(run),
-        "robustness": notes.robustness(run),
         "confirmed": notes.confirmed(),
         "groups": notes.groups(run),
         "slices": notes.slices(),

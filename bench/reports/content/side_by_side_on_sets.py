@@ -108,5 +108,5 @@ def _verdicts(together: SideBySideOnSets) -> list[Sentence]:
         for name, detector in together.detectors.items()
         for variant, verdict in detector.verdicts.items()
     }
-    is_pooled = next(iter(together.detectors.values())).is_pooled
-    return list(frame_sets.verdicts(verdicts, is_pooled))
+    across = next(iter(together.detectors.values()))
+    return list(frame_sets.verdicts(verdicts, frame_sets.units(across), is_pooled=across.is_pooled))

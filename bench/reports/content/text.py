@@ -24,9 +24,19 @@ def plain(value: object) -> str:
 
 
 def shortened(frame: str, most: int = 18) -> str:
-    """A frame's file name without its endings, its middle left out where it is long: names differ at both ends."""
-    full = plain(frame.rsplit("/", 1)[-1])
-    return fitted(_SUFFIXES.sub("", full) or full, most)
+    """A frame's file name without its endings, its middle left out where it is long: names differ at both ends.
+
+    Before one that is a number stands its folder, which is called as a video is, unless that is real/ or fake/.
+    """
+    folder, name = (_without_endings(part) for part in f"/{frame}".rsplit("/", 2)[-2:])
+    if not re.fullmatch(r"[\d-]+", name) or folder in {"", "real", "fake"}:
+        return fitted(name, most)
+    return f"{fitted(folder, max(most - len(name) - 1, 3))}/{name}"
+
+
+def _without_endings(name: str) -> str:
+    full = plain(name)
+    return _SUFFIXES.sub("", full) or full
 
 
 def fitted(name: str, most: int) -> str:

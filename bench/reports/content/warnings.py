@@ -65,8 +65,9 @@ def _unfit_baseline(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
     if auc is None or interval is None or interval[0] > 0.5:
         return []
     if interval[1] >= 0.5:
-        videos = numbers.videos.splits.get("test") if numbers.videos and numbers.judge == "video" else None
-        frames = f"{videos.count:,} videos" if videos else f"{run.test.count:,} frames"
+        matrix = baseline.confusion
+        videos = sum(count or 0 for count in (matrix.tp, matrix.tn, matrix.fp, matrix.fn))
+        frames = f"{videos:,} videos" if numbers.judge == "video" else f"{run.test.count:,} frames"
         fact = strong(f"The baseline's AUC is {auc:.4f}, which {frames} cannot distinguish from chance.")
         check = "Check preprocessing, class order (0 real, 1 fake), labels and weights before you compare its variants."
         return [_Warning(sentence(fact), sentence(check), _ASK)]

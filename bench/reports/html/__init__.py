@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.records import Evaluation, RunRecord
-from bench.reports.content import notes, tables
 from bench.reports.content.exemplars import lost_frames
 from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.content.judged import judged
-from bench.reports.content.plots import Histogram, Plots, histograms
+from bench.reports.content.plots import Plots
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import Report
 from bench.reports.content.text import NONE, cutoff, number, plain
 from bench.reports.html import chart, decision_plots, galleries, plots, write
 from bench.reports.html.comparison import comparison
-from bench.reports.html.counts import counts, marks
+from bench.reports.html.counts import at_thresholds, counts, marks
 from bench.reports.html.pictures import Pictures, ranks
 from bench.reports.html.videos import timeline
 from bench.reports.templates import environment
@@ -41,17 +40,18 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
         _templates(run)
         .get_template("page.html.j2")
         .render(
-            **(vars(report) | _of_frames(report, evaluation)),
+            **vars(report),
             test=run.test,
             style=Markup(style),
             script=Markup(script),
             policy=policy_of(style, script),
             recommended=recommended,
             comparison=comparison(report, of.evaluation),
-            points=[(name, judged.fixed) for name, judged in evaluation.variants.items()],
-            marks=marks(run, evaluation),
+            points=[(name, scored.fixed) for name, scored in of.evaluation.variants.items()],
+            marks=marks(run, of.evaluation),
+            judged_flips={name: scored.flips for name, scored in of.evaluation.variants.items() if scored.flips},
             flip_counts={name: judged.flips for name, judged in evaluation.variants.items() if judged.flips},
-            counts=_data(run, evaluation, recommended.chosen),
+            counts=_data(run, evaluation, of.evaluation, recommended.chosen),
             pictures=pictures,
             above=above,
             galleries=galleries.galleries(run, evaluation, pictures),
@@ -63,36 +63,22 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
             ],
             lost_frames=lost_frames(run, evaluation, ranks(run, True)),
             other_reasons=galleries.other_reasons(run, evaluation) if pictures else {},
-            **_drawn(drawable, histograms(evaluation), run.threshold),
+            **_drawn(drawable, run.threshold),
         )
     )
 
 
-def _of_frames(report: Report, evaluation: Evaluation) -> dict[str, Any]:
-    """What stands below the slider, which galleries follow: of frames, also where videos are judged."""
-    if report.unit == "frame":
-        return {}
-    run = report.run
-    of_frames = {
-        "classification": notes.classification(run),
-        "thresholds": notes.thresholds(run, evaluation),
-        "at_thresholds": notes.at_thresholds(run, evaluation),
-        "only_fixed": notes.only_fixed(),
-    }
-    return {
-        "classification": tables.classification(evaluation),
-        "thresholds": tables.thresholds(evaluation),
-        "at_thresholds": tables.at_thresholds(evaluation),
-        "notes": report.notes | of_frames,
-    }
+def _data(run: RunRecord, evaluation: Evaluation, judged: Evaluation, chosen: str | None) -> dict[str, Any]:
+    """What the script reads: counts, where plots draw the threshold, and the indices of the variants it announces.
 
-
-def _data(run: RunRecord, evaluation: Evaluation, chosen: str | None) -> dict[str, Any]:
-    """What the script reads: counts, where plots draw the threshold, and the indices of the variants it announces."""
-    names = list(evaluation.variants)
+    Counts are of what is `judged`; where these are videos, those of frames stand beside them, for galleries.
+    """
+    names = list(judged.variants)
     first = (chosen, run.baseline.name, *names[:1])
     announced = list(dict.fromkeys(names.index(name) for name in first if name in names))[:2]
-    return {**counts(run, evaluation), "cut": {"left": plots.CUT[0], "width": plots.CUT[2]}, "announced": announced}
+    of_galleries = {"galleries": at_thresholds(run, evaluation, judged)} if judged is not evaluation else {}
+    of_judged = counts(run, judged) | of_galleries
+    return {**of_judged, "cut": {"left": plots.CUT[0], "width": plots.CUT[2]}, "announced": announced}
 
 
 def _templates(run: RunRecord) -> Environment:
@@ -132,8 +118,8 @@ def policy_of(style: str, script: str) -> str:
     )
 
 
-def _drawn(drawable: Plots, of_frames: tuple[Histogram, ...], threshold: float) -> dict[str, Any]:
-    """The plots that there are, drawn; the threshold moves on histograms of frames."""
+def _drawn(drawable: Plots, threshold: float) -> dict[str, Any]:
+    """The plots that there are, drawn; the threshold moves on histograms."""
     return {
         "trades": [(plots.trade(trade), trade.caption) for trade in drawable.trades],
         "roc": drawable.roc,
@@ -142,5 +128,5 @@ def _drawn(drawable: Plots, of_frames: tuple[Histogram, ...], threshold: float) 
         "precision_panels": decision_plots.precision(drawable.precision) if drawable.precision else [],
         "reliability_panels": plots.reliability(drawable.calibration) if drawable.calibration else [],
         "robustness_panels": plots.robustness(drawable.robustness) if drawable.robustness else [],
-        "histograms": plots.histograms(of_frames, threshold),
+        "histograms": plots.histograms(drawable.histograms, threshold),
     }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 STEPS = 1000
 """The slider's positions are k / STEPS, as a decimal number of three digits is read."""
+_STEPS = np.arange(STEPS + 1) / STEPS
 
 
 def counts(run: RunRecord, evaluation: Evaluation) -> dict[str, Any]:
@@ -21,7 +22,13 @@ def counts(run: RunRecord, evaluation: Evaluation) -> dict[str, Any]:
     The thresholds are 0 to 1 in steps of .001, then `extra`: those of the report that lie between. `worse` are
     frames that the baseline has right there and the variant wrong, `better` the other way round; empty without one.
     """
-    thresholds, extra = _thresholds(run, evaluation)
+    return {"steps": STEPS, "extra": _extra(run, evaluation), "fixed": run.threshold,
+            **at_thresholds(run, evaluation, evaluation)}  # fmt: skip
+
+
+def at_thresholds(run: RunRecord, evaluation: Evaluation, reported: Evaluation) -> dict[str, Any]:
+    """The counts of an evaluation at the thresholds of the `reported` one, which may be that of its videos."""
+    thresholds = np.concatenate([_STEPS, _extra(run, reported)])
     rows = evaluation.test.counted
     fake = evaluation.test.labels[rows] == 1
     scores = {name: answered.test[rows] for name, answered in evaluation.predictions.items()}
@@ -35,21 +42,17 @@ def counts(run: RunRecord, evaluation: Evaluation) -> dict[str, Any]:
             counted["better"] = _crossed(first, p_fake, fake, thresholds)
         variants.append(counted)
     return {
-        "steps": STEPS,
-        "extra": extra,
-        "fixed": run.threshold,
         "fakes": int(np.count_nonzero(fake)),
         "reals": int(np.count_nonzero(~fake)),
         "variants": variants,
     }
 
 
-def _thresholds(run: RunRecord, evaluation: Evaluation) -> tuple[NDArray[np.float64], list[float]]:
-    steps = np.arange(STEPS + 1) / STEPS
+def _extra(run: RunRecord, evaluation: Evaluation) -> list[float]:
+    """The thresholds of the report that lie between the slider's positions."""
     points = (point for judged in evaluation.variants.values() for point in judged.thresholds.values() if point)
     reported = {run.threshold, *(float(point.threshold) for point in points)}
-    extra = sorted(reported - set(steps.tolist()))
-    return np.concatenate([steps, extra]), extra
+    return sorted(reported - set(_STEPS.tolist()))
 
 
 def at_or_above(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> list[int]:

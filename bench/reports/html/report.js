@@ -4,9 +4,10 @@
 "use strict";
 
 /** @typedef {{name: string, fake: number[], real: number[], worse?: number[], better?: number[]}} Counted */
+/** @typedef {{fakes: number, reals: number, variants: Counted[]}} Scores */
 /**
- * @typedef {{steps: number, extra: number[], fixed: number, fakes: number, reals: number,
- *   cut: {left: number, width: number}, announced: number[], variants: Counted[]}} Data
+ * @typedef {Scores & {steps: number, extra: number[], fixed: number, galleries?: Scores,
+ *   cut: {left: number, width: number}, announced: number[]}} Data
  */
 /** @typedef {{tp: number, fn: number, fp: number, tn: number}} Confusion */
 
@@ -186,7 +187,7 @@ function thresholdAt(data, index) {
 }
 
 /**
- * @param {Data} data
+ * @param {Scores} data
  * @param {number} variant
  * @param {number} index
  * @returns {Confusion & {worse?: number, better?: number}}
@@ -261,7 +262,8 @@ function showFrames(gallery, threshold) {
 function showDecisions(data, index) {
   const threshold = thresholdAt(data, index);
   for (const root of all("[data-variant]:not(#ledger tr)")) {
-    const point = decisions(data, Number(root.dataset.variant), index);
+    const seen = root.classList.contains("gallery") ? data.galleries ?? data : data;
+    const point = decisions(seen, Number(root.dataset.variant), index);
     writeCounts(root, point);
     writeMatrix(root, point);
     const byName = rates(point);

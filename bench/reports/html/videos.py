@@ -35,18 +35,18 @@ def timeline(video: FlippedVideo, threshold: float) -> Markup:
 def _line(frame: Frame, video: FlippedVideo, index: int, scores: list[tuple[Still, float]]) -> list[Markup]:
     """The scores of the variant at `index`, joined, each with its number to read."""
     who = video.variant if index else "baseline"
-    points = [(frame.x(still.number), frame.y(score)) for still, score in scores]
+    points = [(frame.x(still.at), frame.y(score)) for still, score in scores]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     drawn = [element("polyline", points=path, class_=f"curve along {colour(index)}", stroke_dasharray=dashes(index))]
     for (x, y), (still, score) in zip(points, scores, strict=True):
-        title = element("title", f"frame {still.number:,}, {who}: {video.written(score)}")
+        title = element("title", f"frame {video.title(still)}, {who}: {video.written(score)}")
         drawn.append(element("circle", title, cx=x, cy=y, r=2.2, class_=f"mark {colour(index)}"))
     return drawn
 
 
 def _tick(frame: Frame, still: Still) -> Markup:
     """A small triangle below the axis, where a picture is from."""
-    x, y = frame.x(still.number), frame.bottom + 1
+    x, y = frame.x(still.at), frame.bottom + 1
     return element("polygon", points=f"{x:.1f},{y:.1f} {x - 4:.1f},{y + 6:.1f} {x + 4:.1f},{y + 6:.1f}", class_="pin")
 
 

@@ -65,5 +65,7 @@ def _row(baseline: str, video: FlippedVideo, pairs: Sequence[Pair], results: Pat
     for still, pair in zip(video.pictured, pairs, strict=False):
         assert results is not None
         both = picture(baseline, pair.baseline, results, report) + picture(video.variant, pair.variant, results, report)
-        cells.append(f"{both}<br>{still.number:,}: `{video.written(still.baseline)}` → `{video.written(still.p_fake)}`")
+        cells.append(
+            f"{both}<br>{video.title(still)}: `{video.written(still.baseline)}` → `{video.written(still.p_fake)}`"
+        )
     return cells

@@ -78,21 +78,22 @@ def _look(index: int) -> dict[str, Any]:
 
 def _timeline(axes: Axes, video: FlippedVideo, threshold: float) -> None:
     """Both lines, the threshold, both scores on the right edge, and marks below where pictures are from."""
-    numbers = [still.number for still in video.stills]
+    along = [still.at for still in video.stills]
     axes.axhline(threshold, color="0.35", lw=1, ls=_DASHED, zorder=1)
     scores = {0: video.baseline, video.index: video.p_fake}
     lines = {0: [still.baseline for still in video.stills], video.index: [still.p_fake for still in video.stills]}
     for index, values in lines.items():
-        axes.plot(numbers, values, color=COLOURS[index % len(COLOURS)], lw=1.2, marker="o", ms=2.4)
+        axes.plot(along, values, color=COLOURS[index % len(COLOURS)], lw=1.2, marker="o", ms=2.4)
         at_edge: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
         axes.plot([1.03], [scores[index]], **_look(index), **at_edge)
     for index, height in _heights(scores, video.up).items():
         text: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 7.5}
         axes.text(1.06, height, video.written(scores[index]), color=dark(COLOURS[index % len(COLOURS)]), **text)
-    shown = [still.number for still in video.pictured]
+    shown = [still.at for still in video.pictured]
     below: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
     axes.plot(shown, [-0.04] * len(shown), color="0.35", marker="^", ms=3.5, ls="", **below)
-    axes.set_xlim(video.across.low - 0.5, video.across.high + 0.5)
+    beside = 0.02 * (video.across.high - video.across.low)
+    axes.set_xlim(video.across.low - beside, video.across.high + beside)
     edge = 0.03 * (video.up.high - video.up.low)
     axes.set_ylim(video.up.low - edge, video.up.high + edge)
     axes.set_xticks([value for value, _ in video.across.ticks], [text for _, text in video.across.ticks])

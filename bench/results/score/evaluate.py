@@ -106,7 +106,9 @@ def evaluate(
         for name, of_frames in evaluation.predictions.items()
     }
     labelled = videos.labelled(of_test), videos.labelled(of_validation) if of_validation else None
-    return replace(evaluation, videos=of_test, video=replace(_evaluate(run, *labelled, scored), unit="video"))
+    by_video = _evaluate(run, *labelled, scored)
+    reasons = videos.not_sliced(by_video.not_sliced, test, labelled[0])
+    return replace(evaluation, videos=of_test, video=replace(by_video, unit="video", not_sliced=reasons))
 
 
 def _evaluate(

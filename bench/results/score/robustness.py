@@ -1,4 +1,4 @@
-"""Under re-compression: each variant's AUC there, and how much more it loses than the baseline."""
+"""Under re-compression: the AUC of each variant there, of frames and videos, and what it loses beyond the baseline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import Degradation, DegradedScore, LabelledFrames, Predictions
+from bench.records import Degradation, DegradedScore, Evaluation, LabelledFrames, Predictions, RunRecord
+from bench.results.score import videos
 from bench.results.score.auc import estimate
 from bench.results.score.clusters import Clusters, clusters
 from bench.results.score.differences import difference, extra_contrast
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
 
 Degraded = Mapping[Degradation, Predictions]
 """A variant's predictions for re-compressed test frames."""
+
+
+def with_robustness(evaluation: Evaluation, degraded: Mapping[str, Degraded], run: RunRecord) -> Evaluation:
+    """The evaluation with scores under re-compression: per frame, and per video where videos are known."""
+    of_frames = robustness(evaluation.test, evaluation.predictions, degraded, run.baseline.name, run.margin)
+    by_video, grouped = evaluation.video, evaluation.videos
+    if by_video is not None and grouped is not None:
+        of_videos = {
+            name: {
+                level: videos.predictions(predicted, grouped, None, run.video_scoring)
+                for level, predicted in of_variant.items()
+            }
+            for name, of_variant in degraded.items()
+        }
+        scores = robustness(by_video.test, by_video.predictions, of_videos, run.baseline.name, run.margin)
+        by_video = replace(by_video, degraded=scores)
+    return replace(evaluation, degraded=of_frames, video=by_video)
 
 
 def robustness(

@@ -224,6 +224,16 @@ def _measured(frames: LabelledFrames) -> pd.DataFrame:
     return frames.attributes[[]] if frames.measured is None else frames.measured
 
 
+def not_sliced(reasons: Iterable[str], frames: LabelledFrames, videos: LabelledFrames) -> tuple[str, ...]:
+    """Why columns were not sliced by video; of those on which no video's frames agree it is that, not a lack."""
+    differing = {
+        f"`{name}` has no values": f"`{name}` differs within every video"
+        for name, column in frames.attributes.items()
+        if videos.attributes[name].isna().all() and (column.notna() & (column.astype(str) != "")).any()
+    }
+    return tuple(differing.get(reason, reason) for reason in reasons)
+
+
 def _series(values: Iterable[object]) -> pd.Series[str]:
     import pandas as pd
 

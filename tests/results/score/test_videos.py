@@ -129,6 +129,14 @@ def test_missing_videos_count_as_is_set(missing: Any, expected: float) -> None:
     assert of_split.attributes["method"].isna().tolist() == [False, False, True]
 
 
+def test_a_column_that_no_video_agrees_on_is_not_called_empty() -> None:
+    attributes = pd.DataFrame({"face_px": [80, 90, 70, 75], "method": [None] * 4})
+    frames = labelled(["a", "a", "b", "b"], [1, 1, 0, 0], attributes=attributes)
+    reasons = ("`face_px` has no values", "`method` has no values")
+    expected = ("`face_px` differs within every video", "`method` has no values")
+    assert videos.not_sliced(reasons, frames, videos.labelled(grouped(frames))) == expected
+
+
 def test_attributes_are_those_that_all_frames_agree_on() -> None:
     attributes = pd.DataFrame({"method": ["x", "x", "y"], "light": ["day", "night", "day"]})
     of_split = grouped(labelled(["a", "a", "b"], [1, 1, 0], attributes=attributes))
