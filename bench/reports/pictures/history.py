@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.files import write_atomically
 from bench.reports.content.text import fitted
-from bench.reports.pictures.figures import COLOURS, DPI, MARKERS, NAME, STYLE
+from bench.reports.pictures.figures import DPI, MARKERS, NAME, STYLE
+from bench.reports.pictures.panels import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
