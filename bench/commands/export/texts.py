@@ -159,8 +159,17 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "share": _share,
         "moved": facts.moved,
     }
-    head = front_matter(run, facts.built, scores(run, facts.evaluation), variant.name, facts.claims, facts.model)
+    head = front_matter(run, facts.built, _of_these_files(facts), variant.name, facts.claims, facts.model)
     _write("readme.md.j2", folder / "README.md", values, head)
+
+
+def _of_these_files(facts: Facts) -> ScoresFile:
+    """The numbers as scores.json has them; where the files are calibrated, with their Brier score and threshold."""
+    numbers, calibration = scores(facts.run, facts.evaluation), facts.calibration
+    if calibration is None or numbers.judge == "video":
+        return numbers
+    calibrated = replace(numbers.variants[facts.variant.name], brier=calibration.scaling.brier)
+    return replace(numbers, threshold=facts.threshold, variants={**numbers.variants, facts.variant.name: calibrated})
 
 
 def _of_snippet(facts: Facts) -> dict[str, Any]:

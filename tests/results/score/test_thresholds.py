@@ -251,6 +251,22 @@ def test_what_both_lose_at_the_fixed_threshold_is_no_shift() -> None:
     assert result.verdict is None
 
 
+def test_what_the_baseline_gains_too_is_not_brought_back() -> None:
+    """A threshold for few false alarms is nobody's best: the variant loses a frame there, and both gain by Youden's."""
+    baseline, variant = found_by(200, shifted=slice(80)), found_by(200, shifted=slice(81))
+    labels = np.repeat([1, 0], 200)
+    at, baseline_at = (
+        {"fixed": operating_point(labels, scores, 0.5), "carried": None, "own": operating_point(labels, scores, 0.3)}
+        for scores in (variant, baseline)
+    )
+    result = shift(labels, Predictions(variant, None, None), Predictions(baseline, None, None), at, baseline_at)
+    assert result is not None
+    assert result.gained_ci.low > 0.1
+    assert result.left == 0
+    assert result.verdict is None
+    assert shift_of(found_by(200), variant).verdict == "shifted, not lost"
+
+
 def test_an_equal_variant_is_not_shifted() -> None:
     result, _, _ = shifted(0.0)
     assert result is not None
