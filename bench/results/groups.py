@@ -54,7 +54,9 @@ def problem(columns: Sequence[str], present: Sequence[str], values: dict[str, in
     unknown = [name for name in columns if name not in present]
     if unknown:
         choices = f"columns are: {listed(present)}" if present else "these have no columns"
-        hint = nearest(unknown[0], present)
+        parts = [part.strip() for part in unknown[0].split(",")]
+        several = len(parts) > 1 and all(part in present for part in parts)
+        hint = ": name each column by itself" if several else nearest(unknown[0], present)
         return f"the test frames have no column {quoted(unknown[0])}{hint}; {choices}"
     single = [name for name in columns if values[name] < 2]
     if single:

@@ -280,10 +280,20 @@ def test_calibrated_files_give_the_calibrated_scores(
     np.testing.assert_allclose(answers, expected, atol=1e-5)
     assert record.threshold == names["THRESHOLD"] == pytest.approx(scaled["threshold"])
     np.testing.assert_array_equal(answers >= names["THRESHOLD"], table["p_fake"] >= 0.5)
+    assert_card_is_of_calibrated_files(tmp_path / "out", scaled)
     for row in record.moved:
         assert (row.file not in record.files, row.flips) == (False, 0)
     assert record.moved[0].largest < 0.05
     assert_map_adds_up(tmp_path / "out", record)
+
+
+def assert_card_is_of_calibrated_files(folder: Path, scaled: dict[str, Any]) -> None:
+    """Their Brier score, their threshold, their calibration error: those of before are of other files."""
+    card = ModelCard.load(folder / "README.md")
+    values = {result.metric_type: (result.metric_value, result.metric_name) for result in card.data.eval_results or ()}
+    assert values["brier_score"][0] == pytest.approx(scaled["brier"])
+    assert values["recall"][1] == f"Recall at P(fake) ≥ {scaled['threshold']:g}"
+    assert f"on these frames it was {scaled['ece']:.3f} away from it" in card.text
 
 
 def stored_scaling(exports: Path, name: str, method: str) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from bench.records import (
     OverallVerdict,
     Preprocessing,
     RunRecord,
+    ScoresFile,
     VariantResult,
 )
 from bench.reports.content.judged import judged

@@ -107,8 +107,8 @@ def shift(
 
     The points are those of `points`. Frames that share some of `clusters` depend on each other; None where no two do.
     None where either has no threshold of its own, or a class has fewer than two frames. What the baseline gains by its
-    own threshold too is not brought back: a fixed threshold that keeps false alarms rare is nobody's best. The intervals
-    take the thresholds as given: they do not cover the choice of a threshold on few validation frames.
+    own threshold too is not brought back: a fixed one that keeps false alarms rare is nobody's best. The intervals take
+    the thresholds as given: they do not cover the choice of a threshold on few validation frames.
     """
     fixed, best = variant_points["fixed"], variant_points["own"]
     baseline_fixed, baseline_best = baseline_points["fixed"], baseline_points["own"]
@@ -171,7 +171,9 @@ def _half_by_frame(*classes: NDArray[np.int8]) -> float:
     variance = 0.0
     for differences in classes:
         count = len(differences) + 2
-        variance += ((int(np.square(differences).sum(dtype=np.int64)) + 1) / count - (float(differences.sum()) / count) ** 2) / count
+        variance += (
+            (int(np.square(differences).sum(dtype=np.int64)) + 1) / count - (float(differences.sum()) / count) ** 2
+        ) / count
     return normal_quantile(0.95) * math.sqrt(variance) / 2
 
 
