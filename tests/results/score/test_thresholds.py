@@ -159,19 +159,23 @@ def shifted(
 
 
 def shift_of(
-    baseline: NDArray[np.float64], variant: NDArray[np.float64], clusters: NDArray[np.int64] | None = None
+    baseline: NDArray[np.float64],
+    variant: NDArray[np.float64],
+    clusters: NDArray[np.int64] | None = None,
+    baseline_own: float = 0.5,
 ) -> Shift:
     """Of frames whose first half is fake, at 0.5; the variant's own threshold is 0.3."""
     labels = np.repeat([1, 0], len(variant) // 2)
-    baseline_fixed, fixed, best = (
-        operating_point(labels, *at) for at in ((baseline, 0.5), (variant, 0.5), (variant, 0.3))
+    baseline_fixed, baseline_best, fixed, best = (
+        operating_point(labels, *at)
+        for at in ((baseline, 0.5), (baseline, baseline_own), (variant, 0.5), (variant, 0.3))
     )
     result = shift(
         labels,
         Predictions(variant, None, None),
         Predictions(baseline, None, None),
         {"fixed": fixed, "carried": None, "own": best},
-        {"fixed": baseline_fixed, "carried": None, "own": baseline_fixed},
+        {"fixed": baseline_fixed, "carried": None, "own": baseline_best},
         None if clusters is None else Clusters.disjoint(clusters),
     )
     assert result is not None
@@ -254,13 +258,7 @@ def test_what_both_lose_at_the_fixed_threshold_is_no_shift() -> None:
 def test_what_the_baseline_gains_too_is_not_brought_back() -> None:
     """A threshold for few false alarms is nobody's best: the variant loses a frame there, and both gain by Youden's."""
     baseline, variant = found_by(200, shifted=slice(80)), found_by(200, shifted=slice(81))
-    labels = np.repeat([1, 0], 200)
-    at, baseline_at = (
-        {"fixed": operating_point(labels, scores, 0.5), "carried": None, "own": operating_point(labels, scores, 0.3)}
-        for scores in (variant, baseline)
-    )
-    result = shift(labels, Predictions(variant, None, None), Predictions(baseline, None, None), at, baseline_at)
-    assert result is not None
+    result = shift_of(baseline, variant, baseline_own=0.3)
     assert result.gained_ci.low > 0.1
     assert result.left == 0
     assert result.verdict is None
