@@ -328,6 +328,11 @@ def test_calibrated_files_differ_in_nothing_else(
     assert f"fitted on {record.calibration.frames} validation frames (20 fake, 20 real)" in about
     assert "`model.onnx` before its logits were scaled" in about
     assert bench_package.load(tmp_path / "out").predict(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1,)
+    evidence = stored.read_json(tmp_path / "out" / EVIDENCE)
+    assert evidence["artifact"] == stored.read_json(exports / "out/q8" / EVIDENCE)["artifact"]
+    assert evidence["files"]["model.onnx"]["sha256"] == file_digest(tmp_path / "out/model.onnx")
+    code, output = command_line.bench("verify", str(tmp_path / "out"), "--experiment", "experiments.yaml")
+    assert code == 0, output
 
 
 @pytest.mark.parametrize("name", ["baseline", "w8"])
