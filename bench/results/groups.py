@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def _names(columns: object) -> tuple[str, ...]:
+    """One name or several as a tuple; `ValueError` for anything else."""
     if isinstance(columns, str):
         columns = [columns]
     names = columns if isinstance(columns, (list, tuple)) else []
@@ -54,9 +55,9 @@ def problem(columns: Sequence[str], values: Mapping[str, int], numbers: Collecti
     """
     unknown = [name for name in columns if name not in values]
     if unknown:
-        there = f"columns are: {listed(values)}" if values else "these have no columns"
+        choices = f"columns are: {listed(values)}" if values else "these have no columns"
         hint = nearest(unknown[0], values)
-        return f"the test frames have no column {quoted(unknown[0])}{hint}; {there}"
+        return f"the test frames have no column {quoted(unknown[0])}{hint}; {choices}"
     single = [name for name in columns if values[name] < 2]
     if single:
         what = "one value" if values[single[0]] else "no value"

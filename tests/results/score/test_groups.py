@@ -39,7 +39,7 @@ def judged(
 def errors(seed: int, rate: float, more: float = 0.0) -> NDArray[np.bool_]:
     """Errors at this rate, and at a higher one on real frames of one group."""
     chance = np.random.default_rng(seed).random(COUNT)
-    return chance < rate + more * ((TONES == "dark") & (LABELS == 0))
+    return np.asarray(chance < rate + more * ((TONES == "dark") & (LABELS == 0)))
 
 
 def test_rates_and_gaps_are_those_of_a_table() -> None:
