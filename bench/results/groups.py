@@ -56,7 +56,9 @@ def problem(columns: Sequence[str], values: Mapping[str, int], numbers: Collecti
     unknown = [name for name in columns if name not in values]
     if unknown:
         choices = f"columns are: {listed(values)}" if values else "these have no columns"
-        hint = nearest(unknown[0], values)
+        parts = [part.strip() for part in unknown[0].split(",")]
+        several = len(parts) > 1 and all(part in values for part in parts)
+        hint = ": name each column by itself" if several else nearest(unknown[0], values)
         return f"the test frames have no column {quoted(unknown[0])}{hint}; {choices}"
     single = [name for name in columns if values[name] < 2]
     if single:

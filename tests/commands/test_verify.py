@@ -87,7 +87,7 @@ def edit(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object
 def test_an_unsigned_export_is_compared_and_not_believed(tmp_path: Path) -> None:
     code, output = bench("verify", str(written(tmp_path / "out")))
     assert code == 0
-    assert "verdict on 32 test frames: stable, AUC 0.98" in output
+    assert "verdict on 32 test frames: stable, AUC 0.9800\n" in output
     assert "evidence.json.sig  not checked: nobody signed it" in output
     assert "weights, artifact, frames, predictions, scores  not checked: not in this folder" in output
     assert output.splitlines()[-1].startswith("unchanged (5 checked), as far as an evidence.json without")

@@ -140,10 +140,10 @@ def _refuse(method: CalibrationMethod, fake: NDArray[np.bool_], logit_diff: NDAr
     rarer = min(int(fake.sum()), int((~fake).sum()))
     if rarer < LEAST:
         raise _NotFittedError(f"{rarer or 'no'} validation frames of a class; expected {LEAST} or more of each")
-    if endless := int((~np.isfinite(logit_diff)).sum()):
+    if not np.isfinite(logit_diff).all():
         raise _NotFittedError(
-            f"P(fake) is exactly 0 or 1 on {endless:,} validation frames, and these have no logit; expected scores "
-            "that are not rounded so far"
+            "P(fake) is exactly 0 or 1 on validation frames, and has no logit there; expected logits, or scores with "
+            "more digits"
         )
     fakes, reals = logit_diff[fake], logit_diff[~fake]
     if fakes.max() <= reals.min():
