@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.records import Comparison, Evaluation, OnSets, OverallVerdict, RunRecord, Unit
 from bench.reports.content import frame_sets_tables as tables
-from bench.reports.content import recommendation
+from bench.reports.content import recommendation, robustness
 from bench.reports.content.cells import Table
 from bench.reports.content.report import input_of
 from bench.reports.content.side_by_side import warnings_of
@@ -38,9 +38,10 @@ def all_sets(across: OnSets, warnings: Mapping[str, Sequence[str]], page: str, b
         experiment=across.run.experiment,
         opening=_opening(across),
         answer=[*answer(across.run, across.evaluation, across.at_chance, across.verdicts, len(across.sets)),
-                *wrong_at_fixed(across, across.evaluation.choice.chosen if across.evaluation.choice else None)],
+                *against(across, across.evaluation.choice.chosen if across.evaluation.choice else None)],
         warnings=list(warnings_of(warnings)),
-        verdicts=list(verdicts(across.verdicts, units(across), is_pooled=across.is_pooled)),
+        verdicts=[*verdicts(across.verdicts, units(across), is_pooled=across.is_pooled),
+                  *robustness.on_sets({name: alone.judged.degraded for name, alone in across.sets.items()})],
         variants=tables.variants(across),
         sets=tables.sets(across, page, below),
         note=note(across.run, len(across.sets), is_pooled=across.is_pooled),
@@ -101,8 +102,18 @@ def _by(verdicts_over_all: Mapping[str, OverallVerdict], name: str) -> list[Part
     return ["; ΔAUC and the worst case are those on ", strong(lowest), ", where it may have lost most"]
 
 
-def wrong_at_fixed(across: OnSets, chosen: str | None) -> Iterable[Sentence]:
-    """On which sets the chosen variant's threshold must be set anew, which an AUC does not show."""
+def against(across: OnSets, chosen: str | None, baseline: str = "the baseline") -> Iterable[Sentence]:
+    """What an AUC does not show of the chosen variant: a threshold to be set anew, losses under re-compression.
+
+    `baseline` is what its detector's baseline is called.
+    """
+    yield from _wrong_at_fixed(across, chosen)
+    for name, alone in across.sets.items():
+        yield from robustness.of_variant(alone.judged.degraded.get(chosen or "", ()), baseline, name)
+
+
+def _wrong_at_fixed(across: OnSets, chosen: str | None) -> Iterable[Sentence]:
+    """On which sets the chosen variant's threshold must be set anew."""
     for name, alone in across.sets.items():
         judged = alone.judged.variants.get(chosen or "")
         if judged and judged.flips and recommendation.is_worse_at_fixed(judged):
