@@ -77,7 +77,7 @@ def videos_of(sets: Mapping[Split, FrameSet]) -> dict[str, VideoCounts]:
 def remarks_on_test(
     settings: ExperimentSettings, sets: Mapping[Split, FrameSet], lists: Sequence[str] = ()
 ) -> Iterator[str]:
-    """What `bench plan` says of videos: which have no frame, and whether frames without one keep them from being judged.
+    """What a plan says of videos: which have no frame, and whether frames without one keep them from being judged.
 
     `lists` are the files of extracted ones.
     """

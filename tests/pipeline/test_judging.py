@@ -127,7 +127,10 @@ def test_a_test_frame_without_a_video_is_told_where_it_keeps_videos_from_being_j
     assert list(judging.remarks(settings(), sets)) == [remark]
     assert not list(judging.remarks(settings(judge="frame"), sets))
     assert not list(judging.remarks(settings(), {"test": frame_set("test", *NAMELESS)}))
-    validation: dict[Split, FrameSet] = {"test": frame_set("test", *NAMED), "validation": frame_set("validation", *some)}
+    validation: dict[Split, FrameSet] = {
+        "test": frame_set("test", *NAMED),
+        "validation": frame_set("validation", *some),
+    }
     assert list(judging.remarks(settings(), validation)) == [
         "1 of 4 validation frames names no video, so no threshold of videos is set on them: c.png."
     ]
