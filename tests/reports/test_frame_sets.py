@@ -22,6 +22,7 @@ from bench.records import (
     SideBySideScoresOnSets,
 )
 from bench.reports import is_whole, read_scores, summary_on_sets
+from bench.reports.content import frame_sets
 from bench.reports.scores_json import as_json, scores, scores_side_by_side, typed_scores
 from bench.reports.scores_of_sets import scores_on_sets, scores_side_by_side_on_sets
 from bench.reports.terminal.plain import WIDTH
@@ -151,6 +152,18 @@ def test_pooled_verdicts_say_so(tmp_path: Path) -> None:
     of_q8 = pooled.overall["q8"].pooled
     assert of_q8 is not None
     assert f"q8: degraded (pooled {of_q8.auc_delta:.4f} ({of_q8.auc_delta_ci[0]:.4f} to " in words
+
+
+def test_pooled_scores_of_frames_and_videos_are_those_of_frames() -> None:
+    words = "Since some sets are judged by frame, these are the scores of frames on every set."
+    sets = dict(three().sets)
+    celeb = sets["celeb"]
+    by_video = dataclasses.replace(celeb.evaluation, unit="video")
+    evaluation = dataclasses.replace(celeb.evaluation, video=by_video)
+    sets["celeb"] = Alone(dataclasses.replace(celeb.run, judge="video"), evaluation)
+    assert words in str(frame_sets.note(on_sets(sets, "celeb", pool=True)))
+    assert words not in str(frame_sets.note(three(pool=True)))
+    assert words not in str(frame_sets.note(on_sets(sets, "celeb")))
 
 
 def test_losses_under_re_compression_are_told_for_all_sets(tmp_path: Path) -> None:

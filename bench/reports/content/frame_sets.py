@@ -44,7 +44,7 @@ def all_sets(across: OnSets, warnings: Mapping[str, Sequence[str]], page: str, b
                   *robustness.on_sets({name: alone.judged.degraded for name, alone in across.sets.items()})],
         variants=tables.variants(across),
         sets=tables.sets(across, page, below),
-        note=note(across.run, len(across.sets), is_pooled=across.is_pooled),
+        note=note(across),
     )  # fmt: skip
 
 
@@ -194,16 +194,17 @@ def _estimate(comparison: Comparison) -> str:
     return ", ".join(estimate_and_range(comparison.delta))
 
 
-def note(run: RunRecord, count: int, *, is_pooled: bool) -> Sentence:
+def note(across: OnSets) -> Sentence:
     """How one verdict is made of those of all sets."""
     texts = [
         sentence(
             "“For all” is made of each set's own AUC: stable where the interval of every set is above the margin "
-            f"(−{run.margin:g}), which needs no correction; degraded where one set's loss is beyond it and significant "
-            f"after the correction for {count} sets (Holm), which bold letters mark; inconclusive otherwise."
+            f"(−{across.run.margin:g}), which needs no correction; degraded where one set's loss is beyond it and "
+            f"significant after the correction for {len(across.sets)} sets (Holm), which bold letters mark; inconclusive "
+            "otherwise."
         )
     ]
-    if is_pooled:
+    if across.is_pooled:
         texts = [
             sentence(
                 "“For all” is of the scores of all sets put together, as ", code("pool: true"), " asks for: it also "
@@ -211,6 +212,8 @@ def note(run: RunRecord, count: int, *, is_pooled: bool) -> Sentence:
                 "on AUC hold on each set all the same.",
             )
         ]  # fmt: skip
+        if len(set(units(across).values())) > 1:
+            texts.append(sentence("Since some sets are judged by frame, these are the scores of frames on every set."))
     texts.append(sentence("Sizes and times do not depend on frames; they were taken with those of the first set."))
     texts.append(sentence("How to read it: ", docs("verdicts.md#several-frame-sets"), "."))
     return paragraph(texts)

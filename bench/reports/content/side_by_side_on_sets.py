@@ -51,7 +51,7 @@ def overall_on_sets(
         detectors=tables.detectors(together, page, below),
         variants=tables.variants(together),
         verdicts=_verdicts(together),
-        note=frame_sets.note(across.run, len(across.sets), is_pooled=across.is_pooled),
+        note=frame_sets.note(across),
         looks=sections[0].looks,
         sections=sections,
     )
