@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from bench.files import make_folder, remove, write_atomically
 from bench.footage import folder as layout
+from bench.footage import lettering
 from bench.footage.outcomes import Outcome
 from bench.records import Video
 
@@ -26,7 +27,7 @@ _WIDTH, _HEIGHT = _FACES * _SIDE + 2 * _GAP, _SIDE + _TEXT + _GAP
 PER_PAGE = _COLUMNS * _LINES
 _QUALITY = 85
 _INK, _GREY, _COLOURS = (30, 30, 30), (120, 120, 120), {0: (0, 110, 60), 1: (170, 30, 30), None: (90, 90, 90)}
-_LETTERS = 44
+_LETTER_SIDE = 11
 
 Shown = tuple[Video, Outcome]
 
@@ -101,10 +102,8 @@ def _drawn(folder: Path, videos: Sequence[Shown]) -> Image:
 
 def _caption(draw: ImageDraw, corner: tuple[int, int], video: Video, outcome: Outcome) -> None:
     """The video's name, and its class or why there are no faces."""
-    from PIL import ImageFont
-
-    font, (x, y) = ImageFont.load_default(12), corner
-    name = video.name if len(video.name) <= _LETTERS else f"…{video.name[1 - _LETTERS :]}"
+    font, (x, y) = lettering.font(_LETTER_SIDE), corner
+    name = lettering.fitted(lettering.drawable(video.name), font, _FACES * _SIDE)
     word = {0: "real", 1: "fake", None: "no label"}[video.label]
     text = f"{word}, {len(outcome.rows) and outcome.decoded} frames" if outcome.status == "ok" else outcome.status
     draw.text((x, y), name, _INK, font)

@@ -21,6 +21,9 @@ from bench.results import predict
 from bench.variants import build, cache, ids
 from bench.variants.steps import Use
 
+RE_COMPRESS = "re-compress"
+"""The stage that `plan` leaves out where no re-compression is asked for."""
+
 
 @dataclass(frozen=True)
 class Link:
@@ -306,7 +309,7 @@ def _degrade(prepared: Prepared, rows: Sequence[Row], history: History, now: Pre
             passes.append((degrade.work_on(setups[0]), computed + changed))
             evaluations = _counted(sum(len(row.degraded) for row in due), "evaluation")
             works.append(f"{evaluations} of {max(most.values()):,} frames{prepared.of_frames(name)}")
-    return Stage("re-compress", ", ".join(works), estimates.total(takes for _, takes in passes), tuple(passes))
+    return Stage(RE_COMPRESS, ", ".join(works), estimates.total(takes for _, takes in passes), tuple(passes))
 
 
 def _blur(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:

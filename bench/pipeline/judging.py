@@ -74,44 +74,55 @@ def videos_of(sets: Mapping[Split, FrameSet]) -> dict[str, VideoCounts]:
     }
 
 
-def missing_remarks(
+def remarks_on_test(
     settings: ExperimentSettings, sets: Mapping[Split, FrameSet], lists: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Which videos have no frame, where videos are judged or extracted; `lists` are the files of extracted ones."""
+    """What a plan says of videos: which have no frame, and whether frames without one keep them from being judged.
+
+    `lists` are the files of extracted ones.
+    """
     if lists or judge(settings, sets["test"].frames) == "video":
         for split, counts in videos_of(sets).items():
             if counts.missing:
                 yield missing_in_words(split, counts, lists)
+    if settings.judge is None:
+        yield from _some_nameless("test", sets["test"].frames, "frames are judged, and not videos")
 
 
 def remarks(settings: ExperimentSettings, sets: Mapping[Split, FrameSet], lists: Sequence[str] = ()) -> Iterator[str]:
     """What a reader must know of videos: those without frames, and why others are not judged."""
-    yield from missing_remarks(settings, sets, lists)
-    if settings.judge == "frame":
+    yield from remarks_on_test(settings, sets, lists)
+    videos = videos_of(sets)
+    if judge(settings, sets["test"].frames) != "video" or "validation" in videos or "validation" not in sets:
         return
-    videos, is_judged = videos_of(sets), judge(settings, sets["test"].frames) == "video"
-    for split in LABELLED_SPLITS:
-        if split in videos or split not in sets:
-            continue
-        nameless = [frame.path for frame in sets[split].frames if frame.video is None]
-        if 0 < len(nameless) < len(sets[split].frames):
-            yield (
-                f"{len(nameless):,} of {len(sets[split].frames):,} {split} frames name no video, so nothing is said of "
-                f"{split} videos: {listed(nameless, 3)}."
-            )
-        elif nameless and is_judged:
-            yield f"No {split} frame names its video, so no threshold of videos is set on them."
-        elif is_judged:
-            yield f"{split}: {mixed_videos(sets[split].frames)}: no threshold of videos is set on them."
+    frames = sets["validation"].frames
+    if _names_all(frames):
+        yield f"validation: {mixed_videos(frames)}: no threshold of videos is set on them."
+    elif all(frame.video is None for frame in frames):
+        yield "No validation frame names its video, so no threshold of videos is set on them."
+    else:
+        yield from _some_nameless("validation", frames, "no threshold of videos is set on them")
+
+
+def _some_nameless(split: Split, frames: Sequence[Frame], therefore: str) -> Iterator[str]:
+    """That some frames name no video and others do, and what follows."""
+    nameless = [frame.path for frame in frames if frame.video is None]
+    if 0 < len(nameless) < len(frames):
+        yield (
+            f"{len(nameless):,} of {len(frames):,} {split} frames {'name' if len(nameless) > 1 else 'names'} no video, "
+            f"so {therefore}: {listed(nameless, 3)}."
+        )
 
 
 def in_words(settings: ExperimentSettings, sets: Mapping[Split, FrameSet]) -> str:
     """How many videos are judged, and how; empty where frames are."""
     if judge(settings, sets["test"].frames) != "video" or "test" not in (videos := videos_of(sets)):
         return ""
+    missing = settings.videos.missing
+    counting = "count in no number" if missing == "exclude" else f"count as {missing}"
     counts = [
         f"{of_split.count:,} {split} ({of_split.real:,} real, {of_split.fake:,} fake"
-        + (f"; {len(of_split.missing):,} more have no frame)" if of_split.missing else ")")
+        + (f"; {len(of_split.missing):,} more have no frame, and {counting})" if of_split.missing else ")")
         for split, of_split in videos.items()
     ]
     score = {"mean": "the mean", "max": "the highest", "top": f"the mean of the {settings.videos.top} highest"}

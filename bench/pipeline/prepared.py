@@ -120,9 +120,9 @@ class Setup:
         return (*remarks_on(self.frames), *judging.remarks(self.settings, self.frames, self.video_lists))
 
     @property
-    def missing_remarks(self) -> tuple[str, ...]:
-        """Which videos to be judged have no frame."""
-        return tuple(judging.missing_remarks(self.settings, self.frames, self.video_lists))
+    def video_remarks(self) -> tuple[str, ...]:
+        """Which videos to be judged have no frame, and whether frames without one keep them from being judged."""
+        return tuple(judging.remarks_on_test(self.settings, self.frames, self.video_lists))
 
     @property
     def video_lists(self) -> tuple[str, ...]:
@@ -234,7 +234,7 @@ class Prepared:
         sets: dict[str, list[str]] = {}
         for name, frames in self.frames_by_set.items():
             judged = [setup for setup in self.setups if setup.frame_set == name][:1]
-            for text in (*remarks_on(frames), *(text for setup in judged for text in setup.missing_remarks)):
+            for text in (*remarks_on(frames), *(text for setup in judged for text in setup.video_remarks)):
                 sets.setdefault(text, []).append(name)
         named = len(self.frames_by_set) > 1
         alike: dict[str, list[str]] = {}

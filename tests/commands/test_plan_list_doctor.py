@@ -150,6 +150,7 @@ def test_plan_reads_no_frame_writes_nothing_and_says_all_of_it(
     assert "44 frames, onnxruntime" in rows["q8"]
     assert rows["build"].split()[1:3] == ["7", "artifacts"], "what the pruned variants share is built once"
     assert "as q32-p50" in rows["q16-p50"]
+    assert "re-compress" not in rows, "nobody asked for it"
     assert "and what is unknown" in rows["total"], "nobody knows how fast a tiny detector is"
     assert "unknown amount to write" in output
     assert "92 frames are not read yet" in output

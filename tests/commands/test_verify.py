@@ -159,6 +159,22 @@ def test_a_single_file_is_checked_alone(tmp_path: Path) -> None:
     assert findings(folder / "model.onnx")[1]["model.onnx"] == "differs"
 
 
+@pytest.mark.parametrize("name", [EVIDENCE, SIGNATURE])
+def test_evidence_is_that_of_the_whole_folder(name: str, tmp_path: Path) -> None:
+    folder = written(tmp_path / "out")
+    (folder / SIGNATURE).write_bytes(bytes(64))
+    assert findings(folder / name)[0] == 0
+    (folder / "numpy.py").touch()
+    assert findings(folder / name)[1]["numpy.py"] == "differs"
+
+
+@pytest.mark.parametrize("key", ["variant", "baseline"])
+def test_variants_are_named_like_folders(key: str, tmp_path: Path) -> None:
+    """By its name, predictions beside an experiment file are opened."""
+    code, output = bench("verify", str(written(tmp_path / "out", **{key: "../../elsewhere"})))
+    assert (code, f"damaged ({key}: " in output) == (2, True)
+
+
 @needs_openssl
 def test_a_signature_of_another_key_is_none(tmp_path: Path) -> None:
     private, other = keys(tmp_path), keys(tmp_path, "other")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from bench import datasets
 from bench.datasets import FrameSetSettings
-from bench.footage import folder, pool
+from bench.footage import folder, lettering, pool
 from bench.footage.manifest import COLUMNS
 from bench.records import EXTRACTION_KEY
 from tests.support import face_graphs
@@ -294,6 +294,21 @@ def test_contact_sheet_has_a_page_for_forty_videos(tmp_path: Path) -> None:
     assert pages == ["001.jpg", "002.jpg"]
     with Image.open(to / "contact-sheet" / "002.jpg") as page:
         assert np.asarray(page.convert("L")).min() < 100
+
+
+def test_letters_of_names_are_drawn_or_escaped() -> None:
+    """No two of these look alike, as boxes for letters without a glyph would."""
+    font = lettering.font(11)
+    drawn = [bytes(font.getmask(letter)) for letter in "ДжλΩëłş…"]
+    assert len(set(drawn)) == len(drawn)
+    assert lettering.drawable("Ёлка/λ_é.mp4") == "Ёлка/λ_é.mp4"
+    assert lettering.drawable("北🙂\u202e\n") == "\\u5317\\U0001f642\\u202e\\n"
+    whole = "real/" + 80 * "W"
+    cut = lettering.fitted(whole, font, 288)
+    assert cut.startswith("…W")
+    assert whole.endswith(cut[1:])
+    assert 270 < font.getlength(cut) <= 288
+    assert lettering.fitted("short.mp4", font, 288) == "short.mp4"
 
 
 def test_celeb_df_keeps_its_splits_and_what_they_share(tmp_path: Path) -> None:

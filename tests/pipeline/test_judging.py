@@ -88,7 +88,8 @@ def test_missing_videos_are_counted_by_class_and_reason() -> None:
     assert (counts.count, counts.fake, counts.real, counts.coverage) == (2, 1, 1, 0.5)
     (remark,) = judging.remarks(settings(), sets)
     assert remark == "2 of 4 test videos have no frame (2 fake, 0 real; 1 no face, 1 broken): c, d."
-    assert "1 fake; 2 more have no frame)" in judging.in_words(settings(), sets)
+    assert "1 fake; 2 more have no frame, and count in no number)" in judging.in_words(settings(), sets)
+    assert "frame, and count as 0.5)" in judging.in_words(settings(videos={"missing": 0.5}), sets)
     assert not list(judging.remarks(settings(judge="frame"), sets))
 
 
@@ -116,6 +117,33 @@ def test_validation_frames_without_videos_are_told() -> None:
     assert list(judging.remarks(settings(), sets)) == [
         "No validation frame names its video, so no threshold of videos is set on them."
     ]
+
+
+def test_a_test_frame_without_a_video_is_told_where_it_keeps_videos_from_being_judged() -> None:
+    some = (*NAMED, frame("c.png", 1, None))
+    sets: dict[Split, FrameSet] = {"test": frame_set("test", *some)}
+    (remark,) = judging.remarks_on_test(settings(), sets)
+    assert remark == "1 of 4 test frames names no video, so frames are judged, and not videos: c.png."
+    assert list(judging.remarks(settings(), sets)) == [remark]
+    assert not list(judging.remarks(settings(judge="frame"), sets))
+    assert not list(judging.remarks(settings(), {"test": frame_set("test", *NAMELESS)}))
+    validation: dict[Split, FrameSet] = {
+        "test": frame_set("test", *NAMED),
+        "validation": frame_set("validation", *some),
+    }
+    assert list(judging.remarks(settings(), validation)) == [
+        "1 of 4 validation frames names no video, so no threshold of videos is set on them: c.png."
+    ]
+
+
+def test_a_plan_tells_of_test_frames_without_a_video(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    write_manifest(workplace)
+    manifest = workplace / "faces/manifest.csv"
+    named = manifest.read_text(encoding="utf-8")
+    manifest.write_text(named.replace(",test/fake/0,0", ",,"), encoding="utf-8")
+    words = "1 of 32 test frames names no video, so frames are judged, and not videos: test/fake/000.png."
+    assert words in " ".join(bench("plan", "--only", "baseline")[1].split())
 
 
 # --------------------------------------------------------------------------------------------------- a whole run

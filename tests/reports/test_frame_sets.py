@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.records import Constraints, ScoresOnSets, SideBySideScoresOnSets
+from bench.records import (
+    Alone,
+    Auc,
+    Constraints,
+    Degradation,
+    DegradedScore,
+    Interval,
+    ScoresOnSets,
+    SideBySideScoresOnSets,
+)
 from bench.reports import is_whole, read_scores, summary_on_sets
+from bench.reports.content import frame_sets
 from bench.reports.scores_json import as_json, scores, scores_side_by_side, typed_scores
 from bench.reports.scores_of_sets import scores_on_sets, scores_side_by_side_on_sets
 from bench.reports.terminal.plain import WIDTH
+from bench.results.score import on_sets, side_by_side_on_sets
 from bench.stored import DamagedError
 from tests.reports.test_reports import rounded, well_formed
 from tests.reports.test_side_by_side import Page
@@ -134,7 +146,75 @@ def test_pooled_verdicts_say_so(tmp_path: Path) -> None:
     assert "as `pool: true` asks for" in text
     assert "by the scores of all sets together: degraded" in text
     assert "pool: true" not in (rendered(three(), tmp_path / "other") / "report.md").read_text(encoding="utf-8")
-    assert "(verdicts: pooled scores)" in summary_on_sets(scores_on_sets(three(pool=True)))
+    pooled = scores_on_sets(three(pool=True))
+    words = " ".join(summary_on_sets(pooled).split())
+    assert "(verdicts: pooled scores)" in words
+    of_q8 = pooled.overall["q8"].pooled
+    assert of_q8 is not None
+    assert f"q8: degraded (pooled {of_q8.auc_delta:.4f} ({of_q8.auc_delta_ci[0]:.4f} to " in words
+
+
+def test_pooled_scores_of_frames_and_videos_are_those_of_frames() -> None:
+    words = "Since some sets are judged by frame, these are the scores of frames on every set."
+    sets = dict(three().sets)
+    celeb = sets["celeb"]
+    by_video = dataclasses.replace(celeb.evaluation, unit="video")
+    evaluation = dataclasses.replace(celeb.evaluation, video=by_video)
+    sets["celeb"] = Alone(dataclasses.replace(celeb.run, judge="video"), evaluation)
+    assert words in str(frame_sets.note(on_sets(sets, "celeb", pool=True)))
+    assert words not in str(frame_sets.note(three(pool=True)))
+    assert words not in str(frame_sets.note(on_sets(sets, "celeb")))
+
+
+def test_losses_under_re_compression_are_told_for_all_sets(tmp_path: Path) -> None:
+    """The variant that is chosen by its AUC loses more than the baseline on re-compressed frames of each set."""
+    sets = three(lost={}, choose=Constraints(auc_drop=0.5)).sets
+    report = rendered(on_sets(_re_compressed(sets), "celeb"), tmp_path / "one").joinpath("report.md")
+    text = report.read_text(encoding="utf-8")
+    for name in (each.replace("_", r"\_") for each in COUNTS):
+        assert f"**Under re-compression it loses more than the baseline on {name}**: −0." in text
+        assert f"**q8** on **{name}** −0." in text
+    assert "**q16** on" not in text
+    untouched = rendered(on_sets(sets, "celeb"), tmp_path / "none").joinpath("report.md")
+    assert "re-compression" not in untouched.read_text(encoding="utf-8")
+    fine = _re_compressed(sets, lost=0.0)
+    text = rendered(on_sets(fine, "celeb"), tmp_path / "fine").joinpath("report.md").read_text(encoding="utf-8")
+    assert "no variant loses significantly more than the baseline does on any of the frame sets" in text
+
+
+def test_losses_under_re_compression_are_told_for_all_detectors(tmp_path: Path) -> None:
+    of_detectors = detectors_on_three(Constraints(auc_drop=0.5)).detectors
+    sets = {
+        name: {detector: _re_compressed(across.sets)[name] for detector, across in of_detectors.items()}
+        for name in COUNTS
+    }
+    together = side_by_side_on_sets(sets, "celeb")
+    text = (rendered_detectors(together, tmp_path) / "report.md").read_text(encoding="utf-8")
+    chosen = together.evaluation.choice and together.evaluation.choice.chosen
+    detector, variant = together.first.titles[str(chosen)]
+    assert variant == "q8"
+    losses = f"**Under re-compression it loses more than {detector}/baseline"
+    assert f"{losses} on mine**: −0." in text
+    assert f"{losses}**: −0." in text, "the section of each set tells it too"
+    assert "**xception/q8** on **ffpp\\_c40** −0." in text
+
+
+def _re_compressed(sets: Mapping[str, Alone], lost: float = -0.2) -> dict[str, Alone]:
+    """With scores on re-compressed frames, by which q8 loses so much, and q16 nothing."""
+    level, area = Degradation("jpeg", 50), Auc(0.8, Interval(0.75, 0.85))
+    q16, q8 = (
+        DegradedScore(level, area, extra, extra, p_holm, "inconclusive", extra.interval)
+        for extra, p_holm in ((_near(0.0), 1.0), (_near(lost), 0.001 if lost else 1.0))
+    )
+    scores = {"baseline": (DegradedScore(level, area),), "q16": (q16,), "q8": (q8,)}
+    return {
+        name: dataclasses.replace(alone, evaluation=dataclasses.replace(alone.evaluation, degraded=scores))
+        for name, alone in sets.items()
+    }
+
+
+def _near(value: float) -> Auc:
+    return Auc(value, Interval(value - 0.1, value + 0.1))
 
 
 def test_the_terminal_names_the_worst_set_first() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 
@@ -16,6 +17,7 @@ from bench.reports import render
 from tests.support import browser
 from tests.support.pages import HOSTILE
 from tests.support.reports import FRAMES, TEST, Answers, judged, made_up, pixels
+from tests.support.videos import of_videos
 
 pytestmark = pytest.mark.skipif(browser.chromium() is None, reason=f"none of {', '.join(browser.NAMES)} is in PATH")
 
@@ -128,6 +130,41 @@ def test_every_number_follows_the_slider(shown: Shown) -> None:
         shown.page.choose("#slide", text)
         assert shown.page.evaluate("document.querySelector('#typed').value") == text
         check(shown, float(text))
+
+
+def test_videos_are_counted_where_these_are_judged(tab: browser.Page, tmp_path: Path) -> None:
+    run, answers = of_videos(*made_up(FRAMES))
+    run = dataclasses.replace(run, judge="video")
+    render(run, judged(run, answers), pixels, tmp_path / "results", tmp_path / "report")
+    tab.errors.clear()
+    tab.resize(1300)
+    tab.open(tmp_path / "report" / "report.html")
+    scores = {name: predicted.test for name, predicted in answers.predictions.items()}
+    table = pd.DataFrame({"video": answers.test.videos, "label": answers.test.labels} | scores)
+    by_video = table.groupby("video").mean()
+    assert len(by_video) < TEST / 2
+    tab.click("#unfold")
+    for text in ("0", "0.35", "0.5", "0.516", "0.8", "1"):
+        tab.choose("#slide", text)
+        for index, name in enumerate(scores):
+            tp, tn, fp, fn = _outcomes(by_video["label"], by_video[name] >= float(text))
+            assert decided(tab, index)[:4] == [tp, tn, fp, fn], (name, text)
+            assert [number(cell) for cell in tab.texts(f".card[data-variant='{index}'] [data-cell]")] == [
+                tp,
+                fn,
+                fp,
+                tn,
+            ]
+            tp, tn, fp, fn = _outcomes(table["label"], table[name] >= float(text))
+            in_galleries = tab.texts(f".gallery[data-variant='{index}'] [data-count]")
+            assert [number(count) for count in in_galleries] == [tp, fn, fp, tn], "galleries are of frames"
+    assert tab.errors == []
+
+
+def _outcomes(labels: pd.Series[float], called: pd.Series[bool]) -> list[int]:
+    """True and false positives and negatives: tp, tn, fp, fn."""
+    tn, fp, fn, tp = (int(count) for count in confusion_matrix(labels, called, labels=[0, 1]).ravel())
+    return [tp, tn, fp, fn]
 
 
 def test_the_line_in_each_plot_follows_the_slider(shown: Shown) -> None:

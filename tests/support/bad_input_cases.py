@@ -205,6 +205,13 @@ def score_files(changed: str | bytes, name: str = "q16.csv") -> Change:
     return both(written("baseline.csv", good), written("q16.csv", good), written(name, changed))
 
 
+def named_frames(count: int) -> Change:
+    """Two files of scores with a column in which each frame has a value of its own."""
+    rows = [f"{row}.png,0.{row + 10},{row % 2},name {row}\n" for row in range(count)]
+    content = f"frame,p_fake,label,name\n{''.join(rows)}"
+    return both(written("baseline.csv", content), written("q16.csv", content))
+
+
 def told_of_c(column: str, usual: str, baseline: str, q16: str) -> Change:
     """Two files of scores with one more column, which do not say the same of c.png."""
     rows = f"frame,label,p_fake,{column}\na.png,0,0.1,{usual}\nb.png,1,0.9,{usual}\nc.png,0,0.4,"
@@ -1461,6 +1468,10 @@ CASES: dict[str, list[Case]] = {
              ("--groups: the test frames have no column 'tone'; these have no columns",),
              score_files("frame,p_fake\na.png,0.1\nb.png,0.9\nc.png,0.4\nd.png,0.2\n"),
              (*scored(), "--groups", "tone"), "score"),
+        Case("a column of groups that names single frames", "`--groups name` of 51 names",
+             ("--groups: the column 'name' has 51 values in the test frames, more than 50",
+              "or numbers, which are cut into ranges"),
+             named_frames(51), (*scored(), "--groups", "name"), "score"),
         Case("columns of groups with a comma in between", "`--groups tone,age`",
              ("--groups: the test frames have no column 'tone,age': name each column by itself",),
              told_of_c("tone,age", "dark,30", "light,50", "light,50"),

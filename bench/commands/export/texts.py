@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.commands.export import models
-from bench.commands.export.calibrated import Calibrated
+from bench.commands.export.calibrated import Calibrated, of_files
 from bench.commands.export.card import NO_CLAIMS, Claims, front_matter
 from bench.datasets.decoding import LONGEST
 from bench.datasets.splits import WRITE_PATTERN
@@ -36,7 +36,6 @@ from bench.records import (
     OverallVerdict,
     Preprocessing,
     RunRecord,
-    ScoresFile,
     VariantResult,
 )
 from bench.reports.content.judged import judged
@@ -160,17 +159,9 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "share": _share,
         "moved": facts.moved,
     }
-    head = front_matter(run, facts.built, _of_these_files(facts), variant.name, facts.claims, facts.model)
+    numbers = of_files(facts.calibration, scores(run, facts.evaluation), variant.name)
+    head = front_matter(run, facts.built, numbers, variant.name, facts.claims, facts.model)
     _write("readme.md.j2", folder / "README.md", values, head)
-
-
-def _of_these_files(facts: Facts) -> ScoresFile:
-    """The numbers as scores.json has them; where the files are calibrated, with their Brier score and threshold."""
-    numbers, calibration = scores(facts.run, facts.evaluation), facts.calibration
-    if calibration is None or numbers.judge == "video":
-        return numbers
-    calibrated = replace(numbers.variants[facts.variant.name], brier=calibration.scaling.brier)
-    return replace(numbers, threshold=facts.threshold, variants={**numbers.variants, facts.variant.name: calibrated})
 
 
 def _of_snippet(facts: Facts) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.records import Comparison, Evaluation, OnSets, OverallVerdict, RunRecord, Unit
 from bench.reports.content import frame_sets_tables as tables
-from bench.reports.content import recommendation
+from bench.reports.content import recommendation, robustness
 from bench.reports.content.cells import Table
 from bench.reports.content.report import input_of
 from bench.reports.content.side_by_side import warnings_of
@@ -38,12 +38,13 @@ def all_sets(across: OnSets, warnings: Mapping[str, Sequence[str]], page: str, b
         experiment=across.run.experiment,
         opening=_opening(across),
         answer=[*answer(across.run, across.evaluation, across.at_chance, across.verdicts, len(across.sets)),
-                *wrong_at_fixed(across, across.evaluation.choice.chosen if across.evaluation.choice else None)],
+                *against(across, across.evaluation.choice.chosen if across.evaluation.choice else None)],
         warnings=list(warnings_of(warnings)),
-        verdicts=list(verdicts(across.verdicts, units(across), is_pooled=across.is_pooled)),
+        verdicts=[*verdicts(across.verdicts, units(across), is_pooled=across.is_pooled),
+                  *robustness.on_sets({name: alone.judged.degraded for name, alone in across.sets.items()})],
         variants=tables.variants(across),
         sets=tables.sets(across, page, below),
-        note=note(across.run, len(across.sets), is_pooled=across.is_pooled),
+        note=note(across),
     )  # fmt: skip
 
 
@@ -101,8 +102,18 @@ def _by(verdicts_over_all: Mapping[str, OverallVerdict], name: str) -> list[Part
     return ["; ΔAUC and the worst case are those on ", strong(lowest), ", where it may have lost most"]
 
 
-def wrong_at_fixed(across: OnSets, chosen: str | None) -> Iterable[Sentence]:
-    """On which sets the chosen variant's threshold must be set anew, which an AUC does not show."""
+def against(across: OnSets, chosen: str | None, baseline: str = "the baseline") -> Iterable[Sentence]:
+    """What an AUC does not show of the chosen variant: a threshold to be set anew, losses under re-compression.
+
+    `baseline` is what its detector's baseline is called.
+    """
+    yield from _wrong_at_fixed(across, chosen)
+    for name, alone in across.sets.items():
+        yield from robustness.of_variant(alone.judged.degraded.get(chosen or "", ()), baseline, name)
+
+
+def _wrong_at_fixed(across: OnSets, chosen: str | None) -> Iterable[Sentence]:
+    """On which sets the chosen variant's threshold must be set anew."""
     for name, alone in across.sets.items():
         judged = alone.judged.variants.get(chosen or "")
         if judged and judged.flips and recommendation.is_worse_at_fixed(judged):
@@ -183,16 +194,17 @@ def _estimate(comparison: Comparison) -> str:
     return ", ".join(estimate_and_range(comparison.delta))
 
 
-def note(run: RunRecord, count: int, *, is_pooled: bool) -> Sentence:
+def note(across: OnSets) -> Sentence:
     """How one verdict is made of those of all sets."""
     texts = [
         sentence(
             "“For all” is made of each set's own AUC: stable where the interval of every set is above the margin "
-            f"(−{run.margin:g}), which needs no correction; degraded where one set's loss is beyond it and significant "
-            f"after the correction for {count} sets (Holm), which bold letters mark; inconclusive otherwise."
+            f"(−{across.run.margin:g}), which needs no correction; degraded where one set's loss is beyond it and "
+            f"significant after the correction for {len(across.sets)} sets (Holm), which bold letters mark; inconclusive "
+            "otherwise."
         )
     ]
-    if is_pooled:
+    if across.is_pooled:
         texts = [
             sentence(
                 "“For all” is of the scores of all sets put together, as ", code("pool: true"), " asks for: it also "
@@ -200,6 +212,8 @@ def note(run: RunRecord, count: int, *, is_pooled: bool) -> Sentence:
                 "on AUC hold on each set all the same.",
             )
         ]  # fmt: skip
+        if len(set(units(across).values())) > 1:
+            texts.append(sentence("Since some sets are judged by frame, these are the scores of frames on every set."))
     texts.append(sentence("Sizes and times do not depend on frames; they were taken with those of the first set."))
     texts.append(sentence("How to read it: ", docs("verdicts.md#several-frame-sets"), "."))
     return paragraph(texts)

@@ -93,12 +93,40 @@ def insights(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     return [sentence(none, f"Not shown to be less than {run.margin:g}: ", joined(undecided, ", "), ".")]
 
 
-def of_variant(scores: Sequence[DegradedScore]) -> list[Sentence]:
-    """What speaks against shipping a variant: what it loses significantly beyond the baseline."""
+def of_variant(scores: Sequence[DegradedScore], baseline: str = "the baseline", frame_set: str = "") -> list[Sentence]:
+    """What speaks against shipping a variant: what it loses significantly beyond its baseline, on one of several sets.
+
+    `baseline` is what that is called in the sentence, and `frame_set` the set's name where there are several.
+    """
     lost = [score for score in scores if score.is_significant_loss]
     if not lost:
         return []
-    return [sentence(strong("Under re-compression it loses more than the baseline"), f": {_losses(lost)}.")]
+    on = f" on {frame_set}" if frame_set else ""
+    return [sentence(strong(f"Under re-compression it loses more than {baseline}{on}"), f": {_losses(lost)}.")]
+
+
+def on_sets(degraded: Mapping[str, Mapping[str, Sequence[DegradedScore]]]) -> list[Sentence]:
+    """Which variants lose more than their baseline under re-compression, and on which set; or that none does.
+
+    `degraded` has the scores by set and variant.
+    """
+    compared = {
+        frame_set: {name: scores for name, scores in of_set.items() if any(score.extra is not None for score in scores)}
+        for frame_set, of_set in degraded.items()
+    }
+    if not any(compared.values()):
+        return []
+    lost = [
+        sentence(strong(name), " on ", strong(frame_set), f" {_losses(significant)}")
+        for frame_set, of_set in compared.items()
+        for name, scores in of_set.items()
+        if (significant := [score for score in scores if score.is_significant_loss])
+    ]
+    if lost:
+        text = "Under re-compression, significantly more is lost than the baseline loses there: "
+        return [sentence(text, joined(lost, "; "), ".")]
+    none = "Under re-compression, no variant loses significantly more than the baseline does on any of the frame sets; "
+    return [sentence(none, "the report on each says which losses are not ruled out.")]
 
 
 def _losses(lost: Sequence[DegradedScore]) -> str:

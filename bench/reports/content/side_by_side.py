@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.records import Choice, SideBySide
-from bench.reports.content import recommendation, side_by_side_tables
+from bench.reports.content import recommendation, robustness, side_by_side_tables
 from bench.reports.content.cells import Table
 from bench.reports.content.judged import judged
 from bench.reports.content.plots import Plots, Trade, trade
@@ -68,7 +68,7 @@ def section_on(together: SideBySide, frame_set: str, page: str, below: Mapping[s
         frame_set=frame_set,
         reference=together.reference,
         opening=of.sentence(_opening(together)),
-        answer=[*answer, _compared_with(together, over_all=bool(frame_set))],
+        answer=[*answer, *_lost_under_re_compression(together), _compared_with(together, over_all=bool(frame_set))],
         fronts=list(_fronts(together.evaluation.choice)),
         detectors=side_by_side_tables.detectors(together, page, below),
         baselines=_baselines(together),
@@ -103,6 +103,16 @@ def _compared_with(together: SideBySide, *, over_all: bool) -> Sentence:
     why = "the most accurate baseline" if is_best else "the most accurate of those within the limits"
     of_all = " over all frame sets" if over_all else ""
     return sentence("ΔAUC is the difference to ", strong(together.reference), f", {why}{of_all}.")
+
+
+def _lost_under_re_compression(together: SideBySide) -> list[Sentence]:
+    """What the recommended variant loses there beyond its own detector's baseline."""
+    chosen = recommendation.recommend(together.evaluation.choice, "").chosen
+    if chosen is None:
+        return []
+    detector, variant = together.titles[chosen]
+    alone = together.detectors[detector]
+    return robustness.of_variant(alone.judged.degraded.get(variant, ()), f"{detector}/{alone.baseline}")
 
 
 def _fronts(choice: Choice | None) -> Iterable[Sentence]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.records import SideBySideOnSets
-from bench.reports.content import frame_sets, recommendation
+from bench.reports.content import frame_sets, recommendation, robustness
 from bench.reports.content import side_by_side_on_sets_tables as tables
 from bench.reports.content.cells import Table
 from bench.reports.content.side_by_side import Section, section_on, sessions_of, warnings_of
@@ -51,7 +51,7 @@ def overall_on_sets(
         detectors=tables.detectors(together, page, below),
         variants=tables.variants(together),
         verdicts=_verdicts(together),
-        note=frame_sets.note(across.run, len(across.sets), is_pooled=across.is_pooled),
+        note=frame_sets.note(across),
         looks=sections[0].looks,
         sections=sections,
     )
@@ -80,7 +80,8 @@ def _answer(together: SideBySideOnSets) -> list[Sentence]:
     )
     detector, chosen = _chosen(together)
     if detector:
-        texts += frame_sets.wrong_at_fixed(together.detectors[detector], chosen)
+        across = together.detectors[detector]
+        texts += frame_sets.against(across, chosen, f"{detector}/{across.run.baseline.name}")
     against = sentence("ΔAUC is the difference to ", strong(reference), ", on each set.")
     return [*texts, against]
 
@@ -109,4 +110,13 @@ def _verdicts(together: SideBySideOnSets) -> list[Sentence]:
         for variant, verdict in detector.verdicts.items()
     }
     across = next(iter(together.detectors.values()))
-    return list(frame_sets.verdicts(verdicts, frame_sets.units(across), is_pooled=across.is_pooled))
+    degraded = {
+        name: {
+            f"{detector}/{variant}": scores
+            for detector, alone in compared.detectors.items()
+            for variant, scores in alone.judged.degraded.items()
+        }
+        for name, compared in together.compared.items()
+    }
+    texts = frame_sets.verdicts(verdicts, frame_sets.units(across), is_pooled=across.is_pooled)
+    return [*texts, *robustness.on_sets(degraded)]

@@ -37,7 +37,10 @@ def _verdicts(
         keeps = f" (keeps its AUC on {home}, loses it elsewhere)" if judged.keeps_at_home_only else ""
         unknown = f"; nothing to compare on {', '.join(judged.unknown)}" if judged.unknown else ""
         by_set = "; ".join(_on(sets[each], name, each) for each in judged.worst_first)
-        yield f"{before}{name}: {judged.verdict}{keeps}: {by_set}{unknown}"
+        pooled = (
+            f" (pooled {_difference(judged.pooled.auc_delta, judged.pooled.auc_delta_ci)})" if judged.pooled else ""
+        )
+        yield f"{before}{name}: {judged.verdict}{pooled}{keeps}: {by_set}{unknown}"
 
 
 def _on(of_set: ScoredSet, variant: str, name: str) -> str:
@@ -45,7 +48,12 @@ def _on(of_set: ScoredSet, variant: str, name: str) -> str:
     scored = of_set.judged[variant]
     if scored.auc_delta is None or scored.auc_delta_ci is None:
         return f"{name} {scored.verdict}"
-    low, high = scored.auc_delta_ci
-    digits = enough((low, scored.auc_delta, high), 4)
-    delta, low_end, high_end = (signed(value, digits) for value in (scored.auc_delta, low, high))
-    return f"{name} {scored.verdict} {delta} ({low_end} to {high_end})"
+    return f"{name} {scored.verdict} {_difference(scored.auc_delta, scored.auc_delta_ci)}"
+
+
+def _difference(delta: float, ci: tuple[float, float]) -> str:
+    """ΔAUC and its interval."""
+    low, high = ci
+    digits = enough((low, delta, high), 4)
+    value, low_end, high_end = (signed(number, digits) for number in (delta, low, high))
+    return f"{value} ({low_end} to {high_end})"

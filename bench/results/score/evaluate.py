@@ -17,6 +17,7 @@ from bench.records import (
     GroupGap,
     LabelledFrames,
     Predictions,
+    Resolution,
     RunRecord,
     Timing,
     VariantEvaluation,
@@ -62,7 +63,8 @@ class _Shared:
     `predictions` has every variant with status "ok", in the run's order. `placements` and `comparisons` are empty
     where the test frames are of one class, and `comparisons` lacks the baseline. `baseline` is None where it failed.
     All of it is without copies of frames, but for `complete`, the predictions of all, and `labels` [n] of all; `rows`
-    are those of the test frames among all. `search` is None where nothing is compared.
+    are those of the test frames among all. `assumed` is how many of the last are videos without frames, whose scores
+    are assumed. `search` is None where nothing is compared.
     """
 
     run: RunRecord
@@ -79,6 +81,7 @@ class _Shared:
     slicing: Slicing
     search: Search | None
     groupings: tuple[Grouping, ...]
+    assumed: int = 0
 
 
 def evaluate(
@@ -106,7 +109,7 @@ def evaluate(
         for name, of_frames in evaluation.predictions.items()
     }
     labelled = videos.labelled(of_test), videos.labelled(of_validation) if of_validation else None
-    by_video = _evaluate(run, *labelled, scored)
+    by_video = _evaluate(run, *labelled, scored, assumed=len(of_test.missing))
     reasons = videos.not_sliced(by_video.not_sliced, test, labelled[0])
     return replace(evaluation, videos=of_test, video=replace(by_video, unit="video", not_sliced=reasons))
 
@@ -118,9 +121,10 @@ def _evaluate(
     predictions: Mapping[str, Predictions],
     *,
     searches: bool = True,
+    assumed: int = 0,
 ) -> Evaluation:
-    """The same of frames, or of videos in place of frames."""
-    shared = _shared(run, test, validation, predictions, searches=searches)
+    """The same of frames, or of videos in place of frames; the scores of the last are `assumed`."""
+    shared = replace(_shared(run, test, validation, predictions, searches=searches), assumed=assumed)
     variants: dict[str, VariantEvaluation] = {}
     for name in shared.predictions:
         variants[name] = _variant(shared, name, variants.get(run.baseline.name))
@@ -220,9 +224,17 @@ def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> 
         scored = replace(
             scored,
             slices=slices.evaluate(shared.slicing, placed, other, shared.clusters),
-            resolution=resolution.resolution(placed, predicted, shared.run.margin),
+            resolution=_resolution(shared, placed, predicted),
         )
     return _compared(shared, name, scored, baseline) if baseline else scored
+
+
+def _resolution(shared: _Shared, placed: Placements, predicted: Predictions) -> Resolution | None:
+    """What the scores that a variant gave cannot tell apart; those that are assumed are all the same."""
+    answered = len(placed.is_fake) - shared.assumed
+    if len(np.unique(placed.is_fake[:answered])) < 2:
+        return None
+    return resolution.resolution(placements.subset(placed, np.arange(answered)), predicted, shared.run.margin)
 
 
 def _precision_recall(labels: NDArray[np.int8], curve: points.Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

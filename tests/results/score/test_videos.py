@@ -204,6 +204,22 @@ def test_missing_videos_of_the_run_are_scored_in_every_variant() -> None:
     assert plain.variants["baseline"].auc == counted.variants["baseline"].auc, "frames stay as they are"
 
 
+@pytest.mark.parametrize("score", ["fake", "0.5"])
+def test_scores_of_missing_videos_are_not_taken_for_those_of_a_detector_that_rounds(score: Any) -> None:
+    """They are all the same because they are assumed: no scores of the detector are equal here."""
+    frames, logits = drawn(0)
+    missing = tuple(MissingVideo(f"gone{number}", number % 2, None, "no face was found") for number in range(20))
+    counts = VideoCounts(60, 30, 30, missing)
+    of_run = replace(run("baseline"), videos={"test": counts}, video_scoring=VideoScoring(missing=score))
+    scored = evaluate(of_run, frames, None, {"baseline": answered(logits)}).video
+    assert scored is not None
+    assert scored.variants["baseline"].score.count == 80
+    assert scored.variants["baseline"].resolution is None
+    rounded = evaluate(of_run, frames, None, {"baseline": answered(np.where(logits > 0, 2.0, -2.0))}).video
+    assert rounded is not None
+    assert rounded.variants["baseline"].resolution is not None
+
+
 # --------------------------------------------------------------------------------------- intervals by bootstrap
 def auc_of(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
     """The share of pairs in the right order, ties as halves, counted pair by pair."""
