@@ -15,7 +15,7 @@ _RESERVED = {"con", "prn", "aux", "nul", "run", *(f"{port}{n}" for port in ("com
 _BESIDE = {
     "report.md", "report.html", "scores.json", "size_auc.png", "latency_auc.png", "check.md", "check.xml",
     "flips.csv", "inputs.json", "appearance.parquet", "attributes.parquet", "copies.parquet", "tables",
-    "history.jsonl", "history.png",
+    "history.jsonl", "history.png", "flipped_videos.csv", "exemplars.csv",
 }  # fmt: skip
 """What a report, and results, have beside the folder of each of several detectors or frame sets."""
 

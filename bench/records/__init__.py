@@ -97,7 +97,7 @@ from bench.records.frames import (
     silent,
     sources_of,
 )
-from bench.records.groups import RATES, GroupGap, GroupRate, Rate
+from bench.records.groups import MOST_VALUES, RATES, GroupGap, GroupRate, Rate
 from bench.records.labels import (
     CLASS_WORDS,
     LABEL_WORDS,
@@ -244,6 +244,7 @@ __all__ = [
     "LABEL_WORDS",
     "LEAST_CROP_PCT",
     "LOWERED",
+    "MOST_VALUES",
     "NO_CROP",
     "ONNX",
     "OUTCOMES",

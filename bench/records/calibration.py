@@ -17,7 +17,8 @@ CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = ("temperature", "platt")
 class Estimate:
     """A fitted parameter. `by_frame` takes frames as independent, `by_source` the frames of a source as one cluster.
 
-    The latter is None where no frames share a source; its ends are infinite where a class has one source.
+    The latter is None where no frames share a source; its ends are infinite where a class has one source, or where one
+    source alone tells the parameter.
     """
 
     value: float

@@ -66,8 +66,8 @@ class Evidence:
     experiment: Text
     detector: Text
     architecture: Text
-    variant: Text
-    baseline: Text
+    variant: FileName
+    baseline: FileName
     id: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     steps: tuple[Text, ...]
     weights: NamedDigest | None

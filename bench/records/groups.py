@@ -7,6 +7,9 @@ from typing import Literal, TypeAlias
 
 from bench.records.scores import Interval
 
+MOST_VALUES = 50
+"""A column with more values, if they are no numbers, names single frames rather than groups of frames."""
+
 Rate: TypeAlias = Literal["fpr", "fnr"]
 RATES: tuple[Rate, ...] = ("fpr", "fnr")
 """The share of real frames called fake, and that of fakes called real."""

@@ -178,8 +178,9 @@ class Shift:
     All are differences of balanced accuracy on the test frames, with the wider of the intervals by frame and by
     source. `gained` is the variant at its own threshold minus the variant at the fixed one. `left` is the baseline
     at its own threshold minus the variant at its own. `verdict` is None unless the variant is below the baseline at
-    the fixed threshold and the gain is significant. Then it is "shifted, not lost" if at least half of the loss comes
-    back significantly, "shifted, and some lost" if a significant loss stays, else "shifted".
+    the fixed threshold, and the gain is significant, also beyond what the baseline gains by its own. Then it is
+    "shifted, not lost" if at least half of the loss comes back significantly, "shifted, and some lost" if a significant
+    loss stays, else "shifted".
     """
 
     gained: float

@@ -105,12 +105,13 @@ def series(column: Any) -> pd.Series[Any]:
     encoded = column if hasattr(column, "dictionary") else column.dictionary_encode()
     values = encoded.dictionary.to_pylist()
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    if not all(map(_is_number, values)):
+    if not all(map(is_number, values)):
         return pd.Series(pd.Categorical.from_codes(codes, values))
     return pd.Series(np.array([*map(float, values), np.nan])[codes])
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a value is a number; a column of nothing else is cut into ranges."""
     return bool(_NUMBER.fullmatch(text)) and math.isfinite(float(text))
 
 

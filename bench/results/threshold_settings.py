@@ -97,6 +97,9 @@ def from_option(name: str, given: object) -> float | ThresholdRule:
     Raises `UserError` with all that is wrong, which names the option.
     """
     value = _parsed(given) if isinstance(given, str) else given
+    if isinstance(value, str) and (word := value.casefold()) in (*RATES, *BEST):
+        example = f"{word}=0.01" if word in RATES else f"best={word}"
+        raise UserError(f"{name}: found {quoted(value)}; write {example}")
     try:
         threshold = _THRESHOLD.validate_python(value)
     except ValidationError as error:

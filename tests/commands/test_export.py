@@ -28,6 +28,7 @@ import openvino
 import pandas as pd
 import pytest
 import torch
+import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from huggingface_hub import ModelCard, ModelCardData
@@ -293,6 +294,11 @@ def stored_scaling(exports: Path, name: str, method: str) -> dict[str, Any]:
     return scaling
 
 
+def front_matter_of(readme: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(readme.split("---\n")[1])
+    return content
+
+
 def assert_map_adds_up(folder: Path, record: HandedOver) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
     assert record.margin_bias is not None
@@ -325,9 +331,20 @@ def test_calibrated_files_differ_in_nothing_else(
     assert (record.measured.file, before.measured.file) == (None, LOWERED)
     about = (tmp_path / "out/README.md").read_text(encoding="utf-8")
     assert "is divided by T = " in about
+    assert f"it was {record.calibration.ece:.3f} away from it on average (ECE)" in about
+    assert "P(fake) is no share of fakes" not in about
+    brier = stored_scaling(exports, "q8", "temperature")["brier"]
+    metrics = {metric["type"]: metric for metric in front_matter_of(about)["model-index"][0]["results"][0]["metrics"]}
+    assert metrics["brier_score"]["value"] == brier
+    assert metrics["accuracy"]["name"] == f"Accuracy at P(fake) ≥ {record.threshold:g}"
     assert f"fitted on {record.calibration.frames} validation frames (20 fake, 20 real)" in about
     assert "`model.onnx` before its logits were scaled" in about
     assert bench_package.load(tmp_path / "out").predict(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1,)
+    evidence = stored.read_json(tmp_path / "out" / EVIDENCE)
+    assert evidence["artifact"] == stored.read_json(exports / "out/q8" / EVIDENCE)["artifact"]
+    assert evidence["files"]["model.onnx"]["sha256"] == file_digest(tmp_path / "out/model.onnx")
+    code, output = command_line.bench("verify", str(tmp_path / "out"), "--experiment", "experiments.yaml")
+    assert code == 0, output
 
 
 @pytest.mark.parametrize("name", ["baseline", "w8"])

@@ -87,7 +87,7 @@ def edit(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object
 def test_an_unsigned_export_is_compared_and_not_believed(tmp_path: Path) -> None:
     code, output = bench("verify", str(written(tmp_path / "out")))
     assert code == 0
-    assert "verdict on 32 test frames: stable, AUC 0.98" in output
+    assert "verdict on 32 test frames: stable, AUC 0.9800\n" in output
     assert "evidence.json.sig  not checked: nobody signed it" in output
     assert "weights, artifact, frames, predictions, scores  not checked: not in this folder" in output
     assert output.splitlines()[-1].startswith("unchanged (5 checked), as far as an evidence.json without")
@@ -157,6 +157,22 @@ def test_a_single_file_is_checked_alone(tmp_path: Path) -> None:
     assert findings(folder)[0] == 1
     (folder / "model.onnx").write_bytes(b"other")
     assert findings(folder / "model.onnx")[1]["model.onnx"] == "differs"
+
+
+@pytest.mark.parametrize("name", [EVIDENCE, SIGNATURE])
+def test_evidence_is_that_of_the_whole_folder(name: str, tmp_path: Path) -> None:
+    folder = written(tmp_path / "out")
+    (folder / SIGNATURE).write_bytes(bytes(64))
+    assert findings(folder / name)[0] == 0
+    (folder / "numpy.py").touch()
+    assert findings(folder / name)[1]["numpy.py"] == "differs"
+
+
+@pytest.mark.parametrize("key", ["variant", "baseline"])
+def test_variants_are_named_like_folders(key: str, tmp_path: Path) -> None:
+    """By its name, predictions beside an experiment file are opened."""
+    code, output = bench("verify", str(written(tmp_path / "out", **{key: "../../elsewhere"})))
+    assert (code, f"damaged ({key}: " in output) == (2, True)
 
 
 @needs_openssl

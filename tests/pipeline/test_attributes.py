@@ -136,7 +136,7 @@ def test_values_are_numbers_only_where_all_are(values: list[str], read: list[Any
 
 @given(st.from_regex(attributes._NUMBER, fullmatch=True) | st.text("0123456789.eE+-", max_size=6))
 def test_what_looks_like_a_number_is_one(text: str) -> None:
-    assert not attributes._is_number(text) or np.isfinite(float(text))
+    assert not attributes.is_number(text) or np.isfinite(float(text))
 
 
 def test_splits_may_know_different_things(tmp_path: Path) -> None:

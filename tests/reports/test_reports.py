@@ -922,8 +922,9 @@ def test_answers_that_look_like_a_mistake_are_told_as_such(
 ) -> None:
     run, answers = made_up(FRAMES)
     wrong = turned(answers.predictions["q16"].test)
-    row = row_of("q16", run, answers.answering("q16", dict(enumerate(wrong))))
-    assert remark in row
+    mistaken = answers.answering("q16", dict(enumerate(wrong)))
+    assert remark in row_of("q16", run, mistaken)
+    assert remark.strip("*") in " ".join(summary(run, scores(run, judged(run, mistaken))).split())
     assert remark not in row_of("q16", run, answers)
 
 

@@ -205,6 +205,13 @@ def score_files(changed: str | bytes, name: str = "q16.csv") -> Change:
     return both(written("baseline.csv", good), written("q16.csv", good), written(name, changed))
 
 
+def named_frames(count: int) -> Change:
+    """Two files of scores with a column in which each frame has a value of its own."""
+    rows = [f"{row}.png,0.{row + 10},{row % 2},name {row}\n" for row in range(count)]
+    content = f"frame,p_fake,label,name\n{''.join(rows)}"
+    return both(written("baseline.csv", content), written("q16.csv", content))
+
+
 def told_of_c(column: str, usual: str, baseline: str, q16: str) -> Change:
     """Two files of scores with one more column, which do not say the same of c.png."""
     rows = f"frame,label,p_fake,{column}\na.png,0,0.1,{usual}\nb.png,1,0.9,{usual}\nc.png,0,0.4,"
@@ -1461,6 +1468,14 @@ CASES: dict[str, list[Case]] = {
              ("--groups: the test frames have no column 'tone'; these have no columns",),
              score_files("frame,p_fake\na.png,0.1\nb.png,0.9\nc.png,0.4\nd.png,0.2\n"),
              (*scored(), "--groups", "tone"), "score"),
+        Case("a column of groups that names single frames", "`--groups name` of 51 names",
+             ("--groups: the column 'name' has 51 values in the test frames, more than 50",
+              "or numbers, which are cut into ranges"),
+             named_frames(51), (*scored(), "--groups", "name"), "score"),
+        Case("columns of groups with a comma in between", "`--groups tone,age`",
+             ("--groups: the test frames have no column 'tone,age': name each column by itself",),
+             told_of_c("tone,age", "dark,30", "light,50", "light,50"),
+             (*scored(), "--groups", "tone,age"), "score"),
     ],
     "Several frame sets": [
         Case("a frame set twice", "`frames: [faces, faces]`", ("experiments.first.frames: names 'faces' twice",),
@@ -1606,6 +1621,9 @@ CASES: dict[str, list[Case]] = {
         Case("no column of scores", "`frame,label,p_fale`",
              ("no column 'p_fake' (did you mean 'p_fale'?)", "--score-column"),
              score_files("frame,label,p_fale\na.png,real,0.1\n"), scored(), "score"),
+        Case("scores under another name", "`frame,label,logit`",
+             ("no column 'p_fake'; found: frame, label, logit. Name the right one with --score-column",),
+             score_files("frame,label,logit\na.png,real,-2.5\n"), scored(), "score"),
         Case("no column of frames", "`file,p_fake`", ("no column 'frame'", "--frame-column"),
              score_files("file,p_fake\na.png,0.1\n"), scored(), "score"),
         Case("a list in a JSON file", "`[0.1, 0.9]`", ("expected a map of frame to score",),
@@ -1688,6 +1706,9 @@ CASES: dict[str, list[Case]] = {
              score_files("", "x.csv"), ("--name", "a/b", "baseline.csv"), "score"),
         Case("a threshold beyond all scores", "`--threshold 1`", ("--threshold", "above 0 and below 1"),
              score_files("", "x.csv"), (*scored(), "--threshold", "1"), "score"),
+        Case("a threshold by a rule without its limit", "`--threshold fpr`",
+             ("--threshold: found 'fpr'; write fpr=0.01",),
+             score_files("", "x.csv"), (*scored(), "--threshold", "fpr"), "score"),
         Case("a threshold by an unknown rule", "`--threshold far=0.01`", ("--threshold: unknown 'far'", "'fpr'"),
              score_files("", "x.csv"), (*scored(), "--threshold", "far=0.01"), "score"),
         Case("a threshold by frames that are not there", "`--threshold best=f1`, test frames alone",

@@ -126,6 +126,7 @@ def export_variant(
         scratch.mkdir(parents=True)
         on_event(Event("exporting", 0, 1, "variants"))
         files = models.write(built, form, scratch)
+        artifact = built
         calibration, built, files = calibrated.rewritten(calibration, built, files, scratch)
         on_event(Event("exporting", 1, 1, "variants"))
         alone = read(sets) if sets else {"": Alone(run, evaluation)}
@@ -138,7 +139,8 @@ def export_variant(
         texts.write_about(facts, differences.measure(*before, variant, runners, base, on_event), scratch)
         whole = [scratch / file for file in _NAMES if (scratch / file).exists()]
         folders = sets.folders if sets else {"": base / "results" / folder}
-        subject = Subject(variant, built, alone, folders, on_sets.verdict if on_sets else None)
+        # Where logits were calibrated, `built` is what was made of the artifact, which keeps its own digest.
+        subject = Subject(variant, artifact, alone, folders, on_sets.verdict if on_sets else None)
         whole += evidence.write(subject, whole, scratch, key)
         # If this process is killed while it moves the files, the next export recognises them by their digests.
         (scratch / _MOVED).write_text(json.dumps({path.name: file_digest(path) for path in whole}), encoding="utf-8")

@@ -21,6 +21,7 @@ from bench.records import (
     ModelFile,
     RunRecord,
     Scaling,
+    ScoresFile,
 )
 from bench.reports.scores_json import finite_ends
 from bench.results.score import scaling as scalings
@@ -147,3 +148,22 @@ def compared_with(
     predictions = {**evaluation.predictions, variant: replace(predicted, test=p_fake)}
     moved = calibrated.moved(run.threshold)
     return replace(run, threshold=moved), replace(evaluation, predictions=predictions)
+
+
+def of_files(calibrated: Calibrated | None, numbers: ScoresFile, variant: str) -> ScoresFile:
+    """The numbers of scores.json as they are of the files of an export: of frames, where the logits were scaled.
+
+    A video's score is made of its frames' P(fake), so that nobody has judged videos by these files.
+    """
+    if calibrated is None:
+        return numbers
+    scored = replace(
+        numbers.variants[variant], brier=calibrated.scaling.brier, ece=calibrated.scaling.ece,
+        threshold=calibrated.moved(numbers.threshold),
+    )  # fmt: skip
+    return replace(
+        numbers,
+        judge="frame",
+        threshold=calibrated.moved(numbers.threshold),
+        variants={**numbers.variants, variant: scored},
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.commands.export import models
-from bench.commands.export.calibrated import Calibrated
+from bench.commands.export.calibrated import Calibrated, of_files
 from bench.commands.export.card import NO_CLAIMS, Claims, front_matter
 from bench.datasets.decoding import LONGEST
 from bench.datasets.splits import WRITE_PATTERN
@@ -159,7 +159,8 @@ def write_about(facts: Facts, moved: tuple[Moved, ...], folder: Path) -> None:
         "share": _share,
         "moved": facts.moved,
     }
-    head = front_matter(run, facts.built, scores(run, facts.evaluation), variant.name, facts.claims, facts.model)
+    numbers = of_files(facts.calibration, scores(run, facts.evaluation), variant.name)
+    head = front_matter(run, facts.built, numbers, variant.name, facts.claims, facts.model)
     _write("readme.md.j2", folder / "README.md", values, head)
 
 

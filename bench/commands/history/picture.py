@@ -19,7 +19,7 @@ def refuse_other_form(path: Path) -> None:
 
 def write(checks: Sequence[Check], path: Path) -> None:
     """Draw all checks in their order."""
-    labels = [f"{check.date[:10]} {(check.commit or '')[:8]}".strip() for check in checks]
+    labels = [f"{check.date[:10]} {check.commit[:8] if check.commit else check.date[11:16]}" for check in checks]
     draw([_course(checks, name) for name in names(checks)], labels, path)
 
 

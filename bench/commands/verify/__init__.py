@@ -27,7 +27,7 @@ BY_GIVEN_KEY = "by the key given"
 def verify(
     target: Path, key: Path | None = None, experiment: Path | None = None, on_event: OnEvent = silent
 ) -> Verified:
-    """Check an exported folder, or one file of it, by the evidence that lies there.
+    """Check an exported folder, or one file of it, by the evidence that lies there; by its evidence, the whole folder.
 
     `key` is the public key (PEM) that must have signed it. `experiment` is the experiment file beside which weights,
     artifact, frames, predictions and scores lie, which are checked too then. Raises `UserError` where there is no
@@ -43,7 +43,7 @@ def verify(
     findings += [_file(folder / name, evidence.files[name]) for name in names]
     if HANDED_OVER in names:
         findings.append(_verdict(folder / HANDED_OVER, evidence))
-    if target.is_dir():
+    if _is_whole(target):
         findings += _further(folder, evidence)
     if experiment is None:
         return Verified(evidence, (*findings, Finding(_ELSEWHERE, "not checked", _NOT_HERE)))
@@ -79,9 +79,14 @@ def _refuse_paths(content: Any) -> None:
             raise stored.DamagedError(f"it names the file {quoted(name)}, which is no name in its folder")
 
 
+def _is_whole(target: Path) -> bool:
+    """Whether all of the folder is to be checked: evidence is that of all of it."""
+    return target.is_dir() or target.name in (EVIDENCE, SIGNATURE)
+
+
 def _names(target: Path, evidence: Evidence) -> list[str]:
     """The files to compare: all, or the one that was named."""
-    if target.is_dir() or target.name in (EVIDENCE, SIGNATURE):
+    if _is_whole(target):
         return list(evidence.files)
     if target.name not in evidence.files:
         raise UserError(f"{target}: {EVIDENCE} beside it knows no such file; it has {listed(evidence.files)}")

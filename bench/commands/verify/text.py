@@ -19,7 +19,9 @@ def describe(verified: Verified) -> str:
     lines = [shown(f"{evidence.variant} ({steps}) of {evidence.experiment}, exported {evidence.date}")]
     for on in evidence.judged_on:
         name, word = f" {on.frame_set}" if on.frame_set else "", on.verdict.get("verdict") or "no verdict"
-        lines.append(shown(f"verdict on {on.count:,} test frames{name}: {word}, AUC {on.verdict.get('auc')}"))
+        auc = on.verdict.get("auc")
+        ranked = f"AUC {auc:.4f}" if isinstance(auc, (int, float)) else "no AUC"
+        lines.append(shown(f"verdict on {on.count:,} test frames{name}: {word}, {ranked}"))
     for finding in verified.findings:
         note = f": {shown(finding.note, 400)}" if finding.note else ""
         lines.append(f"  {finding.what}  {_SIGNS[finding.outcome]}{note}")

@@ -45,8 +45,10 @@ def searched(evaluation: Evaluation) -> Sentence:
     left_out = ""
     if search.left_out:
         left_out = f" ({counted(search.left_out, 'frame')} that share sources with both took no part)"
-    what = f"{search.candidates:,} slices by {', '.join(search.columns)}"
+    what = f"{counted(search.candidates, 'slice')} by {', '.join(search.columns)}"
     halves = f"on either half of the frames, {search.halves[0]:,} and {search.halves[1]:,}{left_out}"
     if any(judged.confirmed for judged in evaluation.variants.values()):
-        return sentence(f"Searched were {what}, {halves}.")
-    return sentence(f"Searched were {what}, {halves}: ", strong("no slice was confirmed"), ".")
+        return sentence(f"The search tried {what}, {halves}.")
+    return sentence(
+        f"The search tried {what}, {halves}: ", strong("no slice is confirmed to lose more than elsewhere"), "."
+    )

@@ -140,7 +140,7 @@ def at_thresholds(run: RunRecord, evaluation: Evaluation) -> Sentence:
         return _note("verdicts.md#three-thresholds", gained)
     return _note(
         "verdicts.md#three-thresholds",
-        f"{gained} A significant gain is marked ",
+        f"{gained} A significant gain, also beyond the baseline's, is marked ",
         emphasis("shifted, not lost"),
         " where it is at least half of the loss at the fixed threshold and no loss stays, ",
         emphasis("shifted, and some lost"),

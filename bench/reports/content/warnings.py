@@ -42,6 +42,7 @@ def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
 
 
 def _warnings(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:
+    """What speaks against all numbers first, then against scores, thresholds and times."""
     of_threshold = [_Warning(*fact_and_advice) for fact_and_advice in found_threshold.facts(run, numbers)]
     coarse_scores = [_Warning(fact, advice, _ASK) for fact, advice in coarse(run, numbers)]
     return [

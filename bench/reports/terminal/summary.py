@@ -70,6 +70,8 @@ def _notes(scored: ScoredVariant) -> list[str]:
     notes += ["small but real"] if scored.small_but_real else []
     if scored.all_equal:
         notes.append(f"{ALL_EQUAL}: it cannot distinguish frames, however many there are")
+    elif scored.auc_ci and scored.auc_ci[1] < 0.5:
+        notes.append("ranks real above fake: its classes may be swapped")
     if scored.further_frames:
         notes.append(f"{further(scored.further_frames)} would settle it")
     at_fixed, at_own = scored.thresholds["fixed"], scored.thresholds["own"]

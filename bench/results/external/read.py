@@ -157,7 +157,7 @@ def _roles(table: ScoreFile, columns: Columns, only_labels: bool) -> dict[str, s
         by_role["frame"] = by_role["frame"] or table.find("path")
     needed = ("frame", "label") if only_labels else ("frame", "score")
     problems = [
-        f"{table.path}: no column {quoted(columns.name(role))}{nearest(columns.name(role), table.names)}; "
+        f"{table.path}: no column {quoted(columns.name(role))}{_nearest(table, role, columns, by_role)}; "
         f"found: {listed(table.names)}. Name the right one with --{role}-column{_hint(table, role, by_role)}"
         for role in needed
         if by_role[role] is None and not (role == "score" and columns.score is None and logit_columns(table))
@@ -178,6 +178,11 @@ def _hint(table: ScoreFile, role: str, by_role: Mapping[str, str | None]) -> str
     if not ((numbers > 0) & (numbers < 1)).any():
         return ""
     return f" (if {quoted(column)} holds scores: `--score-column {shown(column)}`, with `--labels FILE`)"
+
+
+def _nearest(table: ScoreFile, role: str, columns: Columns, by_role: Mapping[str, str | None]) -> str:
+    """The column that may be meant, of those that are nothing else yet."""
+    return nearest(columns.name(role), [name for name in table.names if name not in by_role.values()])
 
 
 def _doubled(names: Sequence[str]) -> list[str]:

@@ -91,7 +91,7 @@ def remark(file: object, column: str, scale: Scale) -> str:
         "percent": "was read as percentages, and divided by 100",
         "logit": "was read as logits, by its name: P(fake) is 1 / (1 + exp(-z)), and frames are ranked by z",
     }[scale]
-    return f"{file}: {quoted(column)} {taken} (`--scale {scale}` says so, `--scale probability` the contrary)."
+    return f"{file}: {quoted(column)} {taken} (--scale {scale} says so, --scale probability the contrary)."
 
 
 def outside(numbers: NDArray[np.float64], scale: Scale) -> NDArray[np.bool_]:

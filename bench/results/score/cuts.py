@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.records import MOST_VALUES
+
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-
-MOST_VALUES = 50
-"""A column with more values names single frames rather than groups of frames."""
 
 MOST_NUMBERS = 12
 """A numeric column with more distinct values is cut into ranges."""

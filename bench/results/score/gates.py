@@ -264,8 +264,10 @@ def _largest(drops: Sequence[tuple[float, Interval, str]]) -> Quantity:
     """The largest of drops whose intervals hold at once: it lies between their largest ends."""
     largest = max(drops, key=lambda drop: drop[0])
     surest = max(drops, key=lambda drop: drop[1].low)
-    interval = Interval(surest[1].low, max(drop.high for _, drop, _ in drops))
-    return _noisy(largest[0], interval, largest[2], part=Quantity(*surest))
+    widest = max((largest, *drops), key=lambda drop: drop[1].high)
+    interval = Interval(surest[1].low, widest[1].high)
+    note = largest[2] if widest is largest else f"{largest[2]}; the upper end is that of {widest[2]}"
+    return _noisy(largest[0], interval, note, part=Quantity(*surest))
 
 
 def _noisy(value: float, interval: Interval | None, note: str = "", part: Quantity | None = None) -> Quantity:

@@ -93,6 +93,7 @@ def _gap(
     clusters: Clusters | None,
     level: float,
 ) -> GroupGap:
+    """The gap of a column and rate; `level` is that of the interval that holds for all of them at once."""
     rates = [
         GroupRate(group.value, len(group.rows), int(wrong[group.rows].sum()), group.counts) for group in grouping.groups
     ]

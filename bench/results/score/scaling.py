@@ -140,10 +140,10 @@ def _refuse(method: CalibrationMethod, fake: NDArray[np.bool_], logit_diff: NDAr
     rarer = min(int(fake.sum()), int((~fake).sum()))
     if rarer < LEAST:
         raise _NotFittedError(f"{rarer or 'no'} validation frames of a class; expected {LEAST} or more of each")
-    if endless := int((~np.isfinite(logit_diff)).sum()):
+    if not np.isfinite(logit_diff).all():
         raise _NotFittedError(
-            f"P(fake) is exactly 0 or 1 on {endless:,} validation frames, and these have no logit; expected scores "
-            "that are not rounded so far"
+            "P(fake) is exactly 0 or 1 on validation frames, and has no logit there; expected logits, or scores with "
+            "more digits"
         )
     fakes, reals = logit_diff[fake], logit_diff[~fake]
     if fakes.max() <= reals.min():
@@ -212,9 +212,14 @@ def _jackknife(
 ) -> NDArray[np.float64]:
     """The covariance [k, k] from the scores [g, k] and the curvatures [g, k, k] of the likelihood of each unit.
 
-    Without `of`, units share nothing, and `total` is the sum of their curvatures.
+    Without `of`, units share nothing, and `total` is the sum of their curvatures. Infinite where a single unit tells a
+    parameter, so that the others say nothing of it.
     """
-    lost = np.linalg.solve((curvatures.sum(0) if total is None else total) - curvatures, scores[:, :, None])[:, :, 0]
+    others = (curvatures.sum(0) if total is None else total) - curvatures
+    try:
+        lost = np.linalg.solve(others, scores[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        return np.full(others.shape[1:], math.inf)
     if of is None:
         return lost.T @ lost
     return np.array([[of.product(first, second) for second in lost.T] for first in lost.T])

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import ClassName, LabelledFrames, Slice
+from bench.records import MOST_VALUES, ClassName, LabelledFrames, Slice
 from bench.results.score.auc import estimate
 from bench.results.score.clusters import Clusters
-from bench.results.score.cuts import MOST_VALUES, cut
+from bench.results.score.cuts import cut
 from bench.results.score.differences import contrast
 from bench.results.score.intervals import holm
 from bench.results.score.placements import Placements, subset

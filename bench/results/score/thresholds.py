@@ -106,8 +106,9 @@ def shift(
     """How much of a variant's loss of balanced accuracy on the test frames [n] its own threshold brings back.
 
     The points are those of `points`. Frames that share some of `clusters` depend on each other; None where no two do.
-    None where either has no threshold of its own, or a class has fewer than two frames. The intervals take the
-    thresholds as given: they do not cover the choice of a threshold on few validation frames.
+    None where either has no threshold of its own, or a class has fewer than two frames. What the baseline gains by its
+    own threshold too is not brought back: a fixed one that keeps false alarms rare is nobody's best. The intervals take
+    the thresholds as given: they do not cover the choice of a threshold on few validation frames.
     """
     fixed, best = variant_points["fixed"], variant_points["own"]
     baseline_fixed, baseline_best = baseline_points["fixed"], baseline_points["own"]
@@ -121,17 +122,21 @@ def shift(
     baseline_right_at_best = (baseline.test >= baseline_best.threshold) == fake
     gained, gained_ci = _accuracy_difference(fake, right_at_best, right_at_fixed, clusters)
     left, left_ci = _accuracy_difference(fake, baseline_right_at_best, right_at_best, clusters)
+    baseline_right_at_fixed = (baseline.test >= baseline_fixed.threshold) == fake
+    lost_at_fixed = baseline_right_at_fixed.astype(np.int8) - right_at_fixed
+    lost_at_best = baseline_right_at_best.astype(np.int8) - right_at_best
+    _, back_ci = _accuracy_difference(fake, lost_at_fixed, lost_at_best, clusters)
     loss = (baseline_fixed.balanced_accuracy or 0.0) - (fixed.balanced_accuracy or 0.0)
-    return Shift(gained, gained_ci, left, left_ci, _verdict(loss, gained_ci, left_ci))
+    verdict = _verdict(loss, left_ci) if min(loss, gained_ci.low, back_ci.low) > 0 else None
+    return Shift(gained, gained_ci, left, left_ci, verdict)
 
 
-def _verdict(loss: float, gained: Interval, left: Interval) -> ShiftVerdict | None:
+def _verdict(loss: float, left: Interval) -> ShiftVerdict:
     """The verdict on a variant that loses `loss` of the baseline's balanced accuracy at the fixed threshold.
 
-    "shifted, not lost" needs significance of its own: with few frames, a loss that stays is not significant either.
+    Its own threshold is shown to bring some of that back. "shifted, not lost" needs significance of its own: with few
+    frames, a loss that stays is not significant either.
     """
-    if loss <= 0 or gained.low <= 0:
-        return None
     if left.low > 0:
         return "shifted, and some lost"
     return "shifted, not lost" if left.high <= (1 - BROUGHT_BACK) * loss else "shifted"
@@ -139,20 +144,22 @@ def _verdict(loss: float, gained: Interval, left: Interval) -> ShiftVerdict | No
 
 def _accuracy_difference(
     fake: NDArray[np.bool_],
-    right: NDArray[np.bool_],
-    other: NDArray[np.bool_],
+    right: NDArray[np.bool_] | NDArray[np.int8],
+    other: NDArray[np.bool_] | NDArray[np.int8],
     clusters: Clusters | None,
 ) -> tuple[float, Interval]:
     """Balanced accuracy of the answers `right` [n] minus that of `other` [n], with its 95 % interval.
 
-    The interval is the wider of those by frame and by source. A single frame's difference is -1, 0 or 1.
+    The interval is the wider of those by frame and by source. A single frame's difference is -1, 0 or 1; or up to 2,
+    where both are differences of answers themselves.
     """
     difference = right.astype(np.int8) - other.astype(np.int8)
     value = float(difference[fake].mean() + difference[~fake].mean()) / 2
     half = _half_by_frame(difference[fake], difference[~fake])
     if clusters is not None:
         half = max(half, _half_by_source(fake, difference, clusters))
-    return value, Interval(max(value - half, -1.0), min(value + half, 1.0))
+    most = max(1.0, abs(value))
+    return value, Interval(max(value - half, -most), min(value + half, most))
 
 
 def _half_by_frame(*classes: NDArray[np.int8]) -> float:
@@ -164,7 +171,9 @@ def _half_by_frame(*classes: NDArray[np.int8]) -> float:
     variance = 0.0
     for differences in classes:
         count = len(differences) + 2
-        variance += ((np.count_nonzero(differences) + 1) / count - (float(differences.sum()) / count) ** 2) / count
+        variance += (
+            (int(np.square(differences).sum(dtype=np.int64)) + 1) / count - (float(differences.sum()) / count) ** 2
+        ) / count
     return normal_quantile(0.95) * math.sqrt(variance) / 2
 
 

@@ -29,7 +29,7 @@ def labelled(
     return LabelledFrames(
         names,
         labels,
-        pd.Series(sources if sources is not None else [None] * len(labels), dtype="object"),
+        pd.Series(list[Any](sources or [None] * len(labels)), dtype="object"),
         pd.DataFrame(attributes, index=names.index),
     )
 
@@ -80,8 +80,12 @@ def test_nothing_is_confirmed_where_nothing_is_planted(setting: str) -> None:
     for seed in range(12):
         test, baseline, variant = drawn(seed)
         if setting == "a weak baseline":
-            weaker = (APART - NormalDist().inv_cdf(0.82) * 2**0.5) * LABELS * (test.attributes["kind"] == "kind 3")
-            baseline, variant = baseline - weaker.to_numpy(), variant - weaker.to_numpy()
+            weaker = (
+                (APART - NormalDist().inv_cdf(0.82) * 2**0.5)
+                * LABELS
+                * (test.attributes["kind"] == "kind 3").to_numpy()
+            )
+            baseline, variant = baseline - weaker, variant - weaker
         if setting == "a loss everywhere":
             variant = variant - sunk(0.92, 0.02) * LABELS
         count += bool(confirmed(test, variant, baseline))
@@ -193,7 +197,7 @@ def test_columns_that_divide_frames_alike_are_searched_once() -> None:
 def test_the_size_of_faces_is_searched_in_place_of_their_boxes() -> None:
     draws = np.random.default_rng(0)
     left, size = draws.uniform(0, 50, COUNT), draws.uniform(20, 90, COUNT)
-    boxes = {"box_x0": left, "box_y0": left, "box_x1": left + size, "box_y1": left + size}
+    boxes: dict[str, Any] = {"box_x0": left, "box_y0": left, "box_x1": left + size, "box_y1": left + size}
     searched = discovery.search(labelled(**boxes), None)
     assert searched.record.columns == ("face_px",)
     assert searched.record.candidates == 14

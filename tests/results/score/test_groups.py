@@ -1,13 +1,15 @@
 """Error rates by group, and the change of the gap between groups, against rates counted by hand."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from bench.records import GroupGap, LabelledFrames
+from bench.records import Frame, GroupGap, LabelledFrames
+from bench.results.groups import problem_of_frames
 from bench.results.score.clusters import clusters
 from bench.results.score.groups import gaps, groupings
 
@@ -37,7 +39,7 @@ def judged(
 def errors(seed: int, rate: float, more: float = 0.0) -> NDArray[np.bool_]:
     """Errors at this rate, and at a higher one on real frames of one group."""
     chance = np.random.default_rng(seed).random(COUNT)
-    return chance < rate + more * ((TONES == "dark") & (LABELS == 0))
+    return np.asarray(chance < rate + more * ((TONES == "dark") & (LABELS == 0)))
 
 
 def test_rates_and_gaps_are_those_of_a_table() -> None:
@@ -114,3 +116,11 @@ def test_the_baseline_has_a_gap_and_no_change() -> None:
     part = judged(errors(0, 0.1), None)["fpr"]
     assert part.gap is not None
     assert part.change is None
+
+
+def test_a_column_of_many_values_is_refused_but_of_numbers_cut_into_ranges() -> None:
+    names = [(f"n{index}", str(index)) for index in range(51)]
+    frames = [Frame(name, Path(name), 1, None, "", (("name", name), ("age", age))) for name, age in names]
+    assert problem_of_frames(["age"], frames) == ""
+    assert "'name' has 51 values in the test frames, more than 50" in problem_of_frames(["age", "name"], frames)
+    assert problem_of_frames(["name"], frames[1:]) == ""

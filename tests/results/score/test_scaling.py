@@ -101,6 +101,18 @@ def test_one_source_of_a_class_leaves_no_ends() -> None:
     assert np.isfinite(slope.by_frame.width)
 
 
+def test_one_source_that_alone_tells_a_parameter_leaves_no_ends() -> None:
+    """All other frames have one score, or the logit 0, so that nothing of Platt's two, or of T, is left without it."""
+    labels = np.tile([0, 1], 20).astype(np.int8)
+    sources = clusters(pd.Series(["a"] * 3 + [f"b{index // 2}" for index in range(37)], dtype=object), labels)
+    for method, score in zip(METHODS, (0.0, 0.5), strict=True):
+        logit_diff = np.append([-0.3, 0.4, 0.2], np.full(37, score))
+        slope, _ = fit(method, labels, logit_diff, sources)
+        assert np.isfinite([slope.by_frame.low, slope.by_frame.high]).all()
+        assert slope.by_source is not None
+        assert np.isinf([slope.by_source.low, slope.by_source.high]).all()
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 40.0])
 def test_a_scale_of_the_logits_is_taken_back(scale: float) -> None:
     labels, logit_diff = drawn(300)
@@ -196,7 +208,7 @@ def test_scores_without_a_logit_are_told() -> None:
     labels, logit_diff = drawn(100)
     by_method = reasons(np.where(np.arange(100) < 7, 60.0, logit_diff), labels, only_p=True)
     assert set(by_method) == set(METHODS)
-    assert "exactly 0 or 1 on 7 validation frames" in by_method["platt"]
+    assert "exactly 0 or 1 on validation frames" in by_method["platt"]
 
 
 def test_without_validation_frames_nothing_is_said() -> None:

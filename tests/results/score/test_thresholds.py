@@ -159,19 +159,23 @@ def shifted(
 
 
 def shift_of(
-    baseline: NDArray[np.float64], variant: NDArray[np.float64], clusters: NDArray[np.int64] | None = None
+    baseline: NDArray[np.float64],
+    variant: NDArray[np.float64],
+    clusters: NDArray[np.int64] | None = None,
+    baseline_own: float = 0.5,
 ) -> Shift:
     """Of frames whose first half is fake, at 0.5; the variant's own threshold is 0.3."""
     labels = np.repeat([1, 0], len(variant) // 2)
-    baseline_fixed, fixed, best = (
-        operating_point(labels, *at) for at in ((baseline, 0.5), (variant, 0.5), (variant, 0.3))
+    baseline_fixed, baseline_best, fixed, best = (
+        operating_point(labels, *at)
+        for at in ((baseline, 0.5), (baseline, baseline_own), (variant, 0.5), (variant, 0.3))
     )
     result = shift(
         labels,
         Predictions(variant, None, None),
         Predictions(baseline, None, None),
         {"fixed": fixed, "carried": None, "own": best},
-        {"fixed": baseline_fixed, "carried": None, "own": baseline_fixed},
+        {"fixed": baseline_fixed, "carried": None, "own": baseline_best},
         None if clusters is None else Clusters.disjoint(clusters),
     )
     assert result is not None
@@ -249,6 +253,16 @@ def test_what_both_lose_at_the_fixed_threshold_is_no_shift() -> None:
     result = shift_of(found_by(100, wrong=slice(10, 40)), found_by(100, shifted=slice(30)))
     assert result.gained_ci.low > 0
     assert result.verdict is None
+
+
+def test_what_the_baseline_gains_too_is_not_brought_back() -> None:
+    """A threshold for few false alarms is nobody's best: the variant loses a frame there, and both gain by Youden's."""
+    baseline, variant = found_by(200, shifted=slice(80)), found_by(200, shifted=slice(81))
+    result = shift_of(baseline, variant, baseline_own=0.3)
+    assert result.gained_ci.low > 0.1
+    assert result.left == 0
+    assert result.verdict is None
+    assert shift_of(found_by(200), variant).verdict == "shifted, not lost"
 
 
 def test_an_equal_variant_is_not_shifted() -> None:
