@@ -257,6 +257,13 @@ def test_copies_prove_nothing(named: bool) -> None:
     assert judged(*repeated, 0.02, copy_of="").score.count == 600
 
 
+def test_scores_at_the_ends_of_their_scale_are_no_copies() -> None:
+    labels, before, after = (values.copy() for values in drawn(each=30))
+    for logits in (before, after):
+        logits[:6] = np.inf
+    assert judged(labels, share(before), share(after), 0.02).score.count == 60
+
+
 @pytest.mark.parametrize(
     ("copy_of", "words"),
     [
