@@ -97,7 +97,7 @@ def test_percentages_are_guessed_where_nothing_else_is_possible() -> None:
     variants, output = numbers("fp32.csv", write("q8", labels, whole))
     assert variants["q8"]["auc"] == pytest.approx(roc_auc_score(labels, whole))
     assert variants["q8"]["resolution"]["decimals"] == 2
-    assert "q8.csv: 'p_fake' was read as percentages, and divided by 100 (`--scale percent` says so" in output
+    assert "q8.csv: 'p_fake' was read as percentages, and divided by 100 (--scale percent says so" in output
     assert "The scores of q8 have 2 decimals" in output
     assert "Give all files the same digits" in output
 
