@@ -97,7 +97,7 @@ def test_percentages_are_guessed_where_nothing_else_is_possible() -> None:
     variants, output = numbers("fp32.csv", write("q8", labels, whole))
     assert variants["q8"]["auc"] == pytest.approx(roc_auc_score(labels, whole))
     assert variants["q8"]["resolution"]["decimals"] == 2
-    assert "q8.csv: 'p_fake' was read as percentages, and divided by 100 (`--scale percent` says so" in output
+    assert "q8.csv: 'p_fake' was read as percentages, and divided by 100 (--scale percent says so" in output
     assert "The scores of q8 have 2 decimals" in output
     assert "Give all files the same digits" in output
 
@@ -255,6 +255,17 @@ def test_copies_prove_nothing(named: bool) -> None:
     assert ("570 of 600 test frames have label and scores of another one in every file" in output) != named
     assert "570 more are copies of these" in " ".join(Path("reports/s/report.md").read_text().split())
     assert judged(*repeated, 0.02, copy_of="").score.count == 600
+
+
+@pytest.mark.parametrize(("scale", "most"), [(5.0, 1.0), (1.0, 0.97)])
+def test_saturated_scores_are_no_copies(scale: float, most: float) -> None:
+    """As float32 writes sure detectors, or as those write them whose answers end at .97: every frame counts."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([1, 0], 100)
+    logits = 4.0 * (2 * labels - 1) + rng.normal(size=200)
+    files = [np.minimum(share(scale * each).astype(np.float32), most) for each in (logits, logits + 0.001)]
+    assert min(int((scores == scores.max()).sum()) for scores in files) > 20
+    assert judged(labels, *files, 0.02).score.count == 200
 
 
 @pytest.mark.parametrize(

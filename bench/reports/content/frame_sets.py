@@ -200,8 +200,8 @@ def note(across: OnSets) -> Sentence:
         sentence(
             "“For all” is made of each set's own AUC: stable where the interval of every set is above the margin "
             f"(−{across.run.margin:g}), which needs no correction; degraded where one set's loss is beyond it and "
-            f"significant after the correction for {len(across.sets)} sets (Holm), which bold letters mark; inconclusive "
-            "otherwise."
+            f"significant after the correction for {len(across.sets)} sets (Holm), which bold letters mark; "
+            "inconclusive otherwise."
         )
     ]
     if across.is_pooled:
