@@ -21,6 +21,8 @@ LEVELS = 8
 """As few different scores as that are levels, and no copies."""
 FLOAT32 = 2**20
 """Of so many frames, one in eight has the float32 number of another by chance."""
+SURE = 1e-4
+"""So near to 0 or 1, P(fake) has few digits left, and many frames share them that are no copies."""
 
 
 def firsts_of(frames: pd.Series[str], labels: NDArray[np.int8], originals: pd.Series[str]) -> NDArray[np.int64] | None:
@@ -50,9 +52,10 @@ def firsts_of(frames: pd.Series[str], labels: NDArray[np.int8], originals: pd.Se
 def alike(labels: NDArray[np.int8], ranked: Sequence[NDArray[np.float64]]) -> NDArray[np.int64] | None:
     """The row of the first frame with the same label and the same scores in every file, of each frame [n].
 
-    `ranked` are what each file ranks frames by [n]. None where nothing tells copies from chance: fewer than two files,
-    few such frames, or scores of so few digits, or so many frames, that others could have the same. Of exactly 0 or 1,
-    where scores saturate, none is told.
+    `ranked` are what each file ranks frames by [n]. A frame that is nearly P(fake) 0 or 1 in any file, or at an
+    end of its scores where frames pile up, is never taken for a copy: other frames are there too. None where nothing
+    tells copies from chance: fewer than two files, few such frames, or scores of so few digits, or so many frames, that
+    others could have the same.
     """
     import numpy as np
 
@@ -65,11 +68,11 @@ def alike(labels: NDArray[np.int8], ranked: Sequence[NDArray[np.float64]]) -> ND
     for scores in ranked:
         values, of_scores = np.unique(scores, return_inverse=True)
         _, codes = np.unique(codes * len(values) + of_scores.reshape(-1), return_inverse=True)
-    saturated = np.any([(scores == 0) | (scores == 1) for scores in ranked], axis=0)
-    codes = np.where(saturated, -1 - np.arange(count), codes.reshape(-1))
-    _, rows, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    share = 1 - len(rows) / count
-    return rows[inverse.reshape(-1)] if share > max(FEW, count / FLOAT32) else None
+    _, rows, inverse = np.unique(codes.reshape(-1), return_index=True, return_inverse=True)
+    at_end = np.logical_or.reduce([_at_end(scores) for scores in ranked])
+    firsts: NDArray[np.int64] = np.where(at_end, np.arange(count), rows[inverse.reshape(-1)])
+    share = 1 - len(np.unique(firsts)) / count
+    return firsts if share > max(FEW, count / FLOAT32) else None
 
 
 def with_guessed_copies(
@@ -101,6 +104,18 @@ def _is_coarse(labels: NDArray[np.int8], scores: NDArray[np.float64]) -> bool:
     values, codes = np.unique(scores, return_inverse=True)
     fakes, reals = (np.bincount(codes.reshape(-1)[labels == label], minlength=len(values)) for label in (1, 0))
     return decimals_of(values) is not None or len(values) <= LEVELS or bool((fakes * reals).any())
+
+
+def _at_end(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which frames are nearly P(fake) 0 or 1, or at an end of the scores that is twice as common as any other."""
+    import numpy as np
+
+    values, codes, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    is_end = np.zeros(len(values), bool)
+    is_end[[0, -1]] = counts[[0, -1]] > 2 * counts[1:-1].max(initial=1)
+    if values[0] >= 0 and values[-1] <= 1:
+        is_end |= (values < SURE) | (values > 1 - SURE)
+    return is_end[codes.reshape(-1)]
 
 
 def _refuse(rows: NDArray[np.int64], frames: pd.Series[str], originals: pd.Series[str], what: str) -> None:
