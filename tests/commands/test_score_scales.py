@@ -268,6 +268,13 @@ def test_saturated_scores_are_no_copies(scale: float, most: float) -> None:
     assert judged(labels, fp32, q8, 0.02).score.count == 200
 
 
+def test_scores_at_the_ends_of_their_scale_are_no_copies() -> None:
+    labels, before, after = (values.copy() for values in drawn(each=30))
+    for logits in (before, after):
+        logits[:6] = np.inf
+    assert judged(labels, share(before), share(after), 0.02).score.count == 60
+
+
 @pytest.mark.parametrize(
     ("copy_of", "words"),
     [
