@@ -263,9 +263,16 @@ def test_saturated_scores_are_no_copies(scale: float, most: float) -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([1, 0], 100)
     logits = 4.0 * (2 * labels - 1) + rng.normal(size=200)
-    files = [np.minimum(share(scale * each).astype(np.float32), most) for each in (logits, logits + 0.001)]
-    assert min(int((scores == scores.max()).sum()) for scores in files) > 20
-    assert judged(labels, *files, 0.02).score.count == 200
+    fp32, q8 = (np.minimum(share(scale * each).astype(np.float32), most) for each in (logits, logits + 0.001))
+    assert min(int((scores == scores.max()).sum()) for scores in (fp32, q8)) > 20
+    assert judged(labels, fp32, q8, 0.02).score.count == 200
+
+
+def test_scores_at_the_ends_of_their_scale_are_no_copies() -> None:
+    labels, before, after = drawn(each=30)
+    for logits in (before, after):
+        logits[:6] = np.inf
+    assert judged(labels, share(before), share(after), 0.02).score.count == 60
 
 
 @pytest.mark.parametrize(
