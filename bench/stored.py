@@ -105,10 +105,20 @@ def read_json(path: Path, most_bytes: int = MOST_BYTES, *, links: bool = True) -
     return parsed(read_text(path, most_bytes, links=links))
 
 
-def parsed(text: str, *, fraction: Callable[[str], float] | None = None) -> Any:
-    """What JSON text holds. `fraction` reads numbers with a point or an exponent, in place of finite ones."""
+def parsed(text: str, *, fraction: Callable[[str], float] | None = None, repeats: bool = True) -> Any:
+    """What JSON text holds. `fraction` reads numbers with a point or an exponent, in place of finite ones.
+
+    Without `repeats`, a key that stands twice in an object is damage: one reader takes the first, another the last.
+    """
+    pairs = None if repeats else _unrepeated
     try:
-        value = json.loads(text, parse_constant=_refused, parse_float=fraction or _finite, parse_int=_integer)
+        value = json.loads(
+            text,
+            parse_constant=_refused,
+            parse_float=fraction or _finite,
+            parse_int=_integer,
+            object_pairs_hook=pairs,
+        )
     except RecursionError as error:
         raise DamagedError("it is nested too deep") from error
     except DamagedError:
@@ -156,6 +166,13 @@ def damaged(path: Path, error: Exception, mend: str) -> UserError:
 
 def _refused(constant: str) -> Any:
     raise DamagedError(f"it holds {constant}, which is no number")
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise DamagedError("a key stands in it twice")
+    return value
 
 
 def _finite(text: str) -> float:

@@ -189,7 +189,7 @@ GAPS = [
     for frames, sources in ((50, 0), (200, 0), (200, 20), (1000, 0))
     for rates in ((0.1, 0.1), (0.05, 0.2), (0.05, 0.05, 0.05, 0.05, 0.2), (0.01, 0.02))
     for growth in (0.0, 0.1)
-]
+] + [Gap((0.1,) * 5, 200, growth=0.1), Gap((0.1, 0.2), 200, growth=-0.1), Gap((0.1,) * 4 + (0.2,), 200, growth=-0.1)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -172,7 +172,7 @@ def test_it_is_drawn_in_colours_of_the_report(tmp_path: Path, monkeypatch: pytes
     picture = (tmp_path / "again.svg").read_text(encoding="utf-8")
     assert ElementTree.fromstring(picture).tag.endswith("svg")
     assert "<!-- 2026-01-01 01234567 -->" in picture
-    assert "<!-- 2026-01-02 -->" in picture
+    assert "<!-- 2026-01-02 03:04 -->" in picture
 
 
 @pytest.mark.parametrize(

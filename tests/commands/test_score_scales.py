@@ -97,7 +97,7 @@ def test_percentages_are_guessed_where_nothing_else_is_possible() -> None:
     variants, output = numbers("fp32.csv", write("q8", labels, whole))
     assert variants["q8"]["auc"] == pytest.approx(roc_auc_score(labels, whole))
     assert variants["q8"]["resolution"]["decimals"] == 2
-    assert "q8.csv: 'p_fake' was read as percentages, and divided by 100 (`--scale percent` says so" in output
+    assert "q8.csv: 'p_fake' was read as percentages, and divided by 100 (--scale percent says so" in output
     assert "The scores of q8 have 2 decimals" in output
     assert "Give all files the same digits" in output
 
@@ -255,6 +255,13 @@ def test_copies_prove_nothing(named: bool) -> None:
     assert ("570 of 600 test frames have label and scores of another one in every file" in output) != named
     assert "570 more are copies of these" in " ".join(Path("reports/s/report.md").read_text().split())
     assert judged(*repeated, 0.02, copy_of="").score.count == 600
+
+
+def test_scores_at_the_ends_of_their_scale_are_no_copies() -> None:
+    labels, before, after = (values.copy() for values in drawn(each=30))
+    for logits in (before, after):
+        logits[:6] = np.inf
+    assert judged(labels, share(before), share(after), 0.02).score.count == 60
 
 
 @pytest.mark.parametrize(

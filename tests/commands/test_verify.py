@@ -255,6 +255,14 @@ def test_damaged_evidence_is_one_message(content: bytes, message: str, tmp_path:
     assert "\n::" not in output
 
 
+def test_evidence_that_says_a_thing_twice_is_damaged(tmp_path: Path) -> None:
+    """People and other tools may read the first verdict, and bench the last."""
+    path = written(tmp_path / "out") / EVIDENCE
+    path.write_text(path.read_text().replace('"verdict": "stable"', '"verdict": "stable", "verdict": "degraded"'))
+    code, output = bench("verify", str(tmp_path / "out"))
+    assert (code, "damaged (a key stands in it twice)" in output) == (2, True)
+
+
 def test_without_evidence_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").touch()
     for target in (tmp_path, tmp_path / "model.onnx"):

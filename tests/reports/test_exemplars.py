@@ -11,7 +11,7 @@ import pytest
 
 import bench
 from bench.records import ThresholdRule
-from bench.reports import read_scores
+from bench.reports import read_scores, summary
 from bench.results import score
 from tests.support.reports import FRAMES, made_up, rendered
 
@@ -66,6 +66,8 @@ def test_the_report_says_how_the_threshold_was_found(
     assert f"**The threshold {run.threshold}** was found by" in text
     scores = read_scores(report)
     assert scores.threshold == run.threshold == scores.variants["q8"].threshold
+    of_rule = "fpr 0.1" if rule.limit else "best precision"
+    assert f"threshold: {run.threshold}, by {of_rule} on validation frames" in " ".join(summary(run, scores).split())
 
 
 def test_what_the_rule_promised_and_test_frames_do_not_keep_is_a_warning() -> None:

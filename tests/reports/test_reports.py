@@ -48,6 +48,7 @@ from bench.records import (
     RunRecord,
     Shift,
     Slice,
+    ThresholdRule,
     VariantResult,
     VariantSpeed,
 )
@@ -877,7 +878,11 @@ def test_a_shift_that_leaves_it_open_whether_anything_is_lost_says_no_more() -> 
     shift = Shift(0.3, Interval(0.2, 0.4), 0.05, Interval(-0.1, 0.2), "shifted")
     moved = dataclasses.replace(evaluation.variants["q16-p50"], shift=shift)
     evaluation = dataclasses.replace(evaluation, variants={**evaluation.variants, "q16-p50": moved})
-    assert "**shifted**: accuracy 0.625 at 0.5" in overview(run, evaluation)
+    row = overview(run, evaluation)
+    assert "**shifted**: accuracy 0.625 at 0.5, 0.925 at its own" in row
+    assert "carried" not in row
+    at_a_rate = dataclasses.replace(run, threshold_rule=ThresholdRule("fpr", 0.1))
+    assert "**shifted**: accuracy 0.625 at 0.5, 0.800 at the carried" in overview(at_a_rate, evaluation)
 
 
 def in_sources(answers: Answers, sources: list[str | None]) -> Answers:

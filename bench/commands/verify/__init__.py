@@ -57,7 +57,7 @@ def _read(path: Path) -> tuple[bytes, Evidence]:
     """The bytes of evidence.json and what they say."""
     try:
         data = stored.read_bytes(path, _MOST_BYTES, links=False)
-        content = stored.parsed(data.decode("utf-8"))
+        content = stored.parsed(data.decode("utf-8"), repeats=False)
         _refuse_paths(content)
         evidence: Evidence = stored.typed(Evidence, content)
     except FileNotFoundError as error:

@@ -17,6 +17,7 @@ from bench.reports.content.cells import (
     variant_cell,
     with_interval,
 )
+from bench.reports.content.judged import in_words
 from bench.reports.content.spans import Sentence, sentence
 from bench.reports.content.text import counted, number, signed, span
 
@@ -98,10 +99,11 @@ def _rate(part: GroupGap, value: str) -> str:
 
 def _left_out(column: str, evaluation: Evaluation) -> Iterator[Sentence]:
     """Groups that have too few frames of a class; frames without a value are named where columns are not sliced."""
-    first = _of(column, evaluation, next(iter(evaluation.variants)))
+    first, unit = _of(column, evaluation, next(iter(evaluation.variants))), evaluation.unit
     for rate, part in first.items():
-        few = [f"{group.value} ({counted(group.count, CLASSES[rate])})" for group in part.groups if not group.counts]
+        what = in_words(unit, CLASSES[rate])
+        few = [f"{group.value} ({counted(group.count, what)})" for group in part.groups if not group.counts]
         if part.gap is None:
-            yield sentence(f"There is no {CALLED[rate]} gap: fewer than two groups have enough frames.")
+            yield sentence(f"There is no {CALLED[rate]} gap: fewer than two groups have enough {unit}s.")
         if few:
-            yield sentence(f"Left out of the {CALLED[rate]} gap, with too few frames or sources: {', '.join(few)}.")
+            yield sentence(f"Left out of the {CALLED[rate]} gap, with too few {unit}s or sources: {', '.join(few)}.")

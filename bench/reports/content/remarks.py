@@ -25,7 +25,7 @@ def remarks(
         *_unfit(judged),
         *_on_the_verdict(judged, for_receivers=for_receivers),
         *_flips(judged),
-        *_shifted(judged),
+        *_shifted(run, judged),
         *_in_slices(run, judged),
         *(recovery(trained) for trained in variant.recovered),
         *_size_only(variant, evaluation),
@@ -101,12 +101,16 @@ def _unfit(judged: VariantEvaluation) -> list[Part]:
     return []
 
 
-def _shifted(judged: VariantEvaluation) -> list[Part]:
-    fixed, best = judged.fixed, judged.thresholds.get("own")
+def _shifted(run: RunRecord, judged: VariantEvaluation) -> list[Part]:
+    """Accuracy at each threshold; at the carried one where the experiment asks for its false-positive rate."""
+    fixed, best, carried = judged.fixed, judged.thresholds.get("own"), judged.thresholds.get("carried")
     if judged.shift is None or judged.shift.verdict is None or best is None:
         return []
     at_best = f"{number(best.accuracy, 3)} at its own {cutoff(best.threshold)}"
     at_fixed = f"accuracy {number(fixed.accuracy, 3)} at {fixed.threshold}"
+    keeps_rate = run.threshold_rule is not None and run.threshold_rule.criterion == "fpr"
+    if carried is not None and keeps_rate:
+        at_fixed += f", {number(carried.accuracy, 3)} at the carried {cutoff(carried.threshold)}"
     return [sentence(strong(judged.shift.verdict), f": {at_fixed}, {at_best}")]
 
 

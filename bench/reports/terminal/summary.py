@@ -23,11 +23,22 @@ def summary(run: RunRecord, numbers: ScoresFile) -> str:
     lines = [_line("Model", ("MiB", "reduct.", "AUC", "diff", "ms", "speed-up"), "ran as")] if has_table else []
     lines += [_row(name, scored, baseline) for name, scored in variants.items()] if has_table else []
     texts = [f"{name}{sentence}" for name, scored in variants.items() if (sentence := _verdict(scored))]
-    texts += _under_re_compression(variants)
+    texts += [*_threshold(numbers), *_under_re_compression(variants)]
     recommendation = in_one_line(recommend(numbers.choice, numbers.baseline), numbers.baseline)
     texts = [in_words(numbers.judge, text) for text in texts]
     texts += [text for text in (in_short(numbers), recommendation) if text]
     return "\n".join([*lines, *wrapped(texts)])
+
+
+def _threshold(numbers: ScoresFile) -> list[str]:
+    """The threshold that a rule found, and the baseline's errors at it on the test frames."""
+    rule = numbers.threshold_rule
+    if rule is None or rule.test is None:
+        return []
+    asked = f"best {rule.criterion}" if rule.limit is None else f"{rule.criterion} {rule.limit:g}"
+    rates = (("FPR", rule.test.fpr), ("FNR", rule.test.fnr))
+    errors = " and ".join(f"{name} {rate:.3f}" for name, rate in rates if rate is not None)
+    return [f"threshold: {numbers.threshold}, by {asked} on validation {rule.unit}s; the baseline's {errors} on test"]
 
 
 def _under_re_compression(variants: Mapping[str, ScoredVariant]) -> list[str]:

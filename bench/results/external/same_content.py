@@ -51,7 +51,8 @@ def alike(labels: NDArray[np.int8], ranked: Sequence[NDArray[np.float64]]) -> ND
     """The row of the first frame with the same label and the same scores in every file, of each frame [n].
 
     `ranked` are what each file ranks frames by [n]. None where nothing tells copies from chance: fewer than two files,
-    few such frames, or scores of so few digits, or so many frames, that others could have the same.
+    few such frames, or scores of so few digits, or so many frames, that others could have the same. Of exactly 0 or 1,
+    where scores saturate, none is told.
     """
     import numpy as np
 
@@ -64,7 +65,9 @@ def alike(labels: NDArray[np.int8], ranked: Sequence[NDArray[np.float64]]) -> ND
     for scores in ranked:
         values, of_scores = np.unique(scores, return_inverse=True)
         _, codes = np.unique(codes * len(values) + of_scores.reshape(-1), return_inverse=True)
-    _, rows, inverse = np.unique(codes.reshape(-1), return_index=True, return_inverse=True)
+    saturated = np.any([(scores == 0) | (scores == 1) for scores in ranked], axis=0)
+    codes = np.where(saturated, -1 - np.arange(count), codes.reshape(-1))
+    _, rows, inverse = np.unique(codes, return_index=True, return_inverse=True)
     share = 1 - len(rows) / count
     return rows[inverse.reshape(-1)] if share > max(FEW, count / FLOAT32) else None
 

@@ -108,7 +108,7 @@ def _gap(
     if baseline is None:
         return part
     before = float(np.ptp([baseline[group.rows].mean() for group in counted]))
-    draws, by_source = _drawn_changes(counted, wrong, baseline, clusters)
+    draws, by_source = _drawn(counted, wrong, baseline, clusters)
     return replace(
         part,
         before=before,
@@ -119,28 +119,55 @@ def _gap(
     )
 
 
-def _interval(draws: NDArray[np.float64], value: float, level: float) -> Interval:
-    low, high = np.quantile(draws, ((1 - level) / 2, (1 + level) / 2))
-    return Interval(min(float(low), value), max(float(high), value))
+@dataclass(frozen=True, eq=False)
+class _Draws:
+    """Draws [draws] of the change of the gap, and of the change between two groups: the gap's after, and before."""
+
+    gap: NDArray[np.float64]
+    after: NDArray[np.float64]
+    before: NDArray[np.float64]
 
 
-def _drawn_changes(
+def _interval(draws: _Draws, value: float, level: float) -> Interval:
+    """The middle of the draws, extended by the change between two groups on the side of `value`, the change itself.
+
+    Groups that are alike have a gap by chance, which hides a part of the change to or from a gap that is none. But no
+    gap grows by more than the rates between which it lies afterwards draw apart, or falls by more than those between
+    which it lay draw near.
+    """
+    low, high = (1 - level) / 2, (1 + level) / 2
+    lowest, highest = (float(end) for end in np.quantile(draws.gap, (low, high)))
+    if value >= 0:
+        highest = max(highest, float(np.quantile(draws.after, high)))
+    else:
+        lowest = min(lowest, float(np.quantile(draws.before, low)))
+    return Interval(min(lowest, value), max(highest, value))
+
+
+def _drawn(
     groups: Sequence[Group], wrong: NDArray[np.bool_], baseline: NDArray[np.bool_], clusters: Clusters | None
-) -> tuple[NDArray[np.float64], bool]:
-    """Draws of the change of the gap [draws], and whether sources made any group's frames fewer.
+) -> tuple[_Draws, bool]:
+    """Draws of what changes, and whether sources made any group's frames fewer.
 
     The same draws for all variants: their intervals differ by what they answered alone.
     """
     random = np.random.default_rng(0)
-    before, after, is_fewer = [], [], False
+    drawn_before, drawn_after, is_fewer = [], [], False
     for group in groups:
         pairs = np.bincount(2 * baseline[group.rows] + wrong[group.rows], minlength=4)
         fewer = 1.0 if clusters is None else _design_effect(group, wrong, baseline, clusters)
         is_fewer = is_fewer or fewer > 1
-        drawn = random.dirichlet(pairs / fewer + 0.5, DRAWS)
-        before.append(drawn[:, 2] + drawn[:, 3])
-        after.append(drawn[:, 1] + drawn[:, 3])
-    return np.ptp(after, axis=0) - np.ptp(before, axis=0), is_fewer
+        outcomes = random.dirichlet(pairs / fewer + 0.5, DRAWS)
+        drawn_before.append(outcomes[:, 2] + outcomes[:, 3])
+        drawn_after.append(outcomes[:, 1] + outcomes[:, 3])
+    before, after = np.array(drawn_before), np.array(drawn_after)
+    ends = [(int(rates.argmax()), int(rates.argmin())) for rates in (_rates(groups, wrong), _rates(groups, baseline))]
+    of_ends = [(after - before)[high] - (after - before)[low] for high, low in ends]
+    return _Draws(np.ptp(after, axis=0) - np.ptp(before, axis=0), *of_ends), is_fewer
+
+
+def _rates(groups: Sequence[Group], wrong: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return np.array([wrong[group.rows].mean() for group in groups])
 
 
 def _design_effect(group: Group, wrong: NDArray[np.bool_], baseline: NDArray[np.bool_], clusters: Clusters) -> float:

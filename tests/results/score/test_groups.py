@@ -124,3 +124,23 @@ def test_a_column_of_many_values_is_refused_but_of_numbers_cut_into_ranges() -> 
     assert problem_of_frames(["age"], frames) == ""
     assert "'name' has 51 values in the test frames, more than 50" in problem_of_frames(["age", "name"], frames)
     assert problem_of_frames(["name"], frames[1:]) == ""
+
+
+def test_a_gap_between_groups_that_were_alike_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, they have a gap by chance alone: what it hides of the growth, the interval has to allow for."""
+    monkeypatch.setattr("bench.results.score.groups.DRAWS", 1000)
+    random, held, of_group = np.random.default_rng(0), 0, np.repeat(np.arange(5), 200)
+    frames = LabelledFrames(
+        pd.Series([f"{row}.png" for row in range(1000)]),
+        np.zeros(1000, np.int8),
+        pd.Series([None] * 1000, dtype="object"),
+        pd.DataFrame({"group": np.char.add("group ", of_group.astype(str))}),
+    )
+    grouped = groupings(["group"], frames, None)
+    for _ in range(150):
+        before = random.random(1000) < 0.1
+        after = before | ((of_group == 4) & (random.random(1000) < 1 / 9))
+        part = gaps(grouped, after, before, None)[0]
+        assert part.change_ci is not None
+        held += part.change_ci.low <= 0.1 <= part.change_ci.high
+    assert held >= 0.9 * 150
