@@ -158,8 +158,14 @@ def spelled(steps: Sequence[str]) -> str:
 def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
     """The run with what only its rendering depends on as it is set now.
 
-    `UserError` where its frames have no such groups as are asked for now.
+    Re-compression that is no longer asked for is left out. `UserError` where its frames have no such groups as are
+    asked for now.
     """
+    asked = settings.robustness.degradations if settings.robustness else ()
+    variants = (
+        replace(variant, degraded=tuple(level for level in variant.degraded if level.degradation in asked))
+        for variant in run.variants
+    )
     return replace(
         threshold.as_asked(run, settings),
         gallery_top=settings.gallery.top,
@@ -170,4 +176,6 @@ def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
         judge=judging.as_judged(run, settings),
         video_scoring=settings.videos.record,
         groups=settings.groups,
+        degradations=tuple(level for level in asked if level in run.degradations),
+        variants=tuple(variants),
     )

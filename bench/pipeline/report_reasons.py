@@ -84,6 +84,7 @@ def _report_settings(run: RunRecord) -> Inputs:
         settings["threshold"] = run.threshold_rule.text
     settings["videos"] = asdict(run.video_scoring)
     settings["groups"] = ", ".join(run.groups) or None
+    settings["robustness"] = ", ".join(level.title for level in run.degradations) or None
     settings["choose"] = asdict(run.choose) if run.choose else None
     return {name.replace(".", " "): text for name, text in flattened(settings, "") if text != "null"}
 

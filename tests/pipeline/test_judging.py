@@ -120,8 +120,8 @@ def test_validation_frames_without_videos_are_told() -> None:
 
 
 def test_a_test_frame_without_a_video_is_told_where_it_keeps_videos_from_being_judged() -> None:
-    some = (*NAMED, frame("c.png", 1, None))
-    sets: dict[Split, FrameSet] = {"test": frame_set("test", *some)}
+    partly_named = (*NAMED, frame("c.png", 1, None))
+    sets: dict[Split, FrameSet] = {"test": frame_set("test", *partly_named)}
     (remark,) = judging.remarks_on_test(settings(), sets)
     assert remark == "1 of 4 test frames names no video, so frames are judged, and not videos: c.png."
     assert list(judging.remarks(settings(), sets)) == [remark]
@@ -129,7 +129,7 @@ def test_a_test_frame_without_a_video_is_told_where_it_keeps_videos_from_being_j
     assert not list(judging.remarks(settings(), {"test": frame_set("test", *NAMELESS)}))
     validation: dict[Split, FrameSet] = {
         "test": frame_set("test", *NAMED),
-        "validation": frame_set("validation", *some),
+        "validation": frame_set("validation", *partly_named),
     }
     assert list(judging.remarks(settings(), validation)) == [
         "1 of 4 validation frames names no video, so no threshold of videos is set on them: c.png."

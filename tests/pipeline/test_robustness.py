@@ -192,6 +192,20 @@ def test_a_cached_run_imports_neither_torch_nor_a_runtime(finished: Path) -> Non
     subprocess.run([sys.executable, "-c", code], check=True, cwd=finished)
 
 
+def test_a_report_without_levels_that_are_no_longer_asked_for_is_due(finished: Path) -> None:
+    assert bench("run", "--no-timing")[0] == 0  # the copied frames are read
+    change(finished, "jpeg: [95], blur: [2]", "blur: [2]")
+    path = finished / "experiments.yaml"
+    due = forecast(read(path), path, timing="none")
+    assert [stage.name for stage in due.stages if stage.work] == ["report"]
+    assert due.report_due == ("robustness jpeg 95, blur 2 → blur 2",)
+    assert bench("report")[0] == 0
+    assert all(list(levels) == ["blur 2"] for levels in scores_of(finished).values())
+    assert "jpeg 95" not in (finished / "reports/first/report.md").read_text(encoding="utf-8")
+    assert bench("run", "--no-timing")[0] == 0
+    assert not any(stage.work for stage in forecast(read(path), path, timing="none").stages)
+
+
 def test_another_level_makes_that_one_alone(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench("run", "--no-timing")[0] == 0  # the copied frames are read
     change(finished, "jpeg: [95]", "jpeg: [95, 30]")

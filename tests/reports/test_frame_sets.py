@@ -151,6 +151,8 @@ def test_pooled_verdicts_say_so(tmp_path: Path) -> None:
     assert "(verdicts: pooled scores)" in words
     of_q8 = pooled.overall["q8"].pooled
     assert of_q8 is not None
+    assert of_q8.auc_delta is not None
+    assert of_q8.auc_delta_ci is not None
     assert f"q8: degraded (pooled {of_q8.auc_delta:.4f} ({of_q8.auc_delta_ci[0]:.4f} to " in words
 
 

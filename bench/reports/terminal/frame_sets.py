@@ -46,13 +46,13 @@ def _verdicts(
 def _on(of_set: ScoredSet, variant: str, name: str) -> str:
     """What one set says of a variant: the verdict there, ΔAUC and its interval."""
     scored = of_set.judged[variant]
-    if scored.auc_delta is None or scored.auc_delta_ci is None:
-        return f"{name} {scored.verdict}"
-    return f"{name} {scored.verdict} {_difference(scored.auc_delta, scored.auc_delta_ci)}"
+    return f"{name} {scored.verdict} {_difference(scored.auc_delta, scored.auc_delta_ci)}".rstrip()
 
 
-def _difference(delta: float, ci: tuple[float, float]) -> str:
-    """ΔAUC and its interval."""
+def _difference(delta: float | None, ci: tuple[float, float] | None) -> str:
+    """ΔAUC and its interval; empty where there is none."""
+    if delta is None or ci is None:
+        return ""
     low, high = ci
     digits = enough((low, delta, high), 4)
     value, low_end, high_end = (signed(number, digits) for number in (delta, low, high))
