@@ -163,7 +163,8 @@ def test_every_number_of_scores_is_explained() -> None:
     score_paths = {path for path in score_paths if not any(other.startswith(f"{path}.") for other in score_paths)}
     assert len(score_paths) > 120
     empty_there = {
-        "choice.loosen", "video", "videos", "confirmed_slices", "group_gaps", "threshold_rule", "exemplars",
+        "choice.loosen", "video", "videos", "resolution", "confirmed_slices", "group_gaps", "threshold_rule",
+        "exemplars",
     }  # fmt: skip
     assert score_paths - explained() == empty_there, "empty there, with their keys on the page"
     of_videos = {f"videos.{field.name}" for field in fields(ScoredVideos) if field.name != "splits"}
@@ -181,7 +182,7 @@ def test_every_number_of_scores_is_explained() -> None:
     assert of_videos | of_parts | of_rules | of_exemplars <= explained()
     of_empty = (
         "choice.loosen.", "video.", "videos.", "confirmed_slices.", "group_gaps.", "calibration.reasons",
-        "threshold_rule.", "exemplars.",
+        "threshold_rule.", "exemplars.", "resolution.",
     )  # fmt: skip
     assert {path for path in explained() - score_paths if not path.startswith(of_empty)} == set()
 

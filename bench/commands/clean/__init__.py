@@ -19,7 +19,7 @@ from bench.pipeline.footage import FOLDER as EXTRACTED
 from bench.pipeline.former import OF_A_VARIANT
 from bench.records import OUTCOMES, OnEvent, silent
 from bench.reports.content.text import plain
-from bench.results import attributes, copies, predict, store
+from bench.results import appearance, attributes, copies, predict, store
 from bench.variants import cache, description
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -27,6 +27,7 @@ _UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
 _OF_AN_EXPERIMENT = {
     store.RUN,
     reasons.RECORD,
+    appearance.APPEARANCE,
     attributes.ATTRIBUTES,
     copies.COPIES,
     store.LOCK,
