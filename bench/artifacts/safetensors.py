@@ -169,11 +169,14 @@ def _torch_bytes(detector: Detector) -> bytes:
 
 
 def _names_again(detector: Detector) -> dict[str, str]:
-    """Further names of tensors that several layers share: the first name of each."""
+    """Further names of the tensors of layers that are there under several: the first name of each."""
     first: dict[int, str] = {}
-    tensors = (*detector.named_parameters(remove_duplicate=False), *detector.named_buffers(remove_duplicate=False))
-    names = {name: first.setdefault(id(tensor), name) for name, tensor in tensors}
-    return {name: earlier for name, earlier in names.items() if name != earlier}
+    again: dict[str, str] = {}
+    for path, module in detector.named_modules(remove_duplicate=False):
+        earlier = first.setdefault(id(module), path)
+        tensors = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        again |= {f"{path}.{name}": f"{earlier}.{name}" for name, _ in tensors if path != earlier}
+    return again
 
 
 def _with_metadata(data: bytes, metadata: dict[str, str]) -> bytes:

@@ -34,7 +34,7 @@ from bench.variants.context import Source
 from bench.variants.layers.convolutions import computed_weight, padded
 from bench.variants.steps.quantize.observe import _Sums
 from tests.conftest import open_shop
-from tests.support import b0
+from tests.support import b0, tiny
 from tests.support.step_work import work
 
 SIZE = 64
@@ -227,3 +227,14 @@ def test_shared_layers_are_stored_once(odd: Detector, tmp_path: Path, monkeypatc
     frames = torch.from_numpy(b0.frames(2, size=32))
     with torch.no_grad():
         assert torch.equal(stored(frames).logits, odd(frames).logits)
+
+
+def test_a_narrowed_batch_norm_keeps_its_mean_and_variance(tmp_path: Path, tiny_family: Any) -> None:
+    """Both are made anew from one tensor when the file is read."""
+    torch.manual_seed(0)
+    detector = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    prune: Any = steps.find("prune")
+    narrowed = prune.apply(detector, prune.Settings(amount=0.5), work(tmp_path, detector, count=16))
+    stored = safetensors.load_torch(safetensors.save(narrowed, tmp_path / "artifact")).state_dict()
+    for name, tensor in narrowed.state_dict().items():
+        assert torch.equal(stored[name], tensor) or name.endswith("num_batches_tracked"), name
