@@ -42,16 +42,23 @@ def footprint_of(detector: Detector) -> tuple[int, int]:
 
 def positions_per_frame(detector: Detector) -> dict[str, int]:
     """For every convolution and linear layer, by name, at how many positions of one frame it is applied."""
+    positions = {name: sum(calls) for name, calls in positions_by_call(detector).items()}
+    # A head may use the weights of its layers without calling these.
+    return positions | {name: 1 for name in detector.head_layers() if name not in positions}
+
+
+def positions_by_call(detector: Detector) -> dict[str, list[int]]:
+    """For every convolution and linear layer that a frame calls, by name, the positions of each call."""
     import torch
     from torch import nn
 
-    positions: dict[str, int] = {}
+    positions: dict[str, list[int]] = {}
     network = copy.deepcopy(detector).to("meta")
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
             count = output.shape[2:].numel() if isinstance(module, nn.Conv2d) else output.shape[:-1].numel()
-            positions[name] = positions.get(name, 0) + count
+            positions.setdefault(name, []).append(count)
 
         return hook
 
@@ -61,8 +68,7 @@ def positions_per_frame(detector: Detector) -> dict[str, int]:
     size = detector.preprocessing.size
     with torch.no_grad():
         network.classify(network.features(torch.zeros(1, 3, size, size, device="meta")))
-    # A head may use the weights of its layers without calling these.
-    return positions | {name: 1 for name in detector.head_layers() if name not in positions}
+    return positions
 
 
 def zeros(model: Detector | onnx.ModelProto) -> float | None:

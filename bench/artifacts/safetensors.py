@@ -77,7 +77,8 @@ def load_torch(path: Path) -> Detector:
         for name, widths in json.loads(metadata["resized"]).items():
             _resize(detector.get_submodule(name), *widths)
         counters = {name: torch.tensor(0) for name in detector.state_dict() if name.endswith(_COUNTER)}
-        detector.load_state_dict(tensors | counters, strict=True, assign=True)
+        again = {name: tensors[first] for name, first in _names_again(detector).items()}
+        detector.load_state_dict(tensors | again | counters, strict=True, assign=True)
         _fill_constants(detector, metadata)
     except (UserError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise _foreign(path, f"{type(error).__name__}: {error}") from error
@@ -143,10 +144,18 @@ def stored_dtype(model: Detector | onnx.ModelProto) -> str:
 
 # ---------------------------------------------------------------------------------------- writing
 def _torch_bytes(detector: Detector) -> bytes:
-    """A safetensors file of the detector's tensors, counters of batches left out, with the metadata of `FORMAT`."""
+    """A safetensors file of the detector's tensors, counters of batches left out, with the metadata of `FORMAT`.
+
+    What layers share is stored once, under its first name.
+    """
     from safetensors.torch import save as serialize
 
-    state = {name: tensor for name, tensor in detector.state_dict().items() if not name.endswith(_COUNTER)}
+    left_out = _names_again(detector)
+    state = {
+        name: tensor
+        for name, tensor in detector.state_dict().items()
+        if not name.endswith(_COUNTER) and name not in left_out
+    }
     data = serialize({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
     metadata = {
         "format": FORMAT,
@@ -157,6 +166,17 @@ def _torch_bytes(detector: Detector) -> bytes:
         "resized": json.dumps(_resized(detector)),
     }
     return _with_metadata(data, metadata)
+
+
+def _names_again(detector: Detector) -> dict[str, str]:
+    """Further names of the tensors of layers that are there under several: the first name of each."""
+    first: dict[int, str] = {}
+    again: dict[str, str] = {}
+    for path, module in detector.named_modules(remove_duplicate=False):
+        earlier = first.setdefault(id(module), path)
+        tensors = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        again |= {f"{path}.{name}": f"{earlier}.{name}" for name, _ in tensors if path != earlier}
+    return again
 
 
 def _with_metadata(data: bytes, metadata: dict[str, str]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from timm.layers.eca import EcaModule
 from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
+from torch import Tensor
 
 from bench import runtimes
 from bench.artifacts import safetensors
@@ -31,7 +34,7 @@ from bench.variants.context import Source
 from bench.variants.layers.convolutions import computed_weight, padded
 from bench.variants.steps.quantize.observe import _Sums
 from tests.conftest import open_shop
-from tests.support import b0
+from tests.support import b0, tiny
 from tests.support.step_work import work
 
 SIZE = 64
@@ -182,3 +185,56 @@ def test_casting_and_rounding(name: str, tmp_path: Path) -> None:
     assert session.executed.int8_operators
     assert np.corrcoef(answers[0], answers[1])[0, 1] > 0.999
     assert np.corrcoef(answers[0], answers[2])[0, 1] > 0.8
+
+
+class Odd(torch.nn.Module):
+    """One layer is called twice, under two names, of another the weights alone are used, and one is as usual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 16, 4, stride=4)
+        self.twice = self.again = torch.nn.Conv2d(16, 16, 1)
+        self.unused = torch.nn.Linear(16, 16)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        features = self.again(F.relu(self.twice(self.stem(frames))))
+        by_position = F.linear(features.permute(0, 2, 3, 1), self.unused.weight)
+        return by_position.permute(0, 3, 1, 2)
+
+
+@pytest.fixture
+def odd() -> Detector:
+    torch.manual_seed(0)
+    return Detector("tests", "", Preprocessing(size=32), torch.nn.Sequential(Odd()), GapLinear(16)).eval()
+
+
+def test_layers_that_are_not_called_once_stay_in_float(odd: Detector, tmp_path: Path) -> None:
+    quantize: Any = steps.find("quantize")
+    graph = quantize.apply(odd, quantize.Settings(), work(tmp_path, odd, count=8))
+    facts = json.loads(next(entry.value for entry in graph.metadata_props if entry.key == "layers"))
+    assert list(facts) == ["0.stem"]
+
+
+def test_shared_layers_are_stored_once(odd: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Detector:
+        return Detector(architecture, flavour, preprocessing, torch.nn.Sequential(Odd()), GapLinear(16))
+
+    monkeypatch.setattr(families, "find", lambda architecture: SimpleNamespace(build=build))
+    file = safetensors.save(odd, tmp_path)
+    stored = safetensors.load_torch(file)
+    assert not [name for name in load_file(file) if "again" in name]
+    assert stored.get_submodule("backbone.0.again") is stored.get_submodule("backbone.0.twice")
+    frames = torch.from_numpy(b0.frames(2, size=32))
+    with torch.no_grad():
+        assert torch.equal(stored(frames).logits, odd(frames).logits)
+
+
+def test_a_narrowed_batch_norm_keeps_its_mean_and_variance(tmp_path: Path, tiny_family: Any) -> None:
+    """Both are made anew from one tensor when the file is read."""
+    torch.manual_seed(0)
+    detector = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
+    prune: Any = steps.find("prune")
+    narrowed = prune.apply(detector, prune.Settings(amount=0.5), work(tmp_path, detector, count=16))
+    stored = safetensors.load_torch(safetensors.save(narrowed, tmp_path / "artifact")).state_dict()
+    for name, tensor in narrowed.state_dict().items():
+        assert torch.equal(stored[name], tensor) or name.endswith("num_batches_tracked"), name

@@ -19,7 +19,6 @@ from torch import nn
 from bench import experiment, pipeline, runtimes
 from bench.artifacts import footprint, safetensors
 from bench.detectors.detector import Detector
-from bench.errors import UserError
 from bench.records import Built
 from bench.variants import build, cache
 from bench.variants.chain import parse
@@ -70,15 +69,31 @@ def test_nothing_but_weights_changes(parent: Detector, tmp_path: Path) -> None:
     assert footprint.footprint_of(built) == footprint.footprint_of(parent)
 
 
-def test_a_head_of_small_weights_stays_and_a_layer_that_would_go_is_named(parent: Detector, tmp_path: Path) -> None:
+def test_a_head_of_small_weights_stays(parent: Detector, tmp_path: Path) -> None:
     with torch.no_grad():
         parent.head.weight.mul_(1e-6)
     assert pruned(parent, tmp_path).head.weight.count_nonzero() == parent.head.weight.numel()
-    name, layer = next((n, m) for n, m in parent.backbone.named_modules() if isinstance(m, nn.Conv2d))
+
+
+@pytest.mark.parametrize("amount", [0.5, 0.7])
+def test_layers_that_would_lose_all_lose_the_share_of_their_own(
+    parent: Detector, tmp_path: Path, amount: float
+) -> None:
+    """As many weights go in all, and in either part they are the smallest."""
+    convolutions = [name for name, module in parent.backbone.named_modules() if isinstance(module, nn.Conv2d)]
+    small = {f"backbone.{name}" for name in convolutions[:2]}
     with torch.no_grad():
-        layer.weight.mul_(1e-6)
-    with pytest.raises(UserError, match=rf"prune: 0.5 of all weights.* those of backbone.{name}, .*; take less away"):
-        pruned(parent, tmp_path)
+        for factor, name in zip((1e-6, 1e-12), small, strict=True):
+            parent.get_parameter(f"{name}.weight").mul_(factor)
+    built = pruned(parent, tmp_path, amount)
+    after = {name: layer.weight.detach() for name, layer in built.weighted_layers().items()}
+    before = {name: layer.weight.detach() for name, layer in parent.weighted_layers().items()}
+    others = [name for name in before if name not in small]
+    for part in *([name] for name in small), others:
+        zeros, magnitudes = (torch.cat([of_layer[name].flatten() for name in part]) for of_layer in (after, before))
+        zero, magnitudes = zeros == 0, magnitudes.abs()
+        assert abs(int(zero.sum()) - amount * len(zero)) <= 1
+        assert magnitudes[zero].max() <= magnitudes[~zero].min()
 
 
 def test_the_file_is_as_large_and_its_archive_smaller(parent: Detector, tmp_path: Path) -> None:

@@ -69,7 +69,9 @@ def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
     """
     import onnx
 
-    model = onnx.shape_inference.infer_shapes(onnx.load(artifact))
+    from bench.artifacts import open_shapes
+
+    model = open_shapes.inferred(onnx.load(artifact), threads)
     times = measure(model, processor(), threads)
     kernels = fastest(times)
     choice = {

@@ -149,8 +149,9 @@ class Lowering(LayoutWriter):
 
     # ----------------------------------------------------------------------------- global pooling
     def _pools(self, node: onnx.NodeProto) -> bool:
-        """Whether it averages over height and width of what lies channels-last."""
-        if node.input[0] not in self.last or len(self.shapes.get(node.input[0], [])) != 4:
+        """Whether it averages over height and width of what lies channels-last, if inference tells both."""
+        sides = self.shapes.get(node.input[0], [])
+        if node.input[0] not in self.last or len(sides) != 4 or not all(sides[1:]) or node.output[0] not in self.shapes:
             return False
         if node.op_type == "GlobalAveragePool":
             return True

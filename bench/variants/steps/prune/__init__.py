@@ -8,9 +8,9 @@ that stay take over what went, in closed form (`repair`). Ranking and repair rea
 and no training.
 
 With `structure: unstructured`, the smallest weights become zero instead: global magnitude pruning (Han
-et al., NeurIPS 2015) over the convolutions and linear layers of the backbone. With `structure: 2of4`,
-two of every four neighbouring weights do (`two_of_four`). Such zeros are stored and
-multiplied like any other number: parameters, MACs, file size and speed stay as they were.
+et al., NeurIPS 2015) over the convolutions and linear layers of the backbone, where layers whose weights would all go
+are pruned by themselves. With `structure: 2of4`, two of every four neighbouring weights do (`two_of_four`). Such zeros
+are stored and multiplied like any other number: parameters, MACs, file size and speed stay as they were.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from bench.detectors.detector import Detector
     from bench.detectors.offers import Offer
+    from bench.variants.layers.convolutions import Layer
     from bench.variants.steps import StepContext, Use
 
 ACCEPTS: Literal["torch"] = "torch"
@@ -150,25 +151,48 @@ def _refuse_standardised(model: Detector, settings: Settings) -> None:
 def _zero(model: Detector, amount: float) -> None:
     """Make the share `amount` of the backbone's weights zero, the smallest first, whichever layer they are in.
 
-    The head stays: its weights are few, and small beside those of convolutions, so that all would go.
+    Layers that would lose every weight lose that share of their own. The head stays: its weights are few, and small
+    beside those of convolutions, so that all would go.
     """
     import torch
     from torch.nn.utils import prune
 
     phases.begin("choosing weights")
     layers = model.weighted_layers()
-    pairs = [(layer, "weight") for layer in layers.values()]
-    prune.global_unstructured(pairs, prune.L1Unstructured, amount=amount)
-    for name, layer in layers.items():
+    alone = _losing_all(layers, amount)
+    pairs = [(layer, "weight") for name, layer in layers.items() if name not in alone]
+    if pairs:
+        prune.global_unstructured(pairs, prune.L1Unstructured, amount=amount)
+    for name in alone:
+        count = layers[name].weight.numel()
+        fewer = min(round(amount * count), count - 1)
+        prune.l1_unstructured(layers[name], "weight", amount=fewer)  # type: ignore[no-untyped-call]
+    for layer in layers.values():
         prune.remove(layer, "weight")  # type: ignore[no-untyped-call]
-        if not layer.weight.count_nonzero():
-            raise UserError(
-                f"prune: {amount:g} of all weights, the smallest first, are all of those of {name}, and nothing would "
-                "pass it any more; take less away, or whole channels with `structure: structured`"
-            )
         with torch.no_grad():
             # The mask leaves a -0 of every negative weight, whose sign bit would be stored and compressed.
             layer.weight.add_(0.0)
+
+
+def _losing_all(layers: Mapping[str, Layer], amount: float) -> set[str]:
+    """The layers of which every weight is among the smallest `amount` of all, and those of which then is.
+
+    Nothing would pass them any more: small weights mean little where a norm follows, or a bias of 1 as in gates.
+    """
+    import torch
+
+    magnitudes = {name: layer.weight.detach().abs().flatten() for name, layer in layers.items()}
+    losing: set[str] = set()
+    while others := {name: values for name, values in magnitudes.items() if name not in losing}:
+        together = torch.cat(list(others.values()))
+        if not (count := round(amount * together.numel())):
+            break
+        limit = together.kthvalue(count).values
+        small = {name for name, values in others.items() if values.max() <= limit}
+        if not small:
+            break
+        losing |= small
+    return losing
 
 
 def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:

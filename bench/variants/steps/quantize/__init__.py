@@ -119,16 +119,18 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     Weights are symmetric integers with one scale per output channel, and per about 64 inputs where they have four
     bits. Activations are uint8 with one scale per tensor, and multiplied by channel scales where that pays; so are the
     outputs of convolutions other than 1x1. Layers whose rounding would add the most noise stay in float. Products of
-    two activations, as in attention, do so too.
+    two activations, as in attention, do so too, and layers that a frame does not call exactly once: what they read
+    can't be watched.
     """
-    from bench.artifacts.footprint import positions_per_frame
+    from bench.artifacts.footprint import positions_by_call, positions_per_frame
     from bench.system.idle_cores import Load
     from bench.variants.steps.quantize import allocation, candidates, observe, qdq
     from bench.variants.steps.quantize.sensitivities import sensitivities
 
     load = Load()
     exported = observe.exported(model, work)
-    convolutions = observe.convolutions(exported)
+    once = {name for name, calls in positions_by_call(model).items() if len(calls) == 1}
+    convolutions = [layer for layer in observe.convolutions(exported) if layer.name in once]
     tensors = candidates.tensors(convolutions, settings.weights)
     statistics = observe.observe(exported, tensors, settings.frames, work, load.threads(work.threads))
     tried = candidates.for_all(convolutions, statistics, settings.weights, work)

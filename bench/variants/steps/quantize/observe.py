@@ -19,6 +19,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from bench import phases
+from bench.artifacts import open_shapes
 from bench.artifacts.onnx_export import to_onnx
 from bench.artifacts.onnx_graph import bias_additions, groups, is_pointwise, shapes
 from bench.artifacts.onnx_session import session_options
@@ -122,7 +123,7 @@ def exported(model: Detector, work: StepContext) -> onnx.ModelProto:
     if part.state:
         saved: onnx.ModelProto = onnx.ModelProto.FromString(part.state["graph"].numpy().tobytes())
         return saved
-    graph: onnx.ModelProto = onnx.shape_inference.infer_shapes(to_onnx(model))
+    graph = open_shapes.inferred(to_onnx(model), work.threads)
     text = np.frombuffer(graph.SerializeToString(), np.uint8)
     part.keep(1, 1, lambda: {"graph": torch.from_numpy(text.copy())})
     return graph
@@ -132,7 +133,8 @@ def convolutions(model: onnx.ModelProto) -> list[Convolution]:
     """The backbone's convolutions and linear layers, in the order in which they run. `model` holds inferred shapes.
 
     A linear layer over one vector a frame is left out: it is small, and has no positions to be observed at. So are
-    convolutions along a single axis, as of channel attention (ECA): they have hardly any weights.
+    convolutions along a single axis, as of channel attention (ECA): they have hardly any weights. So is what reads
+    constants, or has frames on another axis than the first, since it can't be observed frame by frame.
     """
     constants = {constant.name: constant for constant in model.graph.initializer}
     gates, norms, sides = _gates(model.graph), _norms(model.graph), shapes(model.graph)
@@ -146,6 +148,8 @@ def convolutions(model: onnx.ModelProto) -> list[Convolution]:
         if not is_in_backbone(node.name):
             continue
         read, written = node.input[0], node.output[0]
+        if not _is_frame_by_frame(sides.get(read, [])):
+            continue
         if node.op_type == "Conv":
             weight = floats(node.input[1])
             if weight.ndim != _AXES_OF_MAP:
@@ -159,6 +163,11 @@ def convolutions(model: onnx.ModelProto) -> list[Convolution]:
             axes = len(sides[read])
             backbone.append(Convolution(node.name, read, written, weight, bias, 1, True, norms.get(read), True, axes))
     return backbone
+
+
+def _is_frame_by_frame(sides: Sequence[int]) -> bool:
+    """Whether a tensor's first axis follows the number of frames, and no other; `sides` are as `shapes` gives them."""
+    return bool(sides) and sides[0] == 0 and all(sides[1:])
 
 
 def _norms(graph: onnx.GraphProto) -> dict[str, str]:
