@@ -5,6 +5,7 @@ layer: everything does. A plain vision transformer has a map made of its attenti
 and heads. Any other network is one part with a vector at its end: weights can be rounded, and there is no map.
 Under `quantize: int8` layers stay in float that the network shares or computes with without calling them (queries,
 keys and values of BEiT and EVA-02). Where several layers write the logits (LeViT, CrossViT), it is refused.
+PyTorch can't export a few to ONNX (Hiera, ViTs with relative positions), which shows only in the run.
 
 Of networks that torchvision has too, checkpoints in its names are read as well. Where its batch norms have an eps of
 1e-3 instead of timm's 1e-5, the names tell which, or `flavour:` (`timm`, `torchvision`) does.
