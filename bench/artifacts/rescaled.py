@@ -101,7 +101,7 @@ def rescale_detector(detector: Detector, rescaling: Rescaling) -> None:
     """
     import torch
 
-    detector.head.float()
+    detector.widen_head()
     layers = detector.logit_layers()
     if rescaling.shift and any(getattr(layer, "bias", None) is None for layer in layers):
         raise UserError("the layer that writes the logits has no bias to shift; export ONNX, or scale by temperature")

@@ -98,6 +98,10 @@ class Detector(nn.Module):
         """Add `shift` [2] to the logits of every frame, in place."""
         self.head.shift_logits(shift)
 
+    def widen_head(self) -> None:
+        """Make the head's numbers float32, whatever format the backbone's have."""
+        self.head.float()
+
     def drop_backbone(self) -> None:
         """Let go of the backbone's weights, where something else computes the features."""
         self.backbone = nn.Identity()

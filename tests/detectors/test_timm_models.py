@@ -115,7 +115,7 @@ def test_the_table_says_what_networks_are() -> None:
 
 def test_the_catalogue_tells_what_listed_networks_offer() -> None:
     text = " ".join(catalogue("detectors").split())
-    assert "timm:mobilenetv3_large_100, timm:efficientnet_lite0 (cam, chain, conv, widths)" in text
+    assert "timm:mobilenetv3_large_100, timm:efficientnet_lite0 (cam, chain, conv, widths, zeros)" in text
     assert "others by their names" in text
 
 
