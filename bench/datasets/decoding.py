@@ -65,7 +65,7 @@ def _fitted(
     `look` is given what the picture looks like.
     """
     try:
-        frame, tables = _with_tables(file)
+        frame, tables = _decoded(file)
         if look:
             look(appearance(frame, tables))
         fitted = {spec: fit(frame, spec) for spec in specs if isinstance(spec, InputSpec)}
@@ -196,11 +196,7 @@ def _opened(source: BinaryIO) -> Image.Image:
     return picture
 
 
-def _decoded(file: Path | BytesIO) -> NDArray[np.uint8]:
-    return _with_tables(file)[0]
-
-
-def _with_tables(file: Path | BytesIO) -> tuple[NDArray[np.uint8], Mapping[int, Sequence[int]] | None]:
+def _decoded(file: Path | BytesIO) -> tuple[NDArray[np.uint8], Mapping[int, Sequence[int]] | None]:
     """A picture as RGB, uint8 [height, width, 3], and the quantisation tables of a JPEG, None of others."""
     import numpy as np
     from PIL import ImageOps
