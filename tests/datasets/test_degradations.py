@@ -151,7 +151,7 @@ def test_one_decoding_serves_all_levels_and_all_detectors(frames: list[Frame], m
     changed: list[Degradation] = []
     real_decode, real_change = decoding._decoded, degradations.degraded
 
-    def decode(file: Any) -> Picture:
+    def decode(file: Any) -> Any:
         decoded.append(file)
         return real_decode(file)
 
