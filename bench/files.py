@@ -93,6 +93,12 @@ def rename(source: Path, target: Path) -> None:
             time.sleep(_RETRY_SECONDS)
 
 
+def unwritable_above(path: Path) -> Path | None:
+    """The nearest thing above `path` that is there, where it is no folder that takes files; None where it does."""
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    return None if above.is_dir() and os.access(above, os.W_OK) else above
+
+
 def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode("utf-8")))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from bench.records import (
 )
 from bench.records.weights import CLASS_ACTIVATION
 from bench.results import attributes, store
+
+_WEIGHTS = re.compile(r"(.*) \(SHA-256 ([0-9a-f]{64})\)")
 
 NOT_SHOWN = "Not shown, since they have no results for these frames yet"
 NOT_TIMED = "Not timed, so nothing is said of speed"
@@ -193,6 +196,12 @@ def _provenance(setup: Setup) -> dict[str, str]:
 def weights_of(setup: Setup) -> str:
     """The file of a detector's weights with its digest, and what its owner says of them."""
     return f"{setup.detector.weights.file} (SHA-256 {setup.source.digest}){_spelled(setup.source.conventions)}"
+
+
+def file_of_weights(text: str) -> tuple[str, str] | None:
+    """The name and the SHA-256 of the file in what `weights_of` says; None where it says nothing of the kind."""
+    match = _WEIGHTS.match(text)
+    return (Path(match[1]).name, match[2]) if match else None
 
 
 def _spelled(conventions: Conventions) -> str:

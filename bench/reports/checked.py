@@ -12,7 +12,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from bench.errors import UserError
-from bench.files import write_text
+from bench.files import unwritable_above, write_text
 from bench.records import Checked, GateOutcome
 from bench.reports.content.cells import Cell, Column, cell, table, with_interval
 from bench.reports.content.spans import code, emphasis, strong
@@ -59,8 +59,7 @@ def refuse_unwritable(to_junit: Path, to_summary: Path) -> None:
         )
     ours = (("--junit", to_junit, (_JUNIT_BEGINS,)), ("--summary", to_summary, (_ID, *_SUMMARY_BEGINS)))
     for option, path, begins in ours:
-        above = next(folder for folder in path.absolute().parents if folder.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK):
+        if above := unwritable_above(path):
             raise UserError(
                 f"{option}: {path} cannot be written, since {above} is no folder that takes files; name another"
             )

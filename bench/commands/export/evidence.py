@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.datasets.digests import of_set
+from bench.pipeline.summary import file_of_weights
 from bench.provenance import file_digest, version, write_json
 from bench.records import Alone, Built, LabelledFrames, RunRecord, ScoredVariant, ScoresFile
 from bench.records.evidence import EVIDENCE, SIGNATURE, Evidence, FileDigest, JudgedOn, NamedDigest
@@ -29,7 +29,6 @@ VERDICT = (
     "speedup_interval",
 )  # fmt: skip
 """The keys of scores.json that are in evidence.json as they are."""
-_WEIGHTS = re.compile(r"(.*) \(SHA-256 ([0-9a-f]{64})\)")
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def _evidence(subject: Subject, files: Iterable[Path]) -> Evidence:
     """All but whose signature it has; `files` are those of the folder."""
     run, built = next(iter(subject.alone.values())).run, subject.built
     steps = next(variant.steps for variant in run.variants if variant.name == subject.variant)
-    weights = _WEIGHTS.match(run.provenance.get("weights", ""))
+    weights = file_of_weights(run.provenance.get("weights", ""))
     return Evidence(
         bench=version("bench"),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -73,7 +72,7 @@ def _evidence(subject: Subject, files: Iterable[Path]) -> Evidence:
         baseline=run.baseline.name,
         id=built.id,
         steps=steps,
-        weights=NamedDigest(Path(weights[1]).name, weights[2]) if weights else None,
+        weights=NamedDigest(*weights) if weights else None,
         artifact=NamedDigest(built.file.name, file_digest(built.file)),
         files={path.name: FileDigest(file_digest(path), path.stat().st_size) for path in files},
         judged_on=tuple(

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import locks, stored
-from bench.commands.accept.reference import weights_digest
 from bench.commands.history.commit import commit_of
 from bench.errors import UserError, quoted
-from bench.files import make_folder
+from bench.files import make_folder, unwritable_above
 from bench.pipeline.finished import Finished
+from bench.pipeline.summary import file_of_weights
 from bench.provenance import version
-from bench.records import Checked, OnEvent, silent
+from bench.records import Checked, OnEvent, RunRecord, silent
 from bench.records.history import HISTORY, Check, VariantThen
 
 _BEGINS = b'{"schema": 1, "experiment": '
@@ -53,10 +53,16 @@ def check_of(finished: Finished, gates: Checked, base: Path) -> Check:
         commit=commit_of(base),
         outcome="failed" if gates.failed else "fell" if gates.fell else "not proven" if unproven else "passed",
         bench=version("bench"),
-        weights={part.run.detector: weights_digest(part.run.provenance.get("weights", "")) for part in finished.parts},
+        weights={part.run.detector: _weights_digest(part.run) for part in finished.parts},
         frames={part.frame_set: part.run.frames["test"].digest for part in finished.parts},
         variants=then,
     )
+
+
+def _weights_digest(run: RunRecord) -> str:
+    """The SHA-256 of a detector's weights; empty where the run does not say it."""
+    file = file_of_weights(run.provenance.get("weights", ""))
+    return file[1] if file else ""
 
 
 def _variants(part: Finished) -> Iterator[tuple[str, VariantThen]]:
@@ -82,10 +88,10 @@ def refuse_other_file(path: Path) -> None:
         with stored.open_file(path, links=False) as file:
             beginning = file.read(len(_BEGINS))
     except FileNotFoundError:
-        above = next(folder for folder in path.absolute().parents if folder.exists())
-        if above.is_dir() and os.access(above, os.W_OK):
-            return
-        raise UserError(f"--history: {path} cannot be written, since {above} is no folder that takes files") from None
+        if above := unwritable_above(path):
+            text = f"--history: {path} cannot be written, since {above} is no folder that takes files"
+            raise UserError(text) from None
+        return
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--history: {path} cannot be a history ({reason}); name another file") from error
