@@ -21,9 +21,6 @@ from bench.results import predict
 from bench.variants import build, cache, ids
 from bench.variants.steps import Use
 
-RE_COMPRESS = "re-compress"
-"""The stage that `plan` leaves out where no re-compression is asked for."""
-
 
 @dataclass(frozen=True)
 class Link:
@@ -113,7 +110,7 @@ def stages_at(
         _build(rows, history, now),
         _load(rows, now),
         _evaluate(prepared, rows, history, now),
-        _degrade(prepared, rows, history, now),
+        *([_degrade(prepared, rows, history, now)] if prepared.first.settings.robustness else []),
         _blur(rows, history, now),
         _time(rows, history, now),
         _report(prepared, rows, now),
@@ -309,7 +306,7 @@ def _degrade(prepared: Prepared, rows: Sequence[Row], history: History, now: Pre
             passes.append((degrade.work_on(setups[0]), computed + changed))
             evaluations = _counted(sum(len(row.degraded) for row in due), "evaluation")
             works.append(f"{evaluations} of {max(most.values()):,} frames{prepared.of_frames(name)}")
-    return Stage(RE_COMPRESS, ", ".join(works), estimates.total(takes for _, takes in passes), tuple(passes))
+    return Stage("re-compress", ", ".join(works), estimates.total(takes for _, takes in passes), tuple(passes))
 
 
 def _blur(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from bench.commands.plan import Forecast
 from bench.pipeline import judging
 from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, duration, total
-from bench.pipeline.forecast import RE_COMPRESS, Link, Row, is_drawn, pending
+from bench.pipeline.forecast import Link, Row, is_drawn, pending
 from bench.pipeline.prepared import Prepared
 from bench.pipeline.reasons import again
 from bench.records import NO_CROP
@@ -105,10 +105,9 @@ def _reasons(forecast: Forecast) -> list[str]:
 
 
 def _stages(forecast: Forecast) -> list[tuple[str, ...]]:
-    due = forecast.stages[1:] if is_drawn(forecast.prepared) else forecast.stages
-    if not forecast.prepared.first.settings.robustness:
-        due = tuple(stage for stage in due if stage.name != RE_COMPRESS)
-    lines = [(stage.name, stage.work or "nothing", duration(stage.estimate)) for stage in due]
+    lines = [(stage.name, stage.work or "nothing", duration(stage.estimate)) for stage in forecast.stages]
+    if is_drawn(forecast.prepared):
+        lines = lines[1:]
     alone = [(f"{name} alone", "", duration(takes)) for name, takes in forecast.alone.items()]
     return [*lines, ("total", "", duration(total(stage.estimate for stage in forecast.stages))), *alone]
 
