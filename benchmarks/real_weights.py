@@ -82,7 +82,8 @@ def tensorflow_lite0(weights: Mapping[str, Tensor]) -> nn.Module:
     network: Any = timm.create_model("tf_efficientnet_lite0")
     network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
     network.reset_classifier(2)
-    return network  # type: ignore[no-any-return]
+    with_new_head: nn.Module = network
+    return with_new_head
 
 
 PUBLISHED = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,12 @@ def footprint_of(detector: Detector) -> tuple[int, int]:
 
 def positions_per_frame(detector: Detector) -> dict[str, int]:
     """For every convolution and linear layer, by name, at how many positions of one frame it is applied."""
-    positions = {name: sum(calls) for name, calls in positions_by_call(detector).items()}
+    return positions_in_all(detector, positions_by_call(detector))
+
+
+def positions_in_all(detector: Detector, by_call: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """The same from the positions of each call."""
+    positions = {name: sum(calls) for name, calls in by_call.items()}
     # A head may use the weights of its layers without calling these.
     return positions | {name: 1 for name in detector.head_layers() if name not in positions}
 

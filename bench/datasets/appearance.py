@@ -40,11 +40,10 @@ def appearance(picture: NDArray[np.uint8], tables: Mapping[int, Sequence[int]] |
     import cv2
 
     height, width = picture.shape[:2]
-    scale = WIDEST / max(height, width)
-    if scale < 1:
-        size = max(round(width * scale), 1), max(round(height * scale), 1)
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    scale = min(WIDEST / max(height, width), 1)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    seen = cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+    grey = cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)
     deviation = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1][0, 0])
     quality = jpeg_quality(tables[0]) if tables and 0 in tables else None
     return Appearance(round(float(cv2.mean(grey)[0]), 1), round(deviation**2, 1), quality)

@@ -103,7 +103,6 @@ def score(  # noqa: PLR0913 - the options of the command
     """
     ordered, by_attribute = _variants(scores, baseline), _attributes(attributes)
     fixed = arguments.threshold("threshold", threshold)
-    threshold = fixed if isinstance(fixed, float) else dict(threshold.items())  # type: ignore[union-attr]
     margin = arguments.share("margin", margin, from_0=True)
     folder = None if to is None else arguments.path("to", to)
     of_frames = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
@@ -115,7 +114,8 @@ def score(  # noqa: PLR0913 - the options of the command
     columns |= {
         f"attributes[{name!r}]": Column(f"attributes[{name!r}]", values) for name, values in by_attribute.items()
     }
-    code = f"bench.score(labels, {{{', '.join(map(repr, ordered))}}}, threshold={threshold!r}, margin={margin!r})"
+    spelled = fixed if isinstance(fixed, float) else fixed.as_mapping
+    code = f"bench.score(labels, {{{', '.join(map(repr, ordered))}}}, threshold={spelled!r}, margin={margin!r})"
     with call(code):
         from bench.commands.score import Request, score_imported
         from bench.reports import plain_warnings

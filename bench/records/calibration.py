@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from bench.records.scores import Interval
+from bench.records.scores import ByFrameAndSource, Interval
 
 CalibrationMethod: TypeAlias = Literal["temperature", "platt"]
 CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = ("temperature", "platt")
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(ByFrameAndSource):
     """A fitted parameter. `by_frame` takes frames as independent, `by_source` the frames of a source as one cluster.
 
     The latter is None where no frames share a source; its ends are infinite where a class has one source, or where one
@@ -24,16 +24,6 @@ class Estimate:
     value: float
     by_frame: Interval
     by_source: Interval | None = None
-
-    @property
-    def clustered(self) -> bool:
-        """Whether the interval by source is the wider one."""
-        return self.by_source is not None and self.by_source.width > self.by_frame.width
-
-    @property
-    def interval(self) -> Interval:
-        """The wider of the intervals by frame and by source; without ends where a class has one source."""
-        return self.by_source if self.clustered and self.by_source is not None else self.by_frame
 
 
 @dataclass(frozen=True)

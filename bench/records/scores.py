@@ -46,8 +46,28 @@ class Interval:
         return self.high - self.low
 
 
+class ByFrameAndSource:
+    """An estimate with an interval that takes frames as independent, and one that takes sources so, if any are shared.
+
+    The latter is None where no frames share a source.
+    """
+
+    by_frame: Interval
+    by_source: Interval | None
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the interval by source is the wider one."""
+        return self.by_source is not None and self.by_source.width > self.by_frame.width
+
+    @property
+    def interval(self) -> Interval:
+        """The wider of the intervals by frame and by source."""
+        return self.by_source if self.clustered and self.by_source is not None else self.by_frame
+
+
 @dataclass(frozen=True)
-class Auc:
+class Auc(ByFrameAndSource):
     """An area under the ROC curve, or the difference of two on the same frames.
 
     `by_frame` takes frames as independent (DeLong). `by_source` takes the frames of a source as one cluster
@@ -60,16 +80,6 @@ class Auc:
     by_source: Interval | None = None
     standard_error: float | None = None
     freedom: float = math.inf
-
-    @property
-    def clustered(self) -> bool:
-        """Whether the interval by source is the wider one."""
-        return self.by_source is not None and self.by_source.width > self.by_frame.width
-
-    @property
-    def interval(self) -> Interval:
-        """The wider of the intervals by frame and by source."""
-        return self.by_source if self.clustered and self.by_source is not None else self.by_frame
 
 
 @dataclass(frozen=True)

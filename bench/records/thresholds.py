@@ -34,6 +34,11 @@ class ThresholdRule:
         return f"best: {self.criterion}" if self.limit is None else f"{self.criterion}: {self.limit:g}"
 
     @property
+    def as_mapping(self) -> dict[str, str | float]:
+        """The same as Python says it: {"fpr": 0.01}, {"best": "f1"}."""
+        return {"best": self.criterion} if self.limit is None else {self.criterion: self.limit}
+
+    @property
     def is_one_sided(self) -> bool:
         """Whether it looks at one kind of error alone, and the other may be as frequent as it likes."""
         return self.criterion in ("precision", "recall")

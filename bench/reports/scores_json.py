@@ -244,29 +244,30 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
 
 def _calibration(calibration: Calibration) -> ScoredCalibration:
     """What validation frames say of P(fake), by method; None for a method that was not fitted."""
-    by_method = {method: _scaling(calibration.scalings.get(method)) for method in CALIBRATION_METHODS}
+    scalings = calibration.scalings
+    by_method = {
+        method: scored_scaling(scalings[method]) if method in scalings else None for method in CALIBRATION_METHODS
+    }
     return _scored(ScoredCalibration, calibration, **by_method, reasons=dict(calibration.reasons))
 
 
-def _scaling(scaling: Scaling | None) -> ScoredScaling | None:
+def scored_scaling(scaling: Scaling) -> ScoredScaling:
     """A fitted scaling; intervals without an end are None."""
-    if scaling is None:
-        return None
     leading: Literal["sources", "frames"] = "sources" if scaling.slope.clustered else "frames"
     return _scored(
         ScoredScaling,
         scaling,
         temperature=scaling.temperature if scaling.shift is None else None,
-        temperature_ci=finite_ends(scaling.temperature_interval) if scaling.shift is None else None,
+        temperature_ci=_finite_ends(scaling.temperature_interval) if scaling.shift is None else None,
         slope=scaling.slope.value,
-        slope_ci=finite_ends(scaling.slope.interval),
+        slope_ci=_finite_ends(scaling.slope.interval),
         shift=scaling.added,
-        shift_ci=finite_ends(scaling.shift.interval) if scaling.shift else None,
+        shift_ci=_finite_ends(scaling.shift.interval) if scaling.shift else None,
         interval=leading,
     )
 
 
-def finite_ends(interval: Interval) -> Ends | None:
+def _finite_ends(interval: Interval) -> Ends | None:
     """An interval's ends; None where it has not both."""
     return _ends(interval) if math.isfinite(interval.width) else None
 

@@ -17,13 +17,12 @@ from bench.records import (
     Built,
     CalibrationMethod,
     Evaluation,
-    Interval,
     ModelFile,
     RunRecord,
     Scaling,
     ScoresFile,
 )
-from bench.reports.scores_json import finite_ends
+from bench.reports.scores_json import scored_scaling
 from bench.results.score import scaling as scalings
 
 if TYPE_CHECKING:
@@ -91,26 +90,22 @@ def _refusal(calibration: Calibration, variant: str, method: CalibrationMethod) 
 
 def _applied(run: RunRecord, of: Calibration, scaling: Scaling, ece_before: float) -> AppliedCalibration:
     """The record of it, but for the digests of files."""
-
-    def ends(interval: Interval | None) -> tuple[float, float] | None:
-        return finite_ends(interval) if interval else None
-
-    by_temperature = scaling.shift is None
+    scored = scored_scaling(scaling)
     return AppliedCalibration(
         method=scaling.method,
-        temperature=scaling.temperature if by_temperature else None,
-        temperature_ci=ends(scaling.temperature_interval if by_temperature else None),
-        slope=scaling.slope.value,
-        slope_ci=ends(scaling.slope.interval),
-        shift=scaling.added,
-        shift_ci=ends(scaling.shift.interval if scaling.shift else None),
+        temperature=scored.temperature,
+        temperature_ci=scored.temperature_ci,
+        slope=scored.slope,
+        slope_ci=scored.slope_ci,
+        shift=scored.shift,
+        shift_ci=scored.shift_ci,
         frames=of.count,
         fake=of.fake,
         real=of.real,
         digest=run.frames["validation"].digest,
         experiment_threshold=run.threshold,
         ece_before=ece_before,
-        ece=scaling.ece,
+        ece=scored.ece,
         sha256_before={},
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import signatures, stored
+from bench.commands.verify.digests import compared
 from bench.errors import UserError, listed, quoted, shown
 from bench.records import HANDED_OVER, OnEvent, silent
 from bench.records.evidence import EVIDENCE, SIGNATURE, Evidence, FileDigest, Finding, Verified
@@ -132,10 +133,8 @@ def _file(path: Path, expected: FileDigest) -> Finding:
         return Finding(path.name, "missing", "is not in the folder")
     except (OSError, ValueError) as error:
         return Finding(path.name, "differs", f"cannot be read ({error})")
-    if digest == expected.sha256:
-        return Finding(path.name, "ok", f"SHA-256 {digest}")
     sizes = "" if size == expected.size_bytes else f", {size:,} bytes where {expected.size_bytes:,} were written"
-    return Finding(path.name, "differs", f"has the SHA-256 {digest}, expected {expected.sha256}{sizes}")
+    return compared(path.name, digest, expected.sha256, sizes)
 
 
 def _verdict(path: Path, evidence: Evidence) -> Finding:

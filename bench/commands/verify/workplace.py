@@ -8,6 +8,7 @@ from pathlib import Path
 from bench import stored
 from bench.commands.export.differences import frames_digest
 from bench.commands.export.evidence import manifest_digest, scores_digest
+from bench.commands.verify.digests import compared
 from bench.errors import UserError, listed, quoted
 from bench.experiment import Experiments, ExperimentSettings, read
 from bench.records import OnEvent, RunRecord
@@ -71,14 +72,14 @@ def _judged_on(
     except UserError as error:
         yield Finding(f"frames{after}", "missing", error.lines[0])
         return
-    yield _compared(f"manifest{after}", manifest_digest(test), on.manifest)
+    yield compared(f"manifest{after}", manifest_digest(test), on.manifest)
     yield _frames(f"frames{after}", on, run, frames_digest(run, test, base, on_event))
 
 
 def _frames(what: str, on: JudgedOn, run: RunRecord, digest: str | None) -> Finding:
     if digest is None:
         return Finding(what, "missing", f"not all of them can be read below {run.frames['test'].root}")
-    return _compared(what, digest, on.frames)
+    return compared(what, digest, on.frames)
 
 
 def _scores(on: JudgedOn, file: Path, after: str) -> Iterator[Finding]:
@@ -91,7 +92,7 @@ def _scores(on: JudgedOn, file: Path, after: str) -> Iterator[Finding]:
     for name, digest in on.scores.items():
         what = f"scores of {name}{after}"
         if name in variants:
-            yield _compared(what, scores_digest(variants[name]), digest)
+            yield compared(what, scores_digest(variants[name]), digest)
         else:
             yield Finding(what, "missing", f"{file} has no such variant")
 
@@ -101,10 +102,4 @@ def _file(what: str, path: Path, expected: str) -> Finding:
         digest, _ = stored.digest(path)
     except (OSError, ValueError) as error:
         return Finding(what, "missing", f"{path}: {getattr(error, 'strerror', None) or error}")
-    return _compared(what, digest, expected)
-
-
-def _compared(what: str, digest: str, expected: str) -> Finding:
-    if digest == expected:
-        return Finding(what, "ok", f"SHA-256 {digest}")
-    return Finding(what, "differs", f"has the SHA-256 {digest}, expected {expected}")
+    return compared(what, digest, expected)

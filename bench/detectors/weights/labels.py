@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from bench import stored
 from bench.errors import listed, shown
 
 _FILE, _KEY = "config.json", "id2label"
-_MOST_BYTES = 2**20
 
 
 def labels_beside(weights: Path) -> str:
     """As "config.json beside it calls class 0 Real and class 1 Fake"; empty where nothing does."""
-    path = weights.parent / _FILE
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            return ""
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content: Any = stored.read_json(weights.parent / _FILE, stored.MIB)
+    except (OSError, ValueError):
         return ""
     labels = content.get(_KEY) if isinstance(content, dict) else None
     if not isinstance(labels, dict) or not labels:

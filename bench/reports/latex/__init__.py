@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from bench.reports.content.main_tables import MainTable
-from bench.reports.latex.write import cell, escape, title
+from bench.reports.latex.write import SIDES, cell, escape, title
 
-_ALIGNED = {"left": "l", "right": "r", "center": "c"}
 _PREAMBLE = r"% \usepackage{booktabs} in the preamble; then \input this file."
 
 
 def document(table: MainTable) -> str:
     """A floating table with caption and label. With a final newline."""
-    columns = "".join(_ALIGNED[column.align] for column in table.shown.columns)
+    columns = "".join(SIDES[column.align] for column in table.shown.columns)
     lines = [
         _PREAMBLE,
         r"\begin{table}",

@@ -28,7 +28,7 @@ _ACCENTS = {
     "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c",
 }  # fmt: skip
 _LONGEST_TITLE = 8
-_SIDES: dict[Align, str] = {"left": "l", "right": "r", "center": "c"}
+SIDES: dict[Align, str] = {"left": "l", "right": "r", "center": "c"}
 # Two of these in a row would be drawn as one sign.
 _LIGATURES = re.compile(r"([-',])(?=\1)|([?!])(?=`)")
 
@@ -74,7 +74,7 @@ def title(text: str, align: Align) -> str:
     first, space, rest = text.partition(" ")
     if len(text) <= _LONGEST_TITLE or not space:
         return escape(text)
-    return _stacked(escape(first), escape(rest), _SIDES[align])
+    return _stacked(escape(first), escape(rest), SIDES[align])
 
 
 def _stacked(above: str, below: str, side: str = "r") -> str:

@@ -58,8 +58,7 @@ def meaning_by_file(
             file, sign, word = value.rpartition("=")
             if sign and file not in names:
                 raise UserError(f"{option} {value}: no variant {quoted(file)}; found: {listed(names)}")
-            if word not in choices:
-                raise UserError(f"{option}: expected {', '.join(choices[:-1])} or {choices[-1]}, found {quoted(word)}")
+            _refuse_other(option, word, choices)
             if by_file.setdefault(file, {}).setdefault(field, word) != word:
                 raise UserError(f"{option}: {quoted(word)} is the second one{f' for {file}' if file else ''}")
     common = by_file.pop("", {})
@@ -179,7 +178,12 @@ def option_of_arrays(scales: Any, positives: Any, variants: Sequence[str]) -> di
         for name, word in by_variant.items():
             if name not in meanings:
                 raise UserError(f"{field}: no variant {quoted(name)}; found: {listed(variants)}")
-            if word not in choices:
-                raise UserError(f"{field}: expected {', '.join(choices[:-1])} or {choices[-1]}, found {quoted(word)}")
+            _refuse_other(field, word, choices)
             meanings[name][field] = word
     return {name: Meaning(**words) for name, words in meanings.items()}
+
+
+def _refuse_other(option: str, word: object, choices: Sequence[str]) -> None:
+    """Raise `UserError` for what is none of the choices."""
+    if word not in choices:
+        raise UserError(f"{option}: expected {', '.join(choices[:-1])} or {choices[-1]}, found {quoted(word)}")

@@ -101,13 +101,12 @@ def _gap(
     counted = [group for group in grouping.groups if group.counts]
     if len(counted) < 2:
         return part
-    by_group = {group.value: float(wrong[group.rows].mean()) for group in counted}
-    highest, lowest = max(by_group, key=by_group.__getitem__), min(by_group, key=by_group.__getitem__)
-    gap = by_group[highest] - by_group[lowest]
-    part = replace(part, gap=gap, highest=highest, lowest=lowest)
+    after = _rates(counted, wrong)
+    gap = float(np.ptp(after))
+    part = replace(part, gap=gap, highest=counted[after.argmax()].value, lowest=counted[after.argmin()].value)
     if baseline is None:
         return part
-    before = float(np.ptp([baseline[group.rows].mean() for group in counted]))
+    before = float(np.ptp(_rates(counted, baseline)))
     draws, by_source = _drawn(counted, wrong, baseline, clusters)
     return replace(
         part,

@@ -26,6 +26,7 @@ from bench.records import (
 from bench.results.score import clusters
 from bench.results.score.calibration import reliability
 from bench.results.score.intervals import student_quantile
+from bench.results.score.points import p_fake
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,9 +93,9 @@ def calibrate(
             reasons[method] = str(error)
             continue
         fitted = Scaling(method, slope, shift, math.nan, math.nan, math.nan)
-        p_fake = calibrated(fitted, of_test)
-        brier = float(((p_fake - test_labels) ** 2).mean()) if len(test_labels) else math.nan
-        ece = reliability(test_labels, p_fake).ece
+        scores = calibrated(fitted, of_test)
+        brier = float(((scores - test_labels) ** 2).mean()) if len(test_labels) else math.nan
+        ece = reliability(test_labels, scores).ece
         scalings[method] = replace(fitted, threshold=fitted.moved(threshold), ece=ece, brier=brier)
     return Calibration(len(labels), fake, len(labels) - fake, scalings, reasons)
 
@@ -110,8 +111,7 @@ def known_logits(logit_diff: NDArray[np.float64] | None, p_fake: NDArray[np.floa
 def calibrated(scaling: Scaling, logit_diff: NDArray[np.float64]) -> NDArray[np.float64]:
     """The calibrated P(fake) [n] of a logit difference [n]."""
     scaled = scaling.slope.value * logit_diff + scaling.added
-    small = np.exp(-np.abs(scaled))
-    return np.where(scaled >= 0, 1.0, small) / (1.0 + small)
+    return p_fake(np.zeros_like(scaled), scaled)
 
 
 def fit(

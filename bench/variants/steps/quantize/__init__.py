@@ -122,21 +122,21 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     two activations, as in attention, do so too, and layers that a frame does not call exactly once: what they read
     can't be watched.
     """
-    from bench.artifacts.footprint import positions_by_call, positions_per_frame
+    from bench.artifacts.footprint import positions_by_call, positions_in_all
     from bench.system.idle_cores import Load
     from bench.variants.steps.quantize import allocation, candidates, observe, qdq
     from bench.variants.steps.quantize.sensitivities import sensitivities
 
     load = Load()
     exported = observe.exported(model, work)
-    once = {name for name, calls in positions_by_call(model).items() if len(calls) == 1}
-    convolutions = [layer for layer in observe.convolutions(exported) if layer.name in once]
+    positions = positions_by_call(model)
+    convolutions = [layer for layer in observe.convolutions(exported) if len(positions.get(layer.name, ())) == 1]
     tensors = candidates.tensors(convolutions, settings.weights)
     statistics = observe.observe(exported, tensors, settings.frames, work, load.threads(work.threads))
     tried = candidates.for_all(convolutions, statistics, settings.weights, work)
     noise = sensitivities(model, tried, min(_GRADIENT_FRAMES, settings.frames), work)
     budget = allocation.BUDGETS[settings.stored]
-    allocations = allocation.among_layers(tried, noise, positions_per_frame(model), budget)
+    allocations = allocation.among_layers(tried, noise, positions_in_all(model, positions), budget)
     layers = candidates.allocated(tried, allocations, statistics, settings.weights)
     layers = _compensated(layers, statistics, model, settings.frames, work)
     quantised = qdq.quantised(exported, layers)
