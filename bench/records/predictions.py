@@ -87,7 +87,9 @@ class Predictions:
     `validation` is None where there are no such frames. `cam` [n + k, h, w] is the signed
     class-activation map of each, in logits, test frames first; None where there is none. It may be a memory map.
     `logit_diff` [n] is `logit_fake - logit_real` of the test frames. It ranks frames also where P(fake) has come
-    so near to 0 or 1 that it ties. None where only P(fake) is known.
+    so near to 0 or 1 that it ties. None where only P(fake) is known. `held_out_logit_diff` [k] is that of the
+    validation frames. `assumed` [n] are test scores that nobody gave, the same in every variant: those of videos
+    without frames; None where there are none.
     """
 
     test: NDArray[np.float64]
@@ -95,6 +97,7 @@ class Predictions:
     cam: NDArray[np.float32] | None
     logit_diff: NDArray[np.float64] | None = None
     held_out_logit_diff: NDArray[np.float64] | None = None
+    assumed: NDArray[np.bool_] | None = None
 
     def of(self, test: NDArray[np.int64] | slice, validation: NDArray[np.int64] | slice) -> Predictions:
         """The predictions of some of the test and validation frames, without maps."""
@@ -104,6 +107,7 @@ class Predictions:
             None,
             None if self.logit_diff is None else self.logit_diff[test],
             None if self.held_out_logit_diff is None else self.held_out_logit_diff[validation],
+            None if self.assumed is None else self.assumed[test],
         )
 
     @property

@@ -47,8 +47,8 @@ def against(
     """
     if len(np.unique(labels)) != 2:
         return None
-    placed = placements.placements(labels, new.ranks)
-    delta, p = differences.difference(placed, placements.placements(labels, accepted.ranks), clusters)
+    placed = placements.of_predictions(labels, new)
+    delta, p = differences.difference(placed, placements.of_predictions(labels, accepted), clusters)
     return Change(
         delta=delta,
         p=p,

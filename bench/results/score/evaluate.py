@@ -63,8 +63,7 @@ class _Shared:
     `predictions` has every variant with status "ok", in the run's order. `placements` and `comparisons` are empty
     where the test frames are of one class, and `comparisons` lacks the baseline. `baseline` is None where it failed.
     All of it is without copies of frames, but for `complete`, the predictions of all, and `labels` [n] of all; `rows`
-    are those of the test frames among all. `assumed` is how many of the last are videos without frames, whose scores
-    are assumed. `search` is None where nothing is compared.
+    are those of the test frames among all. `search` is None where nothing is compared.
     """
 
     run: RunRecord
@@ -81,7 +80,6 @@ class _Shared:
     slicing: Slicing
     search: Search | None
     groupings: tuple[Grouping, ...]
-    assumed: int = 0
 
 
 def evaluate(
@@ -109,7 +107,7 @@ def evaluate(
         for name, of_frames in evaluation.predictions.items()
     }
     labelled = videos.labelled(of_test), videos.labelled(of_validation) if of_validation else None
-    by_video = _evaluate(run, *labelled, scored, assumed=len(of_test.missing))
+    by_video = _evaluate(run, *labelled, scored)
     reasons = videos.not_sliced(by_video.not_sliced, test, labelled[0])
     return replace(evaluation, videos=of_test, video=replace(by_video, unit="video", not_sliced=reasons))
 
@@ -121,10 +119,9 @@ def _evaluate(
     predictions: Mapping[str, Predictions],
     *,
     searches: bool = True,
-    assumed: int = 0,
 ) -> Evaluation:
-    """The same of frames, or of videos in place of frames; the scores of the last are `assumed`."""
-    shared = replace(_shared(run, test, validation, predictions, searches=searches), assumed=assumed)
+    """The same of frames, or of videos in place of frames."""
+    shared = _shared(run, test, validation, predictions, searches=searches)
     variants: dict[str, VariantEvaluation] = {}
     for name in shared.predictions:
         variants[name] = _variant(shared, name, variants.get(run.baseline.name))
@@ -165,7 +162,7 @@ def _shared(
     of_sources = clusters.clusters(distinct.sources, distinct.labels)
     has_both_classes = len(np.unique(distinct.labels)) == 2
     placed = (
-        {name: placements.placements(distinct.labels, predicted.ranks) for name, predicted in by_name.items()}
+        {name: placements.of_predictions(distinct.labels, predicted) for name, predicted in by_name.items()}
         if has_both_classes
         else {}
     )
@@ -231,10 +228,11 @@ def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> 
 
 def _resolution(shared: _Shared, placed: Placements, predicted: Predictions) -> Resolution | None:
     """What the scores that a variant gave cannot tell apart; those that are assumed are all the same."""
-    answered = len(placed.is_fake) - shared.assumed
-    if len(np.unique(placed.is_fake[:answered])) < 2:
-        return None
-    return resolution.resolution(placements.subset(placed, np.arange(answered)), predicted, shared.run.margin)
+    if placed.assumed is not None:
+        if len(np.unique(placed.is_fake[~placed.assumed])) < 2:
+            return None
+        placed = placements.subset(placed, ~placed.assumed)
+    return resolution.resolution(placed, predicted, shared.run.margin)
 
 
 def _precision_recall(labels: NDArray[np.int8], curve: points.Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

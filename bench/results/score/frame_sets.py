@@ -178,12 +178,10 @@ def _pooled(sets: Mapping[str, Alone]) -> dict[str, Comparison]:
     if len(np.unique(labels)) != 2:
         return {}
     names = [name for name in first.predictions if all(name in other.predictions for other in others)]
+    counted = [(evaluation.predictions, tests[name].counted) for name, evaluation in scored.items()]
     placed = {
-        variant: placements.placements(
-            labels,
-            np.concatenate(
-                [evaluation.predictions[variant].ranks[tests[name].counted] for name, evaluation in scored.items()]
-            ),
+        variant: placements.joined(
+            labels, [predictions[variant].of(rows, slice(None)) for predictions, rows in counted]
         )
         for variant in names
     }

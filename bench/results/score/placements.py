@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from bench.records import Predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +21,8 @@ class Placements:
     `fake` [m] is the share of real frames that score lower than each fake one, `real` [n] the share of
     fake frames that score higher than each real one; ties count half. Both are in the order of the
     frames, `is_fake` [m + n] is the class of each frame. `ranks` [m + n] counts the distinct scores below
-    each frame's `scores`. The mean of either is `auc`, the chance that a fake outscores a real one.
+    each frame's `scores`. The mean of either is `auc`, the chance that a fake outscores a real one. `assumed` [m + n]
+    are scores that nobody gave, and that are the same in every variant; None where there are none.
     """
 
     fake: NDArray[np.float64]
@@ -27,11 +31,24 @@ class Placements:
     ranks: NDArray[np.int64]
     scores: NDArray[np.floating]
     auc: float
+    assumed: NDArray[np.bool_] | None = None
 
     @property
     def all_equal(self) -> bool:
         """Whether every frame has the same score."""
         return not self.ranks.any()
+
+
+def of_predictions(labels: NDArray[np.integer], predicted: Predictions) -> Placements:
+    """Placements of a variant's test scores by `labels` [n]."""
+    return replace(placements(labels, predicted.ranks), assumed=predicted.assumed)
+
+
+def joined(labels: NDArray[np.integer], parts: Sequence[Predictions]) -> Placements:
+    """The same of the scores of several sets of frames, one after another."""
+    assumed = [np.zeros(len(part.test), bool) if part.assumed is None else part.assumed for part in parts]
+    placed = placements(labels, np.concatenate([part.ranks for part in parts]))
+    return replace(placed, assumed=np.concatenate(assumed) if any(map(np.any, assumed)) else None)
 
 
 def placements(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Placements:
@@ -47,7 +64,8 @@ def placements(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Pla
 
 def subset(placed: Placements, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Placements:
     """`placements(labels[rows], scores[rows])` without sorting again; `rows` are indices or a mask [n]."""
-    return _count(placed.is_fake[rows], placed.ranks[rows], placed.scores[rows])
+    assumed = None if placed.assumed is None else placed.assumed[rows]
+    return replace(_count(placed.is_fake[rows], placed.ranks[rows], placed.scores[rows]), assumed=assumed)
 
 
 def _count(is_fake: NDArray[np.bool_], ranks: NDArray[np.int64], scores: NDArray[np.floating]) -> Placements:

@@ -15,7 +15,7 @@ from bench.results.score.clusters import Clusters, clusters
 from bench.results.score.differences import difference, extra_contrast
 from bench.results.score.intervals import holm
 from bench.results.score.noninferiority import verdict
-from bench.results.score.placements import Placements, placements
+from bench.results.score.placements import Placements, of_predictions
 
 if TYPE_CHECKING:
     from bench.records import Auc
@@ -60,7 +60,7 @@ def robustness(
     of_sources = clusters(frames.sources, frames.labels)
 
     def placed(predicted: Predictions) -> Placements:
-        return placements(frames.labels, predicted.of(test.counted, slice(None)).ranks)
+        return of_predictions(frames.labels, predicted.of(test.counted, slice(None)))
 
     clean = {name: placed(predictions[name]) for name in degraded}
     levels = {

@@ -136,7 +136,7 @@ def _placements(test: LabelledFrames, detectors: Mapping[str, Alone]) -> dict[st
         return {}
     rows = test.counted
     return {
-        f"{detector}/{name}": placements.placements(test.labels[rows], answered.ranks[rows])
+        f"{detector}/{name}": placements.of_predictions(test.labels[rows], answered.of(rows, slice(None)))
         for detector, alone in detectors.items()
         for name, answered in alone.evaluation.predictions.items()
     }

@@ -77,7 +77,7 @@ def swaps(variant: Placements, baseline: Placements) -> Swaps:
     """The swaps from `baseline` to `variant`, on the same frames; O(n log n)."""
     is_fake = variant.is_fake
     smaller = min(int(is_fake.sum()), int((~is_fake).sum()))
-    scored = [_Scored.of(placed.scores, is_fake) for placed in (baseline, variant)]
+    scored = [_Scored.of(placed) for placed in (baseline, variant)]
     rounded = max(float(each.steps.mean()) for each in scored)
     width = max(bandwidth(smaller), ROUNDED * rounded)
     table = _Table.over([each.scores for each in scored], width)
@@ -103,18 +103,25 @@ def bandwidth(smaller: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Scored:
-    """The scores [n] of a variant in deviations within a class, and how far apart rounding leaves them [n]."""
+    """The scores [n] of a variant in deviations within a class, and how far apart rounding leaves them [n].
+
+    Scores that are assumed hide nothing: they are the same before and after.
+    """
 
     scores: NDArray[np.float64]
     steps: NDArray[np.float64]
 
     @classmethod
-    def of(cls, scores: NDArray[np.floating], is_fake: NDArray[np.bool_]) -> _Scored:
-        spread = _unbounded(scores)
-        deviation = _deviation(spread, is_fake)
+    def of(cls, placed: Placements) -> _Scored:
+        spread = _unbounded(placed.scores)
+        deviation = _deviation(spread, placed.is_fake)
         scaled = (spread - np.median(spread)) / deviation if deviation > 0 else np.zeros(len(spread))
         scaled = np.clip(scaled, -FARTHEST, FARTHEST)
-        return cls(scaled, _steps(scaled))
+        if placed.assumed is None:
+            return cls(scaled, _steps(scaled))
+        steps = np.zeros(len(scaled))
+        steps[~placed.assumed] = _steps(scaled[~placed.assumed])
+        return cls(scaled, steps)
 
 
 def _unbounded(scores: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -98,7 +98,8 @@ def predictions(frames: Predictions, test: Videos, validation: Videos | None, sc
     of_validation = None
     if validation is not None and frames.validation is not None:
         of_validation = scores(validation, frames.validation, scoring)
-    return Predictions(scores(test, frames.test, scoring), of_validation, None)
+    assumed = np.arange(len(test.labels)) >= test.present if test.missing else None
+    return Predictions(scores(test, frames.test, scoring), of_validation, None, assumed=assumed)
 
 
 def _of_stills(stills: NDArray[np.float64], of_video: NDArray[np.int64], scoring: VideoScoring) -> NDArray[np.float64]:

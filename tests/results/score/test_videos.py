@@ -14,6 +14,8 @@ from sklearn.metrics import roc_auc_score
 from bench.errors import UserError
 from bench.records import LabelledFrames, MissingVideo, Predictions, VideoCounts, Videos, VideoScore, VideoScoring
 from bench.results.score import evaluate, videos
+from bench.results.score.differences import difference
+from bench.results.score.placements import of_predictions, subset
 from tests.results.score.test_evaluate import run
 
 
@@ -280,3 +282,23 @@ def bootstrap(
     ]
     low, high = np.percentile(differences, (2.5, 97.5))
     return float(low), float(high)
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
+def test_assumed_scores_hide_no_change(score: float) -> None:
+    """Those of videos without frames are the same before and after, and tie for that reason alone."""
+    rng = np.random.default_rng(0)
+    labels = np.array([1] * 8 + [0] * 8 + [1, 0], np.int8)
+    given = rng.uniform(0.4, 0.6, 16)
+    is_assumed = np.arange(18) >= 16
+    before, after = (
+        Predictions(np.append(scores, [score, score]), None, None, assumed=is_assumed)
+        for scores in (given, given + 1e-6 * rng.normal(size=16))
+    )
+    delta, _ = difference(of_predictions(labels, after), of_predictions(labels, before), None)
+    assert delta.interval.width < 0.02
+    as_scored = [of_predictions(labels, replace(each, assumed=None)) for each in (after, before)]
+    assert difference(as_scored[0], as_scored[1], None)[0].interval.width > 0.02, "as if rounded"
+    rows = np.array([0, 8, 16, 17])
+    assert before.of(rows, slice(None)).assumed is not None
+    assert subset(of_predictions(labels, before), rows).assumed is not None
