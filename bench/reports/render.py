@@ -20,6 +20,7 @@ from bench.reports.content.plots import plots
 from bench.reports.content.report import gather
 from bench.reports.content.side_by_side import overall
 from bench.reports.content.side_by_side_on_sets import overall_on_sets
+from bench.reports.content.tables_of_several import of_detectors, of_detectors_on_sets, of_sets
 from bench.reports.html.frame_sets import page as sets_as_page
 from bench.reports.html.pictures import pictured
 from bench.reports.html.side_by_side import page as as_page
@@ -97,7 +98,7 @@ def render(
 def render_side_by_side(
     compared: Mapping[str, SideBySide], warnings: Mapping[str, Sequence[str]], below: Mapping[str, Path], report: Path
 ) -> None:
-    """Write report.md, its figures, report.html and scores.json of several detectors into `report`.
+    """Write report.md, its figures, report.html, tables and scores.json of several detectors into `report`.
 
     `compared` has them on each frame set, and scores.json those of the first. `warnings` are those of each detector,
     and `below` is the folder of the report of each, seen from `report`.
@@ -108,15 +109,17 @@ def render_side_by_side(
     drawn = [figures.draw(section.plots, report) for section in text.sections]
     reports = [(name, f"{folder}/report.html") for name, folder in folders.items()]
     _remove_of_one(report)
-    write_text(report / "report.md", as_markdown(text, drawn))
-    write_text(report / "report.html", as_page(page, reports))
-    write_text(report / "scores.json", f"{as_text(scores_side_by_side(next(iter(compared.values()))))}\n")
+    numbers = scores_side_by_side(next(iter(compared.values())))
+    tables = _write_tables(of_detectors(numbers, text.sections[0]), report / TABLES)
+    write_text(report / "report.md", as_markdown(text, drawn, tables))
+    write_text(report / "report.html", as_page(page, reports, tables))
+    write_text(report / "scores.json", f"{as_text(numbers)}\n")
 
 
 def render_on_sets(
     across: OnSets, warnings: Mapping[str, Sequence[str]], below: Mapping[str, Path], report: Path
 ) -> None:
-    """Write report.md, report.html and scores.json of a detector on several frame sets into `report`.
+    """Write report.md, report.html, tables and scores.json of a detector on several frame sets into `report`.
 
     `warnings` are those of the report on each set, and `below` is its folder, seen from `report`.
     """
@@ -125,9 +128,11 @@ def render_on_sets(
     text, page = (all_sets(across, warnings, f"report.{form}", folders) for form in ("md", "html"))
     reports = [(name, f"{folder}/report.html") for name, folder in folders.items()]
     _remove_of_one(report)
-    write_text(report / "report.md", sets_as_markdown(text))
-    write_text(report / "report.html", sets_as_page(page, reports))
-    write_text(report / "scores.json", f"{as_text(scores_on_sets(across))}\n")
+    numbers = scores_on_sets(across)
+    tables = _write_tables(of_sets(numbers, text), report / TABLES)
+    write_text(report / "report.md", sets_as_markdown(text, tables))
+    write_text(report / "report.html", sets_as_page(page, reports, tables))
+    write_text(report / "scores.json", f"{as_text(numbers)}\n")
 
 
 def render_side_by_side_on_sets(
@@ -136,7 +141,7 @@ def render_side_by_side_on_sets(
     below: Mapping[str, Mapping[str, Path]],
     report: Path,
 ) -> None:
-    """Write report.md, its figures, report.html and scores.json of several detectors on several frame sets.
+    """Write report.md, its figures, report.html, tables and scores.json of several detectors on several frame sets.
 
     `warnings` are those of each detector on each set; `below` is the folder of its report, seen from `report`, by
     frame set and detector.
@@ -147,20 +152,23 @@ def render_side_by_side_on_sets(
     drawn = [figures.draw(section.plots, report) for section in text.sections]
     reports = {of: [(name, f"{folder}/report.html") for name, folder in by.items()] for of, by in folders.items()}
     _remove_of_one(report)
-    write_text(report / "report.md", detectors_on_sets_as_markdown(text, drawn))
-    write_text(report / "report.html", detectors_on_sets_as_page(page, reports))
-    write_text(report / "scores.json", f"{as_text(scores_side_by_side_on_sets(together))}\n")
+    numbers = scores_side_by_side_on_sets(together)
+    by_set = {name: scores_side_by_side(compared) for name, compared in together.compared.items()}
+    tables = _write_tables(of_detectors_on_sets(numbers, by_set, text), report / TABLES)
+    write_text(report / "report.md", detectors_on_sets_as_markdown(text, drawn, tables))
+    write_text(report / "report.html", detectors_on_sets_as_page(page, reports, tables))
+    write_text(report / "scores.json", f"{as_text(numbers)}\n")
 
 
 def _remove_of_one(report: Path) -> None:
     """Where the report of one detector on one set was before, its files would be read as those of all."""
     for name in (LEDGER, VIDEO_LEDGER, EXEMPLARS):
         (report / name).unlink(missing_ok=True)
-    remove(report / TABLES)
 
 
 def _write_tables(tables: Sequence[MainTable], folder: Path) -> list[tuple[str, str]]:
-    """Write each table by all writers; the names and paths of the files, seen from the report."""
+    """Write each table by all writers, and nothing else is in `folder` then; names and paths, seen from the report."""
+    remove(folder)
     written = []
     for table in tables:
         for ending, document in _WRITERS.items():

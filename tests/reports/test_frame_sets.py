@@ -126,7 +126,8 @@ def test_the_page_needs_nothing_and_leads_to_each_set(tmp_path: Path) -> None:
     page = Page((rendered(three(), tmp_path) / "report.html").read_text(encoding="utf-8"))
     assert page.scripts == 0
     below = [f"{name}/report.html" for name in COUNTS]
-    assert page.targets == [*below, *below, "report.md", "scores.json"]
+    tables = [f"tables/{name}.{end}" for name in ("frame_sets", "variants") for end in ("csv", "tex")]
+    assert page.targets == [*below, *below, "report.md", "scores.json", *tables]
     assert page.rows == [1 + 3, 1 + 3]
 
 

@@ -100,7 +100,8 @@ def test_the_page_needs_nothing_and_leads_to_each_detector(tmp_path: Path) -> No
     page = Page((rendered(together, tmp_path) / "report.html").read_text(encoding="utf-8"))
     assert page.scripts == 0
     below = [f"{name}/report.html" for name in together.detectors]
-    assert page.targets == [*below, *below, "report.md", "scores.json"]
+    tables = [f"tables/{name}.{end}" for name in ("detectors", "variants") for end in ("csv", "tex")]
+    assert page.targets == [*below, *below, "report.md", "scores.json", *tables]
     assert page.rows == [1 + 3, 1 + 9]
 
 

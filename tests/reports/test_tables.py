@@ -20,6 +20,8 @@ from bench.records import RunRecord
 from bench.reports import is_whole
 from bench.reports.latex.write import escape
 from bench.reports.spreadsheet import no_formula
+from tests.support import frame_sets as of_sets
+from tests.support import side_by_side as of_detectors
 from tests.support.reports import FRAMES, Answers, made_up, rendered
 
 HOSTILE = r"=HYPERLINK(1) & \input{/etc/passwd} [x] *y* 100 % $a_b^c$ ~ # {z} --'' ?` é ł Ä 猫 <|> \\"
@@ -91,13 +93,13 @@ def test_latex_shows_the_numbers_of_the_report(report: Path) -> None:
     assert rf"\textbf{{q16}} & stable & {stacked} & " in latex
 
 
-def test_latex_has_as_many_cells_in_each_row(report: Path) -> None:
-    for file in (report / "tables").glob("*.tex"):
+def test_latex_has_as_many_cells_in_each_row(report: Path, several: dict[str, Path]) -> None:
+    for file in (each for folder in (report, *several.values()) for each in (folder / "tables").glob("*.tex")):
         text = file.read_text(encoding="ascii")
         spec = re.search(r"\\begin\{tabular\}\{([lrc]+)\}", text)
         assert spec
         rows = [line for line in text.splitlines() if line.startswith("    ") and line.endswith(r" \\")]
-        assert len(rows) >= 5
+        assert len(rows) >= 4
         for row in rows:
             assert len(re.findall(r"(?<!\\)&", row)) == len(spec[1]) - 1, row
         assert text.index(r"\toprule") < text.index(r"\midrule") < text.index(r"\bottomrule")
@@ -119,9 +121,87 @@ def test_escaped_text_is_ascii_without_commands_of_its_own(text: str) -> None:
     assert not re.search(r"[%&#~]", re.sub(r"\\~\{[A-Za-z]\}", "", bare))
 
 
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports of several detectors, of several frame sets, and of both."""
+    root = tmp_path_factory.mktemp("several")
+    return {
+        "detectors": of_detectors.rendered(of_detectors.three(), root / "detectors"),
+        "sets": of_sets.rendered(of_sets.three(), root / "sets"),
+        "both": of_sets.rendered_detectors(of_sets.detectors_on_three(), root / "both"),
+    }
+
+
+def value_in(inside: Any, path: list[str], column: str) -> Any:
+    """What scores.json holds below `path` under a column's name."""
+    for key in path:
+        inside = inside[key]
+    return column_of(inside, column)
+
+
+def test_pandas_reads_every_variant_of_every_detector_on_every_set(several: dict[str, Path]) -> None:
+    index = {"detectors": ["detector", "variant"], "sets": ["frame_set", "variant"],
+             "both": ["frame_set", "detector", "variant"]}  # fmt: skip
+    for name, report in several.items():
+        numbers = json.loads((report / "scores.json").read_text(encoding="utf-8"))
+        table = pd.read_csv(report / "tables/variants.csv", index_col=index[name], engine="python")
+        assert table.index.is_unique
+        assert len(table) == {"detectors": 9, "sets": 9, "both": 27}[name]
+        for key in table.index:
+            of = dict(zip(index[name], key, strict=True))
+            path = ["detectors", of["detector"]] if "detector" in of else []
+            path += ["sets", of["frame_set"]] if "frame_set" in of else []
+            for column in ("auc", "auc_delta_ci_low", "latency_ms_p50", "confusion_fp", "size_mib"):
+                expected = value_in(numbers, [*path, "variants", of["variant"]], column)
+                value = table.loc[key, column]
+                assert value == expected or (expected is None and math.isnan(value)), (key, column)
+
+
+def test_what_is_of_all_stands_in_the_row_of_each(several: dict[str, Path]) -> None:
+    numbers = json.loads((several["both"] / "scores.json").read_text(encoding="utf-8"))
+    table = pd.read_csv(several["both"] / "tables/variants.csv", index_col=["frame_set", "detector", "variant"])
+    overall = numbers["detectors"]["b5"]["overall"]["q8"]
+    assert overall["lost"] == ["ffpp_c40"]
+    rows = table.loc[(slice(None), "b5", "q8"), :].droplevel(["detector", "variant"])
+    assert set(rows["overall_verdict"]) == {overall["verdict"]}
+    assert [name for name, is_lost in rows["overall_lost"].items() if is_lost] == overall["lost"]
+    assert dict(rows["overall_p"]) == overall["p_sets"]
+    assert set(rows["overall_compared_verdict"]) == {numbers["overall_compared"]["b5/q8"]["verdict"]}
+    on_first = {key[1:]: value for key, value in table["compared_auc_delta"].items() if key[0] == "celeb"}
+    against = {title: each["auc_delta"] for title, each in numbers["compared"].items() if each["auc_delta"] is not None}
+    assert {f"{detector}/{name}": value for (detector, name), value in on_first.items() if not math.isnan(value)} == against
+
+
+def test_detectors_and_frame_sets_are_tables_too(several: dict[str, Path]) -> None:
+    numbers = json.loads((several["detectors"] / "scores.json").read_text(encoding="utf-8"))
+    detectors = pd.read_csv(several["detectors"] / "tables/detectors.csv", index_col="detector")
+    for name, detector in numbers["detectors"].items():
+        baseline = detector["variants"][detector["baseline"]]
+        assert detectors.loc[name, "auc"] == baseline["auc"]
+        assert detectors.loc[name, "auc_ci_high"] == baseline["auc_ci"][1]
+        assert detectors.loc[name, "chosen"] == detector["choice"]["chosen"]
+    assert detectors["auc_delta"].isna().sum() == 1, "that of the best has none"
+    sets = pd.read_csv(several["sets"] / "tables/frame_sets.csv", index_col="frame_set")
+    assert dict(sets["count"]) == of_sets.COUNTS
+    assert set(sets["judge"]) == {"frame"}
+    on_sets = pd.read_csv(several["both"] / "tables/detectors.csv", index_col=["frame_set", "detector"])
+    assert len(on_sets) == 9
+
+
+def test_tables_of_an_earlier_report_are_gone(tmp_path: Path) -> None:
+    def tables() -> set[str]:
+        return {path.stem for path in (tmp_path / "tables").iterdir()}
+
+    of_detectors.rendered(of_detectors.three(), tmp_path)
+    assert tables() == {"detectors", "variants"}
+    of_sets.rendered(of_sets.three(), tmp_path)
+    assert tables() == {"frame_sets", "variants"}
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
-def test_pdflatex_compiles_all_tables(report: Path, tmp_path: Path) -> None:
-    tables = sorted((report / "tables").glob("*.tex"))
+@pytest.mark.parametrize("of", ["one", "detectors", "sets", "both"])
+def test_pdflatex_compiles_all_tables(report: Path, several: dict[str, Path], tmp_path: Path, of: str) -> None:
+    tables = sorted((several.get(of, report) / "tables").glob("*.tex"))
     inputs = "\n".join(rf"\input{{{file.stem}}}" for file in tables)
     for file in tables:
         shutil.copyfile(file, tmp_path / file.name)

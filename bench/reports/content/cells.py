@@ -57,6 +57,8 @@ class Table:
 
 
 EMPTY = Cell(sentence(NONE))
+NOT_PRINTED, ON_SET = "not printed", "on set "
+"""The key of columns with which a table would not fit across a page of paper; how that of a frame set's begins."""
 
 
 def cell(*parts: Part, value: float | None = None) -> Cell:

@@ -7,7 +7,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from bench.records import Alone, Choice, OnSets, OverallVerdict, VariantEvaluation, VariantResult
-from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, several, table, variant_cell
+from bench.reports.content.cells import (
+    EMPTY,
+    NOT_PRINTED,
+    ON_SET,
+    Cell,
+    Column,
+    Table,
+    cell,
+    several,
+    table,
+    variant_cell,
+)
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.spans import link, sentence, strong
 from bench.reports.content.text import MIB, number, rough
@@ -39,7 +50,7 @@ def variants(across: OnSets) -> Table:
             *set_columns(sets, across.home),
             Column("Size (MiB)"),
             Column("Latency (ms)"),
-            Column("Speed-up", stacked=True),
+            Column("Speed-up", key=NOT_PRINTED, stacked=True),
         ],
         rows,
     )
@@ -55,7 +66,10 @@ def _for_all(name: str, overall: OverallVerdict | None, choice: Choice | None) -
 
 def set_columns(sets: Iterable[str], home: str) -> list[Column]:
     """A column of ΔAUC for each set."""
-    return [Column(f"ΔAUC on {name}{' (home)' if name == home else ''}", stacked=True) for name in sets]
+    return [
+        Column(f"ΔAUC on {name}{' (home)' if name == home else ''}", key=f"{ON_SET}{name}", stacked=True)
+        for name in sets
+    ]
 
 
 def _on(alone: Alone, variant: str, overall: OverallVerdict | None, name: str) -> Cell:
@@ -122,8 +136,8 @@ def sets(across: OnSets, page: str, below: Mapping[str, str]) -> Table:
             Column("Sources"),
             *([Column("Videos judged")] if has_videos else []),
             Column("AUC of the baseline", stacked=True),
-            Column("Verdicts", "left"),
-            Column("By this set alone", "left"),
+            Column("Verdicts", "left", key=NOT_PRINTED),
+            Column("By this set alone", "left", key=NOT_PRINTED),
         ],
         rows,
     )

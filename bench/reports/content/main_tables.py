@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from bench.records import Evaluation, RunRecord, ScoredVariant, ScoresFile
+from bench.records import Evaluation, RunRecord, ScoresFile
 from bench.reports.content import tables, variants
 from bench.reports.content.cells import Table
 from bench.reports.content.judged import judged
@@ -68,10 +68,18 @@ def main_tables(run: RunRecord, evaluation: Evaluation, numbers: ScoresFile) -> 
 
 def _exact(numbers: ScoresFile, keys: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[Value, ...], ...]]:
     """The names of the columns, and a row for each variant."""
-    names = [name for key in keys for name in _names(key)]
-    judged_variants = numbers.judged.items()
-    rows = [(name, *(value for key in keys for value in _values(scored, key))) for name, scored in judged_variants]
-    return ("variant", *names), tuple(rows)
+    rows = [(name, *exact_values(scored, keys)) for name, scored in numbers.judged.items()]
+    return ("variant", *column_names(keys)), tuple(rows)
+
+
+def column_names(keys: Iterable[str], prefix: str = "") -> list[str]:
+    """What the columns of keys of scores.json are called."""
+    return [f"{prefix}{name}" for key in keys for name in _names(key)]
+
+
+def exact_values(scored: object, keys: Iterable[str]) -> list[Value]:
+    """What a record of scores.json holds under these keys, unrounded; None for all where there is no record."""
+    return [value for key in keys for value in _values(scored, key)]
 
 
 def _names(key: str) -> list[str]:
@@ -79,9 +87,9 @@ def _names(key: str) -> list[str]:
     return [f"{name}_low", f"{name}_high"] if key.endswith(_INTERVALS) else [name]
 
 
-def _values(scored: ScoredVariant, key: str) -> Iterator[Value]:
+def _values(scored: object, key: str) -> Iterator[Value]:
     outer, _, inner = key.partition(".")
-    value: Any = getattr(scored, outer)
+    value: Any = None if scored is None else getattr(scored, outer)
     if inner:
         value = None if value is None else attrgetter(inner)(value)
     if key.endswith(_INTERVALS):

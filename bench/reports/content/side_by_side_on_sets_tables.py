@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bench.records import Choice, SideBySideOnSets
-from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, table, variant_cell
+from bench.reports.content.cells import EMPTY, NOT_PRINTED, ON_SET, Cell, Column, Table, cell, table, variant_cell
 from bench.reports.content.frame_sets_tables import auc_cell, comparison_cell, set_columns, verdict_cell
 from bench.reports.content.report import input_of
 from bench.reports.content.side_by_side_tables import size_cell
@@ -28,8 +28,8 @@ def detectors(together: SideBySideOnSets, page: str, below: Mapping[str, Mapping
                 shown = area_cell(auc)
                 cells.append(Cell(sentence(link(str(shown.text), target)), within(auc.interval, 3), auc.value))
         rows.append(cells)
-    sets = [Column(f"AUC on {name}", stacked=True) for name in together.compared]
-    return table([Column("Detector", "left"), Column("Network and input", "left"), *sets], rows)
+    sets = [Column(f"AUC on {name}", key=f"{ON_SET}{name}", stacked=True) for name in together.compared]
+    return table([Column("Detector", "left"), Column("Network and input", "left", key=NOT_PRINTED), *sets], rows)
 
 
 def variants(together: SideBySideOnSets) -> Table:
@@ -55,7 +55,7 @@ def variants(together: SideBySideOnSets) -> Table:
     return table(
         [
             Column("Detector/variant", "left"),
-            Column("Choice", "left"),
+            Column("Choice", "left", key=NOT_PRINTED),
             Column("To its own, for all", "left"),
             *set_columns(sets, home),
             Column("Size (MiB)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bench.records import Alone, Evaluation, SideBySide, VariantEvaluation, VariantResult
-from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, several, table, variant_cell
+from bench.reports.content.cells import EMPTY, NOT_PRINTED, Cell, Column, Table, cell, several, table, variant_cell
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import input_of
 from bench.reports.content.spans import link, sentence, strong
@@ -36,13 +36,13 @@ def detectors(together: SideBySide, page: str, below: Mapping[str, str]) -> Tabl
     return table(
         [
             Column("Detector", "left"),
-            Column("Network and input", "left"),
+            Column("Network and input", "left", key=NOT_PRINTED),
             Column("AUC as it is"),
             Column(f"ΔAUC to {together.best}"),
             Column("p (Holm)"),
             Column("Size (MiB)"),
             Column("Latency (ms)"),
-            Column("Of its own, ship", "left"),
+            Column("Of its own, ship", "left", key=NOT_PRINTED),
         ],
         rows,
     )
@@ -104,10 +104,10 @@ def variants(together: SideBySide) -> Table:
             Column("ΔAUC (95 %)", stacked=True),
             Column("Size (MiB)"),
             Column("Latency (ms)"),
-            Column("Speed-up", stacked=True),
+            Column("Speed-up", key=NOT_PRINTED, stacked=True),
             Column("To its own: verdict", "left"),
-            Column("To its own: ΔAUC"),
-            Column("What to know", "left"),
+            Column("To its own: ΔAUC", key=NOT_PRINTED),
+            Column("What to know", "left", key=NOT_PRINTED),
         ],
         rows,
     )

@@ -8,8 +8,9 @@ from bench.reports.content.frame_sets import AllSets
 from bench.reports.html.side_by_side import templates
 
 
-def page(report: AllSets, reports: Sequence[tuple[str, str]]) -> str:
-    """The whole page; `reports` are the names of the sets, and where the page of each lies."""
+def page(report: AllSets, reports: Sequence[tuple[str, str]], tables: Sequence[tuple[str, str]]) -> str:
+    """The whole page; `reports` are the names of the sets, and where the page of each lies; `tables` of files."""
     loaded, style = templates()
     looks = {cells[0].variant: index for index, cells in enumerate(report.variants.rows)}
-    return loaded.get_template("frame_sets.html.j2").render(**vars(report), reports=reports, looks=looks, **style)
+    given = {"reports": reports, "tables": tables, "looks": looks}
+    return loaded.get_template("frame_sets.html.j2").render(**vars(report), **given, **style)

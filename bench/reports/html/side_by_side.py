@@ -15,24 +15,28 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def page(overall: Overall, reports: Sequence[tuple[str, str]]) -> str:
-    """The whole page; `reports` are the names of the detectors, and where the page of each lies."""
+def page(overall: Overall, reports: Sequence[tuple[str, str]], tables: Sequence[tuple[str, str]]) -> str:
+    """The whole page; `reports` are the names of the detectors, and where the page of each lies; `tables` of files."""
     loaded, style = templates()
     return loaded.get_template("side_by_side.html.j2").render(
         experiment=overall.experiment,
         warnings=overall.warnings,
         sections=[_with_pictures(section) for section in overall.sections],
         reports=reports,
+        tables=tables,
         **style,
     )
 
 
-def page_on_sets(overall: OverallOnSets, reports: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+def page_on_sets(
+    overall: OverallOnSets, reports: Mapping[str, Sequence[tuple[str, str]]], tables: Sequence[tuple[str, str]]
+) -> str:
     """The whole page of several frame sets; `reports` are the same by the name of the set."""
     loaded, style = templates()
     return loaded.get_template("side_by_side_on_sets.html.j2").render(
         **vars(overall) | {"sections": [_with_pictures(section) for section in overall.sections]},
         reports=reports,
+        tables=tables,
         **style,
     )
 

@@ -71,9 +71,10 @@ def cell(content: Cell) -> str:
 
 def title(text: str, align: Align) -> str:
     """The title of a column, over two lines where it is long."""
-    first, space, rest = text.partition(" ")
+    first, space, rest = text.partition(": ") if ": " in text else text.partition(" ")
     if len(text) <= _LONGEST_TITLE or not space:
         return escape(text)
+    first += space.rstrip()
     return _stacked(escape(first), escape(rest), SIDES[align])
 
 

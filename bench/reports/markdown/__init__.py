@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.reports.content.frame_sets import AllSets
@@ -30,22 +31,26 @@ def markdown(
     )
 
 
-def frame_sets(report: AllSets) -> str:
-    """The whole report of several frame sets."""
+def frame_sets(report: AllSets, tables: Sequence[tuple[str, str]]) -> str:
+    """The whole report of several frame sets. `tables` are names and paths of the files with its tables."""
     template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template("frame_sets.md.j2")
-    return template.render(**vars(report))
+    return template.render(**vars(report), tables=tables)
 
 
-def side_by_side(overall: Overall, figures: list[list[tuple[str, str]]]) -> str:
-    """The whole report of several detectors. `figures` are titles and file names, by section."""
+def side_by_side(overall: Overall, figures: list[list[tuple[str, str]]], tables: Sequence[tuple[str, str]]) -> str:
+    """The whole report of several detectors. `figures` are titles and file names, by section; `tables` as above."""
     template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template(
         "side_by_side.md.j2"
     )
-    return template.render(**{**vars(overall), "sections": list(zip(overall.sections, figures, strict=True))})
+    sections = list(zip(overall.sections, figures, strict=True))
+    return template.render(**{**vars(overall), "sections": sections}, tables=tables)
 
 
-def side_by_side_on_sets(overall: OverallOnSets, figures: list[list[tuple[str, str]]]) -> str:
-    """The whole report of several detectors on several frame sets. `figures` are titles and file names, by section."""
+def side_by_side_on_sets(
+    overall: OverallOnSets, figures: list[list[tuple[str, str]]], tables: Sequence[tuple[str, str]]
+) -> str:
+    """The whole report of several detectors on several frame sets; `figures` and `tables` as above."""
     name = "side_by_side_on_sets.md.j2"
     template = environment(Path(__file__).parent, _FILTERS, keep_trailing_newline=True).get_template(name)
-    return template.render(**{**vars(overall), "sections": list(zip(overall.sections, figures, strict=True))})
+    sections = list(zip(overall.sections, figures, strict=True))
+    return template.render(**{**vars(overall), "sections": sections}, tables=tables)
