@@ -95,11 +95,33 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verified:
-    """The outcome of `bench verify`: the evidence, and a finding for each part of it."""
+    """The outcome of `bench verify`: the evidence, and a finding for each part of it.
+
+    `by_given_key` is whether the receiver said whose signature is expected.
+    """
 
     evidence: Evidence
     findings: tuple[Finding, ...]
+    by_given_key: bool
 
     @property
     def wrong(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.outcome in ("differs", "missing"))
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether all that was compared, the signature aside, is as the evidence says, whoever wrote that."""
+        return all(finding.what == SIGNATURE for finding in self.wrong)
+
+    @property
+    def signed_by(self) -> Literal["given key", "named key"] | None:
+        """Whose signature was checked and is right: that of the key given, or of the one that the evidence names."""
+        signature = next(finding for finding in self.findings if finding.what == SIGNATURE)
+        if signature.outcome != "ok":
+            return None
+        return "given key" if self.by_given_key else "named key"
+
+    @property
+    def verified(self) -> bool:
+        """Whether nothing is wrong and the owner of the key given signed it; only that says where it comes from."""
+        return not self.wrong and self.signed_by == "given key"

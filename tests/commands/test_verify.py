@@ -76,7 +76,8 @@ def findings(folder: Path, *arguments: str) -> tuple[int, dict[str, str]]:
     """The exit code, and the outcome of each finding."""
     code, output = bench("verify", str(folder), "--json", *arguments)
     content = json.loads(output)
-    assert content["verified"] == (code == 0)
+    assert code == any(finding["outcome"] in {"differs", "missing"} for finding in content["findings"])
+    assert content["verified"] == (code == 0 and content["signed_by"] == "given key")
     return code, {finding["what"]: finding["outcome"] for finding in content["findings"]}
 
 
@@ -105,8 +106,29 @@ def test_bench_believes_what_openssl_signed(tmp_path: Path) -> None:
     named = signed(tmp_path / "named", private, signed_by=raw_public(private.with_suffix(".pub.pem")))
     code, output = bench("verify", str(named))
     assert (code, output.splitlines()[-1]) == (
-        0, "verified (6 checked), signed by a key that evidence.json names itself"
+        0, "unchanged (6 checked), signed by a key that evidence.json names itself; whose it is, --key says"
     )  # fmt: skip
+
+
+@needs_openssl
+def test_no_program_takes_an_unsigned_folder_for_a_signed_one(tmp_path: Path) -> None:
+    private = keys(tmp_path)
+    public = ("--key", str(private.with_suffix(".pub.pem")))
+    named = {"signed_by": raw_public(private.with_suffix(".pub.pem"))}
+
+    def outcome(folder: Path, *arguments: str) -> tuple[int, object, object, object, object]:
+        code, output = bench("verify", str(folder), "--json", *arguments)
+        content = json.loads(output)
+        return code, *(content[key] for key in ("verified", "unchanged", "signed", "signed_by"))
+
+    unsigned = written(tmp_path / "unsigned")
+    assert outcome(unsigned) == (0, False, True, False, None)
+    assert outcome(unsigned, *public) == (1, False, True, False, None)
+    folder = signed(tmp_path / "out", private, **named)
+    assert outcome(folder) == (0, False, True, True, "named key"), "anybody may have signed it with a key of their own"
+    assert outcome(folder, *public) == (0, True, True, True, "given key")
+    (folder / "README.md").write_text("another")
+    assert outcome(folder, *public) == (1, False, False, True, "given key")
 
 
 def replace_by_link(folder: Path) -> None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _MOST_BYTES = 4 * stored.MIB
 _ELSEWHERE = "weights, artifact, frames, predictions, scores"
 _NOT_HERE = "not in this folder; --experiment names the experiment file beside which they lie"
-BY_GIVEN_KEY = "by the key given"
 
 
 def verify(
@@ -47,11 +46,12 @@ def verify(
     if _is_whole(target):
         findings += _further(folder, evidence)
     if experiment is None:
-        return Verified(evidence, (*findings, Finding(_ELSEWHERE, "not checked", _NOT_HERE)))
+        findings.append(Finding(_ELSEWHERE, "not checked", _NOT_HERE))
+    else:
+        from bench.commands.verify.workplace import compare
 
-    from bench.commands.verify.workplace import compare
-
-    return Verified(evidence, (*findings, *compare(evidence, experiment, on_event)))
+        findings += compare(evidence, experiment, on_event)
+    return Verified(evidence, tuple(findings), by_given_key=key is not None)
 
 
 def _read(path: Path) -> tuple[bytes, Evidence]:
@@ -120,7 +120,8 @@ def _signed(data: bytes, signature: bytes, named: str | None, key: Ed25519Public
     except ValueError:
         return Finding(SIGNATURE, "differs", f"{EVIDENCE} names a public key that is none")
     if signatures.is_signed(data, signature, signer):
-        return Finding(SIGNATURE, "ok", BY_GIVEN_KEY if key else f"by the key {named}; --key says whether it is theirs")
+        note = "by the key given" if key else f"by the key {named}; --key says whether it is theirs"
+        return Finding(SIGNATURE, "ok", note)
     if key and named not in (None, signatures.digits_of(key)):
         return Finding(SIGNATURE, "differs", f"was made with another key, {named}, not with the one given")
     return Finding(SIGNATURE, "differs", f"is not that of {EVIDENCE} as it is now, or of another key")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from bench.commands.verify import BY_GIVEN_KEY
 from bench.errors import shown
-from bench.records.evidence import EVIDENCE, SIGNATURE, Verified
+from bench.records.evidence import EVIDENCE, Verified
 
 _SIGNS = {"ok": "ok", "differs": "DIFFERS", "missing": "MISSING", "not checked": "not checked"}
 
@@ -33,18 +32,21 @@ def _ending(verified: Verified) -> str:
     """What all findings come to; that of an evidence which anybody may have written says so."""
     if verified.wrong:
         return f"not verified: {len(verified.wrong)} of {len(verified.findings)} differ or are missing"
-    signature = next(finding for finding in verified.findings if finding.what == SIGNATURE)
     checked = sum(finding.outcome == "ok" for finding in verified.findings)
-    if signature.outcome != "ok":
+    if verified.signed_by is None:
         return f"unchanged ({checked} checked), as far as an {EVIDENCE} without a checked signature says"
-    whose = BY_GIVEN_KEY if signature.note == BY_GIVEN_KEY else f"by a key that {EVIDENCE} names itself"
-    return f"verified ({checked} checked), signed {whose}"
+    if verified.signed_by == "named key":
+        return f"unchanged ({checked} checked), signed by a key that {EVIDENCE} names itself; whose it is, --key says"
+    return f"verified ({checked} checked), signed by the key given"
 
 
 def as_json(verified: Verified) -> str:
-    """`verified`, `findings` and `evidence`, for programs."""
+    """The outcome in `verified`, `unchanged`, `signed` and `signed_by`; `findings` and `evidence`; for programs."""
     content = {
-        "verified": not verified.wrong,
+        "verified": verified.verified,
+        "unchanged": verified.unchanged,
+        "signed": verified.signed_by is not None,
+        "signed_by": verified.signed_by,
         "findings": [dataclasses.asdict(finding) for finding in verified.findings],
         "evidence": dataclasses.asdict(verified.evidence),
     }
