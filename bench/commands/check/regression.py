@@ -124,7 +124,8 @@ def gone(accepted: Accepted, settings: ExperimentSettings) -> tuple[GateOutcome,
 
 
 def _is_unexplained(change: Change, same_weights: bool) -> bool:
-    return change.verdict == "improved" and (not same_weights or change.delta.interval.low > ROUNDING)
+    """A significant gain of any size: that of a leak may be small."""
+    return change.delta.interval.low > (ROUNDING if same_weights else 0)
 
 
 def _gone(name: str, variants: tuple[VariantResult, ...], accepted: Accepted, margin: float) -> GateOutcome:
@@ -137,7 +138,7 @@ def _gone(name: str, variants: tuple[VariantResult, ...], accepted: Accepted, ma
 def _auc(
     name: str, change: Change | None, margin: float, strict: bool, same_weights: bool, unit: Unit = "frame"
 ) -> GateOutcome:
-    """The gate on AUC: falls where degraded, or improved without a reason; with `strict`, by the estimate alone too."""
+    """The gate on AUC: falls where degraded, or better without a reason; with `strict`, by the estimate alone too."""
     if change is None:
         note = f"there is no AUC on {unit}s of one class"
         return GateOutcome(name, AUC, None, None, -margin, None, fell=True, proven=False, note=note)
@@ -146,7 +147,7 @@ def _auc(
     beyond_limit, _ = beyond(delta.value, None, -margin, at_least=True)
     _, significant = beyond(delta.value, delta.interval, -margin, at_least=True)
     fell = change.verdict == "degraded" or (unexplained and (same_weights or strict)) or (beyond_limit and strict)
-    verdict = f"{change.verdict}, unexplained" if unexplained else f"{change.verdict}{_further(change, unit)}"
+    verdict = "better, unexplained" if unexplained else f"{change.verdict}{_further(change, unit)}"
     note = f"{verdict}; {counted(change.flips.worse, unit)} worse, {change.flips.better:,} better"
     return GateOutcome(
         name, AUC, delta.value, delta.interval, -margin, delta.value + margin, fell, significant and not fell, note

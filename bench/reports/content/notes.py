@@ -24,9 +24,9 @@ def method(run: RunRecord, evaluation: Evaluation) -> Sentence:
         "A verdict compares the AUC with the baseline's on the same "
         f"{counted(test.count, 'frame')}{sources}, by the 95 % interval of the difference and the margin of {margin}: ",
         strong("improved"),
-        " where the interval lies above 0, ",
+        f" where the interval lies above 0 and ΔAUC itself above {margin}, ",
         strong("stable"),
-        f" above −{margin}, ",
+        f" where it lies above −{margin}, ",
         strong("degraded"),
         f" below 0 with ΔAUC itself below −{margin}, else ",
         strong("inconclusive"),

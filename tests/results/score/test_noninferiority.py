@@ -45,8 +45,8 @@ def test_the_table_is_whole() -> None:
 def test_every_verdict_is_what_the_page_says(delta: float, below: float, above: float, margin: float) -> None:
     low, high = delta - below, delta + above
     holds = {
-        "improved": low > 0,
-        "stable": -margin < low <= 0,
+        "improved": low > 0 and delta > margin,
+        "stable": low > -margin and not (low > 0 and delta > margin),
         "degraded": low <= -margin and high < 0 and delta < -margin,
     }
     verdicts = [name for name, true in holds.items() if true]
