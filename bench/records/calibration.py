@@ -31,7 +31,8 @@ class Scaling:
     """P(fake) = sigmoid(slope · logit_diff + shift), fitted on validation frames; the slope is positive.
 
     `shift` is None where it is fixed to 0: temperature scaling. `threshold` makes the same decisions on the calibrated
-    P(fake) as the experiment's threshold does on P(fake) as it is. `ece` and `brier` are of calibrated test frames.
+    P(fake) as the experiment's threshold does on P(fake) as it is. `ece` and `brier` are of calibrated test frames,
+    `video_ece` and `video_brier` of test videos whose scores are made of these; None where no videos are known.
     """
 
     method: CalibrationMethod
@@ -40,6 +41,8 @@ class Scaling:
     threshold: float
     ece: float
     brier: float
+    video_ece: float | None = None
+    video_brier: float | None = None
 
     @property
     def temperature(self) -> float:

@@ -209,7 +209,7 @@ class ScoredScaling:
 
     `temperature` is 1 / slope, None with Platt scaling. `interval` is which interval leads, by frame or by source; ends
     are None where one of them is missing. `ece` and `brier` are of the calibrated test frames, and `threshold` decides
-    on them as the experiment's does before.
+    on them as the experiment's does before. `video_ece` and `video_brier` are of the videos of these, if any are known.
     """
 
     temperature: float | None
@@ -222,6 +222,8 @@ class ScoredScaling:
     threshold: float
     ece: float
     brier: float
+    video_ece: float | None = None
+    video_brier: float | None = None
 
 
 @dataclass(frozen=True)

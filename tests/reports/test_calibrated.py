@@ -12,6 +12,7 @@ from bench.records import Calibration, CalibrationMethod, Estimate, Evaluation, 
 from bench.reports.content.calibrated import calibrated, note
 from bench.reports.scores_json import as_json, scores
 from tests.support import reports
+from tests.support.videos import of_videos
 
 RUN, ANSWERS = reports.made_up(reports.FRAMES)
 
@@ -85,6 +86,24 @@ def test_without_validation_frames_there_is_no_part() -> None:
     }))  # fmt: skip
     assert (calibrated(RUN, of), bool(note(RUN, of))) == (None, False)
     assert scores(RUN, of).variants["q8"].calibration is None
+
+
+def test_where_videos_are_judged_the_calibration_error_is_theirs() -> None:
+    made = of_videos(RUN, ANSWERS)
+    run, answers = dataclasses.replace(made[0], judge="video", threshold=0.3), made[1]
+    of = reports.judged(run, answers)
+    scaling, cells = of.variants["q16"].calibration, row(run, of, "q16")
+    assert scaling is not None
+    assert of.video is not None
+    assert cells["ECE per video"] == f"{of.video.variants['q16'].reliability.ece:.3f}"
+    assert cells["with T"] == f"{scaling.scalings['temperature'].video_ece:.3f}"
+    assert not [title for title in cells if title.startswith("0.3")], "of videos, no threshold decides the same"
+    text = str(note(run, of))
+    assert "ECE is on test videos" in text
+    assert "writes it into a file, for frames" in text
+    written = as_json(scores(run, of))["variants"]["q16"]["calibration"]["temperature"]
+    assert written["video_ece"] == scaling.scalings["temperature"].video_ece
+    assert as_json(scores(RUN, evaluation()))["variants"]["q16"]["calibration"]["temperature"]["video_ece"] is None
 
 
 def test_videos_are_told_that_it_is_of_frames() -> None:

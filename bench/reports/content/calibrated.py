@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from bench.records import CALIBRATION_METHODS, Calibration, Estimate, Evaluation, Interval, RunRecord, Scaling
+from bench.records import CALIBRATION_METHODS, Calibration, Estimate, Evaluation, Interval, RunRecord, Scaling, Unit
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell, with_interval
 from bench.reports.content.spans import Part, Sentence, code, docs, listed, paragraph, sentence
 from bench.reports.content.text import counted, enough, number, signed, span, within
@@ -18,16 +18,24 @@ _TITLES = {"temperature": "temperature", "platt": "Platt scaling"}
 def calibrated(run: RunRecord, evaluation: Evaluation) -> Table | None:
     """A row for each variant: temperature, Platt's parameters, ECE before and after, and where the threshold goes.
 
+    ECE is of what is judged. Of videos no threshold decides the same before and after, since their scores are means.
     None where nothing was fitted to any.
     """
-    rows = [
-        [variant_cell(name), *_fitted(of), cell(number(evaluation.variants[name].reliability.ece, 3)), *_after(run, of)]
-        for name, of in _calibrations(evaluation).items()
-    ]
     if not any(of.scalings for of in _calibrations(evaluation).values()):
         return None
+    judged = evaluation.by(run.judge)
+    rows = [
+        [
+            variant_cell(name),
+            *_fitted(of),
+            cell(number(judged.variants[name].reliability.ece, 3)),
+            *_after(run, of, judged.unit),
+        ]
+        for name, of in _calibrations(evaluation).items()
+    ]
     parameters = [Column(title, stacked=True) for title in ("T", "Platt a", "Platt b")]
-    titles = ("ECE", "with T", "with Platt", f"{run.threshold:g} becomes with T", f"{run.threshold:g} with Platt")
+    ece = "ECE" if judged.unit == "frame" else "ECE per video"
+    titles = (ece, "with T", "with Platt", f"{run.threshold:g} becomes with T", f"{run.threshold:g} with Platt")
     return table([Column("Model", "left"), *parameters, *columns(titles)], rows)
 
 
@@ -62,14 +70,17 @@ def _parameter(estimate: Estimate | None) -> Cell:
     return with_interval(signed(value, enough((ends.low, value, ends.high), 2)), span(ends, 2), value)
 
 
-def _after(run: RunRecord, of: Calibration) -> list[Cell]:
+def _after(run: RunRecord, of: Calibration, unit: Unit) -> list[Cell]:
     """ECE with each method, then the threshold with each; one that stays is not said."""
     fitted = [of.scalings.get(method) for method in CALIBRATION_METHODS]
-    return [*(_ece(scaling) for scaling in fitted), *(_threshold(run, scaling) for scaling in fitted)]
+    thresholds = [EMPTY if unit == "video" else _threshold(run, scaling) for scaling in fitted]
+    return [*(_ece(scaling, unit) for scaling in fitted), *thresholds]
 
 
-def _ece(scaling: Scaling | None) -> Cell:
-    return EMPTY if scaling is None else cell(number(scaling.ece, 3))
+def _ece(scaling: Scaling | None, unit: Unit) -> Cell:
+    if scaling is None:
+        return EMPTY
+    return cell(number(scaling.video_ece if unit == "video" else scaling.ece, 3))
 
 
 def _threshold(run: RunRecord, scaling: Scaling | None) -> Cell:
@@ -85,15 +96,17 @@ def note(run: RunRecord, evaluation: Evaluation) -> Sentence:
     first = next(iter(by_variant.values()))
     frames = f"{counted(first.count, 'validation frame')} ({first.fake:,} fake, {first.real:,} real)"
     if any(of.scalings for of in by_variant.values()):
-        opening = _how(run, frames, of_videos=evaluation.video is not None)
+        is_of_videos = evaluation.by(run.judge).unit == "video"
+        has_videos = evaluation.video is not None
+        opening = _how_videos(run, frames) if is_of_videos else _how(run, frames, has_videos=has_videos)
     else:
         opening = sentence(f"P(fake) could not be calibrated on {frames}.")
     return paragraph([opening, *_reasons(by_variant), sentence("More: ", docs("verdicts.md#calibration"), ".")])
 
 
-def _how(run: RunRecord, frames: str, *, of_videos: bool) -> Sentence:
+def _how(run: RunRecord, frames: str, *, has_videos: bool) -> Sentence:
     """How P(fake) was calibrated on `frames`, and what that leaves as it is."""
-    of_frames = "; all of this is of frames, and no video's score is calibrated by it" if of_videos else ""
+    of_frames = "; all of this is of frames, and no video's score is calibrated by it" if has_videos else ""
     exported: list[Part] = ["; ", code("bench export NAME --calibrated"), " writes it into a file"]
     return paragraph(
         (
@@ -106,6 +119,21 @@ def _how(run: RunRecord, frames: str, *, of_videos: bool) -> Sentence:
                 *(exported if run.preprocessing else ()),
                 ".",
             ),
+        )
+    )
+
+
+def _how_videos(run: RunRecord, frames: str) -> Sentence:
+    """How P(fake) of frames was calibrated, and what that makes of videos."""
+    exported: list[Part] = [sentence(code("bench export NAME --calibrated"), " writes it into a file, for frames.")]
+    return paragraph(
+        (
+            sentence(
+                f"Fitted on {frames} by maximum likelihood: P(fake) of a frame is sigmoid(z / T), or with Platt "
+                "sigmoid(a z + b), of the logit difference z. A video's score is made of these then, and ECE is on "
+                f"test videos, in {BINS} equal bins. Frames keep their ranks, videos nearly."
+            ),
+            *(exported if run.preprocessing else ()),
         )
     )
 

@@ -42,6 +42,7 @@ from bench.results.score import (
     scaling,
     slices,
     thresholds,
+    video_scaling,
     videos,
 )
 from bench.results.score.speed import comparable_latencies, size_only, speeds, summaries
@@ -109,6 +110,7 @@ def evaluate(
     labelled = videos.labelled(of_test), videos.labelled(of_validation) if of_validation else None
     by_video = _evaluate(run, *labelled, scored)
     reasons = videos.not_sliced(by_video.not_sliced, test, labelled[0])
+    evaluation = video_scaling.with_videos(evaluation, of_test, run.video_scoring)
     return replace(evaluation, videos=of_test, video=replace(by_video, unit="video", not_sliced=reasons))
 
 

@@ -206,6 +206,32 @@ def test_missing_videos_of_the_run_are_scored_in_every_variant() -> None:
     assert plain.variants["baseline"].auc == counted.variants["baseline"].auc, "frames stay as they are"
 
 
+@pytest.mark.parametrize("missing", ["exclude", "fake"])
+def test_the_calibration_error_of_videos_is_that_of_means_of_calibrated_frames(missing: Any) -> None:
+    """Against a plain loop over videos and over bins."""
+    frames, logits = drawn(0)
+    gone = (MissingVideo("gone", 1, None, "no face was found"),)
+    of_run = replace(run("baseline"), videos={"test": VideoCounts(60, 30, 30, gone)},
+                     video_scoring=VideoScoring(missing=missing))  # fmt: skip
+    held_out, held_out_logits = drawn(1)
+    scored = replace(answered(2 * logits), validation=1 / (1 + np.exp(-2 * held_out_logits)),
+                     held_out_logit_diff=2 * held_out_logits)  # fmt: skip
+    calibration = evaluate(of_run, frames, held_out, {"baseline": scored}).variants["baseline"].calibration
+    assert calibration is not None
+    assert set(calibration.scalings) == {"temperature", "platt"}
+    for scaling in calibration.scalings.values():
+        table = pd.DataFrame({"video": frames.videos, "label": frames.labels})
+        table["p"] = 1 / (1 + np.exp(-(scaling.slope.value * 2 * logits + scaling.added)))
+        of_videos = table.groupby("video").mean()
+        if missing == "fake":
+            of_videos.loc["gone"] = (1.0, 1.0)
+        bins = np.ceil(of_videos["p"] * 15).clip(1, 15)
+        gaps = [len(each) * abs(each["p"].mean() - each["label"].mean()) for _, each in of_videos.groupby(bins)]
+        assert scaling.video_ece == pytest.approx(sum(gaps) / len(of_videos))
+        assert scaling.video_brier == pytest.approx(((of_videos["p"] - of_videos["label"]) ** 2).mean())
+        assert scaling.video_ece != pytest.approx(scaling.ece), "frames have another one"
+
+
 @pytest.mark.parametrize("score", ["fake", "0.5"])
 def test_scores_of_missing_videos_are_not_taken_for_those_of_a_detector_that_rounds(score: Any) -> None:
     """They are all the same because they are assumed: no scores of the detector are equal here."""
