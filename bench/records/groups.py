@@ -19,13 +19,15 @@ RATES: tuple[Rate, ...] = ("fpr", "fnr")
 class GroupRate:
     """A rate of a variant on the frames of a group that it is about: `count` real ones or fakes, `wrong` of them wrong.
 
-    `counts` is whether there are enough of them for the gap to go by.
+    `counts` is whether there are enough of them for the gap to go by. `sources` is from how many sources they come, or
+    are worth where sources overlap; None where no frames share one.
     """
 
     value: str
     count: int
     wrong: int
     counts: bool
+    sources: float | None = None
 
     @property
     def rate(self) -> float | None:

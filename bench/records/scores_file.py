@@ -167,6 +167,7 @@ class ScoredGroup:
     wrong: int
     rate: float | None
     counts: bool
+    sources: float | None = None
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,12 @@ CLASSES: dict[Rate, str] = {"fpr": "real frame", "fnr": "fake"}
 
 @dataclass(frozen=True)
 class GroupTables:
-    """What is said of the groups of a column: the gaps, None where there is none, the rates, and what was left out."""
+    """What is said of the groups of a column: the gaps, None where there is none, the rates, and remarks below them."""
 
     column: str
     gaps: Table | None
     rates: Table
-    left_out: list[Sentence]
+    remarks: list[Sentence]
 
 
 def groups(run: RunRecord, evaluation: Evaluation) -> list[GroupTables]:
@@ -40,7 +40,12 @@ def groups(run: RunRecord, evaluation: Evaluation) -> list[GroupTables]:
     if not evaluation.variants:
         return []
     return [
-        GroupTables(column, _gaps(column, evaluation), _rates(column, evaluation), list(_left_out(column, evaluation)))
+        GroupTables(
+            column,
+            _gaps(column, evaluation),
+            _rates(column, evaluation),
+            [*_few_sources(column, evaluation), *_left_out(column, evaluation)],
+        )
         for column in run.groups
     ]
 
@@ -95,6 +100,24 @@ def _group_count(part: GroupGap, value: str) -> int:
 def _rate(part: GroupGap, value: str) -> str:
     rate = next((group.rate for group in part.groups if group.value == value), None)
     return number(rate, 3)
+
+
+def _few_sources(column: str, evaluation: Evaluation) -> Iterator[Sentence]:
+    """That sources make the intervals wide, those of which group, and what would narrow them."""
+    parts = [part for name in evaluation.variants for part in _of(column, evaluation, name).values()]
+    widened = [part for part in parts if part.by_source]
+    counts = {f"{group.value} ({CLASSES[part.rate]}s)": group.sources for part in widened for group in part.groups
+              if group.counts and group.sources is not None}  # fmt: skip
+    undecided = any(part.change_ci.low <= 0 <= part.change_ci.high for part in widened if part.change_ci)
+    if not counts or not undecided:
+        return
+    fewest = min(counts, key=lambda name: counts[name])
+    unit = evaluation.unit
+    yield sentence(
+        f"These intervals are wide because {unit}s of a source change together: the fewest are the "
+        f"{counted(round(counts[fewest]), 'source')} of {in_words(unit, fewest)}. Further sources of the groups would "
+        f"narrow them, further {unit}s of the same ones hardly."
+    )
 
 
 def _left_out(column: str, evaluation: Evaluation) -> Iterator[Sentence]:

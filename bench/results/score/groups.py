@@ -94,8 +94,16 @@ def _gap(
     level: float,
 ) -> GroupGap:
     """The gap of a column and rate; `level` is that of the interval that holds for all of them at once."""
+    has_sources = clusters is not None and not clusters.independent
     rates = [
-        GroupRate(group.value, len(group.rows), int(wrong[group.rows].sum()), group.counts) for group in grouping.groups
+        GroupRate(
+            group.value,
+            len(group.rows),
+            int(wrong[group.rows].sum()),
+            group.counts,
+            group.sources if has_sources else None,
+        )
+        for group in grouping.groups
     ]
     part = GroupGap(grouping.column, grouping.rate, tuple(rates))
     counted = [group for group in grouping.groups if group.counts]

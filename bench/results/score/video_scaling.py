@@ -31,6 +31,7 @@ def with_videos(evaluation: Evaluation, of_test: Videos, scoring: VideoScoring) 
 
 
 def _of_videos(calibration: Calibration, frames: Predictions, of_test: Videos, scoring: VideoScoring) -> Calibration:
+    """The same with the errors of videos' scores that are made of calibrated `frames`; as it is without any video."""
     logit_diff, labelled = known_logits(frames.logit_diff, frames.test), videos.labelled(of_test)
     labels = labelled.without_copies().labels
     if not len(labels):
