@@ -250,7 +250,9 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
     video_score: Annotated[
         str, typer.Option(help="A video's score: mean, max, or top for the mean of the highest.")
     ] = "mean",
-    video_top: Annotated[int, typer.Option(help="With --video-score top: how many frames of a video.")] = 5,
+    video_top: Annotated[
+        int | None, typer.Option(help="With --video-score top: how many frames of a video; 5 if left out.")
+    ] = None,
     missing_videos: Annotated[
         str,
         typer.Option(

@@ -37,7 +37,7 @@ def score(  # noqa: PLR0913 - the options of the command
     margin: float = 0.01,
     judge: Literal["frame", "video"] | None = None,
     video_score: Literal["mean", "max", "top"] = "mean",
-    video_top: int = 5,
+    video_top: int | None = None,
     groups: str | Sequence[str] = (),
     to: str | os.PathLike[str] | None = None,
 ) -> Results:
@@ -79,8 +79,8 @@ def score(  # noqa: PLR0913 - the options of the command
         What verdicts go by; "video" by default where every test frame names its.
     video_score : {"mean", "max", "top"}, default="mean"
         A video's score: the mean of its frames' P(fake), the highest, or the mean of the highest few.
-    video_top : int, default=5
-        How many frames of a video are averaged with "top".
+    video_top : int, optional
+        How many frames of a video are averaged with "top"; 5 if left out.
     groups : str or sequence of str, optional
         Names of attributes: the gap of error rates between their values, and how each variant changes it.
     to : path, optional

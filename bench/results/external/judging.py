@@ -23,8 +23,9 @@ class Judging:
 
 
 def judging(unit: Any, scoring: Mapping[str, Any], names: Mapping[str, str] | None = None) -> Judging:
-    """What is judged, as options say it; `names` are those of the options, where they are other than the command's.
+    """What is judged, as options say it; of `scoring`, None is what nobody said.
 
+    `names` are those of the options, where they are other than the command's.
     Raises `UserError` with all that is wrong with them.
     """
     from pydantic import ValidationError
@@ -35,7 +36,8 @@ def judging(unit: Any, scoring: Mapping[str, Any], names: Mapping[str, str] | No
     if unit not in (None, "frame", "video"):
         problems.append(f"{called['judge']}: expected frame or video, found {quoted(unit)}")
     try:
-        record = VideoSettings.model_validate(_stated(scoring)).record
+        stated = {key: value for key, value in scoring.items() if value is not None}
+        record = VideoSettings.model_validate(stated).record
     except ValidationError as error:
         for problem in error.errors():
             option, expected = called[str(problem["loc"][0])], problem["msg"].removeprefix("Value error, ")
@@ -100,9 +102,3 @@ def _counts(frames: LabelledFrames, missing: Sequence[MissingVideo]) -> VideoCou
     refuse_mixed(codes, [str(name) for name in names], frames)
     fake = int(np.unique(codes[frames.labels == 1]).size)
     return VideoCounts(len(names), fake, len(names) - fake, tuple(missing))
-
-
-def _stated(scoring: Mapping[str, object]) -> dict[str, object]:
-    """The settings without a `top` that is the default: beside another score, nobody asked for it."""
-    default = VideoSettings.model_fields["top"].default
-    return {key: value for key, value in scoring.items() if key != "top" or value != default}
