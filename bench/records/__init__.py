@@ -97,7 +97,7 @@ from bench.records.frames import (
     silent,
     sources_of,
 )
-from bench.records.groups import MOST_VALUES, RATES, GroupGap, GroupRate, Rate
+from bench.records.groups import LEAST_GROUP, LEAST_GROUP_SOURCES, MOST_VALUES, RATES, GroupGap, GroupRate, Rate
 from bench.records.labels import (
     CLASS_WORDS,
     LABEL_WORDS,
@@ -243,6 +243,8 @@ __all__ = [
     "LABELLED_SPLITS",
     "LABEL_WORDS",
     "LEAST_CROP_PCT",
+    "LEAST_GROUP",
+    "LEAST_GROUP_SOURCES",
     "LOWERED",
     "MOST_VALUES",
     "NO_CROP",

@@ -10,6 +10,9 @@ from bench.records.scores import Interval
 MOST_VALUES = 50
 """A column with more values, if they are no numbers, names single frames rather than groups of frames."""
 
+LEAST_GROUP, LEAST_GROUP_SOURCES = 20, 5
+"""With fewer frames of a class, or from fewer sources, a group's rate says little, and a gap would be by chance."""
+
 Rate: TypeAlias = Literal["fpr", "fnr"]
 RATES: tuple[Rate, ...] = ("fpr", "fnr")
 """The share of real frames called fake, and that of fakes called real."""

@@ -216,7 +216,7 @@ def test_the_gap_that_grew_is_named_and_groups_that_are_too_small_fall() -> None
     assert outcome.note == "FPR of tone"
     outcome = outcome_of(variant(group_gaps=(gap("fpr", None, None),)), group_gap=0.9)
     assert outcome.fell
-    assert "no column has two groups with enough frames" in outcome.note
+    assert "no column has two groups with 20 frames of a class from 5 sources or more" in outcome.note
 
 
 def test_slices_that_are_there_but_too_small() -> None:

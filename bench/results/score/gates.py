@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.records import (
+    LEAST_GROUP,
+    LEAST_GROUP_SOURCES,
     Ends,
     GateOutcome,
     Interval,
@@ -249,7 +251,8 @@ def _group_gap(scored: ScoredVariant) -> Quantity:
         return Quantity(None, note="no groups were judged: add `groups:`, the name of a manifest's column")
     grown = [growth for part in scored.group_gaps if (growth := _growth(part)) is not None]
     if not grown:
-        return Quantity(None, note="no column has two groups with enough frames, or the baseline failed")
+        least = f"{LEAST_GROUP} frames of a class from {LEAST_GROUP_SOURCES} sources"
+        return Quantity(None, note=f"no column has two groups with {least} or more, or the baseline failed")
     return _largest(grown)
 
 

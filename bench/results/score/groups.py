@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import RATES, GroupGap, GroupRate, Interval, LabelledFrames, Rate
+from bench.records import LEAST_GROUP, LEAST_GROUP_SOURCES, RATES, GroupGap, GroupRate, Interval, LabelledFrames, Rate
 from bench.results.score.clusters import Clusters
 from bench.results.score.cuts import cut
 from bench.results.score.intervals import student_quantile
@@ -23,9 +23,6 @@ from bench.results.score.intervals import student_quantile
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEAST_FRAMES = 20
-"""With fewer frames of a class, a group's rate says little, and a gap would be one by chance."""
-LEAST_SOURCES = 5
 DRAWS = 10_000
 
 
@@ -39,7 +36,7 @@ class Group:
 
     @property
     def counts(self) -> bool:
-        return len(self.rows) >= LEAST_FRAMES and self.sources >= LEAST_SOURCES
+        return len(self.rows) >= LEAST_GROUP and self.sources >= LEAST_GROUP_SOURCES
 
 
 @dataclass(frozen=True, eq=False)
