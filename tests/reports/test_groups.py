@@ -29,6 +29,19 @@ def test_groups_that_are_too_small_are_counted_in_what_is_judged(unit: Unit, tmp
     assert f"too few {unit}s or sources: dark ({count} real {unit}s), light ({count} real {unit}s)." in text
 
 
+def test_a_column_that_no_video_agrees_on_has_no_empty_table(tmp_path: Path) -> None:
+    rng, rows = np.random.default_rng(0), np.arange(40)
+    scores, tones = rng.random(40), np.where(rows % 2 == 0, "dark", "light")
+    bench.score(
+        rows // 2 % 2, {"baseline": scores, "q8": scores[::-1]}, videos=[f"v{row // 2}" for row in rows],
+        attributes={"tone": tones}, groups="tone", to=tmp_path / "report",
+    )  # fmt: skip
+    text = (tmp_path / "report/report.md").read_text(encoding="utf-8")
+    assert "There are no groups of `tone`: no test video has the same one on all its frames." in text
+    assert "|  |" not in text
+    assert "Rates of each group" not in (tmp_path / "report/report.html").read_text(encoding="utf-8")
+
+
 def report_of(sources: list[str], report: Path) -> tuple[str, list[dict[str, Any]]]:
     """What is written and stored of two tones with 240 frames each; what is of one source moved together."""
     rng, rows = np.random.default_rng(0), np.arange(480)

@@ -18,7 +18,7 @@ from bench.reports.content.cells import (
     with_interval,
 )
 from bench.reports.content.judged import in_words
-from bench.reports.content.spans import Sentence, sentence
+from bench.reports.content.spans import Sentence, code, sentence
 from bench.reports.content.text import counted, number, signed, span
 
 CALLED: dict[Rate, str] = {"fpr": "FPR", "fnr": "FNR"}
@@ -27,11 +27,11 @@ CLASSES: dict[Rate, str] = {"fpr": "real frame", "fnr": "fake"}
 
 @dataclass(frozen=True)
 class GroupTables:
-    """What is said of the groups of a column: the gaps, None where there is none, the rates, and remarks below them."""
+    """What is said of the groups of a column: gaps and rates, None where there are none, and remarks below the gaps."""
 
     column: str
     gaps: Table | None
-    rates: Table
+    rates: Table | None
     remarks: list[Sentence]
 
 
@@ -77,11 +77,13 @@ def _gap_cells(part: GroupGap) -> list[Cell]:
     return [gap, Cell(sentence(change), ends, part.change, stressed=part.change_ci.low > 0)]
 
 
-def _rates(column: str, evaluation: Evaluation) -> Table:
-    """A row for each group: how many frames it has, and of each variant FPR and FNR."""
+def _rates(column: str, evaluation: Evaluation) -> Table | None:
+    """A row for each group: how many frames it has, and of each variant FPR and FNR; None without groups."""
     by_variant = {name: _of(column, evaluation, name) for name in evaluation.variants}
     first = next(iter(by_variant.values()))
     values = dict.fromkeys(group.value for rate in RATES for group in first[rate].groups)
+    if not values:
+        return None
     rows = []
     for value in values:
         counts = [cell(f"{_group_count(first[rate], value):,}") for rate in RATES]
@@ -123,6 +125,10 @@ def _few_sources(column: str, evaluation: Evaluation) -> Iterator[Sentence]:
 def _left_out(column: str, evaluation: Evaluation) -> Iterator[Sentence]:
     """Groups that have too few frames of a class; frames without a value are named where columns are not sliced."""
     first, unit = _of(column, evaluation, next(iter(evaluation.variants))), evaluation.unit
+    if not any(part.groups for part in first.values()):
+        why = "the same one on all its frames" if unit == "video" else "one"
+        yield sentence("There are no groups of ", code(column), f": no test {unit} has {why}.")
+        return
     for rate, part in first.items():
         what = in_words(unit, CLASSES[rate])
         few = [f"{group.value} ({counted(group.count, what)})" for group in part.groups if not group.counts]
