@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import UserError
 from bench.records import Prediction
 
 if TYPE_CHECKING:
@@ -86,21 +87,37 @@ class _Structure(pickle.Pickler):
 
 def _traced(network: Detector) -> onnx.ModelProto:
     """The graph of `template`, with the outputs `logits` and, where the detector has one, `cam`."""
-    from torch.onnx import OnnxExporterError
-
     with quiet(), uninterrupted():
-        try:
-            program = _exported(network)
-        except OnnxExporterError:
-            with attention_written_out(network) as changed:
-                if not changed:
-                    raise
-                program = _exported(network)
+        program = _as_it_is_or_written_out(network)
         for output, name in zip(program.model.graph.outputs, Prediction._fields, strict=False):
             output.name = name
         _weights_as_inputs(program.model.graph, dict(_named_tensors(network)))
         program.optimize()
     return program.model_proto
+
+
+def _as_it_is_or_written_out(network: Detector) -> torch.onnx.ONNXProgram:
+    """What PyTorch's exporter makes of a network, or of the same with its attention written out.
+
+    Raises `UserError` where it can make nothing of either.
+    """
+    from torch.onnx import OnnxExporterError
+
+    try:
+        return _exported(network)
+    except OnnxExporterError as error:
+        failure = error
+    with attention_written_out(network) as changed:
+        try:
+            if changed:
+                return _exported(network)
+        except OnnxExporterError as error:
+            failure = error
+    (reason, *_) = str(failure.__cause__ or failure).splitlines() or [""]
+    raise UserError(
+        f"PyTorch cannot export {network.architecture} to ONNX, which `quantize` and every runtime but pytorch need: "
+        f"{reason}"
+    ) from failure
 
 
 def _exported(network: Detector) -> torch.onnx.ONNXProgram:

@@ -23,8 +23,8 @@ from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d
 from timm.models.vision_transformer_relpos import RelPosAttention
 from torch import Tensor
 
-from bench import runtimes
-from bench.artifacts import safetensors
+from bench import experiment, runtimes
+from bench.artifacts import safetensors, tracing
 from bench.artifacts.onnx_export import to_onnx
 from bench.detectors import families
 from bench.detectors.detector import Detector
@@ -33,6 +33,7 @@ from bench.detectors.heads.gap_linear import GapLinear
 from bench.detectors.layer_names import short_name
 from bench.detectors.networks.standardised import is_standardised
 from bench.errors import UserError
+from bench.pipeline.prepare import prepare
 from bench.records import Preprocessing
 from bench.variants import build, steps
 from bench.variants.chain import offer_problems, parse
@@ -316,3 +317,29 @@ def test_layers_before_that_of_the_logits_stay_where_timm_calls_all_of_them_the_
 def test_logits_of_several_layers_are_refused_before_any_work(name: str, why: str) -> None:
     with pytest.raises(UserError, match=re.escape(f"timm:{name}: {why}")):
         families.offers(f"timm:{name}")
+
+
+def test_a_network_that_cannot_be_exported_is_named(odd: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(network: Detector) -> None:
+        raise torch.onnx.OnnxExporterError("Failed to export.\nNext steps: …") from ValueError("an axis of 5\n…")
+
+    monkeypatch.setattr(tracing, "_exported", fail)
+    with pytest.raises(UserError, match=r"PyTorch cannot export tests to ONNX, which .* need: an axis of 5$"):
+        to_onnx(odd)
+
+
+def test_the_line_of_a_network_that_is_refused_is_named(tmp_path: Path) -> None:
+    frames = tmp_path / "set"
+    for label in ("real", "fake"):
+        (frames / label).mkdir(parents=True)
+        (frames / label / "a.png").write_bytes(b"")
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "w.pth")
+    file = tmp_path / "experiments.yaml"
+    file.write_text(
+        "detectors:\n  mine:\n    architecture: timm:levit_128s\n    weights: w.pth\n    preprocessing: imagenet\n"
+        "datasets:\n  set: {path: set}\n"
+        "experiments:\n  first: {detector: mine, frames: set, variants: {baseline: [], q16: [cast: fp16]}}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(UserError, match=r"line 3: detectors\.mine\.architecture: timm:levit_128s: several layers"):
+        prepare(experiment.read(file), file)
