@@ -23,7 +23,7 @@ from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d
 from timm.models.vision_transformer_relpos import RelPosAttention
 from torch import Tensor
 
-from bench import experiment, runtimes
+from bench import detectors, experiment, runtimes
 from bench.artifacts import safetensors, tracing
 from bench.artifacts.onnx_export import to_onnx
 from bench.detectors import families
@@ -343,3 +343,17 @@ def test_the_line_of_a_network_that_is_refused_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"line 3: detectors\.mine\.architecture: timm:levit_128s: several layers"):
         prepare(experiment.read(file), file)
+
+
+def test_names_within_a_network_may_be_those_of_wrappers(tmp_path: Path) -> None:
+    """iFormer calls a part of its blocks `module`, as DataParallel does what it wraps."""
+    torch.manual_seed(0)
+    network = timm.create_model("iformer_t", num_classes=2).eval()
+    assert any(".module." in name for name in network.state_dict())
+    for prefix in ("", "module."):
+        file = tmp_path / f"{prefix}weights.pth"
+        torch.save({f"{prefix}{name}": tensor for name, tensor in network.state_dict().items()}, file)
+        detector = detectors.load("timm:iformer_t", file, Preprocessing(size=64, mean=(0.0,) * 3, std=(1.0,) * 3))
+        frames = torch.from_numpy(b0.frames(2, size=64))
+        with torch.no_grad():
+            torch.testing.assert_close(detector(frames).logits, network(frames / 255), atol=1e-5, rtol=1e-4)
