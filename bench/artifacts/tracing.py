@@ -14,10 +14,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import UserError
 from bench.records import Prediction
 
 if TYPE_CHECKING:
     import onnx
+    import torch
     from torch import Tensor, nn
 
     from bench.detectors.detector import Detector
@@ -85,22 +87,69 @@ class _Structure(pickle.Pickler):
 
 def _traced(network: Detector) -> onnx.ModelProto:
     """The graph of `template`, with the outputs `logits` and, where the detector has one, `cam`."""
-    import torch
-
-    size = network.preprocessing.size
-    # Two frames, because a batch of one would be taken for a constant.
-    frames = torch.zeros(2, 3, size, size, dtype=torch.uint8)
     with quiet(), uninterrupted():
-        program = torch.onnx.export(
-            _with_plain_outputs(network), (frames,), dynamo=True, opset_version=OPSET, verbose=False, optimize=False,
-            input_names=["frames"], dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
-        )  # fmt: skip
-        assert program is not None  # only the old exporter returns nothing
+        program = _as_it_is_or_written_out(network)
         for output, name in zip(program.model.graph.outputs, Prediction._fields, strict=False):
             output.name = name
         _weights_as_inputs(program.model.graph, dict(_named_tensors(network)))
         program.optimize()
     return program.model_proto
+
+
+def _as_it_is_or_written_out(network: Detector) -> torch.onnx.ONNXProgram:
+    """What PyTorch's exporter makes of a network, or of the same with its attention written out.
+
+    Raises `UserError` where it can make nothing of either.
+    """
+    from torch.onnx import OnnxExporterError
+
+    try:
+        return _exported(network)
+    except OnnxExporterError as error:
+        failure = error
+    with attention_written_out(network) as changed:
+        try:
+            if changed:
+                return _exported(network)
+        except OnnxExporterError as error:
+            failure = error
+    (reason, *_) = str(failure.__cause__ or failure).splitlines() or [""]
+    raise UserError(
+        f"PyTorch cannot export {network.architecture} to ONNX, which `quantize` and every runtime but pytorch need: "
+        f"{reason}"
+    ) from failure
+
+
+def _exported(network: Detector) -> torch.onnx.ONNXProgram:
+    """What PyTorch's exporter makes of a network; it raises `OnnxExporterError`."""
+    import torch
+
+    size = network.preprocessing.size
+    # Two frames, because a batch of one would be taken for a constant.
+    frames = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    program = torch.onnx.export(
+        _with_plain_outputs(network), (frames,), dynamo=True, opset_version=OPSET, verbose=False, optimize=False,
+        input_names=["frames"], dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+    )  # fmt: skip
+    assert program is not None  # only the old exporter returns nothing
+    return program
+
+
+@contextlib.contextmanager
+def attention_written_out(network: nn.Module) -> Iterator[bool]:
+    """Have timm's attentions computed as products and a softmax, instead of by PyTorch's fused operator.
+
+    The exporter knows that operator with four axes and simple masks alone: not that of Hiera, BEiT or relative
+    positions. Yields whether anything changed.
+    """
+    attentions: list[Any] = [module for module in network.modules() if getattr(module, "fused_attn", False)]
+    for attention in attentions:
+        attention.fused_attn = False
+    try:
+        yield bool(attentions)
+    finally:
+        for attention in attentions:
+            attention.fused_attn = True
 
 
 def _with_plain_outputs(network: Detector) -> nn.Module:

@@ -198,8 +198,11 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
         problems.append((("experiments", request.name, "robustness", kind), trouble))
     for keys, use in request.uses_of_files():
         problems += _new(problems, problems_of(keys, partial(readings.check_file, use, request.path.parent)))
-    for name in request.detectors:
-        problems += _new(problems, request.of_chains(name, _chain_problems(request, name, chosen)))
+    for name, settings in request.detectors.items():
+        refused_network = [
+            *problems_of(("detectors", name, "architecture"), partial(families.offers, settings.architecture))
+        ]
+        problems += refused_network or _new(problems, request.of_chains(name, _chain_problems(request, name, chosen)))
     for name, listing in listings.items():
         problems += problems_of(_dataset_key(name), listing.find)
     judged = {name: listings[name].may_be_test for name in request.settings.frame_sets}

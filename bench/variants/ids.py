@@ -86,16 +86,23 @@ def _step_inputs(source: Source, parent: str, use: Use, context: BuildContext) -
     }
     if use.file is not None:
         inputs_by_name["file"] = use.file.digest
-    if families.kind(source.architecture) == "onnx" and use.step.ACCEPTS is not None:
-        of_graphs: Any = use.step
-        inputs_by_name["graph"] = [of_graphs.ONNX_VERSION, versions(of_graphs.ONNX_LIBRARIES)]
-    # What is quantised is the exported graph.
-    elif use.step.PRODUCES == "onnx" and use.step.ACCEPTS is not None:
-        inputs_by_name["export"] = artifacts.EXPORT_VERSION
+    if use.step.ACCEPTS is not None:
+        inputs_by_name |= _of_network(source.architecture, use)
     # What was built on a CPU has the id that it had before there were other devices.
     if context.device != "cpu" and getattr(use.step, "ON_DEVICE", False):
         inputs_by_name["device"] = context.device
     return inputs_by_name
+
+
+def _of_network(architecture: str, use: Use) -> dict[str, Any]:
+    """What the result of a step depends on that is of the network's kind."""
+    step: Any = use.step
+    if families.kind(architecture) == "onnx":
+        return {"graph": [step.ONNX_VERSION, versions(step.ONNX_LIBRARIES)]}
+    # What is quantised is the exported graph.
+    inputs_by_name = {"export": artifacts.EXPORT_VERSION} if step.PRODUCES == "onnx" else {}
+    revision: int | None = step.revision(architecture) if hasattr(step, "revision") else None
+    return inputs_by_name if revision is None else inputs_by_name | {"revision": revision}
 
 
 def _settings(use: Use) -> dict[str, Any]:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from timm.layers.eca import EcaModule
+from timm.layers.pos_embed_rel import RelPosBias
 from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
+from timm.models.vision_transformer_relpos import RelPosAttention
 from torch import Tensor
 
-from bench import runtimes
-from bench.artifacts import safetensors
+from bench import detectors, experiment, runtimes
+from bench.artifacts import safetensors, tracing
+from bench.artifacts.onnx_export import to_onnx
 from bench.detectors import families
 from bench.detectors.detector import Detector
 from bench.detectors.families import timm_models
@@ -27,6 +33,7 @@ from bench.detectors.heads.gap_linear import GapLinear
 from bench.detectors.layer_names import short_name
 from bench.detectors.networks.standardised import is_standardised
 from bench.errors import UserError
+from bench.pipeline.prepare import prepare
 from bench.records import Preprocessing
 from bench.variants import build, steps
 from bench.variants.chain import offer_problems, parse
@@ -208,6 +215,16 @@ def odd() -> Detector:
     return Detector("tests", "", Preprocessing(size=32), torch.nn.Sequential(Odd()), GapLinear(16)).eval()
 
 
+@pytest.mark.parametrize(
+    ("architecture", "revision"),
+    [("timm:test_nfnet", 1), ("ganfingerprint", 1), ("timm:coat_tiny", 1), ("timm:resnet34", None), ("effort", None)],
+)
+def test_ids_are_new_where_networks_are_rounded_otherwise_than_once(architecture: str, revision: int | None) -> None:
+    """Of networks that standardise weights or call layers again; all others keep theirs."""
+    quantize: Any = steps.find("quantize")
+    assert quantize.revision(architecture) == revision
+
+
 def test_layers_that_are_not_called_once_stay_in_float(odd: Detector, tmp_path: Path) -> None:
     quantize: Any = steps.find("quantize")
     graph = quantize.apply(odd, quantize.Settings(), work(tmp_path, odd, count=8))
@@ -238,3 +255,105 @@ def test_a_narrowed_batch_norm_keeps_its_mean_and_variance(tmp_path: Path, tiny_
     stored = safetensors.load_torch(safetensors.save(narrowed, tmp_path / "artifact")).state_dict()
     for name, tensor in narrowed.state_dict().items():
         assert torch.equal(stored[name], tensor) or name.endswith("num_batches_tracked"), name
+
+
+class Attending(torch.nn.Module):
+    """One attention of timm's, of positions relative to each other, over the patches of a frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 16, 8, stride=8)
+        bias: Any = partial(RelPosBias, window_size=(4, 4))
+        self.attention = RelPosAttention(16, num_heads=2, rel_pos_cls=bias)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        patches: Tensor = self.attention(self.stem(frames).flatten(2).transpose(1, 2))
+        return patches.transpose(1, 2).reshape(-1, 16, 4, 4)
+
+
+def test_attention_that_cannot_be_exported_fused_is_written_out() -> None:
+    """The exporter takes no fused attention with a bias of positions; the detector itself stays fused."""
+    torch.manual_seed(0)
+    detector = Detector("tests", "", Preprocessing(size=32), torch.nn.Sequential(Attending()), GapLinear(16)).eval()
+    torch.nn.init.normal_(detector.get_parameter("backbone.0.attention.rel_pos.relative_position_bias_table"))
+    torch.nn.init.normal_(detector.head.weight)
+    frames = b0.frames(3, size=32)
+    session = ort.InferenceSession(to_onnx(detector).SerializeToString(), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        logits = detector(torch.from_numpy(frames)).logits
+    np.testing.assert_allclose(session.run(["logits"], {"frames": frames})[0], logits, atol=1e-5)
+    assert detector.get_submodule("backbone.0.attention").fused_attn
+
+
+@pytest.mark.parametrize(("name", "size"), [("efficientvit_m0", 224), ("cpubone_nano", 64), ("levit_256d", 224)])
+def test_layers_before_that_of_the_logits_stay_where_timm_calls_all_of_them_the_classifier(
+    name: str, size: int
+) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=2).eval()
+    for name_of_buffer, buffer in network.named_buffers():
+        if name_of_buffer.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
+    preprocessing = Preprocessing(size=size, mean=(0.0,) * 3, std=(1.0,) * 3)
+    detector = timm_models.build(f"timm:{name}", "", preprocessing)
+    (scheme, *_) = timm_models.schemes(f"timm:{name}")
+    tensors = network.state_dict()
+    heads = {f"head.{leaf}": tensors.pop(f"{scheme.head}.{leaf}") for leaf in ("weight", "bias")}
+    detector.load_state_dict({f"backbone.{key}": tensor for key, tensor in tensors.items()} | heads)
+    frames = torch.from_numpy(b0.frames(2, size=size))
+    with torch.no_grad():
+        torch.testing.assert_close(detector(frames).logits, network(frames / 255), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("levit_128s", "several layers write its logits (head.linear, head_dist.linear)"),
+        ("levit_384_s8", "several layers write its logits,"),
+        ("volo_d1_224", "several layers write its logits (head, aux_head)"),
+        ("qwen3_vit_88m_enc", "its logits do not come from one linear layer"),
+    ],
+)
+def test_logits_of_several_layers_are_refused_before_any_work(name: str, why: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"timm:{name}: {why}")):
+        families.offers(f"timm:{name}")
+
+
+def test_a_network_that_cannot_be_exported_is_named(odd: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(network: Detector) -> None:
+        raise torch.onnx.OnnxExporterError("Failed to export.\nNext steps: …") from ValueError("an axis of 5\n…")
+
+    monkeypatch.setattr(tracing, "_exported", fail)
+    with pytest.raises(UserError, match=r"PyTorch cannot export tests to ONNX, which .* need: an axis of 5$"):
+        to_onnx(odd)
+
+
+def test_the_line_of_a_network_that_is_refused_is_named(tmp_path: Path) -> None:
+    frames = tmp_path / "set"
+    for label in ("real", "fake"):
+        (frames / label).mkdir(parents=True)
+        (frames / label / "a.png").write_bytes(b"")
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "w.pth")
+    file = tmp_path / "experiments.yaml"
+    file.write_text(
+        "detectors:\n  mine:\n    architecture: timm:levit_128s\n    weights: w.pth\n    preprocessing: imagenet\n"
+        "datasets:\n  set: {path: set}\n"
+        "experiments:\n  first: {detector: mine, frames: set, variants: {baseline: [], q16: [cast: fp16]}}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(UserError, match=r"line 3: detectors\.mine\.architecture: timm:levit_128s: several layers"):
+        prepare(experiment.read(file), file)
+
+
+def test_names_within_a_network_may_be_those_of_wrappers(tmp_path: Path) -> None:
+    """iFormer calls a part of its blocks `module`, as DataParallel does what it wraps."""
+    torch.manual_seed(0)
+    network = timm.create_model("iformer_t", num_classes=2).eval()
+    assert any(".module." in name for name in network.state_dict())
+    for prefix in ("", "module."):
+        file = tmp_path / f"{prefix}weights.pth"
+        torch.save({f"{prefix}{name}": tensor for name, tensor in network.state_dict().items()}, file)
+        detector = detectors.load("timm:iformer_t", file, Preprocessing(size=64, mean=(0.0,) * 3, std=(1.0,) * 3))
+        frames = torch.from_numpy(b0.frames(2, size=64))
+        with torch.no_grad():
+            torch.testing.assert_close(detector(frames).logits, network(frames / 255), atol=1e-5, rtol=1e-4)

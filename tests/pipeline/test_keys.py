@@ -20,6 +20,7 @@ from bench.runtimes.onnxruntime import lowering
 from bench.variants import build, cache, description, ids
 from bench.variants.chain import parse
 from bench.variants.context import BuildContext, Source
+from bench.variants.steps import quantize
 from bench.variants.steps.recover import training
 from tests.conftest import Build
 
@@ -88,6 +89,16 @@ def test_what_is_quantised_is_the_export(
     monkeypatch.setattr(artifacts, "EXPORT_VERSION", 99)
     after = [ids.of_chain(source, chain, context) for chain in chains]
     assert [old == new for old, new in zip(before, after, strict=True)] == [False, True]
+
+
+def test_a_revision_of_a_step_counts_where_there_is_one(
+    context: BuildContext, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = [parse({"quantize": "int8"})]
+    before = ids.of_chain(source, chain, context)
+    for revision, same in ((None, True), (1, False)):
+        monkeypatch.setattr(quantize, "revision", lambda architecture, number=revision: number)
+        assert (ids.of_chain(source, chain, context) == before) is same
 
 
 def test_operators_are_counted_again_where_the_graph_is_lowered_otherwise(

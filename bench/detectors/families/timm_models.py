@@ -4,8 +4,8 @@ What works on one follows from what it is made of. Its parts one after another, 
 layer: everything does. A plain vision transformer has a map made of its attention, and can be pruned by hidden units
 and heads. Any other network is one part with a vector at its end: weights can be rounded, and there is no map.
 Under `quantize: int8` layers stay in float that the network shares or computes with without calling them (queries,
-keys and values of BEiT and EVA-02). Where several layers write the logits (LeViT, CrossViT), it is refused.
-PyTorch can't export a few to ONNX (Hiera, ViTs with relative positions), which shows only in the run.
+keys and values of BEiT and EVA-02). Networks in which several layers write the logits are refused: those made to be
+distilled (LeViT, EfficientFormer, RepViT), CrossViT, VOLO.
 
 Of networks that torchvision has too, checkpoints in its names are read as well. Where its batch norms have an eps of
 1e-3 instead of timm's 1e-5, the names tell which, or `flavour:` (`timm`, `torchvision`) does.
@@ -50,6 +50,14 @@ ARCHITECTURES = tuple(
 """Those that tests compare with timm; any other name of timm's works too."""
 OFFERS: frozenset[Offer] = frozenset({"conv", "linear", "zeros"})
 EXAMPLE = "backbone.conv1.weight"
+# CoaT's blocks share what embeds positions.
+CALLS_AGAIN = frozenset(
+    PREFIX + name
+    for name in (
+        "coat_tiny", "coat_mini", "coat_small", "coat_lite_tiny", "coat_lite_mini", "coat_lite_small",
+        "coat_lite_medium", "coat_lite_medium_384",
+    )
+)  # fmt: skip
 
 PARTS: dict[str, tuple[str, ...]] = {
     "ResNet": ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4"),
@@ -119,9 +127,7 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     from bench.detectors.networks import vision_transformer
 
     network = _network(architecture, flavour, preprocessing.size)
-    classifier = network.get_classifier()
-    if not isinstance(classifier, (nn.Linear, nn.Conv2d)):
-        raise UserError(f"{architecture}: its logits do not come from one linear layer, which bench needs")
+    name, classifier = _classifier(architecture, network)
     if (head := _head_over_means(network, classifier)) is not None:
         parts = [name for name in PARTS[type(network).__name__] if hasattr(network, name)]
         backbone: nn.Module = nn.Sequential(OrderedDict((name, network.get_submodule(name)) for name in parts))
@@ -130,9 +136,32 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
         backbone = vision_transformer.TokenNetwork.of(network)
     else:
         head = Linear.of(classifier)
-        network.reset_classifier(0)
+        network.set_submodule(name, nn.Identity())
         backbone = network
     return Detector(architecture, flavour, preprocessing, backbone, head).eval()
+
+
+def _classifier(architecture: str, network: Any) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """The layer that writes the logits, and its name.
+
+    Raises `UserError` where several layers do, whose logits the network combines.
+    """
+    from torch import nn
+
+    names = _settings(architecture).classifier or ""
+    layer = network.get_classifier() if hasattr(network, "get_classifier") else None
+    if not isinstance(names, str) or isinstance(layer, (tuple, nn.ModuleList)):
+        listed = f" ({', '.join(names)})" if isinstance(names, tuple) else ""
+        raise UserError(
+            f"{architecture}: several layers write its logits{listed}, and bench needs a network in which one does; "
+            "export yours to ONNX and give that file (`architecture: onnx`)"
+        )
+    # What timm calls the classifier may have layers before that of the logits.
+    if not isinstance(layer, (nn.Linear, nn.Conv2d)) and names:
+        layer = network.get_submodule(names)
+    if not isinstance(layer, (nn.Linear, nn.Conv2d)):
+        raise UserError(f"{architecture}: its logits do not come from one linear layer, which bench needs")
+    return next(name for name, module in network.named_modules() if module is layer), layer
 
 
 def _head_over_means(network: Any, classifier: nn.Module) -> Any:

@@ -95,7 +95,8 @@ def fits(file: File, network: Network, scheme: Scheme) -> list[Fit]:
     What a scheme has in front of all its names is an attribute of that code, and no dictionary of whoever saved them.
     """
     network = replace(network, shapes=scheme.stored(network.shapes))
-    by_renamed = {scheme.rename(name): name for name in network.shapes}
+    # A network may itself call a part what wrappers are called (iFormer's `module`).
+    by_renamed = {unwrapped(scheme.rename(name)): name for name in network.shapes}
     leaves = {name.rpartition(".")[2] for name in by_renamed}
     longest = max(map(len, by_renamed), default=0)
     by_prefix: dict[str, dict[str, str]] = defaultdict(dict)

@@ -7,6 +7,8 @@ A step is a module with
 - `NEEDS`: what it must find in a detector, of `bench.detectors.offers`: refused before any work where that is missing;
 - `FRAMES`: the splits it reads, with what it does with them;
 - `VERSION`: raised whenever the same settings would give another artifact;
+- where artifacts of some networks alone have changed: `revision(architecture)`, raised as `VERSION` would be for all,
+  and None of the others, whose ids stay;
 - `SEEDED`: whether it draws random numbers, so that the seed belongs into the artifact's id;
 - `LIBRARIES`: the distributions whose versions belong into the artifact's id;
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;

@@ -103,6 +103,13 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
         )
 
 
+def revision(architecture: str) -> int | None:
+    """1 of networks that standardise weights, which are rounded since, or call layers again, which stay in float."""
+    from bench.detectors import families
+
+    return 1 if "zeros" not in families.offers(architecture) or families.calls_again(architecture) else None
+
+
 def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
     """The export, and passes over the calibration frames."""
     return Cost(60.0, min(settings.frames, counts["calibration"]), 2.0, 0.6)
