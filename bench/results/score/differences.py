@@ -108,7 +108,7 @@ class Contrast:
             sources = _widened(sources, self.of, self.few, level) if self.few else sources
         auc = Auc(_value(self.of), frames.interval, sources.interval if sources else None, self.standard_error)
         wider = sources if sources and auc.clustered else frames
-        return replace(auc, freedom=wider.freedom), wider.p
+        return replace(auc, freedom=wider.freedom, unresolved=self.change.unresolved), wider.p
 
 
 def _contrast(of: tuple[Placements, ...], clusters: Clusters | None) -> Contrast:
@@ -236,6 +236,8 @@ def _paired(of: tuple[Placements, ...], changes: Swaps, smooth: _Mean, counted: 
     # A count of few swaps moves by whole ones, so that a normal interval ends half a step too early.
     grid = step / 2 / (1 + swapped / 2)
     error, rounding = math.sqrt(variance), grid * min(swapped, 1.0)
+    # Scores before rounding might have given any value so near, with an interval of its own.
+    rounding += changes.unresolved
     half = student_quantile(level, freedom) * error + rounding
     low, high = min(middle - half, delta - grid), max(middle + half, delta + grid)
     statistic = max(abs(middle) - rounding, 0.0) / error if error > 0 else 0.0

@@ -40,7 +40,7 @@ def further_frames(delta: Auc, margin: float, count: int) -> int | None:
     """
     whole = delta.interval
     # An interval that ends where differences do may reach any way beyond.
-    if verdict(delta.value, whole, margin) != "inconclusive" or whole.low <= -1 or whole.high >= 1:
+    if verdict(delta.highest, whole, margin) != "inconclusive" or whole.low <= -1 or whole.high >= 1:
         return None
     # How far the interval's end may lie from the estimate for the verdict to be settled.
     headroom = -delta.value if delta.value < -margin else delta.value + margin
@@ -80,7 +80,7 @@ def compare(
             delta=delta,
             p=p,
             p_holm=p_holm,
-            verdict=verdict(delta.value, delta.interval, margin),
+            verdict=verdict(delta.highest, delta.interval, margin),
             small_but_real=small_but_real(delta.interval, margin),
             # A variant that scores all frames alike does so with more frames too.
             further_frames=None if placed[name].all_equal else further_frames(delta, margin, len(placed[name].is_fake)),
