@@ -36,10 +36,10 @@ def restless(
     """
     change = placement_changes(variant, baseline)
     moves = np.array([centred(values, variant.is_fake) for values in (np.abs(change), change)])
-    return surest(columns, lambda column: _evidence(column, moves, part), is_enough)
+    return surest(columns, lambda column: evidence(column, moves, part), is_enough)
 
 
-def _evidence(column: Column, moves: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
+def evidence(column: Column, moves: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
     """By how many standard errors each candidate's frames move more than others, beyond their loss [candidates].
 
     `moves` [2, n] are the size of each frame's change of placement and the change itself, less their class's means. Of
