@@ -297,7 +297,7 @@ class VariantEvaluation:
 
     `roc` has false- and true-positive rates, `precision_recall` recalls and precisions: the points of both curves.
     `outcomes` are the rows of test frames with each outcome at the fixed threshold. `confirmed` are slices that a
-    search found on one half of the frames and confirmed on the other, `gaps` those between the groups of columns.
+    search confirmed, `gaps` those between the groups of columns.
     `calibration` is what validation frames say of P(fake); None without them, and of videos. `resolution` is set where
     scores say less than they seem.
     """

@@ -251,7 +251,7 @@ def _unresolved(placed: tuple[Placements, ...], scored: list[_Scored], table: _T
     is_fake = placed[0].is_fake
     coarse = sum(tied_at_most(of.ranks, is_fake, each.steps) for of, each in zip(placed, scored, strict=True))
     # Of coarse steps, all that they may hide is counted already.
-    fine = sum(np.where(each.steps < COARSE, each.steps, 0.0) ** 2 for each in scored) / 12
+    fine = np.square([np.where(each.steps < COARSE, each.steps, 0.0) for each in scored]).sum(axis=0) / 12
     return coarse + CERTAIN * math.sqrt(_unseen(fine, scored, is_fake, table))
 
 

@@ -85,6 +85,7 @@ def search(
 
 def _with_face_size(columns: dict[str, pd.Series[str]]) -> dict[str, pd.Series[str]]:
     """The columns with the size of faces in place of their boxes, where these are all that is known of it."""
+    import pandas as pd
     from pandas.api.types import is_numeric_dtype
 
     if not all(name in columns and is_numeric_dtype(columns[name]) for name in BOX_COLUMNS):
@@ -92,7 +93,7 @@ def _with_face_size(columns: dict[str, pd.Series[str]]) -> dict[str, pd.Series[s
     boxes = zip(*(columns[name].to_list() for name in BOX_COLUMNS), strict=True)
     others = {name: column for name, column in columns.items() if name not in BOX_COLUMNS}
     sizes = [math.nan if size is None else size for size in starmap(face_size, boxes)]
-    return {FACE_SIZE: columns[BOX_COLUMNS[0]] * 0 + sizes, **others}
+    return {FACE_SIZE: pd.Series(sizes, columns[BOX_COLUMNS[0]].index), **others}
 
 
 def _reason(has_columns: bool, has_candidates: bool) -> str:
