@@ -232,9 +232,9 @@ def confirmed() -> Sentence:
         "verdicts.md#slices-that-were-searched-for",
         strong("Confirmed"),
         " are slices in which a variant loses more than elsewhere: those in which its scores move most, down or up, by "
-        "all frames; and those in which it lost most on one half of the frames, by the other half alone. Numbers are of "
-        "the frames that confirm, and intervals hold for all that were tried on them; of a variant that loses nowhere "
-        "in particular, something is confirmed in at most 5 %.",
+        "all frames; and those in which it lost most on one half of the frames, by the other half alone. Numbers are "
+        "of the frames that confirm, and intervals hold for all that were tried on them; of a variant that loses "
+        "nowhere in particular, something is confirmed in at most 5 %.",
     )
 
 

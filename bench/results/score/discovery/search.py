@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from bench.results.score.clusters import Clusters
 
 
-OF_MOVED = Chance(below=0.035, above=0.015)
+OF_MOVED = Chance(below=0.04, above=0.01)
 """On all frames. What confirms too much, and what is missed in vain, add up to .05: an interval of 95 %."""
-OF_LOST = Chance(below=0.0075, above=0.0075)
+OF_LOST = Chance(below=0.005, above=0.005)
 """On each of the two halves, so that anything is confirmed in .05 at most where there is nothing."""
 
 
@@ -85,7 +85,6 @@ def search(
 
 def _with_face_size(columns: dict[str, pd.Series[str]]) -> dict[str, pd.Series[str]]:
     """The columns with the size of faces in place of their boxes, where these are all that is known of it."""
-    import pandas as pd
     from pandas.api.types import is_numeric_dtype
 
     if not all(name in columns and is_numeric_dtype(columns[name]) for name in BOX_COLUMNS):
@@ -93,7 +92,7 @@ def _with_face_size(columns: dict[str, pd.Series[str]]) -> dict[str, pd.Series[s
     boxes = zip(*(columns[name].to_list() for name in BOX_COLUMNS), strict=True)
     others = {name: column for name, column in columns.items() if name not in BOX_COLUMNS}
     sizes = [math.nan if size is None else size for size in starmap(face_size, boxes)]
-    return {FACE_SIZE: pd.Series(sizes, columns[BOX_COLUMNS[0]].index), **others}
+    return {FACE_SIZE: columns[BOX_COLUMNS[0]] * 0 + np.array(sizes), **others}
 
 
 def _reason(has_columns: bool, has_candidates: bool) -> str:
