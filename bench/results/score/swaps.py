@@ -250,6 +250,9 @@ def _unresolved(placed: tuple[Placements, ...], scored: list[_Scored], table: _T
     """How far the difference may be off, both AUCs together: see `Swaps`."""
     is_fake = placed[0].is_fake
     coarse = sum(tied_at_most(of.ranks, is_fake, each.steps) for of, each in zip(placed, scored, strict=True))
+    if not coarse:
+        # No fake and real frame share a score: whole scores give the same AUCs. Equal ones may be copies.
+        return 0.0
     # Of coarse steps, all that they may hide is counted already.
     fine = np.square([np.where(each.steps < COARSE, each.steps, 0.0) for each in scored]).sum(axis=0) / 12
     return coarse + CERTAIN * math.sqrt(_unseen(fine, scored, is_fake, table))
