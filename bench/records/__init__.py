@@ -10,6 +10,7 @@ from bench.records.annotations import (
     VIDEO_COLUMNS,
     Annotation,
     Point,
+    face_size,
 )
 from bench.records.artifacts import (
     Built,
@@ -201,7 +202,7 @@ from bench.records.scores_of_sets import (
     SideBySideScoresOnSets,
 )
 from bench.records.sessions import Prediction, Session, Timed
-from bench.records.slice_search import ConfirmedSlice, SliceSearch
+from bench.records.slice_search import ConfirmedSlice, SliceBasis, SliceSearch
 from bench.records.thresholds import (
     DEFAULT_THRESHOLD,
     BestCriterion,
@@ -402,6 +403,7 @@ __all__ = [
     "SideBySideScores",
     "SideBySideScoresOnSets",
     "Slice",
+    "SliceBasis",
     "SliceSearch",
     "SpecBatches",
     "SpecsReader",
@@ -426,6 +428,7 @@ __all__ = [
     "Videos",
     "as_inputs",
     "evenly",
+    "face_size",
     "joined_sources",
     "label_word",
     "label_words",

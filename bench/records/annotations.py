@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +21,13 @@ EXTRACTION_KEY = b"bench.extraction"
 
 SHARING_KEY = b"bench.sharing"
 """Of a Parquet manifest's metadata: why its splits may share sources, where whoever made the data set split it so."""
+
+
+def face_size(left: float, top: float, right: float, bottom: float) -> float | None:
+    """The square root of the area of a face's box, to a tenth of a pixel; None of what is no box."""
+    area = (right - left) * (bottom - top)
+    return round(math.sqrt(area), 1) if right > left and bottom > top and math.isfinite(area) else None
+
 
 Point: TypeAlias = tuple[float, float]
 

@@ -72,7 +72,8 @@ class Auc(ByFrameAndSource):
 
     `by_frame` takes frames as independent (DeLong). `by_source` takes the frames of a source as one cluster
     (Obuchowski); None where no frames share a source. `standard_error` is DeLong's, by frame. `freedom` are the
-    degrees of freedom of Student's t behind `interval`, infinite where it is not t.
+    degrees of freedom of Student's t behind `interval`, infinite where it is not t. By `unresolved`, a difference may
+    lie from that of the scores before they were rounded; 0 where they were not.
     """
 
     value: float
@@ -80,6 +81,12 @@ class Auc(ByFrameAndSource):
     by_source: Interval | None = None
     standard_error: float | None = None
     freedom: float = math.inf
+    unresolved: float = 0.0
+
+    @property
+    def highest(self) -> float:
+        """The highest value that the scores before rounding may have given."""
+        return self.value + self.unresolved
 
 
 @dataclass(frozen=True)
@@ -290,7 +297,7 @@ class VariantEvaluation:
 
     `roc` has false- and true-positive rates, `precision_recall` recalls and precisions: the points of both curves.
     `outcomes` are the rows of test frames with each outcome at the fixed threshold. `confirmed` are slices that a
-    search found on one half of the frames and confirmed on the other, `gaps` those between the groups of columns.
+    search confirmed, `gaps` those between the groups of columns.
     `calibration` is what validation frames say of P(fake); None without them, and of videos. `resolution` is set where
     scores say less than they seem.
     """

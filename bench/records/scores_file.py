@@ -20,6 +20,7 @@ from bench.records.resolution import Resolution
 from bench.records.runs import Recovery
 from bench.records.scored_threshold import ScoredThresholdRule
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
+from bench.records.slice_search import SliceBasis
 from bench.records.videos import MissingScore, Unit, VideoScore
 from bench.records.weights import ClassName
 
@@ -129,7 +130,7 @@ class ScoredSlice:
 
 @dataclass(frozen=True)
 class ScoredConfirmedSlice:
-    """A slice found on one half of the frames, in the numbers of the other: `delta` there, `elsewhere`, `excess`.
+    """A slice that a search confirmed, in the numbers of the frames of `basis`: `delta` there, `elsewhere`, `excess`.
 
     See `ConfirmedSlice`.
     """
@@ -145,6 +146,7 @@ class ScoredConfirmedSlice:
     elsewhere: float
     excess: float
     excess_ci: Ends
+    basis: SliceBasis
 
 
 @dataclass(frozen=True)

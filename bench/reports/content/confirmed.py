@@ -1,4 +1,4 @@
-"""Slices that were found on one half of the frames and confirmed on the other: a table, or that there is none."""
+"""Slices that a search of the test frames confirmed: a table, or that there is none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _cells(part: ConfirmedSlice) -> list[Cell]:
     real = f"{part.real:,}" if part.against != "real" else "(all)"
     return [
         cell(f"{part.column} = {part.value}"),
-        cell(f"{fake}, {real}"),
+        cell(f"{fake}, {real}" + (" of one half" if part.basis == "half" else "")),
         cell(number(part.baseline_auc, 3)),
         with_interval(moved(part.delta), span(part.delta_ci), part.delta),
         cell(moved(part.elsewhere), value=part.elsewhere),
@@ -46,7 +46,7 @@ def searched(evaluation: Evaluation) -> Sentence:
     if search.left_out:
         left_out = f" ({counted(search.left_out, 'frame')} that share sources with both took no part)"
     what = f"{counted(search.candidates, 'slice')} by {', '.join(search.columns)}"
-    halves = f"on either half of the frames, {search.halves[0]:,} and {search.halves[1]:,}{left_out}"
+    halves = f"on all frames and on either half, {search.halves[0]:,} and {search.halves[1]:,}{left_out}"
     if any(judged.confirmed for judged in evaluation.variants.values()):
         return sentence(f"The search tried {what}, {halves}.")
     return sentence(

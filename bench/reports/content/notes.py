@@ -231,9 +231,10 @@ def confirmed() -> Sentence:
     return _note(
         "verdicts.md#slices-that-were-searched-for",
         strong("Confirmed"),
-        " are slices in which a variant lost most on one half of the frames, and loses more than elsewhere on the "
-        "other, by intervals that hold for all that were tried there. All numbers are of that other half; of a "
-        "variant that loses nowhere in particular, something is confirmed in at most 5 %.",
+        " are slices in which a variant loses more than elsewhere: those in which its scores move most, down or up, by "
+        "all frames; and those in which it lost most on one half of the frames, by the other half alone. Numbers are "
+        "of the frames that confirm, and intervals hold for all that were tried on them; of a variant that loses "
+        "nowhere in particular, something is confirmed in at most 5 %.",
     )
 
 

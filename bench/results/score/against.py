@@ -52,7 +52,7 @@ def against(
     return Change(
         delta=delta,
         p=p,
-        verdict=noninferiority.verdict(delta.value, delta.interval, margin),
+        verdict=noninferiority.verdict(delta.value, delta.interval, margin, delta.unresolved),
         further_frames=None if placed.all_equal else noninferiority.further_frames(delta, margin, len(labels)),
         flips=flips.flips(labels, accepted.test, new.test, threshold),
     )

@@ -103,10 +103,10 @@ class Clusters:
         sums = np.bincount(groups * count + cells[rows], weights=values[rows], minlength=len(signs) * count)
         return np.asarray(sums.reshape(-1, count), np.float64)
 
-    def squares(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """`product` of each column of sums [g, k] with itself [k]."""
+    def products(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`product` of each column of `first` [g, k] with that of `second` [k]."""
         signs = self._groups[2]
-        return np.asarray(signs @ sums**2, np.float64)
+        return np.asarray(signs @ (first * second), np.float64)
 
     @cached_property
     def singles(self) -> int:

@@ -52,8 +52,9 @@ def difference(
     as the estimate rests on it: where hardly a pair swaps, the smoothed difference is the better one. The interval
     holds the estimate and half a step of the AUC's grid around it, which is 1 / (fakes · reals). With few sources, it
     is at least that of Zou & Donner 2008, Statistics in Medicine 27: 1693-1702, from the intervals of both AUCs and
-    the correlation of their ranks. Nothing is known of a class with one frame or one source. ValueError where the
-    labels of the two differ.
+    the correlation of their ranks. Of rounded scores it holds what those before rounding may have given, with the
+    intervals of these. Nothing is known of a class with one frame or one source. ValueError where the labels of the two
+    differ.
     """
     return contrast(variant, baseline, clusters).at(level)
 
@@ -105,10 +106,10 @@ class Contrast:
         frames, sources = _paired(self.of, self.change, *self.by_frame, level), None
         if self.by_source:
             sources = _paired(self.of, self.change, *self.by_source, level)
-            sources = _widened(sources, self.of, self.few, level) if self.few else sources
+            sources = _widened(sources, self.of, self.few, level, self.change.unresolved) if self.few else sources
         auc = Auc(_value(self.of), frames.interval, sources.interval if sources else None, self.standard_error)
         wider = sources if sources and auc.clustered else frames
-        return replace(auc, freedom=wider.freedom), wider.p
+        return replace(auc, freedom=wider.freedom, unresolved=self.change.unresolved), wider.p
 
 
 def _contrast(of: tuple[Placements, ...], clusters: Clusters | None) -> Contrast:
@@ -236,6 +237,8 @@ def _paired(of: tuple[Placements, ...], changes: Swaps, smooth: _Mean, counted: 
     # A count of few swaps moves by whole ones, so that a normal interval ends half a step too early.
     grid = step / 2 / (1 + swapped / 2)
     error, rounding = math.sqrt(variance), grid * min(swapped, 1.0)
+    # Scores before rounding might have given any value so near, with an interval of its own.
+    rounding += changes.unresolved
     half = student_quantile(level, freedom) * error + rounding
     low, high = min(middle - half, delta - grid), max(middle + half, delta + grid)
     statistic = max(abs(middle) - rounding, 0.0) / error if error > 0 else 0.0
@@ -258,12 +261,15 @@ def _less_certain(smooth: _Mean, counted: _Mean, changes: Swaps, step: float) ->
     return larger.variance, min(smooth.freedom, counted.freedom) if is_rounded else larger.freedom
 
 
-def _widened(paired: _Paired, of: tuple[Placements, ...], uncertainty: Uncertainty, level: float) -> _Paired:
+def _widened(
+    paired: _Paired, of: tuple[Placements, ...], uncertainty: Uncertainty, level: float, unresolved: float
+) -> _Paired:
     """The interval, extended by the one that follows from all AUCs and the correlation of their ranks."""
     areas, units = [placed.auc for placed in of], (uncertainty.fake, uncertainty.real)
     quantile = student_quantile(level, uncertainty.freedom)
     expected, p = mover(areas, SIGNS[: len(of)], units, _share_alone(of), quantile)
-    low, high = min(paired.interval.low, expected.low), max(paired.interval.high, expected.high)
+    low = min(paired.interval.low, expected.low - unresolved)
+    high = max(paired.interval.high, expected.high + unresolved)
     if (low, high) == (paired.interval.low, paired.interval.high):
         return paired
     return _Paired(Interval(max(low, -1.0), min(high, 1.0)), max(paired.p, p), paired.freedom)

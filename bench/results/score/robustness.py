@@ -101,7 +101,7 @@ def _compared(
         score,
         delta=delta,
         extra=extra,
-        verdict=verdict(extra.value, extra.interval, margin),
+        verdict=verdict(extra.value, extra.interval, margin, extra.unresolved),
         simultaneous=at_once.interval,
     )
     return compared, p

@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.records import evenly
 from bench.results.score.placements import Placements
+from bench.results.score.rounding import CERTAIN, COARSE, FARTHEST, steps, tied_at_most
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,10 +27,6 @@ BANDWIDTH_OF_FEW = 1.84
 frame, more count as its neighbours."""
 ROUNDED = 0.41
 """The deviation of the distance of two scores that were rounded to the same step, in steps."""
-SATURATED = 0.02
-"""Where more than this share of frames has the lowest or the highest score, these have been cut off there."""
-FARTHEST = 30.0
-"""Scores farther from the middle, in deviations within a class, take part in no change."""
 CELLS = 64
 """Points in a deviation of the kernel, where distribution functions are tabulated."""
 MOST_CELLS = 1 << 17
@@ -44,7 +41,8 @@ class Swaps:
     `fake` [m] and `real` [n] are the changes of each frame's placement value. `share` is the expected share of pairs
     that change their order, and `hidden` what rounded scores add to it that they do not show. `squared` is the mean
     square of a pair's smoothed change. `counted` is that of the changes that these frames show. `unseen` is the
-    variance that the resolution of rounded scores adds to the mean change.
+    variance that the resolution of rounded scores adds to the mean change, and `unresolved` how far the difference of
+    the AUCs may lie from that of the scores before they were rounded.
     """
 
     fake: NDArray[np.float64]
@@ -54,6 +52,7 @@ class Swaps:
     counted: float
     unseen: float
     hidden: float = 0.0
+    unresolved: float = 0.0
 
     @property
     def value(self) -> float:
@@ -70,30 +69,54 @@ class Swaps:
             self.counted + other.counted,
             self.unseen + other.unseen,
             self.hidden + other.hidden,
+            self.unresolved + other.unresolved,
         )
 
 
 def swaps(variant: Placements, baseline: Placements) -> Swaps:
     """The swaps from `baseline` to `variant`, on the same frames; O(n log n)."""
     is_fake = variant.is_fake
+    scored, table = _tabulated(variant, baseline)
+    fake, real = _changes(scored, is_fake, table)
+    share, hidden, squared, counted = _pairs(scored, is_fake, table.width)
+    return Swaps(
+        fake=fake,
+        real=real,
+        share=share + hidden,
+        squared=squared,
+        counted=counted,
+        unseen=_unseen(_hidden(scored), scored, is_fake, table),
+        hidden=hidden,
+        unresolved=_unresolved((baseline, variant), scored, table),
+    )
+
+
+def placement_changes(variant: Placements, baseline: Placements) -> NDArray[np.float64]:
+    """The smoothed change of each frame's placement value [n], without what else `swaps` tells of them."""
+    scored, table = _tabulated(variant, baseline)
+    of_frames = np.empty(len(variant.is_fake))
+    of_frames[variant.is_fake], of_frames[~variant.is_fake] = _changes(scored, variant.is_fake, table)
+    return of_frames
+
+
+def _tabulated(variant: Placements, baseline: Placements) -> tuple[list[_Scored], _Table]:
+    """The scores before and after, and the table of their distribution functions."""
+    is_fake = variant.is_fake
     smaller = min(int(is_fake.sum()), int((~is_fake).sum()))
     scored = [_Scored.of(placed) for placed in (baseline, variant)]
     rounded = max(float(each.steps.mean()) for each in scored)
     width = max(bandwidth(smaller), ROUNDED * rounded)
-    table = _Table.over([each.scores for each in scored], width)
+    return scored, _Table.over([each.scores for each in scored], width)
+
+
+def _changes(
+    scored: list[_Scored], is_fake: NDArray[np.bool_], table: _Table
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The changes of the smoothed placement values of fakes and of reals."""
     (fake_before, real_before), (fake_after, real_after) = (
         table.placements(each.scores[is_fake], each.scores[~is_fake]) for each in scored
     )
-    share, hidden, squared, counted = _pairs(scored, is_fake, width)
-    return Swaps(
-        fake=fake_after - fake_before,
-        real=real_after - real_before,
-        share=share + hidden,
-        squared=squared,
-        counted=counted,
-        unseen=_unseen(scored, is_fake, table),
-        hidden=hidden,
-    )
+    return fake_after - fake_before, real_after - real_before
 
 
 def bandwidth(smaller: int) -> float:
@@ -118,10 +141,10 @@ class _Scored:
         scaled = (spread - np.median(spread)) / deviation if deviation > 0 else np.zeros(len(spread))
         scaled = np.clip(scaled, -FARTHEST, FARTHEST)
         if placed.assumed is None:
-            return cls(scaled, _steps(scaled))
-        steps = np.zeros(len(scaled))
-        steps[~placed.assumed] = _steps(scaled[~placed.assumed])
-        return cls(scaled, steps)
+            return cls(scaled, steps(scaled))
+        of_frames = np.zeros(len(scaled))
+        of_frames[~placed.assumed] = steps(scaled[~placed.assumed])
+        return cls(scaled, of_frames)
 
 
 def _unbounded(scores: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -148,36 +171,6 @@ def _deviation(scores: NDArray[np.float64], is_fake: NDArray[np.bool_]) -> float
     quartiles = [float(np.subtract(*np.quantile(part, (0.75, 0.25)))) / 1.349 for part in parts]
     deviations = quartiles if min(quartiles) > 0 else [float(part.std()) for part in parts]
     return math.sqrt(float(np.average(np.square(deviations), weights=weights))) or float(scores.std())
-
-
-def _steps(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each score may be from what it was before rounding, both ways together [n]; 0 where none are equal.
-
-    That is the distance to its neighbours for a score that several frames have, and the least distance for others.
-    Beyond the lowest and the highest score there is no neighbour: where many frames have these, they may have been as
-    far apart as so many are at the end of a normal distribution.
-    """
-    values, codes, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    if len(values) in (1, len(scores)):
-        return np.zeros(len(scores))
-    gaps = np.diff(values)
-    beside = (np.append(gaps[0], gaps) + np.append(gaps, gaps[-1])) / 2
-    for end in (0, -1):
-        if counts[end] > max(SATURATED * len(scores), 1):
-            beside[end] = max(beside[end], _tail(int(counts[end]), len(scores)))
-    steps: NDArray[np.float64] = np.where(counts > 1, beside, gaps.min())[codes.reshape(-1)]
-    return steps
-
-
-def _tail(count: int, of: int) -> float:
-    """The width of a uniform distribution as wide as the farthest `count` of so many normal values of deviation 1."""
-    from scipy.special import ndtri
-
-    if count == of:
-        return FARTHEST
-    begin = float(ndtri(1 - count / of))
-    mean = math.exp(-(begin**2) / 2) / math.sqrt(2 * math.pi) * of / count
-    return math.sqrt(12 * max(1 + begin * mean - mean**2, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,9 +246,20 @@ def _hidden(scored: list[_Scored]) -> NDArray[np.float64]:
     return variances
 
 
-def _unseen(scored: list[_Scored], is_fake: NDArray[np.bool_], table: _Table) -> float:
-    """The variance of the mean change of placement that changes of score below the resolution would make."""
-    variances = _hidden(scored)
+def _unresolved(placed: tuple[Placements, ...], scored: list[_Scored], table: _Table) -> float:
+    """How far the difference may be off, both AUCs together: see `Swaps`."""
+    is_fake = placed[0].is_fake
+    coarse = sum(tied_at_most(of.ranks, is_fake, each.steps) for of, each in zip(placed, scored, strict=True))
+    if not coarse:
+        # No fake and real frame share a score: whole scores give the same AUCs. Equal ones may be copies.
+        return 0.0
+    # Of coarse steps, all that they may hide is counted already.
+    fine = np.square([np.where(each.steps < COARSE, each.steps, 0.0) for each in scored]).sum(axis=0) / 12
+    return coarse + CERTAIN * math.sqrt(_unseen(fine, scored, is_fake, table))
+
+
+def _unseen(variances: NDArray[np.float64], scored: list[_Scored], is_fake: NDArray[np.bool_], table: _Table) -> float:
+    """The variance of the mean change of placement that changes of scores of these `variances` [n] would make."""
     if not variances.any():
         return 0.0
     cell, total = float(table.points[1] - table.points[0]), 0.0

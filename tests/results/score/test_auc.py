@@ -143,7 +143,9 @@ def test_by_frame_against_all_pairs(seed: int, levels: int | None, count: int) -
         compared, p = difference(variant, baseline, None, level)
         assert (compared.value, variance_of(compared)) == pytest.approx((delta, variance))
         # DeLong's variance has what pairs have for themselves twice.
-        students = around(delta, variance - (change**2).mean() / change.size, many - 1, level)
+        low, high = around(delta, variance - (change**2).mean() / change.size, many - 1, level)
+        students = low - compared.unresolved, high + compared.unresolved
+        assert bool(compared.unresolved) == bool(levels)
         assert ends(compared) == pytest.approx(students, abs=0.12 * (students[1] - students[0]))
         assert (p < 1 - level) == (not ends(compared)[0] <= 0 <= ends(compared)[1])
 

@@ -1,4 +1,4 @@
-"""Slices that a search finds on one half of the frames and confirms on the other, on drawn scores."""
+"""Slices that a search finds and confirms, on drawn scores."""
 
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -13,9 +13,12 @@ from sklearn.metrics import roc_auc_score
 from bench.records import ConfirmedSlice, LabelledFrames
 from bench.results.score import discovery
 from bench.results.score.clusters import clusters
+from bench.results.score.discovery import movement
 from bench.results.score.discovery.candidates import columns
-from bench.results.score.discovery.halves import halves
+from bench.results.score.discovery.halves import Part, halves
+from bench.results.score.discovery.screening import centred
 from bench.results.score.placements import placements
+from bench.results.score.swaps import placement_changes
 
 COUNT = 2000
 LABELS = np.tile(np.array([0, 1], np.int8), COUNT // 2)
@@ -90,6 +93,52 @@ def test_nothing_is_confirmed_where_nothing_is_planted(setting: str) -> None:
             variant = variant - sunk(0.92, 0.02) * LABELS
         count += bool(confirmed(test, variant, baseline))
     assert count <= 2
+
+
+@pytest.mark.parametrize("column", ["kind", "brightness"])
+def test_a_slice_that_gets_noisier_is_confirmed_on_all_frames(column: str) -> None:
+    """It is found for sure by how much scores move. In nine draws of ten they lose surely enough to be confirmed."""
+    count = 0
+    for seed in range(5):
+        test, baseline, variant = drawn(seed)
+        values = test.attributes[column].to_numpy()
+        inside = values == "kind 3" if column == "kind" else values <= np.quantile(values, 1 / 8)
+        ratio = NormalDist().inv_cdf(0.92) / NormalDist().inv_cdf(0.87)
+        noise = np.random.default_rng(seed + 100).normal(scale=(ratio**2 - 1) ** 0.5, size=COUNT)
+        variant = variant + inside * noise
+        for part in confirmed(test, variant, baseline)[:1]:
+            count += 1
+            assert part.basis == "all"
+            assert part.column == column
+            before, after = (roc_auc_score(LABELS[inside], scores[inside]) for scores in (baseline, variant))
+            assert (part.baseline_auc, part.delta) == pytest.approx((before, after - before))
+            assert part.fake + part.real == inside.sum()
+    assert count >= 3
+
+
+def test_what_moves_without_a_loss_is_not_confirmed() -> None:
+    """All logits of a slice are shifted: its frames move most, and none of its pairs changes its order."""
+    for seed in range(5):
+        test, baseline, variant = drawn(seed)
+        inside = (test.attributes["kind"] == "kind 3").to_numpy()
+        assert not confirmed(test, np.where(inside, baseline + 0.5, variant), baseline)
+
+
+def test_movement_says_nothing_of_a_loss() -> None:
+    """Where one fake in fifty fails wholly, what moves most has lost most; what is left of movement has not."""
+    draws = np.random.default_rng(0)
+    _, baseline, variant = drawn(0)
+    variant = np.where((draws.random(COUNT) < 0.02) & (LABELS == 1), -5.0, variant)
+    change = placement_changes(placements(LABELS, variant), placements(LABELS, baseline))
+    moves = np.array([centred(values, LABELS == 1) for values in (np.abs(change), change)])
+    part, evidence, means = Part(np.arange(COUNT), LABELS, None), [], []
+    for _ in range(20):
+        [column] = columns({"name": pd.Series(draws.integers(20, size=COUNT).astype(str))})
+        evidence.append(movement.evidence(column, moves, part))
+        means.append([[row[column.rows(index)].mean() for index in range(20)] for row in moves])
+    size, loss = np.transpose(means, (1, 0, 2)).reshape(2, -1)
+    assert np.corrcoef(size, loss)[0, 1] < -0.9
+    assert abs(np.corrcoef(np.ravel(evidence), loss)[0, 1]) < 0.2
 
 
 def test_the_numbers_are_those_of_the_confirming_half() -> None:

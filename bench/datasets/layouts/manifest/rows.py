@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -14,7 +13,7 @@ from bench.datasets.layouts.manifest.columns import usual
 from bench.datasets.layouts.manifest.files import Files, Located
 from bench.datasets.layouts.manifest.tables import SURPLUS, Row, further
 from bench.errors import listed, quoted
-from bench.records import BOX_COLUMNS, FACE_SIZE, LABELLED_SPLITS, Split, label_word
+from bench.records import BOX_COLUMNS, FACE_SIZE, LABELLED_SPLITS, Split, face_size, label_word
 
 _INDEX = re.compile(r"(\d{1,18})(\.0*)?")
 
@@ -160,13 +159,13 @@ class Reader:
 
 
 def _face_size(cells: Mapping[str, str]) -> str:
-    """The square root of the area of a face's box, as text; empty where a row has none."""
+    """The `face_size` of a row as text; empty where it has none."""
     try:
         left, top, right, bottom = (float(cells.get(name, "")) for name in BOX_COLUMNS)
     except ValueError:
         return ""
-    area = (right - left) * (bottom - top)
-    return f"{math.sqrt(area):.1f}" if right > left and bottom > top and math.isfinite(area) else ""
+    size = face_size(left, top, right, bottom)
+    return "" if size is None else f"{size:.1f}"
 
 
 _NO_LABEL = "label is neither real, 0 nor fake, 1"

@@ -17,8 +17,11 @@ _SNAKE = np.array([0, 1, 1, 0])
 
 
 @dataclass(frozen=True, eq=False)
-class Half:
-    """A half of the test frames: their `rows` among all, `labels` [n] and `clusters`, None where each stands alone."""
+class Part:
+    """A half of the test frames, or all of them: `rows` among all, `labels` [n] and `clusters`.
+
+    The latter are None where each frame stands alone.
+    """
 
     rows: NDArray[np.int64]
     labels: NDArray[np.integer]

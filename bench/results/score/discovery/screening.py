@@ -13,9 +13,9 @@ import numpy as np
 
 from bench.results.score.clusters import Clusters
 from bench.results.score.discovery.candidates import Column
-from bench.results.score.discovery.halves import Half
+from bench.results.score.discovery.halves import Part
 from bench.results.score.placements import Placements
-from bench.results.score.swaps import swaps
+from bench.results.score.swaps import placement_changes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ ALIKE = 0.75
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A slice that is to be confirmed: the frames `rows` [n] of all, and by how many standard errors it lost."""
+    """A slice that is to be confirmed: the frames `rows` [n] of all, and how many standard errors speak for it."""
 
     column: str
     value: str
@@ -42,26 +42,42 @@ class Candidate:
 
 def screened(
     columns: Sequence[Column],
-    half: Half,
+    part: Part,
     variant: Placements,
     baseline: Placements,
     is_enough: Callable[[NDArray[np.bool_]], bool],
 ) -> list[Candidate]:
     """The candidates that lost most on a half of the frames, the surest first: as a rule one.
 
-    `variant` and `baseline` are of the half's frames. `is_enough` says of the frames of a candidate, among all, whether
-    it can be confirmed. The loss of a slice is that of its frames' placement values, beyond that of all frames, by
-    frame or by source.
+    `variant` and `baseline` are of the frames of `part`. `is_enough` says of the frames of a candidate, among all,
+    whether it can be confirmed. The loss of a slice is that of its frames' placement values, beyond that of all
+    frames, by frame or by source.
     """
-    change = swaps(variant, baseline)
-    of_frames = np.empty(len(half.rows))
-    of_frames[variant.is_fake], of_frames[~variant.is_fake] = change.fake, change.real
-    for members in (variant.is_fake, ~variant.is_fake):
-        of_frames[members] -= of_frames[members].mean()
+    change = centred(placement_changes(variant, baseline), variant.is_fake)
+    return surest(
+        columns,
+        lambda column: -_standardised(column, column.cells[part.rows], change, variant.is_fake, part.clusters),
+        is_enough,
+    )
+
+
+def centred(values: NDArray[np.float64], is_fake: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Values [n] less the mean of their class."""
+    means = [values[members].mean() for members in (~is_fake, is_fake)]
+    return np.asarray(values - np.where(is_fake, means[1], means[0]))
+
+
+def surest(
+    columns: Sequence[Column],
+    evidence_in: Callable[[Column], NDArray[np.float64]],
+    is_enough: Callable[[NDArray[np.bool_]], bool],
+) -> list[Candidate]:
+    """Candidates with the most evidence first, in standard errors: as a rule one. None is nearly another's frames."""
     evidence: list[tuple[float, Column, int]] = []
     for column in columns:
-        lost = -_standardised(column, column.cells[half.rows], of_frames, variant.is_fake, half.clusters)
-        evidence += [(float(lost[index]), column, index) for index in np.flatnonzero(lost >= WORTH_CONFIRMING).tolist()]
+        of_column = evidence_in(column)
+        likely = np.flatnonzero(of_column >= WORTH_CONFIRMING)
+        evidence += [(float(of_column[index]), column, index) for index in likely.tolist()]
     evidence.sort(key=lambda each: -each[0])
     candidates: list[Candidate] = []
     for each, column, index in evidence:
@@ -105,6 +121,6 @@ def _standardised(
         if clusters is not None:
             by_source += clusters.sums_by(np.where(members, change, 0.0), cells, width) @ parts.T / counts
     if clusters is not None:
-        variances = np.maximum(variances, clusters.squares(by_source))
+        variances = np.maximum(variances, clusters.products(by_source, by_source))
     error = np.sqrt(variances)
     return np.divide(means, error, out=np.zeros(len(parts)), where=error > 0)

@@ -1,21 +1,24 @@
 """The search of a frame set's slices, and what of it holds for each variant.
 
-The frames are halved once. What one half finds is tried on the other and the other way round, so that every frame
-takes part in both. Cox 1975, "A note on data-splitting for the evaluation of significance levels", Biometrika 62:
-441-444.
+The frames are halved once. What lost most on one half is tried on the other and the other way round, so that every
+frame takes part in both. Cox 1975, "A note on data-splitting for the evaluation of significance levels", Biometrika 62:
+441-444. What moved most, down or up, is tried on all frames: see `movement`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import BOX_COLUMNS, FACE_SIZE, ConfirmedSlice, LabelledFrames, SliceSearch
+from bench.records import BOX_COLUMNS, FACE_SIZE, ConfirmedSlice, LabelledFrames, SliceSearch, face_size
 from bench.results.score.discovery.candidates import Column, columns
-from bench.results.score.discovery.confirmation import confirm, divided
-from bench.results.score.discovery.halves import Half, halves
+from bench.results.score.discovery.confirmation import Chance, confirm, divided
+from bench.results.score.discovery.halves import Part, halves
+from bench.results.score.discovery.movement import restless
 from bench.results.score.discovery.screening import Candidate, is_same, screened
 from bench.results.score.placements import Placements, subset
 from bench.results.score.slices import LEAST_OF_A_CLASS
@@ -29,11 +32,18 @@ if TYPE_CHECKING:
     from bench.results.score.clusters import Clusters
 
 
+OF_MOVED = Chance(below=0.04, above=0.01)
+"""On all frames. What confirms too much, and what is missed in vain, add up to .05: an interval of 95 %."""
+OF_LOST = Chance(below=0.005, above=0.005)
+"""On each of the two halves, so that anything is confirmed in .05 at most where there is nothing."""
+
+
 @dataclass(frozen=True, eq=False)
 class Search:
-    """The halves and the candidates of a frame set, the same for all its variants."""
+    """All frames of a set, their halves, and the candidates, the same for all its variants."""
 
-    halves: tuple[Half, Half]
+    whole: Part
+    halves: tuple[Part, Part]
     columns: tuple[Column, ...]
     record: SliceSearch
 
@@ -50,7 +60,7 @@ def search(
     Candidates that have too few frames in either half, or all but too few, are none.
     """
     first, second = (
-        Half(rows, test.labels[rows], clusters.subset(rows) if clusters else None)
+        Part(rows, test.labels[rows], clusters.subset(rows) if clusters else None)
         for rows in halves(test.frames, test.labels, clusters)
     )
     of_frames = {str(name): column for name, column in test.attributes.items() if column.notna().any()}
@@ -70,7 +80,7 @@ def search(
         left_out=len(test.labels) - sum(sizes),
         reason=_reason(bool(of_frames), bool(candidates)),
     )
-    return Search((first, second), candidates, record)
+    return Search(Part(np.arange(len(test.labels)), test.labels, clusters), (first, second), candidates, record)
 
 
 def _with_face_size(columns: dict[str, pd.Series[str]]) -> dict[str, pd.Series[str]]:
@@ -79,10 +89,10 @@ def _with_face_size(columns: dict[str, pd.Series[str]]) -> dict[str, pd.Series[s
 
     if not all(name in columns and is_numeric_dtype(columns[name]) for name in BOX_COLUMNS):
         return columns
-    left, top, right, bottom = (columns[name].to_numpy(np.float64) for name in BOX_COLUMNS)
+    boxes = zip(*(columns[name].to_list() for name in BOX_COLUMNS), strict=True)
     others = {name: column for name, column in columns.items() if name not in BOX_COLUMNS}
-    sizes = np.sqrt(np.maximum((right - left) * (bottom - top), 0.0)).round(1)
-    return {FACE_SIZE: columns[BOX_COLUMNS[0]] * 0 + sizes, **others}
+    sizes = [math.nan if size is None else size for size in starmap(face_size, boxes)]
+    return {FACE_SIZE: columns[BOX_COLUMNS[0]] * 0 + np.array(sizes), **others}
 
 
 def _reason(has_columns: bool, has_candidates: bool) -> str:
@@ -93,7 +103,7 @@ def _reason(has_columns: bool, has_candidates: bool) -> str:
     return f"no column divides the frames so that each half has {LEAST_OF_A_CLASS} of a class inside and outside"
 
 
-def _usable(column: Column, both: tuple[Half, Half]) -> Column | None:
+def _usable(column: Column, both: tuple[Part, Part]) -> Column | None:
     """The column with those candidates that have frames enough in either half, inside and outside."""
     enough = np.ones(len(column.parts), bool)
     for half in both:
@@ -123,18 +133,25 @@ def confirmed(search: Search, variant: Placements, baseline: Placements) -> tupl
     """
     if not search.columns:
         return ()
-    of_halves = [(subset(variant, half.rows), subset(baseline, half.rows)) for half in search.halves]
-    candidates = [
-        screened(search.columns, half, *placed, search.has_sources)
-        for half, placed in zip(search.halves, of_halves, strict=True)
-    ]
-    parts = [
-        pair
-        for of_other, half, placed in zip(candidates, search.halves[::-1], of_halves[::-1], strict=True)
-        for pair in confirm(of_other, half, *placed)
-    ]
+    candidates = restless(search.columns, search.whole, variant, baseline, search.has_sources)
+    parts = confirm(candidates, search.whole, (variant, baseline), OF_MOVED, "all")
+    parts += _on_halves(search, variant, baseline)
     distinct: list[tuple[Candidate, ConfirmedSlice]] = []
     for candidate, part in sorted(parts, key=lambda pair: pair[1].excess_ci.high):
         if not any(is_same(candidate.rows, other.rows) for other, _ in distinct):
             distinct.append((candidate, part))
     return tuple(part for _, part in distinct)
+
+
+def _on_halves(search: Search, variant: Placements, baseline: Placements) -> list[tuple[Candidate, ConfirmedSlice]]:
+    """What lost most on one half and is confirmed on the other, both ways."""
+    of_halves = [(subset(variant, half.rows), subset(baseline, half.rows)) for half in search.halves]
+    candidates = [
+        screened(search.columns, half, *placed, search.has_sources)
+        for half, placed in zip(search.halves, of_halves, strict=True)
+    ]
+    return [
+        pair
+        for of_other, half, placed in zip(candidates, search.halves[::-1], of_halves[::-1], strict=True)
+        for pair in confirm(of_other, half, placed, OF_LOST, "half")
+    ]
