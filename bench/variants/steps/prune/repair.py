@@ -45,8 +45,8 @@ def repair(
     """Refit every layer of `pruned` that lost inputs, in place, to what `original` writes there.
 
     `left` gives, by layer that lost outputs, which of the original's stayed. At most `frames` calibration frames
-    are read. `felt` gives, by layer, the second moments [outputs, outputs] of the logit difference's gradient at what the
-    original writes: errors that it feels decide on the ridge there. Raises `UserError` where a fit is not finite.
+    are read. `felt` gives, by layer, the second moments [outputs, outputs] of the logit difference's gradient at what
+    the original writes: errors that it feels decide on the ridge there. Raises `UserError` where a fit is not finite.
     """
     before, now = HalvedBatches(), HalvedBatches()
     for batch in work.calibration_batches(frames):
