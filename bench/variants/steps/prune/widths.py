@@ -138,11 +138,11 @@ class Budget:
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import block_diag
 
-        here = self.shares(at)
+        present = self.shares(at)
         lines = [np.outer(c.widths - at[c.root], slope) for c, slope in zip(choices, slopes, strict=True)]
         losses = np.concatenate([choice.losses for choice in choices])
         bounded = np.isfinite(self._most)
-        within = LinearConstraint(np.concatenate(lines).T[bounded], -np.inf, (self._most - here)[bounded])
+        within = LinearConstraint(np.concatenate(lines).T[bounded], -np.inf, (self._most - present)[bounded])
         each = LinearConstraint(block_diag([np.ones((1, len(choice.widths))) for choice in choices]), 1, 1)
         # Which unit losses are in must not matter to the solver's tolerances.
         solution = milp(
