@@ -48,7 +48,7 @@ def further_frames(delta: Auc, margin: float, count: int) -> int | None:
     if verdict(delta.value, whole, margin, delta.unresolved) != "inconclusive" or whole.low <= -1 or whole.high >= 1:
         return None
     # How far the interval's end may lie from the estimate for the verdict to be settled, beside what rounding hides.
-    distance = -delta.value if delta.highest < -margin else delta.value + margin
+    distance = -delta.value if delta.value + delta.unresolved < -margin else delta.value + margin
     headroom = distance - delta.unresolved
     if headroom <= 0:
         return None

@@ -83,7 +83,7 @@ def test_a_change_of_scale_changes_no_order(again: Callable[[Scores], Scores]) -
 # ------------------------------------------------------------------------------------- verdicts
 def judged(labels: Labels, before: Scores, after: Scores, margin: float = 0.01) -> str:
     delta, _ = difference(*placed(labels, after, before), None)
-    return verdict(delta.highest, delta.interval, margin)
+    return verdict(delta.value, delta.interval, margin, delta.unresolved)
 
 
 def test_halves_are_proven_before_four_bits_are() -> None:
