@@ -2,7 +2,8 @@
 
 No labels are needed. A part of the frames, apart by source, is held out of the training: the weights that follow the
 teacher best on them are the result, those at the start included, so that training can't make worse what pruning left.
-Batch norms keep their statistics, which fit after pruning's repair; without a repair they are measured again first.
+Batch norms keep their statistics, or are measured again before the first step, whichever follows the teacher more
+closely on the held-out frames.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.errors import UserError
 from bench.records import FrameSet, Split
 from bench.variants.steps import Cost
-from bench.variants.steps.recover import distillation, training
+from bench.variants.steps.recover import norms, rates, training
 from bench.variants.steps.recover.settings import Record as Record
 from bench.variants.steps.recover.settings import Settings as Settings
 
@@ -28,14 +29,13 @@ NEEDS: frozenset[Offer] = frozenset()
 FRAMES: Mapping[Split, str] = {"train": "distillation"}
 SEES_SOURCES = True
 ON_DEVICE = True
-VERSION = 5
+VERSION = 6
 SEEDED = True
-LIBRARIES: tuple[str, ...] = ("numpy", "torch", "timm")
+LIBRARIES: tuple[str, ...] = ("numpy", "opencv-python-headless", "torch", "timm")
 MAIN = "steps"
 AFTER = ("prune",)
 SYNONYMS = "finetune fine-tune fine_tune retrain train distill distillation"
 
-_RECALIBRATION_FRAMES = 320
 RECORD = training.RECORD
 
 # Up to this amount pruning with repair most often does so little harm that held-out frames show nothing to train.
@@ -67,7 +67,8 @@ def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]
     """The training; a look at held-out frames alone where that most often finds nothing to train."""
     if _finds_nothing_to_train(earlier):
         return Cost(6.0, min(_LOOKED_AT, counts["train"]), 1.4, 0.8, _LOOK_NOTE)
-    return Cost(3.0, settings.steps * settings.batch_size, 1.4, 0.8)
+    trained = settings.steps + (rates.RANGE_STEPS if settings.learning_rate == "auto" else 0)
+    return Cost(3.0, trained * settings.batch_size, 1.4, 0.8)
 
 
 def _finds_nothing_to_train(earlier: Sequence[Use]) -> bool:
@@ -99,44 +100,10 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     model.float().to(work.device).to(memory_format=torch.channels_last)
     saved = training.saved(work)
     with repeatable(tf32=True):
-        if saved is None and (settings.recalibrate is True or (settings.recalibrate == "auto" and not _repaired(work))):
-            recalibrate(model, work, settings.batch_size)
+        if saved is None and settings.recalibrate is True:
+            norms.recalibrate(model, work.frames["train"].frames, settings.batch_size, work)
         if settings.steps:
             training.distil(model, settings, work, saved)
     model.eval().requires_grad_(False).cpu().to(memory_format=torch.contiguous_format)
     model.cast(dtype)
     return model
-
-
-# ------------------------------------------------------------------------------------ batch norm
-def _repaired(work: StepContext) -> bool:
-    """Whether pruning left weights that fit the batch norms as they are, and would not if these were measured again."""
-    prunings: list[Any] = [use.settings for use in work.earlier if use.name == "prune"]
-    return bool(prunings) and _repairs(prunings[-1])
-
-
-def recalibrate(model: Detector, work: StepContext, batch_size: int) -> None:
-    """Measure every batch norm's mean and variance again, as the plain average over some train frames."""
-    import torch
-    from torch import nn
-
-    part = work.part("recalibrating")
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # torch's spelling of a cumulative average
-        norm.train()
-    frames = work.frames["train"].frames
-    total = max(1, min(_RECALIBRATION_FRAMES, len(frames)) // batch_size)
-    if part.state:
-        model.load_state_dict(part.state["norms"], strict=False)
-    batches = distillation.shuffled(work, frames, batch_size, total, work.seed, part.done)
-    with torch.no_grad():
-        for done, batch in enumerate(batches, start=part.done + 1):
-            model(batch)
-            part.keep(done, total, lambda: {"norms": dict(model.named_buffers())})
-            work.progress(done, total, "batches", "batch-norm recalibration")
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()
