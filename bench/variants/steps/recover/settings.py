@@ -24,7 +24,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_SCHEMA)
 
     steps: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = Field(
-        default=160, description="at most so many steps of training; 0 trains nothing, beside `recalibrate: true` only"
+        default=320, description="at most so many steps of training; 0 trains nothing, beside `recalibrate: true` only"
     )
     batch_size: Annotated[int, Field(strict=True, ge=2, le=1_000_000)] = Field(
         default=16, description="train frames in a step"
