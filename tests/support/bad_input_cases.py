@@ -984,7 +984,7 @@ CASES: dict[str, list[Case]] = {
              ("prune: 0.5 works on a network's layers, and of this detector there is an ONNX file alone",),
              graph_alone("prune: 0.5")),
         Case("training an ONNX file", "`[cast: fp16, recover]`",
-             ("recover works on torch models, but after cast: fp16",),
+             ("recover works on a network's layers, and of this detector there is an ONNX file alone",),
              graph_alone("cast: fp16, recover")),
         Case("four bits for an ONNX file", "`quantize: {weights: int4}`", ("write `quantize: {weights: int8}`",),
              graph_alone("quantize: {weights: int4}")),

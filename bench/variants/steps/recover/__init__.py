@@ -1,4 +1,4 @@
-"""Bring a pruned detector back by distillation from the unpruned one, on the frames of `train`.
+"""Bring a pruned or quantised detector back by distillation from the uncompressed one, on the frames of `train`.
 
 No labels are needed. A part of the frames, apart by source, is held out of the training: the weights that follow the
 teacher best on them are the result, those at the start included, so that training can't make worse what pruning left.
@@ -19,6 +19,8 @@ from bench.variants.steps.recover.settings import Record as Record
 from bench.variants.steps.recover.settings import Settings as Settings
 
 if TYPE_CHECKING:
+    import onnx
+
     from bench.detectors.detector import Detector
     from bench.detectors.offers import Offer
     from bench.variants.steps import StepContext, Use
@@ -33,7 +35,7 @@ VERSION = 6
 SEEDED = True
 LIBRARIES: tuple[str, ...] = ("numpy", "opencv-python-headless", "torch", "timm")
 MAIN = "steps"
-AFTER = ("prune",)
+AFTER = ("prune", "quantize")
 SYNONYMS = "finetune fine-tune fine_tune retrain train distill distillation"
 
 RECORD = training.RECORD
@@ -48,8 +50,19 @@ def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
     """What would be undone, and what is one `recover` written as two."""
     if any(use.name == "cast" for use in earlier):
         return "what `cast` has rounded would be trained further and rounded again; put `cast` after it"
+    if earlier and earlier[-1].name == "quantize":
+        return _why_not_quantised(settings)
     if earlier and earlier[-1].name == "recover":
         return "a second recover right behind the first; write one, with more `steps`"
+    return None
+
+
+def _why_not_quantised(settings: Settings) -> str | None:
+    """What training with rounding in the forward pass has no use for."""
+    if settings.recalibrate is True:
+        return "after `quantize` there are no batch norms left to measure again; leave `recalibrate` out"
+    if settings.precision not in ("auto", "fp32"):
+        return f"training with rounding computes in fp32; leave `precision: {settings.precision}` out"
     return None
 
 
@@ -65,10 +78,25 @@ def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
 
 def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
     """The training; a look at held-out frames alone where that most often finds nothing to train."""
+    trained = settings.steps + (rates.RANGE_STEPS if settings.learning_rate == "auto" else 0)
+    if earlier and earlier[-1].name == "quantize":
+        return Cost(20.0, trained * settings.batch_size, 1.8, 0.8)
     if _finds_nothing_to_train(earlier):
         return Cost(6.0, min(_LOOKED_AT, counts["train"]), 1.4, 0.8, _LOOK_NOTE)
-    trained = settings.steps + (rates.RANGE_STEPS if settings.learning_rate == "auto" else 0)
     return Cost(3.0, trained * settings.batch_size, 1.4, 0.8)
+
+
+def apply_quantised(graph: onnx.ModelProto, settings: Settings, work: StepContext) -> onnx.ModelProto:
+    """The quantised graph with other integers and biases, trained with rounding in the forward pass.
+
+    Scales, ranges and what is in float stay. Where the graph's own answers came no closer to the teacher's on held-out
+    frames, it is returned as it was.
+    """
+    from bench.variants.layers.convolutions import repeatable
+    from bench.variants.steps.recover import quantised
+
+    with repeatable(tf32=False):
+        return quantised.recovered(graph, settings, work)
 
 
 def _finds_nothing_to_train(earlier: Sequence[Use]) -> bool:
@@ -102,6 +130,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     with repeatable(tf32=True):
         if saved is None and settings.recalibrate is True:
             norms.recalibrate(model, work.frames["train"].frames, settings.batch_size, work)
+        model.requires_grad_(True)
         if settings.steps:
             training.distil(model, settings, work, saved)
     model.eval().requires_grad_(False).cpu().to(memory_format=torch.contiguous_format)

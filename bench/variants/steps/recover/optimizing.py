@@ -58,7 +58,7 @@ class Average:
     """The weights of the last steps, averaged: at a high rate they jump about the point where they come to rest."""
 
     def __init__(self, model: Detector) -> None:
-        self.weights = [weight.detach().clone() for weight in model.parameters()]
+        self.weights = [weight.detach().clone() for weight in trained(model)]
 
     def take(self, weights: list[Tensor]) -> None:
         """Go on from these weights."""
@@ -67,13 +67,13 @@ class Average:
 
     def add(self, model: Detector, share: float) -> None:
         """Move towards the weights of the model by this share of the way."""
-        for average, weight in zip(self.weights, model.parameters(), strict=True):
+        for average, weight in zip(self.weights, trained(model), strict=True):
             average.lerp_(weight.detach(), share)
 
     @contextmanager
     def in_place_of(self, model: Detector) -> Iterator[None]:
         """The model has the averaged weights meanwhile."""
-        weights = list(model.parameters())
+        weights = trained(model)
         for weight, average in zip(weights, self.weights, strict=True):
             weight.data, average.data = average.data, weight.data
         try:
@@ -81,6 +81,11 @@ class Average:
         finally:
             for weight, average in zip(weights, self.weights, strict=True):
                 weight.data, average.data = average.data, weight.data
+
+
+def trained(model: Detector) -> list[Tensor]:
+    """The weights that require gradients, in the network's order."""
+    return [weight for weight in model.parameters() if weight.requires_grad]
 
 
 def tools(
@@ -96,11 +101,12 @@ def tools(
     teacher = work.teacher().float().to(work.device).to(memory_format=torch.channels_last)
     teacher.eval().requires_grad_(False)
     # Batch norms keep their statistics: those of sixteen frames are noise that the loss first pays for.
-    model.requires_grad_(True).eval()
+    model.eval()
     scaler = torch.amp.GradScaler(torch.device(work.device).type, enabled=precision == "fp16")
     lower = distillation.lowered(work.device, precision)
     held_out = distillation.answered(teacher, *evaluated, work, settings.batch_size, lower)
-    masks, sizes = _masks(model, work), distillation.step_sizes(model)
+    sizes = [(weight, size) for weight, size in distillation.step_sizes(model) if weight.requires_grad]
+    masks = _masks(model, work)
     return Tools(model, teacher, _optimizer(model), scaler, lower, masks, sizes, held_out, precision, Average(model))
 
 
@@ -108,7 +114,7 @@ def _optimizer(model: Detector) -> Any:
     """Its rate is set at every step."""
     import torch
 
-    return torch.optim.AdamW(model.parameters(), weight_decay=0.0)
+    return torch.optim.AdamW(trained(model), weight_decay=0.0)
 
 
 def optimized(tools: Tools, frames: Tensor, rate: float, loss_of: Any) -> float:
@@ -124,7 +130,7 @@ def optimized(tools: Tools, frames: Tensor, rate: float, loss_of: Any) -> float:
     for weight, mask in tools.masks:
         if weight.grad is not None:
             weight.grad.mul_(mask)
-    torch.nn.utils.clip_grad_norm_(tools.model.parameters(), _HIGHEST_NORM)
+    torch.nn.utils.clip_grad_norm_(trained(tools.model), _HIGHEST_NORM)
     before = [weight.detach().clone() for weight, _ in tools.sizes]
     tools.scaler.step(tools.optimizer)
     tools.scaler.update()

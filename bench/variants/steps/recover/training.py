@@ -64,10 +64,13 @@ class _Training:
     ended: str = Recovery.ALL_STEPS
 
 
-def distil(model: Detector, settings: Settings, work: StepContext, going_on: dict[str, Any] | None) -> None:
-    """Train `model` in place, going on from what was saved. Of a training that diverges, the best weights are kept.
+def distil(
+    model: Detector, settings: Settings, work: StepContext, going_on: dict[str, Any] | None
+) -> distillation.HeldOut:
+    """Train what requires gradients of `model`, in place, going on from what was saved; what it was judged on.
 
-    Batches and what is varied in them follow from the seed and the step alone.
+    Of a training that diverges, the best weights are kept. Batches and what is varied in them follow from the seed and
+    the step alone.
     """
     # What comes before the first step takes its time, too.
     pace, began = checkpoints.Pace(), time.monotonic()
@@ -109,6 +112,7 @@ def distil(model: Detector, settings: Settings, work: StepContext, going_on: dic
     _note_divergence(training, settings, precision)
     model.load_state_dict(best)
     write_json(work.scratch / RECORD, _record(training, settings, precision, means.held_out))
+    return means.held_out
 
 
 def _evaluated_on(learned: list[Frame], held: list[Frame]) -> tuple[str, list[Frame]]:
