@@ -1,4 +1,4 @@
-"""Take away whole channels, until the given share of parameters, of MACs and of the file is gone.
+"""Take away whole channels, until the given share of parameters, of MACs and of the file is gone, and no more.
 
 Channels that must go together are found in the network's graph. What a block expands inside itself is narrowed,
 what blocks pass on stays where the budget allows. In a vision transformer the channels are the hidden units of its
@@ -39,7 +39,7 @@ ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 NEEDS: frozenset[Offer] = frozenset({"widths"})
 FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and repairs what stays"}
-VERSION = 8
+VERSION = 9
 SEEDED = False
 SEES_SOURCES = True
 ON_DEVICE = True
@@ -95,7 +95,8 @@ def leaves(settings: Settings) -> Leaves:
     """What whole channels leave; zeros are stored and multiplied like other numbers."""
     if settings.structure != "structured":
         return Leaves()
-    return Leaves(operations=1 - 0.9 * settings.amount, numbers=1 - settings.amount)
+    time = 1 - 0.75 * settings.amount
+    return Leaves(operations=min(time, 1 / (settings.speed or 1)), numbers=1 - settings.amount)
 
 
 def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
@@ -207,7 +208,7 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     phases.begin("tracing the network")
     channels = Channels(model)
     original = copy.deepcopy(model)
-    budget = Budget(model, channels.groups, 1 - settings.amount)
+    budget = Budget(model, channels.groups, 1 - settings.amount, settings.speed)
     for network in (model, original):
         network.to(work.device).to(memory_format=torch.channels_last)
     by_loss = settings.ranking == "loss"
@@ -231,9 +232,17 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
 
 # ------------------------------------------------------------------------------------ in the report
 def remarks(uses: Sequence[Settings], baseline: Built, built: Built) -> Iterator[str]:
-    """Why far less is left than was asked for, and what zeros are worth. Of two prunes nobody knows which took what."""
+    """Why far less is left than was asked for, which speed is meant, and what zeros are worth.
+
+    Of two prunes nobody knows which took what.
+    """
     if len(uses) == 1 and (why := _why_far_less(uses[0], baseline, built)):
         yield why
+    if speeds := [settings.speed for settings in uses if settings.speed]:
+        yield (
+            f"prune: `speed: {max(speeds):g}` is met as estimated, from MACs and the values that convolutions write; "
+            "what was measured stands in the column of speeds, and depends on the machine"
+        )
     structures = {settings.structure for settings in uses}
     if structures != {"structured"} and built.zeros is not None and built.zstd_bytes is not None:
         beside = f" (the baseline: {baseline.zstd_bytes / _MIB:.1f} MiB)" if baseline.zstd_bytes else ""
@@ -257,10 +266,10 @@ def _why_far_less(settings: Settings, before: Built, after: Built) -> str | None
         return None
     most, least = ("MACs", "parameters") if macs > parameters else ("parameters", "MACs")
     return (
-        f"prune: {settings.amount:g} leaves at most {100 * asked:g} % of each: parameters, MACs and bytes of the file "
-        f"(and about as much of the estimated time); what is hardest to cut binds, and the rest falls further: "
+        f"prune: {settings.amount:g} leaves at most {100 * asked:g} % of each: parameters, MACs and bytes of the file; "
+        f"what is hardest to cut binds, and the rest falls further where that disturbs the logit difference least: "
         f"{100 * max(parameters, macs):.0f} % of the {most} are left and {100 * min(parameters, macs):.0f} % of the "
-        f"{least}, since wide layers at low resolution hold most parameters, and those at high resolution take the time"
+        f"{least}"
     )
 
 

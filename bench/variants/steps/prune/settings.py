@@ -20,8 +20,8 @@ LEAST_FRAMES, MOST_FRAMES = 8, 1_000_000
 # Settings that mean nothing for a structure.
 _OF_STRUCTURE = {
     "structured": set[str](),
-    "unstructured": {"ranking", "repair", "frames"},
-    "2of4": {"ranking", "repair"},
+    "unstructured": {"speed", "ranking", "repair", "frames"},
+    "2of4": {"speed", "ranking", "repair"},
 }
 _IS = {name: {"properties": {"structure": {"const": name}}, "required": ["structure"]} for name in _OF_STRUCTURE}
 # What the validators say, for editors; an amount that they add need not be written.
@@ -59,6 +59,11 @@ class Settings(BaseModel):
         "`unstructured` makes that share of the weights zero, and nothing shrinks; `2of4` makes two of every four "
         "neighbouring weights zero, which NVIDIA's sparse tensor cores can skip",
     )
+    speed: Annotated[float, Field(strict=True, gt=1, le=1000)] | None = Field(
+        default=None,
+        description="how many times as fast as before a frame must be, by an estimate from MACs and the values that "
+        "convolutions write: a further limit beside `amount`; without it time is none; with `structured` only",
+    )
     ranking: Literal["loss", "magnitude"] = Field(
         default="loss",
         description="`loss` takes the channels that the logit difference misses least, as many from each layer as it "
@@ -87,7 +92,7 @@ class Settings(BaseModel):
             raise ValueError("`structure: 2of4` takes half of the weights, no other amount; leave `amount` out")
         return structure
 
-    @field_validator("ranking", "repair", "frames")
+    @field_validator("speed", "ranking", "repair", "frames")
     @classmethod
     def _of_use(cls, value: object, info: ValidationInfo) -> object:
         structure = info.data.get("structure", "structured")
