@@ -23,6 +23,7 @@ from twin import twin
 from bench.detectors.detector import Detector
 from bench.errors import UserError
 from bench.records import Event, Frame, InputSpec
+from bench.variants import checkpoints
 from bench.variants.chain import parse
 from bench.variants.steps import StepContext, recover
 from bench.variants.steps.recover import augmentation, distillation, optimizing, rates, training
@@ -289,6 +290,37 @@ def test_the_rate_that_is_found_brings_the_network_closer(teacher: Detector, stu
     _, record = recovered(student, labelled(tmp_path, teacher), steps=20, learning_rate="auto")
     assert 1e-5 < record["learning_rate"] <= 1.5e-3
     assert record["error"]["after"] < 0.7 * record["error"]["before"]
+
+
+def test_a_range_test_that_was_killed_goes_on(
+    teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds the rate that it would have found, and repeats no step."""
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
+    settings, taken, write = recover.Settings(batch_size=8), list[str](), checkpoints.write
+
+    def find(name: str) -> float:
+        (tmp_path / name).mkdir(exist_ok=True)
+        surroundings = labelled(tmp_path / name, teacher)
+        learned, held = distillation.held_out(surroundings.frames["train"].frames, 0)
+        means = optimizing.tools(copy.deepcopy(student), ("held-out", held), settings, "fp32", surroundings)
+        return rates.found(means, learned, settings, surroundings)
+
+    def write_and_die(surroundings: StepContext, part: str, state: Any) -> None:
+        write(surroundings, part, state)
+        taken.append(part)
+        if taken.count("finding the learning rate") == 4:
+            raise KeyboardInterrupt
+
+    undisturbed = find("undisturbed")
+    monkeypatch.setattr(checkpoints, "write", write_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        find("killed")
+    steps = optimizing.optimized
+    done: list[float] = []
+    monkeypatch.setattr(rates, "optimized", lambda *given: done.append(given[2]) or steps(*given))
+    assert find("killed") == undisturbed
+    assert done[0] == pytest.approx(1e-5 * 300 ** (4 / 19))
 
 
 # --------------------------------------------------------------------------------------- averaging

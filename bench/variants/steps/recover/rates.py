@@ -35,7 +35,7 @@ def found(tools: Tools, learned: Sequence[Frame], settings: Settings, work: Step
         errors = part.state["errors"]
         tools.restore(part.state["tools"])
     batches = distillation.shuffled(work, learned, settings.batch_size, RANGE_STEPS, work.seed + 2, part.done)
-    rate = _rate(part.done)
+    rate = _rate(max(0, part.done - 1))
     for step, batch in enumerate(batches, start=part.done):
         rate = _rate(step)
         frames = augmentation.varied(batch, work.seed + 2, step, all_ways=settings.augment)
