@@ -279,7 +279,7 @@ def test_half_the_rate_at_which_the_error_doubles_is_taken(
     surroundings, settings = labelled(tmp_path, teacher), recover.Settings(batch_size=8)
     learned, held = distillation.held_out(surroundings.frames["train"].frames, 0)
     means = optimizing.tools(copy.deepcopy(student), ("held-out", held), settings, "fp32", surroundings)
-    rate = rates.found(means, learned, settings, surroundings)
+    rate = rates.range_test(means, learned, settings, surroundings)
     assert rate == pytest.approx(0.5 * 1e-5 * 300 ** (3 / 19))
     assert same(means.model.state_dict(), student.state_dict()), "it leaves no trace"
     assert not means.optimizer.state
@@ -304,7 +304,7 @@ def test_a_range_test_that_was_killed_goes_on(
         surroundings = labelled(tmp_path / name, teacher)
         learned, held = distillation.held_out(surroundings.frames["train"].frames, 0)
         means = optimizing.tools(copy.deepcopy(student), ("held-out", held), settings, "fp32", surroundings)
-        return rates.found(means, learned, settings, surroundings)
+        return rates.range_test(means, learned, settings, surroundings)
 
     def write_and_die(surroundings: StepContext, part: str, state: Any) -> None:
         write(surroundings, part, state)

@@ -55,6 +55,8 @@ def read(graph: onnx.GraphProto) -> dict[str, StoredLayer]:
 
 
 def _layer(name: str, constants: Mapping[str, onnx.TensorProto]) -> StoredLayer:
+    """The layer of this name, by the constants that `qdq` wrote for it."""
+
     def array(suffix: str) -> NDArray[np.float32]:
         return np.array(numpy_helper.to_array(constants[name + suffix]))
 

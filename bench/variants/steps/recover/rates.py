@@ -23,7 +23,7 @@ _WARM_UP = 0.1
 _PART = "finding the learning rate"
 
 
-def found(tools: Tools, learned: Sequence[Frame], settings: Settings, work: StepContext) -> float:
+def range_test(tools: Tools, learned: Sequence[Frame], settings: Settings, work: StepContext) -> float:
     """The rate to train with, by a range test (Smith, Cyclical learning rates, WACV 2017).
 
     From the weights now, the rate rises from step to step until the error on a batch of held-out frames is twice the

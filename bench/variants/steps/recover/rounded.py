@@ -37,6 +37,7 @@ class RoundedLayer(nn.Module):
     """
 
     def __init__(self, stored: StoredLayer, layer: nn.Module, norm: nn.BatchNorm2d | None) -> None:
+        """`norm` is the batch norm that reads what `layer` writes; None where there is none."""
         super().__init__()
         self.stored = stored
         # Not a submodule: its own weights are not trained.
@@ -73,6 +74,7 @@ class RoundedLayer(nn.Module):
         return weight.reshape(*self.stored.scales.shape, -1)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """What the module writes: the graph's layer, and what turns its output back into that without batch norm."""
         (layer,) = self.layer
         linear = isinstance(layer, nn.Linear)
         read = inputs if self.factors is None else inputs * along(self.factors, linear=linear)

@@ -138,7 +138,7 @@ def _begun(settings: Settings, means: Tools, learned: Sequence[Frame], work: Ste
         training.first_error = training.best_error
     if training.total:
         auto = settings.learning_rate == "auto"
-        training.rate = rates.found(means, learned, settings, work) if auto else float(settings.learning_rate)
+        training.rate = rates.range_test(means, learned, settings, work) if auto else float(settings.learning_rate)
     return training, best
 
 
