@@ -674,6 +674,8 @@ CASES: dict[str, list[Case]] = {
         Case("everything pruned", "`prune: 1.0`", ("prune", "less than or equal to 0.999"),
              yaml("[cast: fp16]", "[prune: 1.0]")),
         Case("nothing pruned", "`prune: 0.0`", ("prune", "greater than 0"), yaml("[cast: fp16]", "[prune: 0.0]")),
+        Case("a speed that is none", "`prune: {amount: 0.5, speed: 1}`", ("q16.prune.speed", "greater than 1", "found 1"),
+             yaml("[cast: fp16]", "[prune: {amount: 0.5, speed: 1}]")),
         Case("a percentage with its sign", "`prune: 50%`", ("prune.amount", "found '50%'", "write 0.5 for 50 %"),
              yaml("prune: 0.5", "prune: 50%")),
         Case("a number with its unit", "`{seconds: 3s}`", ("timing.seconds", "found '3s'", "write 3 alone"),

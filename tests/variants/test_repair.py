@@ -125,9 +125,10 @@ def test_positions_differ_between_frames_and_are_the_same_again() -> None:
 
 
 # ----------------------------------------------------------------------------------------- repair
-def added(read: Any, targets: Any, count: int) -> Moments:
+def added(read: Any, targets: Any, count: int, felt: Any = None) -> Moments:
     """One row a frame, in four batches; the targets are all that is lacking."""
-    moments, decides = Moments(), deciding_frames([None] * count)
+    decides = deciding_frames([None] * count)
+    moments = Moments(decides, felt)
     for rows in np.array_split(np.arange(count), 4):
         inputs, outputs = (torch.tensor(values[rows, None]).float() for values in (read, targets))
         moments.add(inputs, outputs, outputs, decides[rows])
@@ -158,6 +159,20 @@ def test_moments_solve_a_regression_as_numpy_does() -> None:
     )
     np.testing.assert_allclose(change * read.std(0), expected.T, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(read.mean(0) @ change.T + intercept, targets.mean(0), rtol=1e-4)
+
+
+def test_what_the_logit_difference_feels_decides_on_the_ridge() -> None:
+    """One output is a weak input's, seven are noise: on average no fit is best, for the first the weakest ridge is."""
+    rng = np.random.default_rng(3)
+    read = rng.normal(size=(60, 20))
+    targets = np.concatenate([read[:, :1], rng.normal(size=(60, 7))], axis=1)
+    felt = torch.zeros(8, 8)
+    felt[0, 0] = 5.0
+    errors = {}
+    for name, weighing in (("all alike", None), ("felt", felt)):
+        change, _ = added(read, targets, 60, weighing).solve()
+        errors[name] = float((change[0, 0] - torch.eye(20)[0]).square().sum())
+    assert errors["felt"] < 1e-4 < 0.1 < errors["all alike"]
 
 
 def test_the_ridge_grows_where_frames_are_few() -> None:

@@ -226,7 +226,11 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
         work.progress(done, len(narrowed), "layers", "cutting")
     if settings.repair:
         phases.begin("preparing the repair")
-        repair(model, original, left, work, settings.frames)
+        readers = ranking.readers(original, channels.groups) if by_loss else {}
+        felt = {
+            readers[root]: of_group.gradients for root, of_group in ranked.items() if of_group.gradients is not None
+        }
+        repair(model, original, left, work, settings.frames, felt)
     model.cpu().to(memory_format=torch.contiguous_format)
 
 

@@ -30,11 +30,13 @@ _LAZY = 64
 @dataclass(frozen=True)
 class Ranked:
     """`importance` [width]: how late a channel goes. `losses` [width + 1]: the logit difference's mean squared error,
-    by how many channels are gone, to second order.
+    by how many channels are gone, to second order. `gradients` [outputs, outputs]: second moments of that difference's
+    gradient at what the reader writes.
     """
 
     importance: Tensor
     losses: NDArray[np.float64]
+    gradients: Tensor | None = None
 
 
 def eliminated(layer: Layer, columns: int, mean: Tensor, covariance: Tensor, gradients: Tensor) -> Ranked:

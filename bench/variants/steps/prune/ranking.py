@@ -86,8 +86,10 @@ def rank(model: Detector, groups: list[Group], work: StepContext, frames: int) -
     def eliminate(root: str) -> State:
         reader = by_root[root]
         layer: Any = layers[reader]
-        ranked = eliminated(layer, columns[root], *_moments(reader, sums[reader]))
-        return {"importance": ranked.importance, "losses": torch.from_numpy(ranked.losses)}
+        moments = _moments(reader, sums[reader])
+        ranked = eliminated(layer, columns[root], *moments)
+        losses = torch.from_numpy(ranked.losses)
+        return {"importance": ranked.importance, "losses": losses, "gradients": moments[-1].float().cpu()}
 
     phases.begin("ranking")
     # What shares a GPU takes turns on it anyway.
@@ -95,7 +97,7 @@ def rank(model: Detector, groups: list[Group], work: StepContext, frames: int) -
     ranked = {}
     states = each(work.part("ranking"), roots, lambda rest: compensation.side_by_side(eliminate, rest, threads))
     for root, state in zip(roots, states, strict=True):
-        ranked[root] = Ranked(state["importance"], state["losses"].numpy())
+        ranked[root] = Ranked(state["importance"], state["losses"].numpy(), state["gradients"])
         work.progress(len(ranked), len(roots), "layers", "ranking")
     return ranked
 

@@ -62,7 +62,12 @@ class Moments:
     The sums [2, groups, ...] are apart for the frames that a fit is made from and those that decide on its ridge.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, decides: Tensor, felt: Tensor | None = None) -> None:
+        """By frame [n], whether it `decides` on the ridge; `felt` [outputs, outputs] weighs the errors that do.
+
+        Without `felt`, every output's error counts as a share of its variance.
+        """
+        self.decides, self._felt = decides, felt
         self._begun = False
 
     def add(self, read: Tensor, lacking: Tensor, targets: Tensor, decides: Tensor) -> None:
@@ -117,6 +122,8 @@ class Moments:
 
     def _error(self, change: Tensor, intercept: Tensor) -> float:
         """What the deciding frames' outputs would lack, each as a share of its variance; the mean over outputs."""
+        if self._felt is not None and len(change) == 1:
+            return self._felt_error(change[0], intercept[0])
         count, squares, products = self._count[1], self._squares[1], self._products[1]
         read, lacking, errors = self._read[1], self._lacking[1], self._errors[1]
         explained = (change * (2 * products.transpose(1, 2) - change @ squares)).sum(2)
@@ -127,3 +134,16 @@ class Moments:
         varies = energy - mean.square()
         floor = convolutions.CONSTANT * (energy + (mean + self._shift[2]).square())
         return float((left / torch.maximum(varies, floor).clamp_min(1e-30)).mean())
+
+    def _felt_error(self, change: Tensor, intercept: Tensor) -> float:
+        """What the logit difference would feel of what the deciding frames' outputs lack, but for a constant.
+
+        The trace of the error's second moments times the gradient's.
+        """
+        assert self._felt is not None
+        felt = self._felt.to(change)
+        count, squares, products = (values[1].to(change) for values in (self._count, self._squares, self._products))
+        read, lacking = self._read[1, 0].to(change), self._lacking[1, 0].to(change)
+        explained = 2 * change @ products[0] - change @ squares[0] @ change.T
+        crossed = 2 * torch.outer(intercept, lacking - change @ read) - count * torch.outer(intercept, intercept)
+        return -float(((explained + crossed) * felt).sum() / count)

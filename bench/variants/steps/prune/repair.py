@@ -4,7 +4,7 @@ Layer after layer, in the order of the network: what the original wrote at the c
 regression on what the pruned network reads by now (ridge regression towards the present weights, on calibration frames;
 compare He et al., Channel Pruning, ICCV 2017). Where a unit adds its input to what it computes, its last layer also
 corrects what the units before got wrong. How strong the ridge is, a part of the frames decides, which the fit is not
-made from.
+made from: by the errors that the logit difference feels, where its gradients are known from the ranking.
 
 Scales do not matter: inputs are brought to unit variance before the ridge is added, so that a network whose
 channels are scaled and whose next layer takes the inverse is repaired to the same function.
@@ -13,6 +13,7 @@ channels are scaled and whose next layer takes the inverse is repaired to the sa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,11 +34,19 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], work: StepContext, frames: int) -> None:
+def repair(
+    pruned: Detector,
+    original: Detector,
+    left: Mapping[str, Tensor],
+    work: StepContext,
+    frames: int,
+    felt: Mapping[str, Tensor] = MappingProxyType({}),
+) -> None:
     """Refit every layer of `pruned` that lost inputs, in place, to what `original` writes there.
 
     `left` gives, by layer that lost outputs, which of the original's stayed. At most `frames` calibration frames
-    are read. Raises `UserError` where a fit is not finite.
+    are read. `felt` gives, by layer, the second moments [outputs, outputs] of the logit difference's gradient at what the
+    original writes: errors that it feels decide on the ridge there. Raises `UserError` where a fit is not finite.
     """
     before, now = HalvedBatches(), HalvedBatches()
     for batch in work.calibration_batches(frames):
@@ -62,7 +71,9 @@ def repair(pruned: Detector, original: Detector, left: Mapping[str, Tensor], wor
             norm = pruned.get_submodule(norms[layer]) if layer in norms else None
             if _adds_input(whole, original.get_submodule(norms.get(layer, layer)), before[0]):
                 _add_input_error(targets, pruned.get_submodule(layer), norm, left.get(layer), before, now)
-            _refit(pruned.get_submodule(layer), norm, cut, now, targets, decides, layer)
+            weighing = _stayed_in_both(felt.get(layer), left.get(layer))
+            moments = Moments(decides, weighing)
+            _refit(pruned.get_submodule(layer), norm, cut, now, targets, moments, layer)
         before = after
         for index in range(len(now)):
             now[index] = cut(now[index])
@@ -117,6 +128,11 @@ def _stayed(features: Tensor, left: Tensor | None) -> Tensor:
     return features if left is None else features[:, left.to(features.device)]
 
 
+def _stayed_in_both(moments: Tensor | None, left: Tensor | None) -> Tensor | None:
+    """Second moments between the outputs that stayed."""
+    return moments if moments is None or left is None else moments[left][:, left]
+
+
 def _adds_input(unit: nn.Module, last: nn.Module, inputs: Tensor) -> bool:
     """Whether a unit's output is its input plus what `last` gives, perhaps with a ReLU after the sum.
 
@@ -163,15 +179,14 @@ def _gain(norm: nn.Module | None) -> Tensor | float:
 
 def _refit(
     layer: Any, norm: nn.Module | None, unit: nn.Module, inputs: HalvedBatches,
-    targets: list[tuple[Tensor, Tensor]], decides: Tensor, name: str,
+    targets: list[tuple[Tensor, Tensor]], moments: Moments, name: str,
 ) -> None:  # fmt: skip
     """Ridge regression of the targets on what `layer` reads, towards its weights. The intercept goes where one is."""
     mean = norm.running_mean if isinstance(norm, nn.BatchNorm2d) else None
     if layer.bias is None and mean is None:
         # Nothing here can take up a mean, and weights that were fitted around one would be worse than none.
         return
-    moments = Moments()
-    deciding = torch.split(decides.to(layer.weight.device), [len(positions) for positions, _ in targets])
+    deciding = torch.split(moments.decides.to(layer.weight.device), [len(positions) for positions, _ in targets])
     groups = getattr(layer, "groups", 1)
     weight = layer.weight.reshape(groups, len(layer.weight) // groups, -1)
     for batch, (positions, target), of_batch in zip(inputs, targets, deciding, strict=True):

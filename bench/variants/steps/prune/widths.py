@@ -33,7 +33,7 @@ _GAP, _BRANCHES, _ROUNDS = 1e-3, 1000, 6
 
 
 class Budget:
-    """The choices of widths that leave at most the share `remaining`, and if there is a `speed`, 1 / `speed` of time."""
+    """Choices of widths that leave at most the share `remaining` and, of time, 1 / `speed`, if there is one."""
 
     def __init__(self, model: Detector, groups: list[Group], remaining: float, speed: float | None = None) -> None:
         self._architecture, self._groups = model.architecture, groups
@@ -59,7 +59,16 @@ class Budget:
             raise self._too_much(self.shares(best))
         best = self._widest(best, {})
         heads = {group.root: best[group.root] for group in self._groups if group.columns > 1}
-        return self._widest(best, heads) if heads else best
+        return self._topped_up(self._widest(best, heads) if heads else best)
+
+    def _topped_up(self, widths: dict[str, int]) -> dict[str, int]:
+        """With the next width of every group for which the bounds leave room, the narrowest first."""
+        for group in sorted(self._groups, key=lambda group: widths[group.root] / group.width):
+            for following in (width for width in group.widths() if width > widths[group.root]):
+                wider = {**widths, group.root: following}
+                widths = wider if self.fits(wider) else widths
+                break
+        return widths
 
     def _too_much(self, least: NDArray[np.float64]) -> UserError:
         """What cannot be had where even the narrowest layers leave the shares `least`, and what could be."""
