@@ -318,7 +318,12 @@ def test_a_range_test_that_was_killed_goes_on(
         find("killed")
     steps = optimizing.optimized
     done: list[float] = []
-    monkeypatch.setattr(rates, "optimized", lambda *given: done.append(given[2]) or steps(*given))
+
+    def noted(*given: Any) -> float:
+        done.append(given[2])
+        return steps(*given)
+
+    monkeypatch.setattr(rates, "optimized", noted)
     assert find("killed") == undisturbed
     assert done[0] == pytest.approx(1e-5 * 300 ** (4 / 19))
 
@@ -405,7 +410,7 @@ def test_statistics_that_fit_are_measured_again_only_where_that_is_asked_for(
     """Without noise the teacher's are the best there are."""
     nearly = copy.deepcopy(teacher)
     with torch.no_grad():
-        nearly.head.bias.add_(torch.tensor([0.0, 1.0]))  # type: ignore[union-attr, operator]
+        nearly.head.bias.add_(torch.tensor([0.0, 1.0]))
     assert _measured_again(nearly, setting, labelled(tmp_path, teacher)) is measured
 
 

@@ -36,6 +36,12 @@ class RoundedLayer(nn.Module):
     `weight` is in the shape of `StoredLayer.integers`; `bias` has the batch norm folded in.
     """
 
+    gain: Tensor
+    offset: Tensor
+    scales: Tensor
+    factors: Tensor | None
+    inverse: Tensor | None
+
     def __init__(self, stored: StoredLayer, layer: nn.Module, norm: nn.BatchNorm2d | None) -> None:
         """`norm` is the batch norm that reads what `layer` writes; None where there is none."""
         super().__init__()
