@@ -29,9 +29,10 @@ class Recovery:
     """The record of one `recover` step of a chain.
 
     Training `ended` for this reason after `steps` of `steps_wanted` training steps; `cut_short` is whether a limit of
-    time ended it. The weights after `best_step` were taken, 0 being those before training. `error_before` and
-    `error_after` are errors against the unpruned detector on the frames that `judged_on` names: the squared errors of
-    logit difference and CAM, as shares of their variance.
+    time ended it. The weights after `best_step` were taken, 0 being those before training; where `error_after` is lower
+    for all that, batch norms alone were measured again. `error_before` and `error_after` are errors against the
+    uncompressed detector on the frames that `judged_on` names: the squared errors of logit difference and CAM, as
+    shares of their variance.
     """
 
     ALL_STEPS: ClassVar = "all steps are done"

@@ -83,11 +83,6 @@ class Auc(ByFrameAndSource):
     freedom: float = math.inf
     unresolved: float = 0.0
 
-    @property
-    def highest(self) -> float:
-        """The highest value that the scores before rounding may have given."""
-        return self.value + self.unresolved
-
 
 @dataclass(frozen=True)
 class Score:

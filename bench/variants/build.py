@@ -173,8 +173,14 @@ def _model(link: _Link) -> Any:
         phases.begin("preparing")
         if last.file and step.content(last.file.path) != last.file.digest:
             raise UserError(f"{last.file.path}: has changed since this run began; run the same command again")
-        apply = step.apply_onnx if link.of_graph and model is not None else step.apply
-        return apply(model, last.settings, work)
+        return _apply(step, link, model)(model, last.settings, work)
+
+
+def _apply(step: Any, link: _Link, model: Any) -> Any:
+    """What a step does to its parent: a detector, the graph of a detector file, or one that an earlier step made."""
+    if model is None or safetensors.kind(model) == "torch":
+        return step.apply
+    return step.apply_onnx if link.of_graph else step.apply_quantised
 
 
 def _step_context(link: _Link, threads: idle_cores.Threads) -> StepContext:
@@ -184,6 +190,10 @@ def _step_context(link: _Link, threads: idle_cores.Threads) -> StepContext:
 
     def teacher() -> Detector:
         return safetensors.load_torch(cache.read(context.folder, link.lineage[taught]).file)
+
+    def detector() -> Detector:
+        made = (cache.read(context.folder, variant) for variant in reversed(link.lineage[:-1]))
+        return safetensors.load_torch(next(built for built in made if built.kind == "torch").file)
 
     return StepContext(
         title=link.title,
@@ -199,6 +209,7 @@ def _step_context(link: _Link, threads: idle_cores.Threads) -> StepContext:
         earlier=chain[:-1],
         file=chain[-1].file.path if chain[-1].file else None,
         preprocessing=link.source.preprocessing,
+        detector=detector,
     )
 
 

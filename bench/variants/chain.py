@@ -24,7 +24,10 @@ class EntryError(UserError):
 
 def kind_of(chain: Sequence[Use], start: Kind = "torch") -> Kind:
     """What kind of artifact a chain ends in that starts from a detector of a kind."""
-    return chain[-1].step.PRODUCES if chain and start == "torch" else start
+    kind = start
+    for use in chain if start == "torch" else ():
+        kind = use.makes(kind)
+    return kind
 
 
 def parse(entry: object) -> Use:
@@ -110,13 +113,16 @@ def order_problems(chain: Sequence[Use], start: Kind = "torch") -> Iterator[tupl
                 return
             before = use.text
             continue
-        if kind != use.step.ACCEPTS:
+        if not use.accepts(kind):
             # Further problems would follow from this one.
             yield index, f"{use.text} works on {use.step.ACCEPTS} models, but after {before} the model is {kind}"
             return
+        if start == "onnx" and (why := use.why_not_onnx):
+            yield index, f"{use.text} {why}"
+            return
         if why := _why_not_after(use, chain[:index]):
             yield index, f"{use.text}{why}"
-        kind, before = use.step.PRODUCES, use.text
+        kind, before = use.makes(kind), use.text
 
 
 def _why_not_after(use: Use, earlier: Sequence[Use]) -> str | None:

@@ -402,7 +402,7 @@ def test_list_tells_all_there_is() -> None:
     code, output = bench("list")
     assert code == 0
     assert output.split("\n\n")[0].startswith("detectors\n")
-    for name in [*PRESETS, *steps.names(), "efficientnet_b5", "onnxruntime", "manifest", "learning_rate: 0.0002"]:
+    for name in [*PRESETS, *steps.names(), "efficientnet_b5", "onnxruntime", "manifest", "learning_rate: auto"]:
         assert name in output
     listed = bench("list", "steps")[1]
     assert listed.strip() in output

@@ -655,7 +655,12 @@ def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
     [
         ({}, "recover took 14 of 160 steps (no more fitted into 0.2 minutes)", "0.05 before, 0.047 after"),
         ({"steps": 160, "best_step": 160, "cut_short": False}, "recover took 160 of 160 steps", "before"),
-        ({"best_step": 0}, "recover took 14 of 160 steps (no more fitted into 0.2 minutes; none brought it", "before"),
+        ({"best_step": 0}, "minutes; no step brought it closer: batch norms alone were measured again)", "before"),
+        (
+            {"best_step": 0, "error_after": 0.05},
+            "minutes; no step brought it closer: weights unchanged)",
+            "0.05 before, 0.05 after",
+        ),
         ({"best_step": 8}, "minutes; kept are the weights after step 8)", "before"),
         ({"ended": "no better"}, "steps (no better; the limit of time had cut it short)", "before"),
         (

@@ -43,7 +43,10 @@ CHAINS: dict[str, list[Any]] = {
     "quantize": [{"quantize": {"dtype": "int8", "frames": 8}}],
     "prune": [{"prune": {"amount": 0.5, "frames": 8}}],
     # Sixteen frames are held out, the fewest there can be, and looked at before the training and after it.
-    "recover": [CHEAP_HALF, {"recover": {"steps": 5, "batch_size": 8, "enough": 0.0, "recalibrate": False}}],
+    "recover": [
+        CHEAP_HALF,
+        {"recover": {"steps": 5, "batch_size": 8, "enough": 0.0, "recalibrate": False, "learning_rate": 1e-5}},
+    ],
 }
 FRAMES = {"test": 2, "calibration": 8, "train": 160}
 

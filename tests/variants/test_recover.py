@@ -23,9 +23,10 @@ from twin import twin
 from bench.detectors.detector import Detector
 from bench.errors import UserError
 from bench.records import Event, Frame, InputSpec
+from bench.variants import checkpoints
 from bench.variants.chain import parse
 from bench.variants.steps import StepContext, recover
-from bench.variants.steps.recover import distillation, training
+from bench.variants.steps.recover import augmentation, distillation, optimizing, rates, training
 from tests.support import tiny
 from tests.support.step_work import frames, work
 
@@ -69,7 +70,8 @@ def recovered(
     student: Detector, surroundings: StepContext, **settings: Any
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights after recovery, and what it says of itself."""
-    chosen = recover.Settings(**{"steps": 10, "batch_size": 8, **settings})
+    fixed = {"steps": 10, "batch_size": 8, "learning_rate": 1e-4, "recalibrate": False}
+    chosen = recover.Settings(**{**fixed, **settings})
     weights = recover.apply(copy.deepcopy(student), chosen, surroundings).state_dict()
     return weights, json.loads((surroundings.scratch / recover.RECORD).read_text())
 
@@ -267,16 +269,101 @@ def test_few_frames_are_all_learned_from_and_judged_by(teacher: Detector, studen
     assert record["error"]["after"] < 0.5 * record["error"]["before"]
 
 
-def test_who_is_near_takes_smaller_steps(teacher: Detector, student: Detector, tmp_path: Path) -> None:
-    rates = []
-    for share in (0.6, 0.3):
-        nearer = copy.deepcopy(teacher)
-        with torch.no_grad():
-            for weight, other in zip(nearer.parameters(), student.parameters(), strict=True):
-                weight.lerp_(other, share)
-        record = recovered(nearer, labelled(tmp_path, teacher), steps=1)[1]
-        rates.append(record["learning_rate"] / record["error"]["before"] ** 0.5)
-    assert rates[0] == pytest.approx(rates[1])
+# ------------------------------------------------------------------------------- the learning rate
+def test_half_the_rate_at_which_the_error_doubles_is_taken(
+    teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given the errors before any step and after each of the range test, of which the fourth is too high."""
+    given = iter([1.0, 1.0, 0.9, 1.7, 1.9, *[0.5] * 30])
+    monkeypatch.setattr(distillation, "evaluate", lambda *_: (next(given), None))
+    surroundings, settings = labelled(tmp_path, teacher), recover.Settings(batch_size=8)
+    learned, held = distillation.held_out(surroundings.frames["train"].frames, 0)
+    means = optimizing.tools(copy.deepcopy(student), ("held-out", held), settings, "fp32", surroundings)
+    rate = rates.range_test(means, learned, settings, surroundings)
+    assert rate == pytest.approx(0.5 * 1e-5 * 300 ** (3 / 19))
+    assert same(means.model.state_dict(), student.state_dict()), "it leaves no trace"
+    assert not means.optimizer.state
+    assert all(torch.equal(*pair) for pair in zip(means.average.weights, student.parameters(), strict=True))
+
+
+def test_the_rate_that_is_found_brings_the_network_closer(teacher: Detector, student: Detector, tmp_path: Path) -> None:
+    _, record = recovered(student, labelled(tmp_path, teacher), steps=20, learning_rate="auto")
+    assert 1e-5 < record["learning_rate"] <= 1.5e-3
+    assert record["error"]["after"] < 0.7 * record["error"]["before"]
+
+
+def test_a_range_test_that_was_killed_goes_on(
+    teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds the rate that it would have found, and repeats no step."""
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
+    settings, taken, write = recover.Settings(batch_size=8), list[str](), checkpoints.write
+
+    def find(name: str) -> float:
+        (tmp_path / name).mkdir(exist_ok=True)
+        surroundings = labelled(tmp_path / name, teacher)
+        learned, held = distillation.held_out(surroundings.frames["train"].frames, 0)
+        means = optimizing.tools(copy.deepcopy(student), ("held-out", held), settings, "fp32", surroundings)
+        return rates.range_test(means, learned, settings, surroundings)
+
+    def write_and_die(surroundings: StepContext, part: str, state: Any) -> None:
+        write(surroundings, part, state)
+        taken.append(part)
+        if taken.count("finding the learning rate") == 4:
+            raise KeyboardInterrupt
+
+    undisturbed = find("undisturbed")
+    monkeypatch.setattr(checkpoints, "write", write_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        find("killed")
+    steps = optimizing.optimized
+    done: list[float] = []
+
+    def noted(*given: Any) -> float:
+        done.append(given[2])
+        return steps(*given)
+
+    monkeypatch.setattr(rates, "optimized", noted)
+    assert find("killed") == undisturbed
+    assert done[0] == pytest.approx(1e-5 * 300 ** (4 / 19))
+
+
+# --------------------------------------------------------------------------------------- averaging
+def test_an_average_follows_the_weights_and_takes_their_place(teacher: Detector) -> None:
+    average = optimizing.Average(teacher)
+    first = [weight.detach().clone() for weight in teacher.parameters()]
+    with torch.no_grad():
+        for weight in teacher.parameters():
+            weight.add_(1.0)
+    average.add(teacher, 0.25)
+    with average.in_place_of(teacher):
+        torch.testing.assert_close([*teacher.parameters()], [weight + 0.25 for weight in first])
+    torch.testing.assert_close([*teacher.parameters()], [weight + 1.0 for weight in first])
+
+
+# ------------------------------------------------------------------------------------ augmentation
+def test_frames_are_varied_by_seed_and_step_alone() -> None:
+    given = frames(8, 64)
+    first = augmentation.varied(given, 1, 2, all_ways=True)
+    assert torch.equal(first, augmentation.varied(given, 1, 2, all_ways=True))
+    assert first.shape == given.shape
+    assert first.dtype == torch.uint8
+    for seed, step in ((2, 2), (1, 3)):
+        assert not torch.equal(first, augmentation.varied(given, seed, step, all_ways=True))
+    # A frame stays what it was to look at: shifted by at most 4 % and in colours that differ by about a tenth.
+    brightness = (first.float().mean((1, 2, 3)) / given.float().mean((1, 2, 3))).numpy()
+    assert ((brightness > 0.75) & (brightness < 1.3)).all()
+
+
+def test_without_all_ways_frames_are_mirrored_alone() -> None:
+    given = frames(32, 32)
+    mirrored = [
+        bool(torch.equal(after, before.flip(2)))
+        for before, after in zip(given, augmentation.varied(given, 0, 0, all_ways=False), strict=True)
+    ]
+    after = augmentation.varied(given, 0, 0, all_ways=False)
+    assert 6 <= sum(mirrored) <= 26
+    assert all(torch.equal(after[index], given[index]) for index, turned in enumerate(mirrored) if not turned)
 
 
 # ------------------------------------------------------------------------------------------- time
@@ -316,20 +403,36 @@ def test_no_time_at_all_is_one_step(teacher: Detector, student: Detector, tmp_pa
 
 
 # ------------------------------------------------------------------------------------- batch norm
-@pytest.mark.parametrize(
-    ("setting", "repaired", "measured"),
-    [("auto", True, False), ("auto", False, True), (True, True, True), (False, False, False)],
-)
-def test_batch_norms_are_measured_again_only_where_nothing_was_repaired(
-    setting: Any, repaired: bool, measured: bool, teacher: Detector, student: Detector, tmp_path: Path
+@pytest.mark.parametrize(("setting", "measured"), [("auto", False), (True, True), (False, False)])
+def test_statistics_that_fit_are_measured_again_only_where_that_is_asked_for(
+    setting: Any, measured: bool, teacher: Detector, tmp_path: Path
 ) -> None:
-    surroundings = replace(labelled(tmp_path, teacher, 32), earlier=(REPAIRED,) if repaired else ())
-    settings = recover.Settings(steps=2, batch_size=8, recalibrate=setting)
-    after = recover.apply(copy.deepcopy(student), settings, surroundings)
-    norms = [name for name, module in student.named_modules() if isinstance(module, nn.BatchNorm2d)]
-    pairs = [(student.get_buffer(f"{name}.running_mean"), after.get_buffer(f"{name}.running_mean")) for name in norms]
-    assert pairs
-    assert all(torch.equal(before, now) != measured for before, now in pairs)
+    """Without noise the teacher's are the best there are."""
+    nearly = copy.deepcopy(teacher)
+    with torch.no_grad():
+        nearly.head.bias.add_(torch.tensor([0.0, 1.0]))
+    assert _measured_again(nearly, setting, labelled(tmp_path, teacher)) is measured
+
+
+@pytest.mark.parametrize(("setting", "measured"), [("auto", True), (False, False)])
+def test_statistics_that_do_not_fit_are_measured_again(
+    setting: Any, measured: bool, teacher: Detector, tmp_path: Path
+) -> None:
+    shifted = copy.deepcopy(teacher)
+    for module in shifted.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            module.running_mean.add_(1.0)
+    assert _measured_again(shifted, setting, labelled(tmp_path, teacher)) is measured
+
+
+def _measured_again(student: Detector, setting: Any, surroundings: StepContext) -> bool:
+    """Whether every batch norm has other statistics after `recover`; the record says the same."""
+    weights, record = recovered(student, surroundings, steps=1, learning_rate=1e-9, recalibrate=setting)
+    means = [name for name in weights if name.endswith("running_mean")]
+    changed = {not torch.equal(weights[name], student.get_buffer(name)) for name in means}
+    assert len(changed) == 1
+    assert setting != "auto" or record["norms_measured"] is changed.copy().pop()
+    return changed.pop()
 
 
 # -------------------------------------------------------------------------------- what it tells

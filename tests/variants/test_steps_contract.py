@@ -146,7 +146,7 @@ def test_failing_step_leaves_nothing_half_made(
     [
         ([{"quantize": "int8"}, {"prune": 0.5}], "train", "works on torch models, but after quantize"),
         ([{"cast": "fp16"}, {"cast": "bf16"}], None, "a second cast in one chain"),
-        (["recover"], None, "nothing to do where no prune came before"),
+        (["recover"], None, "nothing to do where no prune or quantize came before"),
         ([{"quantize": "int8"}], "calibration", "needs calibration frames"),
         ([{"prune": 0.5}, "recover"], "train", "needs train frames"),
         ([{"quantize": {"weights": "int4"}}], "calibration", "what rounding the weights costs"),

@@ -21,6 +21,7 @@ from bench.errors import UserError
 from bench.records import Event, Preprocessing
 from bench.variants.steps import cast, find, prune, recover
 from bench.variants.steps.recover.distillation import distillation_loss
+from bench.variants.steps.recover.norms import recalibrate
 from tests.support import tiny
 from tests.support.step_work import frames, work
 
@@ -258,7 +259,8 @@ def test_recover_lowers_the_distillation_loss(tiny_family: Any, tmp_path: Path) 
 
 def test_recalibration_measures_the_statistics(parent: Detector, tmp_path: Path) -> None:
     """One batch of all frames: the first norm's mean must be that of what reaches it."""
-    recover.recalibrate(parent, work(tmp_path, parent, count=16), batch_size=16)
+    surroundings = work(tmp_path, parent, count=16)
+    recalibrate(parent, surroundings.frames["train"].frames, 16, surroundings)
     norm = next(module for module in parent.modules() if isinstance(module, nn.BatchNorm2d))
     seen: list[Tensor] = []
     norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -271,7 +273,7 @@ def test_recalibration_measures_the_statistics(parent: Detector, tmp_path: Path)
 
 def test_recover_depends_on_the_seed_and_keeps_the_dtype(parent: Detector, tmp_path: Path) -> None:
     parent = cast.apply(parent, cast.Settings(dtype="fp16"), work(tmp_path))
-    settings = recover.Settings(steps=2, batch_size=4, learning_rate=1e-5)
+    settings = recover.Settings(steps=2, batch_size=4, learning_rate=1e-5, enough=0.0, recalibrate=True)
     first, second = (recover.apply(copy.deepcopy(parent), settings, work(tmp_path, parent, seed=s)) for s in (0, 1))
     assert safetensors.stored_dtype(first) == "fp16"
     assert not torch.equal(first.head.weight, second.head.weight)
@@ -282,7 +284,7 @@ def test_recover_tells_how_far_it_is(tiny_family: Any, tmp_path: Path) -> None:
     events: list[Event] = []
     surroundings = work(tmp_path, parent)
     object.__setattr__(surroundings, "on_event", events.append)
-    recover.apply(copy.deepcopy(parent), recover.Settings(steps=7, batch_size=4), surroundings)
+    recover.apply(copy.deepcopy(parent), recover.Settings(steps=7, batch_size=4, enough=0.0), surroundings)
     steps = [event for event in events if event.unit == "steps"]
     assert (steps[-1].done, steps[-1].total) == (7, 7)
     assert "loss" in steps[-1].note
@@ -291,7 +293,8 @@ def test_recover_tells_how_far_it_is(tiny_family: Any, tmp_path: Path) -> None:
 def test_recalibration_with_a_large_batch_measures_at_least_one(tiny_family: Any, tmp_path: Path) -> None:
     parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     model = copy.deepcopy(parent)
-    recover.recalibrate(model, work(tmp_path, parent, count=330), 330)
+    surroundings = work(tmp_path, parent, count=330)
+    recalibrate(model, surroundings.frames["train"].frames, 330, surroundings)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms
     for norm in norms:

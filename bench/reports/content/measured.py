@@ -151,15 +151,22 @@ def recovery(trained: Recovery) -> str:
     if trained.cut_short and "fitted" not in trained.ended:
         reasons.append("the limit of time had cut it short")
     if trained.best_step < trained.steps:
-        best = f"kept are the weights after step {trained.best_step:,}"
-        reasons.append(best if trained.best_step else "none brought it closer")
+        reasons.append(_chosen(trained))
     why = f" ({'; '.join(reasons)})" if reasons else ""
     return f"recover took {trained.steps:,} of {counted(trained.steps_wanted, 'step')}{why}"
 
 
+def _chosen(trained: Recovery) -> str:
+    """Which weights the result has, where they are not the last."""
+    if trained.best_step:
+        return f"kept are the weights after step {trained.best_step:,}"
+    unchanged = trained.error_after == trained.error_before
+    return f"no step brought it closer: {'weights unchanged' if unchanged else 'batch norms alone were measured again'}"
+
+
 def _error(trained: Recovery) -> str:
     after = "" if not trained.steps else f" before, {trained.error_after:.3g} after"
-    return f"error against the unpruned detector on {trained.judged_on}: {trained.error_before:.3g}{after}"
+    return f"error against the uncompressed detector on {trained.judged_on}: {trained.error_before:.3g}{after}"
 
 
 def timings(run: RunRecord, evaluation: Evaluation) -> Table | None:

@@ -16,6 +16,8 @@ A step is a module with
 - where it also works on a detector of which there is an ONNX file alone: `apply_onnx(model, settings, work)`, another
   graph, `ONNX_VERSION`, raised as `VERSION`, `ONNX_LIBRARIES`, `why_not_onnx(settings)`, what it can't do there, and
   where it reads other frames there than `frames` says, `onnx_frames(settings)`;
+- where it also works on the graph that an earlier step made of a detector: `apply_quantised(graph, settings, work)`,
+  another graph; `work.detector()` is the detector that the graph was made of;
 - where it reads a file: `FILE`, the setting that names it, `check_file(path)` by its first bytes, `content(path)`, a
   digest, and `reading(settings, path, preprocessing)`, a `bench.records.Reading` for plan and report; `work.file`;
 - where it computes on `work.device`, and bits may differ between kinds of device: `ON_DEVICE = True`;
@@ -97,12 +99,18 @@ class Leaves:
     stored: float | None = None
 
 
+def no_detector() -> Detector:
+    """Only of a chain's links is it known."""
+    raise LookupError("no detector is known that the graph was made of")
+
+
 @dataclass(frozen=True)
 class StepContext:
     """What a step may use besides the model: frames, the teacher, a device, a folder of its own.
 
     `title` names the work in progress bars. `teacher()` loads the detector as it was before the chain's first step
-    whose parent teaches, the whole detector where there is none. `scratch` outlives a killed run and is gone when the
+    whose parent teaches, the whole detector where there is none; `detector()` the last before the step that still was
+    one. `scratch` outlives a killed run and is gone when the
     step is done. `earlier` are the steps of the chain that came before. `file` is what the step's `FILE`
     names, `preprocessing` that of the detector.
     """
@@ -120,6 +128,7 @@ class StepContext:
     earlier: Sequence[Use] = ()
     file: Path | None = None
     preprocessing: Preprocessing | None = None
+    detector: Callable[[], Detector] = no_detector
 
     def batches(
         self, split: Split, batch_size: int, most: int | None = None, skip: int = 0
@@ -251,6 +260,14 @@ class Use:
         """What the step needs of a detector under these settings."""
         chosen: Callable[[BaseModel], frozenset[Offer]] | None = getattr(self.step, "needs", None)
         return chosen(self.settings) if chosen else self.step.NEEDS
+
+    def accepts(self, kind: Kind) -> bool:
+        """Whether the step works on what is of this kind, made by the steps before it."""
+        return kind == self.step.ACCEPTS or (kind == "onnx" and hasattr(self.step, "apply_quantised"))
+
+    def makes(self, kind: Kind) -> Kind:
+        """The kind of what the step makes of this kind."""
+        return self.step.PRODUCES if self.step.ACCEPTS in (kind, None) else kind
 
     @property
     def file_name(self) -> str | None:

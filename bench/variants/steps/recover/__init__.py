@@ -1,8 +1,9 @@
-"""Bring a pruned detector back by distillation from the unpruned one, on the frames of `train`.
+"""Bring a pruned or quantised detector back by distillation from the uncompressed one, on the frames of `train`.
 
 No labels are needed. A part of the frames, apart by source, is held out of the training: the weights that follow the
 teacher best on them are the result, those at the start included, so that training can't make worse what pruning left.
-Batch norms keep their statistics, which fit after pruning's repair; without a repair they are measured again first.
+Batch norms keep their statistics, or are measured again before the first step, whichever follows the teacher more
+closely on the held-out frames.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.errors import UserError
 from bench.records import FrameSet, Split
 from bench.variants.steps import Cost
-from bench.variants.steps.recover import distillation, training
+from bench.variants.steps.recover import norms, rates, training
 from bench.variants.steps.recover.settings import Record as Record
 from bench.variants.steps.recover.settings import Settings as Settings
 
 if TYPE_CHECKING:
+    import onnx
+
     from bench.detectors.detector import Detector
     from bench.detectors.offers import Offer
     from bench.variants.steps import StepContext, Use
@@ -28,14 +31,13 @@ NEEDS: frozenset[Offer] = frozenset()
 FRAMES: Mapping[Split, str] = {"train": "distillation"}
 SEES_SOURCES = True
 ON_DEVICE = True
-VERSION = 5
+VERSION = 6
 SEEDED = True
-LIBRARIES: tuple[str, ...] = ("numpy", "torch", "timm")
+LIBRARIES: tuple[str, ...] = ("numpy", "opencv-python-headless", "torch", "timm")
 MAIN = "steps"
-AFTER = ("prune",)
+AFTER = ("prune", "quantize")
 SYNONYMS = "finetune fine-tune fine_tune retrain train distill distillation"
 
-_RECALIBRATION_FRAMES = 320
 RECORD = training.RECORD
 
 # Up to this amount pruning with repair most often does so little harm that held-out frames show nothing to train.
@@ -48,8 +50,19 @@ def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
     """What would be undone, and what is one `recover` written as two."""
     if any(use.name == "cast" for use in earlier):
         return "what `cast` has rounded would be trained further and rounded again; put `cast` after it"
+    if earlier and earlier[-1].name == "quantize":
+        return _why_not_quantised(settings)
     if earlier and earlier[-1].name == "recover":
         return "a second recover right behind the first; write one, with more `steps`"
+    return None
+
+
+def _why_not_quantised(settings: Settings) -> str | None:
+    """What training with rounding in the forward pass has no use for."""
+    if settings.recalibrate is True:
+        return "after `quantize` there are no batch norms left to measure again; leave `recalibrate` out"
+    if settings.precision not in ("auto", "fp32"):
+        return f"training with rounding computes in fp32; leave `precision: {settings.precision}` out"
     return None
 
 
@@ -65,9 +78,25 @@ def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
 
 def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
     """The training; a look at held-out frames alone where that most often finds nothing to train."""
+    trained = settings.steps + (rates.RANGE_STEPS if settings.learning_rate == "auto" else 0)
+    if earlier and earlier[-1].name == "quantize":
+        return Cost(20.0, trained * settings.batch_size, 1.8, 0.8)
     if _finds_nothing_to_train(earlier):
         return Cost(6.0, min(_LOOKED_AT, counts["train"]), 1.4, 0.8, _LOOK_NOTE)
-    return Cost(3.0, settings.steps * settings.batch_size, 1.4, 0.8)
+    return Cost(3.0, trained * settings.batch_size, 1.4, 0.8)
+
+
+def apply_quantised(graph: onnx.ModelProto, settings: Settings, work: StepContext) -> onnx.ModelProto:
+    """The quantised graph with other integers and biases, trained with rounding in the forward pass.
+
+    Scales, ranges and what is in float stay. Where the graph's own answers came no closer to the teacher's on held-out
+    frames, it is returned as it was.
+    """
+    from bench.variants.layers.convolutions import repeatable
+    from bench.variants.steps.recover import quantised
+
+    with repeatable(tf32=False):
+        return quantised.recovered(graph, settings, work)
 
 
 def _finds_nothing_to_train(earlier: Sequence[Use]) -> bool:
@@ -99,44 +128,11 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     model.float().to(work.device).to(memory_format=torch.channels_last)
     saved = training.saved(work)
     with repeatable(tf32=True):
-        if saved is None and (settings.recalibrate is True or (settings.recalibrate == "auto" and not _repaired(work))):
-            recalibrate(model, work, settings.batch_size)
+        if saved is None and settings.recalibrate is True:
+            norms.recalibrate(model, work.frames["train"].frames, settings.batch_size, work)
+        model.requires_grad_(True)
         if settings.steps:
             training.distil(model, settings, work, saved)
     model.eval().requires_grad_(False).cpu().to(memory_format=torch.contiguous_format)
     model.cast(dtype)
     return model
-
-
-# ------------------------------------------------------------------------------------ batch norm
-def _repaired(work: StepContext) -> bool:
-    """Whether pruning left weights that fit the batch norms as they are, and would not if these were measured again."""
-    prunings: list[Any] = [use.settings for use in work.earlier if use.name == "prune"]
-    return bool(prunings) and _repairs(prunings[-1])
-
-
-def recalibrate(model: Detector, work: StepContext, batch_size: int) -> None:
-    """Measure every batch norm's mean and variance again, as the plain average over some train frames."""
-    import torch
-    from torch import nn
-
-    part = work.part("recalibrating")
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # torch's spelling of a cumulative average
-        norm.train()
-    frames = work.frames["train"].frames
-    total = max(1, min(_RECALIBRATION_FRAMES, len(frames)) // batch_size)
-    if part.state:
-        model.load_state_dict(part.state["norms"], strict=False)
-    batches = distillation.shuffled(work, frames, batch_size, total, work.seed, part.done)
-    with torch.no_grad():
-        for done, batch in enumerate(batches, start=part.done + 1):
-            model(batch)
-            part.keep(done, total, lambda: {"norms": dict(model.named_buffers())})
-            work.progress(done, total, "batches", "batch-norm recalibration")
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()

@@ -257,15 +257,6 @@ def _answers(detector: Detector, batches: Sequence[Tensor], lower: Lower) -> tup
     return torch.cat(logit_diffs), torch.cat(cams) if cams else None
 
 
-def varied(frames: Tensor, seed: int, step: int) -> Tensor:
-    """Frames uint8 [N, 3, H, W], half of them mirrored, drawn by the seed and the step."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    flipped = torch.rand(len(frames), generator=generator) < 0.5
-    return torch.where(flipped.to(frames.device).reshape(-1, 1, 1, 1), frames.flip(3), frames)
-
-
 def shuffled(
     work: StepContext, frames: Sequence[Frame], batch_size: int, batches: int, seed: int, skip: int = 0
 ) -> Iterator[Tensor]:

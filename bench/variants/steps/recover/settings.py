@@ -24,15 +24,18 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_SCHEMA)
 
     steps: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = Field(
-        default=160, description="at most so many steps of training; 0 trains nothing, beside `recalibrate: true` only"
+        default=320, description="at most so many steps of training; 0 trains nothing, beside `recalibrate: true` only"
     )
     batch_size: Annotated[int, Field(strict=True, ge=2, le=1_000_000)] = Field(
         default=16, description="train frames in a step"
     )
-    learning_rate: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
-        default=2e-4,
-        description="its highest, for a network far from its teacher; one that is near takes smaller steps, as the "
-        "root of its error",
+    learning_rate: Literal["auto"] | Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
+        default="auto", description="its highest; `auto` finds it by a range test of 20 steps"
+    )
+    augment: Annotated[bool, Field(strict=True)] = Field(
+        default=True,
+        description="train on frames that are mirrored, shifted, in other colours and saved as JPEG again, by chance; "
+        "`false` mirrors them alone",
     )
     enough: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = Field(
         default=1e-3,
@@ -49,8 +52,8 @@ class Settings(BaseModel):
     )
     recalibrate: Literal["auto"] | Annotated[bool, Field(strict=True)] = Field(
         default="auto",
-        description="measure batch norms again before training; `auto` does so where pruning has not repaired the "
-        "network",
+        description="measure batch norms again before training; `auto` does so where held-out frames are followed "
+        "more closely then",
     )
 
     @field_validator("recalibrate", mode="before")

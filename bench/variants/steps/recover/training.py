@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from bench.errors import UserError
 from bench.provenance import write_json
 from bench.records import Frame, Recovery
 from bench.variants import checkpoints
-from bench.variants.steps.recover import distillation
-from bench.variants.steps.recover.distillation import Lower, Precision, distillation_loss
+from bench.variants.steps.recover import augmentation, distillation, norms, rates
+from bench.variants.steps.recover.distillation import Precision, distillation_loss
+from bench.variants.steps.recover.optimizing import Tools, find_scale, optimized, tools
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
 
     State = dict[str, Tensor]
 
-_WARM_UP = 0.1
 _REPORT_EVERY = 5
 _CHECKS = 10
 _PATIENCE = 3
 _DIVERGED = 10.0
 _FAR = 0.5
+# The average reaches back over such a share of the steps.
+_AVERAGED = 0.05
 CHECKPOINT = "training"
 RECORD = "record.json"
 """The file in the step's scratch folder that holds what became of the training, for `variant.json`."""
@@ -37,13 +40,18 @@ RECORD = "record.json"
 
 @dataclass
 class _Training:
-    """How far the training is. Errors and AUC are those of the held-out set, measured last at step `evaluated_at`."""
+    """How far the training is. Errors and AUC are those of the held-out set, measured last at step `evaluated_at`.
+
+    `norms_measured`: batch norms were measured again, since held-out frames were followed more closely then.
+    `prepared` are the seconds before the first step.
+    """
 
     total: int
-    rate: float
+    rate: float = 0.0
     step: int = 0
     evaluated_at: int = 0
     seconds: float = 0.0
+    prepared: float = 0.0
     smooth: float = 0.0
     first_error: float = math.inf
     best_error: float = math.inf
@@ -51,59 +59,51 @@ class _Training:
     best_step: int = 0
     worse: int = 0
     auc: float | None = None
+    norms_measured: bool = False
     cut_short: bool = False
     ended: str = Recovery.ALL_STEPS
 
 
-@dataclass(frozen=True)
-class _Tools:
-    """What the training is done with. `masks` has weights that stay zero where the mask is zero."""
+def distil(
+    model: Detector, settings: Settings, work: StepContext, going_on: dict[str, Any] | None
+) -> distillation.HeldOut:
+    """Train what requires gradients of `model`, in place, going on from what was saved; what it was judged on.
 
-    model: Detector
-    teacher: Detector
-    optimizer: Any
-    scaler: Any
-    lower: Lower
-    masks: list[tuple[Tensor, Tensor]]
-    sizes: list[tuple[Tensor, Tensor]]
-    held_out: distillation.HeldOut
-    precision: Precision
-
-
-def distil(model: Detector, settings: Settings, work: StepContext, going_on: dict[str, Any] | None) -> None:
-    """Train `model` in place, going on from what was saved. Of a training that diverges, the best weights are kept.
-
-    Batches and what is varied in them follow from the seed and the step alone.
+    Of a training that diverges, the best weights are kept. Batches and what is varied in them follow from the seed and
+    the step alone.
     """
     # What comes before the first step takes its time, too.
-    pace = checkpoints.Pace()
+    pace, began = checkpoints.Pace(), time.monotonic()
     phases.begin("preparing the teacher")
     learned, held = distillation.held_out(work.frames["train"].frames, work.seed)
     precision = distillation.native_precision(work.device) if settings.precision == "auto" else settings.precision
-    tools = _tools(model, _evaluated_on(learned, held), settings, precision, work)
-    training, best = _restored(going_on, tools) if going_on else _begun(settings, tools)
+    means = tools(model, _evaluated_on(learned, held), settings, precision, work)
+    training, best = _restored(going_on, means) if going_on else _begun(settings, means, learned, work)
+    if not going_on:
+        training.seconds = training.prepared = time.monotonic() - began
     clock = time.monotonic() - training.seconds
 
     def keep() -> None:
-        pace.save(work, CHECKPOINT, lambda: _state(training, tools, best))
+        pace.save(work, CHECKPOINT, lambda: {**asdict(training), "best": best, **means.state()})
 
     if not going_on:
         # What came before the first step may have taken as long as several.
         keep()
     if training.evaluated_at < training.step and _is_evaluated(training, settings):
-        best = _evaluated(training, settings, tools, best)
+        best = _evaluated(training, settings, means, best)
     order = work.seed + 1, training.step
     for batch in distillation.shuffled(work, learned, settings.batch_size, training.total, *order):
-        if not _step(training, settings, tools, distillation.varied(batch, work.seed, training.step)):
+        frames = augmentation.varied(batch, work.seed, training.step, all_ways=settings.augment)
+        if not _step(training, settings, means, frames):
             break
         training.seconds = time.monotonic() - clock
         training.total = _affordable(training, settings)
         if _is_evaluated(training, settings):
             # On a processor an evaluation takes as long as several steps.
             keep()
-            best = _evaluated(training, settings, tools, best)
+            best = _evaluated(training, settings, means, best)
         if training.step % _REPORT_EVERY == 0 or training.step == training.total:
-            work.progress(training.step, training.total, "steps", _note(training, tools.held_out))
+            work.progress(training.step, training.total, "steps", _note(training, means.held_out))
         if training.step == training.total:
             break
         keep()
@@ -111,7 +111,8 @@ def distil(model: Detector, settings: Settings, work: StepContext, going_on: dic
         work.progress(1, 1, "looks", training.ended)
     _note_divergence(training, settings, precision)
     model.load_state_dict(best)
-    write_json(work.scratch / RECORD, _record(training, settings, precision, tools.held_out))
+    write_json(work.scratch / RECORD, _record(training, settings, precision, means.held_out))
+    return means.held_out
 
 
 def _evaluated_on(learned: list[Frame], held: list[Frame]) -> tuple[str, list[Frame]]:
@@ -120,104 +121,76 @@ def _evaluated_on(learned: list[Frame], held: list[Frame]) -> tuple[str, list[Fr
     return ("held-out", held) if held else ("train", learned[:: 1 + len(learned) // distillation.HELD_OUT_MOST])
 
 
-def _tools(
-    model: Detector, evaluated: tuple[str, list[Frame]], settings: Settings, precision: Precision, work: StepContext
-) -> _Tools:
-    """Teacher, optimizer and the rest; `evaluated` has the frames to evaluate on, with their name."""
-    import torch
-
-    teacher = work.teacher().float().to(work.device).to(memory_format=torch.channels_last)
-    teacher.eval().requires_grad_(False)
-    # Batch norms keep their statistics: those of sixteen frames are noise that the loss first pays for.
-    model.requires_grad_(True).eval()
-    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=0.0)
-    scaler = torch.amp.GradScaler(torch.device(work.device).type, enabled=precision == "fp16")
-    lower = distillation.lowered(work.device, precision)
-    masks, sizes = _masks(model, work), distillation.step_sizes(model)
-    held_out = distillation.answered(teacher, *evaluated, work, settings.batch_size, lower)
-    return _Tools(model, teacher, optimizer, scaler, lower, masks, sizes, held_out, precision)
-
-
-def _begun(settings: Settings, tools: _Tools) -> tuple[_Training, State]:
+def _begun(settings: Settings, means: Tools, learned: Sequence[Frame], work: StepContext) -> tuple[_Training, State]:
     """A training before its first step, and the weights now. `UserError` where their error is not finite."""
-    _find_scale(tools)
-    training = _Training(settings.steps, settings.learning_rate)
-    best = _evaluated(training, settings, tools, {})
+    find_scale(means)
+    training = _Training(settings.steps)
+    best = _evaluated(training, settings, means, {})
     training.first_error = training.best_error
-    if not math.isfinite(training.first_error):
+    if training.total and settings.recalibrate == "auto" and norms.has_norms(means.model):
+        best = _with_measured_norms(training, settings, means, best, learned, work)
+    if not math.isfinite(training.best_error):
         raise UserError(
             "recover: the pruned network's answers are not finite on the frames that it is judged by, before any "
-            f"training; check the weights and what was pruned{_or_more_bits(tools.precision)}"
+            f"training; check the weights and what was pruned{_or_more_bits(means.precision)}"
         )
-    # Errors are squares: half as far from the teacher takes steps half as long, or they undo what pruning repaired.
-    training.rate *= min(1.0, math.sqrt(training.first_error / _FAR))
+    if not math.isfinite(training.first_error):
+        training.first_error = training.best_error
+    if training.total:
+        auto = settings.learning_rate == "auto"
+        training.rate = rates.range_test(means, learned, settings, work) if auto else float(settings.learning_rate)
     return training, best
 
 
-def _find_scale(tools: _Tools) -> None:
-    """Halve the factor that keeps small gradients in fp16 until the large ones fit.
+def _with_measured_norms(
+    training: _Training,
+    settings: Settings,
+    means: Tools,
+    best: State,
+    learned: Sequence[Frame],
+    work: StepContext,
+) -> State:
+    """The weights to begin with: with batch norms measured again where that brings the network closer."""
+    before, model = best or _weights(means.model), means.model
+    norms.recalibrate(model, learned, settings.batch_size, work)
+    error = means.evaluate()[0]
+    if not error < training.best_error:
+        model.load_state_dict(before)
+        return best
+    training.norms_measured, training.best_error = True, error
+    return _weights(model)
 
-    The scaler itself finds it by leaving steps out. Those would be the first ones, with the small rates, after which
-    the rest began with a leap: on a small network all that was learned was lost by it.
-    """
-    import torch
 
-    while tools.scaler.is_enabled() and tools.scaler.get_scale() > 1:
-        loss = distillation_loss(tools.model, tools.teacher, tools.held_out.batches[0], tools.lower)
-        tools.scaler.scale(loss).backward()
-        gradients = [weight.grad for weight in tools.model.parameters() if weight.grad is not None]
-        fits = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
-        tools.optimizer.zero_grad(set_to_none=True)
-        if fits:
-            return
-        tools.scaler.update(tools.scaler.get_scale() / 2)
-
-
-def _step(training: _Training, settings: Settings, tools: _Tools, frames: Tensor) -> bool:
+def _step(training: _Training, settings: Settings, means: Tools, frames: Tensor) -> bool:
     """One step of the optimizer on a batch of frames; False where its loss is not finite, which ends the training."""
-    import torch
-
-    for group in tools.optimizer.param_groups:
-        group["lr"] = training.rate * _share_of_rate(training.step, training.total)
-    loss = distillation_loss(tools.model, tools.teacher, frames, tools.lower)
-    tools.optimizer.zero_grad(set_to_none=True)
-    tools.scaler.scale(loss).backward()
-    tools.scaler.unscale_(tools.optimizer)
-    for weight, mask in tools.masks:
-        if weight.grad is not None:
-            weight.grad.mul_(mask)
-    torch.nn.utils.clip_grad_norm_(tools.model.parameters(), 1.0)
-    before = [weight.detach().clone() for weight, _ in tools.sizes]
-    tools.scaler.step(tools.optimizer)
-    tools.scaler.update()
-    with torch.no_grad():
-        for (weight, size), was in zip(tools.sizes, before, strict=True):
-            weight.copy_(torch.addcmul(was, weight - was, size))
+    rate = training.rate * rates.share_of_rate(training.step, training.total)
+    now = optimized(means, frames, rate, distillation_loss)
     training.step += 1
-    now = float(loss.detach())
+    means.average.add(means.model, 1 / max(1, min(training.step, round(_AVERAGED * training.total))))
     if not math.isfinite(now):
-        training.ended = f"the loss became {now} at step {training.step}; {_advice(settings, tools.precision)}"
+        training.ended = f"the loss became {now} at step {training.step}; {_advice(training.rate, means.precision)}"
         return False
     training.smooth = now if training.step == 1 else 0.9 * training.smooth + 0.1 * now
     return True
 
 
-def _evaluated(training: _Training, settings: Settings, tools: _Tools, best: State) -> State:
+def _evaluated(training: _Training, settings: Settings, means: Tools, best: State) -> State:
     """The best weights so far. Ends a training that is done or gets no better."""
-    training.error, training.auc = distillation.evaluate(tools.model, tools.held_out, tools.lower)
+    training.error, training.auc = means.evaluate()
     training.evaluated_at = training.step
     if training.error < training.best_error:
         training.best_error, training.best_step, training.worse = training.error, training.step, 0
         if training.error < settings.enough:
             training.total, training.ended = (
                 training.step,
-                f"close enough to the teacher on {tools.held_out.name} frames",
+                f"close enough to the teacher on {means.held_out.name} frames",
             )
-        return _weights(tools.model)
+        with means.average.in_place_of(means.model):
+            return _weights(means.model)
     # While the rate is high the weights jump about the point where they come to rest when it falls.
     training.worse += training.step > training.total / 2
     if training.worse == _PATIENCE:
-        training.total, training.ended = training.step, f"no better on {tools.held_out.name} frames"
+        training.total, training.ended = training.step, f"no better on {means.held_out.name} frames"
     return best
 
 
@@ -236,7 +209,8 @@ def _affordable(training: _Training, settings: Settings) -> int:
         return training.total
     left = settings.minutes * 60 - training.seconds
     # The first steps are slower than the rest, and tell no pace.
-    fits = left / training.seconds * training.step if training.step >= _REPORT_EVERY else training.total
+    pace = (training.seconds - training.prepared) / training.step
+    fits = left / max(pace, 1e-9) if training.step >= _REPORT_EVERY else training.total
     affordable = min(training.total, training.step + max(0, int(fits if left > 0 else 0)))
     if affordable < training.total:
         training.cut_short = True
@@ -257,6 +231,7 @@ def _record(
         "steps": training.step,
         "steps_wanted": settings.steps,
         "learning_rate": training.rate,
+        "norms_measured": training.norms_measured,
         "ended": training.ended,
         "cut_short": training.cut_short,
         "precision": precision,
@@ -271,12 +246,12 @@ def _note_divergence(training: _Training, settings: Settings, precision: Precisi
     if not training.error <= max(_DIVERGED * training.first_error, _FAR):
         training.ended = (
             f"training diverged: the error grew from {training.first_error:.3g} to {training.error:.3g}; "
-            f"{_advice(settings, precision)}"
+            f"{_advice(training.rate, precision)}"
         )
 
 
-def _advice(settings: Settings, precision: Precision) -> str:
-    return f"use a learning_rate below {settings.learning_rate:g}{_or_more_bits(precision)}"
+def _advice(rate: float, precision: Precision) -> str:
+    return f"use a learning_rate below {rate:.2g}{_or_more_bits(precision)}"
 
 
 def _or_more_bits(precision: Precision) -> str:
@@ -284,42 +259,15 @@ def _or_more_bits(precision: Precision) -> str:
     return "" if precision == "fp32" else f", or set `precision: fp32` (it was {precision})"
 
 
-def _masks(model: Detector, work: StepContext) -> list[tuple[Tensor, Tensor]]:
-    """After pruning that leaves zeros: weights among which some are exactly zero, with 1 where they are not.
-
-    Without it there are none: what is zero then, as a new head may be, is to be learned.
-    """
-    if all(getattr(use.settings, "structure", "structured") == "structured" for use in work.earlier):
-        return []
-    masks = [(weight, (weight != 0).to(weight.dtype)) for weight in model.parameters() if weight.ndim > 1]
-    return [(weight, mask) for weight, mask in masks if not mask.all()]
-
-
-def _share_of_rate(step: int, steps: int) -> float:
-    """Up in a straight line over the first tenth, then down along a cosine to almost nothing."""
-    warm = max(1, round(_WARM_UP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / (steps - warm + 1)))
-
-
 # ------------------------------------------------------------------------------------ checkpoints
-def _state(training: _Training, tools: _Tools, best: State) -> dict[str, Any]:
-    """All that the next step depends on, so that a run that is killed goes on from here."""
-    parts = {"model": tools.model, "optimizer": tools.optimizer, "scaler": tools.scaler}
-    return {**asdict(training), "best": best, **{name: part.state_dict() for name, part in parts.items()}}
-
-
 def saved(work: StepContext) -> dict[str, Any] | None:
     """What a killed run of this user saved; None where there is nothing whole, so that the training begins again."""
     state = checkpoints.read(work, CHECKPOINT)
-    keys = {"model", "optimizer", "scaler", "best", *(field.name for field in fields(_Training))}
+    keys = {"model", "optimizer", "scaler", "average", "best", *(field.name for field in fields(_Training))}
     return state if state and keys <= state.keys() else None
 
 
-def _restored(going_on: dict[str, Any], tools: _Tools) -> tuple[_Training, State]:
+def _restored(going_on: dict[str, Any], means: Tools) -> tuple[_Training, State]:
     """Take up what was saved; what is copied from it takes no memory any more."""
-    tools.model.load_state_dict(going_on.pop("model"))
-    tools.optimizer.load_state_dict(going_on.pop("optimizer"))
-    tools.scaler.load_state_dict(going_on["scaler"])
+    means.restore(going_on)
     return _Training(**{field.name: going_on[field.name] for field in fields(_Training)}), going_on["best"]
