@@ -68,6 +68,7 @@ from bench.records.footage import (
     PictureForm,
     Video,
 )
+from bench.records.forecasts import Forecast, Foretold, MeasuredNoise, NarrowedChannels, Proposal, RoundedLayer
 from bench.records.frame_sets import OnSets, OverallVerdict, SideBySideOnSets
 from bench.records.frames import (
     BETWEEN_SOURCES,
@@ -308,6 +309,8 @@ __all__ = [
     "Finder",
     "Flips",
     "Footprint",
+    "Forecast",
+    "Foretold",
     "Format",
     "Frame",
     "FrameSet",
@@ -325,11 +328,13 @@ __all__ = [
     "Latencies",
     "Loosening",
     "MeasuredBy",
+    "MeasuredNoise",
     "Measurement",
     "MissingScore",
     "MissingVideo",
     "ModelFile",
     "Moved",
+    "NarrowedChannels",
     "Occlusion",
     "OnEvent",
     "OnSets",
@@ -344,6 +349,7 @@ __all__ = [
     "PredictionPass",
     "Predictions",
     "Preprocessing",
+    "Proposal",
     "Rate",
     "RateCriterion",
     "Ratio",
@@ -353,6 +359,7 @@ __all__ = [
     "Requirement",
     "Resolution",
     "ResultKey",
+    "RoundedLayer",
     "RunRecord",
     "Scaling",
     "Score",

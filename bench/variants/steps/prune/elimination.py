@@ -30,11 +30,12 @@ _LAZY = 64
 @dataclass(frozen=True)
 class Ranked:
     """`importance` [width]: how late a channel goes. `losses` [width + 1]: the logit difference's mean squared error,
-    by how many channels are gone, to second order.
+    by how many channels are gone, to second order. `variance` is that of the logit difference; None where unknown.
     """
 
     importance: Tensor
     losses: NDArray[np.float64]
+    variance: float | None = None
 
 
 def eliminated(layer: Layer, columns: int, mean: Tensor, covariance: Tensor, gradients: Tensor) -> Ranked:

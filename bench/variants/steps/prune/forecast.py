@@ -1,0 +1,44 @@
+"""The forecast of a narrowed network: by layer, how many channels are left, and the noise of those that went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from bench.detectors.layer_names import short_name
+from bench.provenance import write_json
+from bench.records import Foretold, NarrowedChannels
+
+if TYPE_CHECKING:
+    from bench.variants.steps import StepContext
+    from bench.variants.steps.prune.channels import Group
+    from bench.variants.steps.prune.elimination import Ranked
+
+_DIGITS = 4
+
+
+def write(
+    groups: Sequence[Group], widths: Mapping[str, int], ranked: Mapping[str, Ranked], frames: int, work: StepContext
+) -> None:
+    """Store what is left of each group of channels, and what the ranking foretells of it, for `variant.json`.
+
+    `ranked` are the groups of which that is known: to second order, others taking over as the repair lets them, and
+    groups taken as independent. At most `frames` calibration frames were looked at.
+    """
+    from bench.variants.steps.prune.ranking import FRAMES
+
+    channels = [_narrowed(group, widths[group.root], ranked.get(group.root)) for group in groups]
+    unknown = any(group.noise is None for group in channels if group.left < group.before)
+    noise = None if unknown else sum(group.noise or 0.0 for group in channels)
+    count = len(work.sample_evenly("calibration", min(frames, FRAMES))) if ranked else 0
+    write_json(work.scratch / "record.json", {"foretold": asdict(Foretold(noise, count, (), tuple(channels)))})
+
+
+def _narrowed(group: Group, width: int, ranked: Ranked | None) -> NarrowedChannels:
+    noise = None
+    if width == group.width:
+        noise = 0.0
+    elif ranked is not None and ranked.variance is not None:
+        noise = float(f"{ranked.losses[group.width - width] / ranked.variance:.{_DIGITS}g}")
+    return NarrowedChannels(short_name(group.root), group.width, width, noise, group.columns > 1)
