@@ -54,12 +54,14 @@ class NarrowedChannels:
 class Foretold:
     """What a step foretells of the noise that it adds, on so many calibration frames.
 
-    `noise` is that of all together, None where it is not known of all. The `layers` that it could round, and the
+    `noise` is that of all together, None where it is not known of all. `deviation` is the standard deviation of
+    `logit_fake - logit_real` over these frames, None where nobody looked. The `layers` that it could round, and the
     `channels` that it could narrow, are in the order in which they run.
     """
 
     noise: Noise | None
     frames: Count
+    deviation: Noise | None = None
     layers: tuple[RoundedLayer, ...] = ()
     channels: tuple[NarrowedChannels, ...] = ()
 
@@ -96,9 +98,9 @@ class MeasuredNoise:
     """The noise of a variant on test frames, beside what its steps foretold of it on calibration frames.
 
     Both are mean squares of the difference to `against`, the variant that those steps began with, as shares of the
-    variance of that one's logit difference. `typical` is the same by the median frame, for errors that are spread as a
-    normal distribution, and `noisiest` the share of `measured` that the noisiest hundredth of the frames makes.
-    `count` is the number of test frames.
+    variance of that one's logit difference over the `count` test frames. `typical` is the same by the median frame, for
+    errors that are spread as a normal distribution, and `noisiest` the share of `measured` that the noisiest hundredth
+    of the frames makes.
     """
 
     against: str

@@ -31,7 +31,8 @@ def measured(run: RunRecord, test: LabelledFrames, predictions: Mapping[str, Pre
         answers = (predictions[name].logit_diff for name in (variant.name, against))
         changed, unchanged = (None if of is None else of[test.counted] for of in answers)
         if changed is not None and unchanged is not None and len(unchanged) and unchanged.var() > 0:
-            noises[variant.name] = MeasuredNoise(against, foretold, *noise_of(changed, unchanged), len(changed))
+            share = foretold / float(unchanged.var())
+            noises[variant.name] = MeasuredNoise(against, share, *noise_of(changed, unchanged), len(changed))
     return noises
 
 
@@ -46,11 +47,17 @@ def noise_of(changed: NDArray[np.float64], unchanged: NDArray[np.float64]) -> tu
 
 
 def _foretold(variant: VariantResult, by_id: Mapping[str, str]) -> tuple[str, float] | None:
-    """The nearest variant that this one was made from by steps that foretold their noise, and the sum of that."""
+    """The nearest variant that this one was made from by steps that foretold their noise, and the sum of that.
+
+    It is the mean square of a change of the logit difference: how much this varies depends on the frames.
+    """
     by_artifact = {forecast.id: forecast for forecast in variant.forecasts}
-    artifact, noise = variant.id, 0.0
-    while (forecast := by_artifact.pop(artifact, None)) is not None and forecast.foretold.noise is not None:
-        artifact, noise = forecast.parent, noise + forecast.foretold.noise
+    artifact, square = variant.id, 0.0
+    while (forecast := by_artifact.pop(artifact, None)) is not None:
+        foretold = forecast.foretold
+        if foretold.noise is None or foretold.deviation is None:
+            return None
+        artifact, square = forecast.parent, square + foretold.noise * foretold.deviation**2
         if artifact in by_id:
-            return by_id[artifact], noise
+            return by_id[artifact], square
     return None

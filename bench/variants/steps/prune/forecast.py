@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -32,7 +33,10 @@ def write(
     unknown = any(group.noise is None for group in channels if group.left < group.before)
     noise = None if unknown else sum(group.noise or 0.0 for group in channels)
     count = len(work.sample_evenly("calibration", min(frames, FRAMES))) if ranked else 0
-    write_json(work.scratch / "record.json", {"foretold": asdict(Foretold(noise, count, (), tuple(channels)))})
+    variance = next((of_group.variance for of_group in ranked.values()), None)
+    deviation = None if variance is None else _short(math.sqrt(variance))
+    foretold = Foretold(None if noise is None else _short(noise), count, deviation, (), tuple(channels))
+    write_json(work.scratch / "record.json", {"foretold": asdict(foretold)})
 
 
 def _narrowed(group: Group, width: int, ranked: Ranked | None) -> NarrowedChannels:
@@ -40,5 +44,9 @@ def _narrowed(group: Group, width: int, ranked: Ranked | None) -> NarrowedChanne
     if width == group.width:
         noise = 0.0
     elif ranked is not None and ranked.variance is not None:
-        noise = float(f"{ranked.losses[group.width - width] / ranked.variance:.{_DIGITS}g}")
+        noise = _short(float(ranked.losses[group.width - width]) / ranked.variance)
     return NarrowedChannels(short_name(group.root), group.width, width, noise, group.columns > 1)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

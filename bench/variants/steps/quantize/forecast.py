@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ def write(model: Detector, exported: onnx.ModelProto, allocated: Allocated, fram
     The noise of a layer is that of what was made of it at last, after error compensation, over at most `frames`
     calibration frames; of a layer in float it is that of the best of its candidates.
     """
-    of_each, together = sensitivities.noise(model, allocated.layers, frames, work)
+    of_each, together, variance = sensitivities.noise(model, allocated.layers, frames, work)
     grown = float_bytes(exported, allocated.layers)
     by_name = {layer.convolution.name: layer for layer in allocated.layers}
     layers = []
@@ -58,12 +59,13 @@ def write(model: Detector, exported: onnx.ModelProto, allocated: Allocated, fram
             allocated.macs[name],
         )
         layers.append(rounded)
-    foretold = Foretold(_short(together), len(work.sample_evenly("calibration", frames)), tuple(layers))
+    count, deviation = len(work.sample_evenly("calibration", frames)), _short(math.sqrt(variance))
+    foretold = Foretold(_short(together), count, deviation, tuple(layers))
     write_json(work.scratch / RECORD, {"foretold": asdict(foretold)})
 
 
-def _short(noise: float) -> float:
-    return float(f"{noise:.{_DIGITS}g}")
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def float_bytes(exported: onnx.ModelProto, layers: Sequence[Layer]) -> dict[str, int]:

@@ -21,9 +21,8 @@ def chosen(patterns: Sequence[str], names: Collection[str], *, could: str = "cou
     """
     unfit = [pattern for pattern in patterns if not any(_fits(pattern, name) for name in names)]
     if unfit:
-        listed = ", ".join(quoted(pattern) for pattern in unfit)
-        raise UserError(f"quantize: float: {listed} {'fits' if len(unfit) == 1 else 'fit'} no layer that {could}"
-                        f"{_nearest(unfit[0], names)}")  # fmt: skip
+        listed = "; ".join(f"{quoted(pattern)} fits none{_nearest(pattern, names)}" for pattern in unfit)
+        raise UserError(f"quantize: float: names layers that {could}, and {listed}")
     fitting = frozenset(name for name in names if any(_fits(pattern, name) for pattern in patterns))
     if fitting and len(fitting) == len(names):
         raise nothing_left(len(names))
@@ -54,7 +53,6 @@ def _nearest(pattern: str, names: Collection[str]) -> str:
     """The names that look most like a pattern, of layers or of modules around them."""
     modules = dict.fromkeys(module for name in names for module in _around(short_name(name)))
     near = difflib.get_close_matches(short_name(pattern), modules, _MOST_NAMED, 0.5)
-    if not near:
-        near = [*modules][:_MOST_NAMED]
-        return f"; such are, for example: {', '.join(near)}"
-    return f"; near to it: {', '.join(near)}"
+    if near:
+        return f" (near to it: {', '.join(near)})"
+    return f" (such are, for example: {', '.join([*modules][:_MOST_NAMED])})"

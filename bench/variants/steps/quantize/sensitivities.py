@@ -48,8 +48,10 @@ def sensitivities(
     return {name: (change.square().mean(1) / variance).tolist() for name, change in changes.items()}
 
 
-def noise(model: Detector, layers: Sequence[Layer], frames: int, work: StepContext) -> tuple[dict[str, float], float]:
-    """The noise of each layer as it is rounded at last, by name, and that of all together.
+def noise(
+    model: Detector, layers: Sequence[Layer], frames: int, work: StepContext
+) -> tuple[dict[str, float], float, float]:
+    """The noise of each layer as it is rounded at last, by name, that of all together, and the variance of m.
 
     Together they are less than their sum where what they add differs in sign.
     """
@@ -58,7 +60,7 @@ def noise(model: Detector, layers: Sequence[Layer], frames: int, work: StepConte
     changes, variance = _changes(model, by_name, frames, work, "forecast")
     together = torch.stack([change[0] for change in changes.values()]).sum(0)
     of_each = {name: float(change.square().mean() / variance) for name, change in changes.items()}
-    return of_each, float(together.square().mean() / variance)
+    return of_each, float(together.square().mean() / variance), variance
 
 
 def _changes(
