@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 import yaml
 from numpy.typing import NDArray
 
@@ -31,6 +32,7 @@ LAYERS = ("0.0", "1.expand.0", "1.depthwise.0", "1.gate.reduce", "1.gate.expand"
 
 @cache
 def shallow() -> Detector:
+    torch.manual_seed(0)  # whichever tests run before
     return tiny.lively(tiny.build("tiny", "tiny", Preprocessing(size=b0.SIZE)))
 
 
@@ -72,7 +74,7 @@ def test_a_layer_that_is_rounded_alone_moves_the_logit_difference_as_foretold(na
     others = tuple(other for other in LAYERS if other != name)
     model, of_one = built(quantize.Settings(weights="int8", float=others))
     assert list(rounded(of_one)) == [name]
-    assert of_one.noise == pytest.approx(noises(of_one)[name], rel=1e-3), "of one layer, all together is the same"
+    assert of_one.noise == pytest.approx(noises(of_one)[name])
     assert measured(model) == pytest.approx(noises(of_one)[name], rel=0.3)
     _, of_all = built(quantize.Settings(weights="int8"))
     if name in rounded(of_all):
@@ -81,8 +83,8 @@ def test_a_layer_that_is_rounded_alone_moves_the_logit_difference_as_foretold(na
 
 def test_all_together_is_what_is_measured() -> None:
     model, of_all = built(quantize.Settings())
-    assert of_all.noise is not None
-    assert measured(model) == pytest.approx(of_all.noise, rel=0.5)
+    assert of_all.noise == pytest.approx(sum(noises(of_all).values()), rel=1e-3)
+    assert 0.5 < measured(model) / of_all.noise < 2
     assert of_all.frames == CALIBRATION
     assert of_all.deviation == pytest.approx(logit_diffs(to_onnx(shallow())).std(ddof=1), rel=1e-3)
 
@@ -183,7 +185,7 @@ def test_few_layers_are_proposed_for_few_bytes() -> None:
 def test_prune_records_how_many_channels_are_left(settings: dict[str, Any], tmp_path: Path) -> None:
     parent = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     before = {name: len(layer.weight) for name, layer in parent.weighted_layers().items()}
-    work = step_work.work(tmp_path, parent) if hasattr(step_work, "work") else tiny.work(tmp_path, parent)
+    work = step_work.work(tmp_path, parent)
     model = prune.apply(parent, prune.Settings(amount=0.4, **settings), work)
     after = {name: len(layer.weight) for name, layer in model.weighted_layers().items()}
     of_step = foretold(prune, work)

@@ -44,7 +44,7 @@ def write(model: Detector, exported: onnx.ModelProto, allocated: Allocated, fram
     The noise of a layer is that of what was made of it at last, after error compensation, over at most `frames`
     calibration frames; of a layer in float it is that of the best of its candidates.
     """
-    of_each, together, variance = sensitivities.noise(model, allocated.layers, frames, work)
+    of_each, variance = sensitivities.noise(model, allocated.layers, frames, work)
     grown = float_bytes(exported, allocated.layers)
     by_name = {layer.convolution.name: layer for layer in allocated.layers}
     layers = []
@@ -60,6 +60,8 @@ def write(model: Detector, exported: onnx.ModelProto, allocated: Allocated, fram
         )
         layers.append(rounded)
     count, deviation = len(work.sample_evenly("calibration", frames)), _short(math.sqrt(variance))
+    # What a layer reads has been moved by those before it, so that their errors are independent.
+    together = sum(layer.noise for layer in layers if not layer.in_float)
     foretold = Foretold(_short(together), count, deviation, tuple(layers))
     write_json(work.scratch / RECORD, {"foretold": asdict(foretold)})
 

@@ -48,19 +48,12 @@ def sensitivities(
     return {name: (change.square().mean(1) / variance).tolist() for name, change in changes.items()}
 
 
-def noise(
-    model: Detector, layers: Sequence[Layer], frames: int, work: StepContext
-) -> tuple[dict[str, float], float, float]:
-    """The noise of each layer as it is rounded at last, by name, that of all together, and the variance of m.
-
-    Together they are less than their sum where what they add differs in sign.
-    """
+def noise(model: Detector, layers: Sequence[Layer], frames: int, work: StepContext) -> tuple[dict[str, float], float]:
+    """The noise of each layer as it is rounded at last, by name; and the variance of m."""
     phases.begin("preparing the forecast")
     by_name = {layer.convolution.name: [layer] for layer in layers}
     changes, variance = _changes(model, by_name, frames, work, "forecast")
-    together = torch.stack([change[0] for change in changes.values()]).sum(0)
-    of_each = {name: float(change.square().mean() / variance) for name, change in changes.items()}
-    return of_each, float(together.square().mean() / variance), variance
+    return {name: float(change.square().mean() / variance) for name, change in changes.items()}, variance
 
 
 def _changes(
