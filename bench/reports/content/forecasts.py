@@ -14,6 +14,9 @@ MUCH = 2.0
 
 # What makes at least so much of the noise is named as its reason.
 _MOST_OF_IT = 0.5
+_OF_CHANNELS = (
+    "the forecast counts each group of channels alone and to second order, which holds for small changes only"
+)
 
 
 def forecasts(evaluation: Evaluation) -> Table | None:
@@ -90,11 +93,11 @@ def _why_more(variant: VariantResult, noise: MeasuredNoise) -> str:
             f"the noisiest hundredth of the frames makes {number(100 * noise.noisiest, 0)} % of it, and the typical "
             f"frame has {number(typical, 1)} times what was foretold"
         )
+    if any(forecast.foretold.channels for forecast in variant.forecasts if forecast.id == variant.id):
+        reasons.append(_OF_CHANNELS)
     return f": {'; '.join(reasons)}" if reasons else "; why is not known"
 
 
 def _why_less(variant: VariantResult) -> str:
-    """Of channels, a ranking looks at each group alone, while the repair lets all that stay make up for it."""
-    if any(forecast.foretold.channels for forecast in variant.forecasts):
-        return ": it counts each group of channels alone, and the repair fits all that stay together"
-    return "; why is not known"
+    of_channels = any(forecast.foretold.channels for forecast in variant.forecasts if forecast.id == variant.id)
+    return f": {_OF_CHANNELS}" if of_channels else "; why is not known"

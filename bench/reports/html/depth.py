@@ -79,7 +79,8 @@ def _bar(frame: Frame, index: int, bar: Bar, height: float | None) -> Markup:
 
 def _names_of_parts(depth: Depth, frames: Sequence[Frame]) -> list[Markup]:
     """A line where each part of the network begins, and its name below, where there is room."""
-    drawn, free = list[Markup](), 0.0
+    drawn: list[Markup] = []
+    free = 0.0
     for index, name in depth.parts:
         x = frames[0].x(index)
         drawn += [element("line", x1=x, x2=x, y1=frame.top, y2=frame.bottom, class_="grid") for frame in frames]
@@ -92,7 +93,8 @@ def _names_of_parts(depth: Depth, frames: Sequence[Frame]) -> list[Markup]:
 
 def _legend(depth: Depth) -> list[Markup]:
     """What the colours are, of those that the picture has."""
-    drawn, x = list[Markup](), float(_LEFT)
+    drawn: list[Markup] = []
+    x = float(_LEFT)
     for look, words in LEGEND.items():
         if any(bar.look == look for bar in depth.bars):
             drawn.append(element("rect", x=x, y=4, width=11, height=11, class_=f"layer {look}"))

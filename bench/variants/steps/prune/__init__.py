@@ -223,7 +223,7 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     ranked = ranking.rank(original, channels.groups, work, settings.frames) if by_loss else {}
     phases.begin("choosing widths")
     widths = budget.cheapest(ranked) if by_loss else budget.uniform()
-    forecast.write(channels.groups, widths, ranked if settings.repair else {}, settings.frames, work)
+    forecast.write(channels, widths, ranked if settings.repair else {}, settings.frames, work)
     narrowed = [group for group in channels.groups if widths[group.root] < group.width]
     importance = {root: of_group.importance for root, of_group in ranked.items()}
     if unranked := [group for group in narrowed if by_loss and group.root not in ranked]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -22,7 +23,7 @@ from pydantic import (
 )
 
 from bench import phases
-from bench.errors import UserError
+from bench.errors import UserError, in_yaml
 from bench.records import Built, Foretold, FrameSet, Proposal, Split
 from bench.variants.steps import Cost, Leaves
 
@@ -50,7 +51,20 @@ LEAST_FRAMES, MOST_FRAMES = 8, 1_000_000
 _GRADIENT_FRAMES = 32
 
 
-_Pattern = Annotated[str, Field(min_length=1, max_length=200)]
+_MOST_PATTERNS, _MOST_LETTERS = 200, 200
+
+
+def _listed(patterns: object) -> tuple[str, ...]:
+    """One pattern needs no list; their order means nothing."""
+    listed = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(listed, (list, tuple)) or not all(isinstance(pattern, str) and pattern for pattern in listed):
+        raise ValueError(f"names layers, as in `float: [conv_stem, blocks.0]`; found {in_yaml(patterns)}")
+    if len(listed) > _MOST_PATTERNS or any(len(pattern) > _MOST_LETTERS for pattern in listed):
+        raise ValueError(f"takes at most {_MOST_PATTERNS} names of at most {_MOST_LETTERS} letters")
+    return tuple(sorted(set(listed)))
+
+
+_Patterns = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 # What `_one_of_both` says, for editors.
 _BOTH: dict[str, Any] = {
     "properties": {key: {"type": "string"} for key in ("dtype", "weights")},
@@ -72,9 +86,8 @@ class Settings(BaseModel):
     frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES, le=MOST_FRAMES)] = Field(
         default=128, description="at most so many are read, evenly spread over the calibration frames"
     )
-    float: tuple[_Pattern, ...] = Field(
+    float: _Patterns = Field(
         default=(),
-        max_length=200,
         description="layers that stay in float beside those that rounding would harm most: names of layers, or of "
         "modules around them, and globs such as `blocks.*.se.*`; the report says what each would gain, and costs",
     )
@@ -99,15 +112,6 @@ class Settings(BaseModel):
         if weights is not None and info.data.get("dtype") is not None:
             raise ValueError("`dtype` quantises weights and activations, `weights` the weights alone; give one of them")
         return weights
-
-    @field_validator("float", mode="before")
-    @classmethod
-    def _list_of_patterns(cls, patterns: object) -> object:
-        """One pattern needs no list; their order means nothing."""
-        listed = [patterns] if isinstance(patterns, str) else patterns
-        if not isinstance(listed, (list, tuple)) or not all(isinstance(pattern, str) for pattern in listed):
-            raise ValueError("names layers, as in `float: [conv_stem, blocks.0]`")
-        return tuple(sorted(set(listed)))
 
     @model_serializer(mode="wrap")
     def _without_empty(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
