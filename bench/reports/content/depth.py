@@ -225,12 +225,12 @@ def _narrowed_summary(channels: Sequence[NarrowedChannels]) -> Sentence:
     """How many channels are left, and where most of the foretold noise comes from."""
     before, left = sum(group.before for group in channels), sum(group.left for group in channels)
     narrowed = [group for group in channels if group.left < group.before]
-    told = f"{left:,} of {before:,} channels are left; {len(narrowed)} of {counted(len(channels), 'group')} lost some"
+    words = f"{left:,} of {before:,} channels are left; {len(narrowed)} of {counted(len(channels), 'group')} lost some"
     noisiest = max(narrowed, key=lambda group: group.noise or 0.0, default=None)
     if noisiest is None or not noisiest.noise:
-        return sentence(f"{told}.")
+        return sentence(f"{words}.")
     share = _percent(noisiest.noise / _noise(channels), 0)
-    return sentence(f"{told}, and ", code(noisiest.name), f" makes most of the foretold noise, {share}.")
+    return sentence(f"{words}, and ", code(noisiest.name), f" makes most of the foretold noise, {share}.")
 
 
 def _narrowed_table(channels: Sequence[NarrowedChannels]) -> Table:

@@ -83,7 +83,8 @@ def float_bytes(exported: onnx.ModelProto, layers: Sequence[Layer]) -> dict[str,
 def _bytes(light: onnx.ModelProto, saved: Mapping[str, int]) -> int:
     """What a graph takes with the large constants that it reads; `saved` is how much each of these was emptied by."""
     emptied = (constant.name for constant in light.graph.initializer if list(constant.dims) == _EMPTY)
-    return light.graph.ByteSize() + sum(saved[name] for name in emptied)
+    size: int = light.graph.ByteSize()
+    return size + sum(saved[name] for name in emptied)
 
 
 def _without_weights(exported: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, int]]:
@@ -101,5 +102,5 @@ def _without_weights(exported: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[s
 
 def _entry_bytes(constant: onnx.TensorProto) -> int:
     """What a constant takes in the list of a graph's constants: itself, and its length in seven bits a byte."""
-    size = constant.ByteSize()
+    size: int = constant.ByteSize()
     return size + 1 + max(1, -(-size.bit_length() // 7))
