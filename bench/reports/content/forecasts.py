@@ -12,8 +12,8 @@ from bench.reports.content.text import counted, number
 MUCH = 2.0
 """Further off than by this factor, a forecast is not to be trusted, and the report says so."""
 
-# What makes at least so much of the noise is named as its reason.
-_MOST_OF_IT = 0.5
+# What makes at least so much of the noise is named as its reason: clipping, or the noisiest hundredth of the frames.
+_MOST_OF_IT, _MUCH_OF_IT = 0.5, 0.25
 _OF_CHANNELS = (
     "the forecast counts each group of channels alone and to second order, which holds for small changes only"
 )
@@ -87,7 +87,7 @@ def _why_more(variant: VariantResult, noise: MeasuredNoise) -> str:
         reasons.append("its runtime computes something else than the file says")
     if shift is not None and (shift.noise or 0.0) >= _MOST_OF_IT * noise.measured:
         reasons.append("most of it comes from activations beyond their calibrated ranges, which are clipped")
-    if noise.noisiest >= _MOST_OF_IT:
+    if noise.noisiest >= _MUCH_OF_IT:
         typical = math.sqrt(noise.typical / noise.foretold)
         reasons.append(
             f"the noisiest hundredth of the frames makes {number(100 * noise.noisiest, 0)} % of it, and the typical "
