@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -216,7 +217,8 @@ def test_a_forecast_that_was_far_off_is_said_with_its_reason(
     noises: MeasuredNoise, changes: dict[str, CalibrationShift | Fidelity], sentence: str | None
 ) -> None:
     run, _ = foretold()
-    q8 = replace(run.variants[2], **{"fidelity": None, "calibration_shift": None, **changes})
+    plain: dict[str, Any] = {"fidelity": None, "calibration_shift": None}
+    q8 = replace(run.variants[2], **plain | changes)
     of_q8 = replace(evaluation(), noises={"q8": noises})
     misses = [str(miss) for miss in forecasts.misses(replace(run, variants=(q8,)), of_q8)]
     assert len(misses) == (sentence is not None)

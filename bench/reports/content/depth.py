@@ -85,6 +85,7 @@ def _depth(
     also = f" The same step is part of {', '.join(others)}." if others else ""
     offer = sentence()
     if foretold.layers:
+        """What is drawn of a step of the variant of this name; `others` share it, `speed` is the variant's."""
         rounded = _Rounded(foretold.layers, speed)
         bars, summary, rows = rounded.bars(), rounded.summary(), rounded.table()
         if proposal:
@@ -181,6 +182,7 @@ class _Rounded:
         return table([Column("Layer", "left"), Column("Bits", "left"), *map(Column, titles)], rows)
 
     def _row(self, name: Part, bits: str, layers: Sequence[RoundedLayer]) -> list[Cell]:
+        """A row of one layer, or of several together."""
         grown, ms, share = sum(layer.float_bytes for layer in layers), self.ms(layers), self.share(layers)
         return [
             cell(name),
@@ -209,6 +211,7 @@ def _noise(channels: Iterable[NarrowedChannels]) -> float:
 
 
 def _narrowed_bars(channels: Sequence[NarrowedChannels]) -> tuple[Bar, ...]:
+    """A bar for each group of channels, in the order in which they run."""
     total = _noise(channels)
     return tuple(
         Bar(

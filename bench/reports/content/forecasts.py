@@ -81,6 +81,7 @@ def _miss(variant: VariantResult, noise: MeasuredNoise) -> Sentence:
 
 
 def _why_more(variant: VariantResult, noise: MeasuredNoise) -> str:
+    """The reasons that are known, and those that are likely of channels."""
     shift, fidelity = variant.calibration_shift, variant.fidelity
     reasons = []
     if fidelity is not None and fidelity.exact is False:
