@@ -81,11 +81,11 @@ def _has(variant: VariantResult, forecast: Forecast) -> bool:
 def _depth(
     index: int, name: str, forecast: Forecast, others: Sequence[str], speed: VariantSpeed | None
 ) -> Depth:  # fmt: skip
+    """What is drawn of a step of the variant of this name; `others` share it, `speed` is the variant's."""
     foretold, proposal = forecast.foretold, forecast.proposal
     also = f" The same step is part of {', '.join(others)}." if others else ""
     offer = sentence()
     if foretold.layers:
-        """What is drawn of a step of the variant of this name; `others` share it, `speed` is the variant's."""
         rounded = _Rounded(foretold.layers, speed)
         bars, summary, rows = rounded.bars(), rounded.summary(), rounded.table()
         if proposal:
