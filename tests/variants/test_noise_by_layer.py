@@ -17,13 +17,14 @@ import yaml
 from numpy.typing import NDArray
 
 from bench import stored
+from bench.artifacts.imports import outputs
 from bench.artifacts.onnx_export import to_onnx
 from bench.detectors.detector import Detector
 from bench.errors import UserError
 from bench.records import Foretold, Preprocessing, RoundedLayer
 from bench.variants import chain
 from bench.variants.steps import StepContext, prune, quantize
-from bench.variants.steps.quantize import in_float, proposals
+from bench.variants.steps.quantize import in_float, of_graphs, proposals
 from tests.support import b0, step_work, tiny
 from tests.support.quantised import CALIBRATION, calibration
 
@@ -178,6 +179,29 @@ def test_few_layers_are_proposed_for_few_bytes() -> None:
     even = [dataclasses.replace(layer, name=str(i), noise=1.0) for i, layer in enumerate(50 * layers)]
     assert proposed(*even) is None, "no few layers make the noise"
     assert proposed(in_float_now) is None
+
+
+# ------------------------------------------------------------------------------------ an ONNX file alone
+@pytest.mark.parametrize("settings", [{}, {"weights": "int8"}])
+def test_nodes_of_a_graph_alone_stay_in_float_by_their_names_or_those_of_their_weights(
+    settings: dict[str, Any],
+) -> None:
+    graph = to_onnx(shallow())
+    weights = {constant.name for constant in graph.graph.initializer}
+    for part in (*graph.graph.node, *graph.graph.initializer):
+        part.name = f"{outputs.PREFIX}{part.name}"
+    for node in graph.graph.node:
+        node.input[:] = [f"{outputs.PREFIX}{name}" if name in weights else name for name in node.input]
+    by_weight = of_graphs.layer_names(graph)
+    name, other = list(by_weight)[:2]
+    patterns = (name, by_weight[other])
+    model = quantize.apply_onnx(graph, quantize.Settings(**settings, float=patterns), calibration())
+    written_by = {output: node.op_type for node in model.graph.node for output in node.output}
+    read = {node.name: written_by.get(node.input[1]) for node in model.graph.node if node.op_type == "Conv"}
+    assert {read[f"{outputs.PREFIX}{layer}"] for layer in (name, other)} == {None}
+    assert "DequantizeLinear" in read.values()
+    with pytest.raises(UserError, match="'conv99' fits none"):
+        quantize.refuse_names(quantize.Settings(float=("conv99",)), to_onnx(shallow()))
 
 
 # ------------------------------------------------------------------------------------ prune

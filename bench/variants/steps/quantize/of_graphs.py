@@ -89,7 +89,7 @@ def refuse_names(patterns: Sequence[str], model: onnx.ModelProto) -> None:
 def _named(model: onnx.ModelProto, patterns: Sequence[str]) -> frozenset[str]:
     """The names in the graph of the nodes and weights that patterns of `float:` fit, by either name."""
     layers = layer_names(model)
-    by_either = in_float.chosen(patterns, {*layers, *layers.values()})
+    by_either = in_float.chosen(patterns, dict.fromkeys((*layers, *layers.values())))
     chosen = {name for pair in layers.items() if by_either & set(pair) for name in pair}
     if chosen and set(layers) <= chosen:
         raise in_float.nothing_left(len(layers))
