@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
-from bench.records import Built, Recovery
+from bench.records import Built, Forecast, Recovery
 from bench.variants import description
 from bench.variants.steps import Use
 
 TOOK = "its last step took"
+
+
+def forecasts(chain: Sequence[Use], built: Built) -> tuple[Forecast, ...]:
+    """What each step on the way to an artifact foretold of its noise, by the records of the artifacts on that way."""
+    folder = built.file.parent.parent
+    described = description.find(folder, built.id)
+    lineage = described.lineage if described else ()
+    foretold = []
+    for use, (parent, link) in zip(chain, pairwise(lineage), strict=False):
+        ancestor = description.find(folder, link.id)
+        if ancestor is not None and (forecast := getattr(ancestor.record, "foretold", None)):
+            proposes = getattr(use.step, "proposal", None)
+            proposal = proposes(use.settings, forecast, ancestor.size_bytes) if proposes else None
+            foretold.append(Forecast(use.text, link.id, parent.id, forecast, proposal))
+    return tuple(foretold)
 
 
 def recovered(built: Built) -> tuple[Recovery, ...]:

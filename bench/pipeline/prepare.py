@@ -15,7 +15,7 @@ from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import judging, readings, threshold
+from bench.pipeline import judging, layer_names, readings, threshold
 from bench.pipeline.degraded import undoable
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
@@ -267,9 +267,13 @@ class _ReadWeights:
     imported: dict[str, Reading] = field(default_factory=dict)
 
     def read_files(self, variant: str, chain: tuple[steps.Use, ...], base: Path) -> None:
-        """Note a chain with the files that its steps read; raises `UserError` for a file that can't be used."""
+        """Note a chain with the files that its steps read.
+
+        Raises `UserError` for a file that can't be used, and for names of layers that the detector does not have.
+        """
         located = []
         for use in chain:
+            layer_names.check(use, self.source, base / "variants")
             if use.file_name is None:
                 located.append(use)
                 continue

@@ -123,6 +123,7 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
             *_unclear(setup, job.built),
         ),
         recovered=notes.recovered(job.built),
+        forecasts=notes.forecasts(chain, job.built),
         fidelity=exactness,
         evaluation=store.read_prediction_pass(job.folder, job.predictions_key),
         imported=chain[-1].file_name or "" if name in setup.imported else "",

@@ -69,6 +69,7 @@ from bench.records.footage import (
     PictureForm,
     Video,
 )
+from bench.records.forecasts import Forecast, Foretold, MeasuredNoise, NarrowedChannels, Proposal, RoundedLayer
 from bench.records.frame_sets import OnSets, OverallVerdict, SideBySideOnSets
 from bench.records.frames import (
     BETWEEN_SOURCES,
@@ -311,6 +312,8 @@ __all__ = [
     "Finder",
     "Flips",
     "Footprint",
+    "Forecast",
+    "Foretold",
     "Format",
     "Frame",
     "FrameSet",
@@ -328,11 +331,13 @@ __all__ = [
     "Latencies",
     "Loosening",
     "MeasuredBy",
+    "MeasuredNoise",
     "Measurement",
     "MissingScore",
     "MissingVideo",
     "ModelFile",
     "Moved",
+    "NarrowedChannels",
     "Occlusion",
     "OnEvent",
     "OnSets",
@@ -347,6 +352,7 @@ __all__ = [
     "PredictionPass",
     "Predictions",
     "Preprocessing",
+    "Proposal",
     "Rate",
     "RateCriterion",
     "Ratio",
@@ -356,6 +362,7 @@ __all__ = [
     "Requirement",
     "Resolution",
     "ResultKey",
+    "RoundedLayer",
     "RunRecord",
     "Scaling",
     "Score",

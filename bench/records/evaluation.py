@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bench.records.choice import Choice
 from bench.records.exemplars import Exemplars
+from bench.records.forecasts import MeasuredNoise
 from bench.records.measurements import Latencies, Timing, VariantSpeed
 from bench.records.occlusion import Occlusion
 from bench.records.predictions import LabelledFrames, Predictions
@@ -31,7 +32,8 @@ class Evaluation:
     Where videos are known, `videos` are those of the test frames, and `video` is all of this per video: `test` and
     `validation` are then videos, called by their names, in the order of `videos`, `predictions` have their scores, and
     rows are those of videos. What needs frames is missing there: drift and occlusions. `unit` says what rows are.
-    `exemplars` are the rows that most variants lose, None where too few variants differ.
+    `exemplars` are the rows that most variants lose, None where too few variants differ. `noises` are those of frames,
+    by variant, where they were foretold.
     """
 
     test: LabelledFrames
@@ -54,6 +56,7 @@ class Evaluation:
     videos: Videos | None = None
     video: Evaluation | None = None
     exemplars: Exemplars | None = None
+    noises: Mapping[str, MeasuredNoise] = field(default_factory=dict)
 
     def by(self, unit: Unit) -> Evaluation:
         """The evaluation per frame or per video; that per frame where nothing is known of videos, or all failed."""

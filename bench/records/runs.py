@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 from bench.records.artifacts import Footprint
 from bench.records.choice import Constraints
 from bench.records.degradations import Degradation
+from bench.records.forecasts import Forecast
 from bench.records.frames import Preprocessing
 from bench.records.measurements import CalibrationShift, Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
@@ -65,7 +66,8 @@ class VariantResult:
     runtime on this machine, None for others. `imported` is the file that it is, where it was made elsewhere.
     `evaluation` is the pass that made the predictions, or the rest of them; None where an earlier version made
     them. `degraded` are the predictions for re-compressed test frames that there are. `calibration_shift` is that of an
-    artifact whose activations have fixed ranges, None for others.
+    artifact whose activations have fixed ranges, None for others. `forecasts` has what each step of the chain foretold
+    of the noise that it adds, where it did, in the order of the chain.
     """
 
     name: str
@@ -86,6 +88,7 @@ class VariantResult:
     imported: str = ""
     degraded: tuple[DegradedPredictions, ...] = ()
     calibration_shift: CalibrationShift | None = None
+    forecasts: tuple[Forecast, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from bench.records.calibration import CalibrationMethod
 from bench.records.choice import Loosening
 from bench.records.degradations import DegradationKind
 from bench.records.exemplars import ScoredExemplars
+from bench.records.forecasts import Forecast, MeasuredNoise
 from bench.records.groups import Rate
 from bench.records.measurements import CalibrationShift, Fidelity, Timing
 from bench.records.resolution import Resolution
@@ -410,6 +411,8 @@ class ScoredVariant:
     group_gaps: tuple[ScoredGroupGap, ...] = ()
     calibration: ScoredCalibration | None = None
     resolution: Resolution | None = None
+    noise: MeasuredNoise | None = None
+    forecasts: tuple[Forecast, ...] = ()
 
     @property
     def by_video(self) -> ScoredVariant:

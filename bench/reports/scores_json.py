@@ -239,6 +239,8 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         video=_by_video(run, variant, evaluation.video) if evaluation.video else None,
         robustness=_robustness(run, evaluation.degraded.get(variant.name, ())),
         calibration=_calibration(scored.calibration) if scored and scored.calibration else None,
+        noise=evaluation.noises.get(variant.name),
+        forecasts=variant.forecasts if variant.status == "ok" else (),
     )
 
 

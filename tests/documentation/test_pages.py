@@ -164,7 +164,7 @@ def test_every_number_of_scores_is_explained() -> None:
     assert len(score_paths) > 120
     empty_there = {
         "choice.loosen", "video", "videos", "resolution", "confirmed_slices", "group_gaps", "threshold_rule",
-        "exemplars",
+        "exemplars", "noise", "forecasts",
     }  # fmt: skip
     assert score_paths - explained() == empty_there, "empty there, with their keys on the page"
     of_videos = {f"videos.{field.name}" for field in fields(ScoredVideos) if field.name != "splits"}
@@ -182,7 +182,7 @@ def test_every_number_of_scores_is_explained() -> None:
     assert of_videos | of_parts | of_rules | of_exemplars <= explained()
     of_empty = (
         "choice.loosen.", "video.", "videos.", "confirmed_slices.", "group_gaps.", "calibration.reasons",
-        "threshold_rule.", "exemplars.", "resolution.",
+        "threshold_rule.", "exemplars.", "resolution.", "noise.", "forecasts.",
     )  # fmt: skip
     assert {path for path in explained() - score_paths if not path.startswith(of_empty)} == set()
 

@@ -10,7 +10,9 @@ from bench.reports.content import (
     calibrated,
     changes,
     confirmed,
+    depth,
     exemplars,
+    forecasts,
     groups,
     measured,
     notes,
@@ -67,6 +69,9 @@ class Report:
     not_sliced: tuple[str, ...]
     groups: list[groups.GroupTables]
     ablation: Table | None
+    forecasts: Table | None
+    forecast_misses: list[Sentence]
+    depths: list[depth.Depth]
     videos: Table | None
     execution: Table | None
     evaluations: list[str]
@@ -121,6 +126,9 @@ def gather(
         not_sliced=tuple(map(of.words, of.evaluation.not_sliced)),
         groups=groups.groups(of.run, of.evaluation),
         ablation=changes.ablation(of.evaluation),
+        forecasts=forecasts.forecasts(evaluation),
+        forecast_misses=forecasts.misses(run, evaluation),
+        depths=depth.depths(run, evaluation),
         videos=videos.of_variants(run, evaluation),
         execution=measured.execution(run),
         evaluations=measured.evaluations(run),
@@ -147,6 +155,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "no_maps": notes.no_maps(),
         "blurred": notes.blurred(),
         "timings": notes.timings(),
+        "forecasts": forecasts.note(evaluation),
         "robustness": notes.robustness(run),
         **videos.notes(run, evaluation),
     }

@@ -34,6 +34,7 @@ from bench.results.score import (
     flips,
     groups,
     independence,
+    noise,
     noninferiority,
     outcomes,
     placements,
@@ -100,6 +101,7 @@ def evaluate(
     run = replace(run, groups=()) if as_a_whole or not predictions else run
     uncalibrated = _evaluate(run, test, validation, predictions, searches=not as_a_whole)
     evaluation = scaling.with_calibration(uncalibrated, run.threshold)
+    evaluation = replace(evaluation, noises=noise.measured(run, test, evaluation.predictions))
     of_test, of_validation = videos.of_run(run, test, validation)
     if of_test is None:
         return evaluation

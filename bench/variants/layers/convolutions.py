@@ -122,11 +122,11 @@ def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
 
 def backward(
     model: Detector, work: StepContext, frames: int, part: Part, gathered: Callable[[], State], step: str
-) -> None:
+) -> float:
     """Pass the calibration frames forward and their logit differences backward, for hooks that watch the gradients.
 
-    Goes on where `part` was, and saves there what the hooks have `gathered` by then. Raises `UserError`, which names
-    `step`, where the logit difference says nothing.
+    Returns the variance of the logit differences. Goes on where `part` was, and saves there what the hooks have
+    `gathered` by then. Raises `UserError`, which names `step`, where the logit difference says nothing.
     """
     model.requires_grad_(False)
     logit_diffs: list[Tensor] = part.state.get("margins", [])
@@ -135,7 +135,7 @@ def backward(
         logit_diffs.append(backward_from_logit_diff(model, prepared(model, batch)).cpu())
 
     work.calibrate(part, frames, "ranking", observe, lambda: {"margins": logit_diffs, "seen": gathered()})
-    logit_diff_variance(torch.cat(logit_diffs), step)
+    return logit_diff_variance(torch.cat(logit_diffs), step)
 
 
 def logit_diff_variance(logit_diffs: Tensor, step: str) -> float:

@@ -24,7 +24,11 @@ A step is a module with
 - where it depends on its settings which of `FRAMES` it reads: `frames(settings)`; likewise `needs(settings)`;
 - where the result depends on whose frames they are, not on their content alone: `SEES_SOURCES = True`;
 - where it records what it did in `variant.json`: `RECORD`, the JSON file that it leaves in its scratch folder, and
-  `Record`, the type of what that holds; a property `recovery` of it is a `bench.records.Recovery` for the report;
+  `Record`, the type of what that holds; a property `recovery` of it is a `bench.records.Recovery` for the report, and
+  `foretold` a `bench.records.Foretold`, of the noise that the step adds; `proposal(settings, foretold, size_bytes)`
+  then is a `bench.records.Proposal` for less of it, or None;
+- where its settings may name layers of the detector: `names_layers(settings)`, whether they do, and
+  `refuse_names(settings, model)`, which refuses names that fit none;
 - where the clock may end its work early: `may_be_cut(settings)`; its record then says `cut_short`, and such an
   artifact's id is made of its content;
 - where there is more to check before work than which splits there are: `check(settings, frames)`;

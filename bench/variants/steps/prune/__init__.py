@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import phases
 from bench.artifacts.footprint import two_of_four as by_layer
 from bench.errors import UserError
-from bench.records import Built, FrameSet, Split
+from bench.records import Built, Foretold, FrameSet, Split
 from bench.variants.steps import Cost, Leaves
 from bench.variants.steps.prune.settings import LEAST_FRAMES
 from bench.variants.steps.prune.settings import Settings as Settings
@@ -45,6 +46,7 @@ SEES_SOURCES = True
 ON_DEVICE = True
 LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm")
 MAIN = "amount"
+RECORD = "record.json"
 EXAMPLE = 0.5
 PARENT_TEACHES = True
 SYNONYMS = "sparsify sparsity"
@@ -52,6 +54,13 @@ SYNONYMS = "sparsify sparsity"
 FAR_LESS = 0.8
 """Where less than this share of what may stay is left, the report says why."""
 _MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Record:
+    """Which channels are left, and what was foretold of the noise."""
+
+    foretold: Foretold
 
 
 def frames(settings: Settings) -> Mapping[Split, str]:
@@ -200,7 +209,7 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     """Cut whole channels until at most `1 - amount` of parameters, MACs and file is left, and repair the rest."""
     import torch
 
-    from bench.variants.steps.prune import ranking
+    from bench.variants.steps.prune import forecast, ranking
     from bench.variants.steps.prune.channels import Channels
     from bench.variants.steps.prune.repair import repair
     from bench.variants.steps.prune.widths import Budget
@@ -215,6 +224,7 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     ranked = ranking.rank(original, channels.groups, work, settings.frames) if by_loss else {}
     phases.begin("choosing widths")
     widths = budget.cheapest(ranked) if by_loss else budget.uniform()
+    forecast.write(channels, widths, ranked if settings.repair else {}, settings.frames, work)
     narrowed = [group for group in channels.groups if widths[group.root] < group.width]
     importance = {root: of_group.importance for root, of_group in ranked.items()}
     if unranked := [group for group in narrowed if by_loss and group.root not in ranked]:

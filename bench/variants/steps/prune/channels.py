@@ -60,12 +60,23 @@ class Channels:
 
     def __init__(self, model: Detector) -> None:
         self._names = {module: name for name, module in model.named_modules()}
+        self._weighted = model.weighted_layers()
         self._attentions = model.attentions()
         self._graph = _graph(model)
         dependencies = self._graph.get_all_groups(ignored_layers=model.fixed_layers())
         members = [(self._described(group), group) for group in dependencies]
         self._members = {group.root: group_members for group, group_members in members}
         self.groups = [group for group, _ in members]
+
+    def first_layer(self, group: Group) -> tuple[int, str]:
+        """The first layer that writes a group's channels, one for one, in the order of the network: its index and name.
+
+        Of heads, and where no other does, it is the root.
+        """
+        order = list(self._names.values())
+        writers = [name for name, share in group.outputs.items() if share == 1 and name in self._weighted]
+        first = min(writers, key=order.index) if writers and group.columns == 1 else group.root
+        return order.index(first), first
 
     def magnitudes(self, group: Group) -> Tensor:
         """Group L2 norm [width]: over all weights that would go with a channel, each layer on its own scale."""

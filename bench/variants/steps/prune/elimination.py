@@ -32,11 +32,13 @@ class Ranked:
     """`importance` [width]: how late a channel goes. `losses` [width + 1]: the logit difference's mean squared error,
     by how many channels are gone, to second order. `gradients` [outputs, outputs]: second moments of that difference's
     gradient at what the reader writes.
+    by how many channels are gone, to second order. `variance` is that of the logit difference; None where unknown.
     """
 
     importance: Tensor
     losses: NDArray[np.float64]
     gradients: Tensor | None = None
+    variance: float | None = None
 
 
 def eliminated(layer: Layer, columns: int, mean: Tensor, covariance: Tensor, gradients: Tensor) -> Ranked:

@@ -79,7 +79,7 @@ def rank(model: Detector, groups: list[Group], work: StepContext, frames: int) -
     """The groups that have one reader, by root. Raises `UserError` where gradients are not finite."""
     by_root = readers(model, groups)
     layers = {name: model.get_submodule(name) for name in dict.fromkeys(by_root.values())}
-    sums = _observed(model, layers, work, min(frames, FRAMES))
+    sums, variance = _observed(model, layers, work, min(frames, FRAMES))
     columns = {group.root: group.columns for group in groups}
     roots = [group.root for group in groups if group.root in by_root]
 
@@ -97,13 +97,18 @@ def rank(model: Detector, groups: list[Group], work: StepContext, frames: int) -
     ranked = {}
     states = each(work.part("ranking"), roots, lambda rest: compensation.side_by_side(eliminate, rest, threads))
     for root, state in zip(roots, states, strict=True):
-        ranked[root] = Ranked(state["importance"], state["losses"].numpy(), state["gradients"])
+        ranked[root] = Ranked(state["importance"], state["losses"].numpy(), state["gradients"], variance)
         work.progress(len(ranked), len(roots), "layers", "ranking")
     return ranked
 
 
-def _observed(model: Detector, layers: Mapping[str, nn.Module], work: StepContext, frames: int) -> dict[str, _Sums]:
-    """The sums of each of these layers, over a forward and a backward pass of the frames."""
+def _observed(
+    model: Detector, layers: Mapping[str, nn.Module], work: StepContext, frames: int
+) -> tuple[dict[str, _Sums], float]:
+    """The sums of each of these layers, over a forward and a backward pass of the frames.
+
+    And the variance of the logit difference over these.
+    """
     part = work.part("ranking, observed")
     sampler = PositionSampler(len(work.sample_evenly("calibration", frames)), seed=1)
     sums = {name: _Sums() for name in layers}
@@ -135,8 +140,8 @@ def _observed(model: Detector, layers: Mapping[str, nn.Module], work: StepContex
         return {"generator": sampler.generator.get_state(), "sums": by_name}
 
     with convolutions.watched(layers, note):
-        convolutions.backward(model, work, frames, part, state, "prune")
-    return sums
+        variance = convolutions.backward(model, work, frames, part, state, "prune")
+    return sums, variance
 
 
 def _moments(name: str, sums: _Sums) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,13 +7,24 @@ of the CAM, plus a constant, is the difference of the logits in the quantised mo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from bench import phases
-from bench.errors import UserError
-from bench.records import Built, FrameSet, Split
+from bench.errors import UserError, in_yaml
+from bench.records import Built, Foretold, FrameSet, Proposal, Split
 from bench.variants.steps import Cost, Leaves
 
 if TYPE_CHECKING:
@@ -33,12 +44,27 @@ VERSION = 7
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
+RECORD = "record.json"
 SYNONYMS = "int8 int4 ptq quantization quantisation"
 
 LEAST_FRAMES, MOST_FRAMES = 8, 1_000_000
 _GRADIENT_FRAMES = 32
 
 
+_MOST_PATTERNS, _MOST_LETTERS = 200, 200
+
+
+def _listed(patterns: object) -> tuple[str, ...]:
+    """One pattern needs no list; their order means nothing."""
+    listed = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(listed, (list, tuple)) or not all(isinstance(pattern, str) and pattern for pattern in listed):
+        raise ValueError(f"names layers, as in `float: [conv_stem, blocks.0]`; found {in_yaml(patterns)}")
+    if len(listed) > _MOST_PATTERNS or any(len(pattern) > _MOST_LETTERS for pattern in listed):
+        raise ValueError(f"takes at most {_MOST_PATTERNS} names of at most {_MOST_LETTERS} letters")
+    return tuple(sorted(set(listed)))
+
+
+_Patterns = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 # What `_one_of_both` says, for editors.
 _BOTH: dict[str, Any] = {
     "properties": {key: {"type": "string"} for key in ("dtype", "weights")},
@@ -59,6 +85,11 @@ class Settings(BaseModel):
     )
     frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES, le=MOST_FRAMES)] = Field(
         default=128, description="at most so many are read, evenly spread over the calibration frames"
+    )
+    float: _Patterns = Field(
+        default=(),
+        description="layers that stay in float beside those that rounding would harm most: names of layers, or of "
+        "modules around them, and globs such as `blocks.*.se.*`; the report says what each would gain, and costs",
     )
 
     @model_validator(mode="before")
@@ -82,9 +113,38 @@ class Settings(BaseModel):
             raise ValueError("`dtype` quantises weights and activations, `weights` the weights alone; give one of them")
         return weights
 
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without named layers, the id is what it was before layers could be named."""
+        settings: dict[str, Any] = serialise(self)
+        return {key: value for key, value in settings.items() if key != "float" or value}
+
     @property
     def stored(self) -> str:
         return f"{self.weights} weights" if self.weights else str(self.dtype)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was foretold of the noise."""
+
+    foretold: Foretold
+
+
+def names_layers(settings: Settings) -> bool:
+    """Whether the settings name layers, which must then be looked up before work."""
+    return bool(settings.float)
+
+
+def refuse_names(settings: Settings, model: Detector | onnx.ModelProto) -> None:
+    """Refuse names in `float:` that fit none of a detector's layers, or all of them."""
+    from bench.artifacts import safetensors
+    from bench.variants.steps.quantize import in_float, of_graphs
+
+    if safetensors.kind(model) == "onnx":
+        of_graphs.refuse_names(settings.float, cast("onnx.ModelProto", model))
+    else:
+        in_float.chosen(settings.float, cast("Detector", model).weighted_layers())
 
 
 def frames(settings: Settings) -> Mapping[Split, str]:
@@ -131,21 +191,26 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     """
     from bench.artifacts.footprint import positions_by_call, positions_in_all
     from bench.system.idle_cores import Load
-    from bench.variants.steps.quantize import allocation, candidates, observe, qdq
+    from bench.variants.steps.quantize import allocation, candidates, forecast, in_float, observe, qdq
     from bench.variants.steps.quantize.sensitivities import sensitivities
 
     load = Load()
     exported = observe.exported(model, work)
     positions = positions_by_call(model)
     convolutions = [layer for layer in observe.convolutions(exported) if len(positions.get(layer.name, ())) == 1]
+    named = in_float.chosen(settings.float, [layer.name for layer in convolutions])
     tensors = candidates.tensors(convolutions, settings.weights)
     statistics = observe.observe(exported, tensors, settings.frames, work, load.threads(work.threads))
     tried = candidates.for_all(convolutions, statistics, settings.weights, work)
-    noise = sensitivities(model, tried, min(_GRADIENT_FRAMES, settings.frames), work)
-    budget = allocation.BUDGETS[settings.stored]
-    allocations = allocation.among_layers(tried, noise, positions_in_all(model, positions), budget)
+    watched = min(_GRADIENT_FRAMES, settings.frames)
+    noise = sensitivities(model, tried, watched, work)
+    budget, calls = allocation.BUDGETS[settings.stored], positions_in_all(model, positions)
+    allocations = allocation.among_layers(tried, noise, calls, budget, named)
     layers = candidates.allocated(tried, allocations, statistics, settings.weights)
     layers = _compensated(layers, statistics, model, settings.frames, work)
+    macs = {layer.name: layer.weight.size * calls[layer.name] for layer in convolutions}
+    forecast.write(model, exported, forecast.Allocated(layers, noise, macs), watched, work)
+    phases.begin("writing the quantised graph")
     quantised = qdq.quantised(exported, layers)
     quantised.metadata_props.add(key="stored", value=settings.stored)
     quantised.metadata_props.add(key="layers", value=qdq.layer_facts(allocations, layers))
@@ -159,6 +224,13 @@ def remarks(uses: Sequence[Settings], baseline: Built, built: Built) -> Iterator
             "its weights alone, each rounded for itself" if uses[0].weights else "by onnxruntime's static quantisation"
         )
         yield f"quantised as far as an ONNX file alone allows: {how}; the checkpoint would allow more"
+
+
+def proposal(settings: Settings, foretold: Foretold, size_bytes: int) -> Proposal | None:
+    """Which few layers would gain most in float, with the line to write; None where no few layers make the noise."""
+    from bench.variants.steps.quantize import proposals
+
+    return proposals.proposal(settings.model_dump(mode="json", exclude_defaults=True), foretold, size_bytes)
 
 
 ONNX_VERSION = 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,10 +45,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Allocation:
-    """`candidate`: the index of the candidate; None where the convolution stays as it is. `noise`: its expected one."""
+    """`candidate`: the index of the candidate; None where the convolution stays as it is. `noise`: its expected one.
+
+    `in_float`: the settings name it, so that it stays as it is even where others would take eight bits.
+    """
 
     candidate: int | None
     noise: float
+    in_float: bool = False
 
 
 def among_layers(
@@ -56,6 +60,7 @@ def among_layers(
     noise: Mapping[str, Sequence[float]],
     positions: Mapping[str, int],
     budget: Budget,
+    in_float: Collection[str] = (),
 ) -> dict[str, Allocation]:
     """By convolution, as `allocate`: `noise` is that of its candidates, `positions` how often it runs for a frame."""
     phases.begin("allocating bits")
@@ -65,7 +70,7 @@ def among_layers(
         name: [Candidate(share, layer.extra_scales) for share, layer in zip(noise[name], layers, strict=True)]
         for name, layers in candidates.items()
     }
-    return allocate(expected, weights, macs, budget)
+    return allocate(expected, weights, macs, budget, in_float)
 
 
 def allocate(
@@ -73,12 +78,14 @@ def allocate(
     weights: Mapping[str, int],
     macs: Mapping[str, int],
     budget: Budget,
+    in_float: Collection[str] = (),
 ) -> dict[str, Allocation]:
     """The allocation of each convolution, by name.
 
     It gets the candidate with the fewest channel scales whose noise is within an even share of the budget; where none
     is, the one of least noise. If the sum is then above the budget, the noisiest convolutions stay as they are, as far
-    as the budget's weights and MACs go. Raises `UserError` where noise would bury the logit difference.
+    as the budget's weights and MACs go. Those of `in_float` stay so on top of that, whatever it is. Raises `UserError`
+    where noise would bury the logit difference.
     """
     even_share = budget.noise / max(len(candidates), 1)
     allocations = {}
@@ -92,6 +99,8 @@ def allocate(
         if weights[name] <= left_weights and macs[name] <= left_macs:
             left_weights, left_macs = left_weights - weights[name], left_macs - macs[name]
             allocations[name] = Allocation(None, 0.0)
+    # The others keep what they have without these, so that less noise is left by just theirs.
+    allocations |= {name: Allocation(None, 0.0, in_float=True) for name in in_float}
     expected = _total_noise(allocations)
     if expected > _MOST:
         raise UserError(

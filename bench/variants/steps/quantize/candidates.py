@@ -105,12 +105,15 @@ def allocated(
     statistics: Mapping[str, ChannelStatistics],
     weights: WeightsAlone,
 ) -> list[Layer]:
-    """The candidates that were allocated. A convolution without one stays in float, under `int4` in eight bits."""
+    """The candidates that were allocated. A convolution without one stays in float.
+
+    Under `int4` it gets eight bits, where the settings do not name it.
+    """
     layers = []
     for name, allocation in allocations.items():
         if allocation.candidate is not None:
             layers.append(candidates[name][allocation.candidate])
-        elif weights == "int4":
+        elif weights == "int4" and not allocation.in_float:
             layers.append(in_eight_bits(candidates[name], statistics))
     return layers
 

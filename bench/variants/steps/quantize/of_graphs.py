@@ -2,21 +2,23 @@
 
 Activations too: onnxruntime's static quantisation with the ranges of the calibration frames; biases take back what
 rounding the weights adds on average. Weights alone: symmetric integers with one scale per output channel. No layer is
-left in float but the last.
+left in float but the last, and those that the settings name.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench import phases
 from bench.artifacts import onnx_graph, tracing
+from bench.artifacts.imports import outputs
 from bench.errors import UserError
+from bench.variants.steps.quantize import in_float
 
 if TYPE_CHECKING:
     import onnx
@@ -46,11 +48,12 @@ def quantised(model: onnx.ModelProto, settings: Any, work: StepContext) -> onnx.
     properties = {entry.key: entry.value for entry in model.metadata_props}
     _refuse(model, properties.get("stored", ""), with_activations=settings.weights is None)
     model = _of_opset(model)
+    named = _named(model, settings.float)
     if settings.weights:
         phases.begin("rounding")
-        changed = _weights_alone(model)
+        changed = _weights_alone(model, named)
     else:
-        changed = _static(model, settings.frames, work)
+        changed = _static(model, settings.frames, named, work)
     return described(changed, {**properties, "stored": settings.stored})
 
 
@@ -61,6 +64,36 @@ def described(model: onnx.ModelProto, properties: dict[str, str]) -> onnx.ModelP
     model.ClearField("metadata_props")
     helper.set_model_props(model, properties)
     return model
+
+
+def layer_names(model: onnx.ModelProto) -> dict[str, str]:
+    """The layers that could be quantised, by the names of their nodes in the user's file: the names of their weights.
+
+    A node without a name has that of what it writes.
+    """
+    prefix = outputs.PREFIX
+    names = {}
+    for graph in onnx_graph.graphs(model.graph):
+        axes = _axes(graph)
+        for node in graph.node:
+            if node.op_type in _HEAVY and not node.name.startswith(_OURS) and node.input[1] in axes:
+                names[(node.name or node.output[0]).removeprefix(prefix)] = node.input[1].removeprefix(prefix)
+    return names
+
+
+def refuse_names(patterns: Sequence[str], model: onnx.ModelProto) -> None:
+    """Raise `UserError` where a pattern of `float:` fits no layer of the graph, or all patterns every layer."""
+    _named(model, patterns)
+
+
+def _named(model: onnx.ModelProto, patterns: Sequence[str]) -> frozenset[str]:
+    """The names in the graph of the nodes and weights that patterns of `float:` fit, by either name."""
+    layers = layer_names(model)
+    by_either = in_float.chosen(patterns, dict.fromkeys((*layers, *layers.values())))
+    chosen = {name for pair in layers.items() if by_either & set(pair) for name in pair}
+    if chosen and set(layers) <= chosen:
+        raise in_float.nothing_left(len(layers))
+    return frozenset(f"{outputs.PREFIX}{name}" for name in chosen)
 
 
 def _refuse(model: onnx.ModelProto, stored: str, *, with_activations: bool) -> None:
@@ -90,8 +123,8 @@ def _of_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 # ------------------------------------------------------------------------------- weights alone
-def _weights_alone(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The weights of layers as integers, read back as floats; in place."""
+def _weights_alone(model: onnx.ModelProto, named: Collection[str]) -> onnx.ModelProto:
+    """The weights of layers as integers, read back as floats, but for the `named`; in place."""
     from onnx import helper, numpy_helper
 
     from bench.variants.steps.quantize import rounding
@@ -101,7 +134,7 @@ def _weights_alone(model: onnx.ModelProto) -> onnx.ModelProto:
         dequantised = []
         for name, axis in _axes(graph).items():
             weight = numpy_helper.to_array(constants[name])
-            if weight.dtype != np.float32 or weight.size < _LEAST_WEIGHTS:
+            if weight.dtype != np.float32 or weight.size < _LEAST_WEIGHTS or name in named:
                 continue
             # The channels along the first axis, in the shape of a convolution's weights.
             by_channel = np.moveaxis(weight, axis, 0)
@@ -131,8 +164,11 @@ def _axes(graph: onnx.GraphProto) -> dict[str, int]:
 
 
 # ------------------------------------------------------------------------------- activations too
-def _static(model: onnx.ModelProto, most_frames: int, work: StepContext) -> onnx.ModelProto:
-    """onnxruntime's static quantisation: uint8 activations by their ranges, symmetric int8 weights by channel."""
+def _static(model: onnx.ModelProto, most_frames: int, named: Collection[str], work: StepContext) -> onnx.ModelProto:
+    """onnxruntime's static quantisation: uint8 activations by their ranges, symmetric int8 weights by channel.
+
+    Layers whose node or weights are `named` stay in float.
+    """
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -153,7 +189,7 @@ def _static(model: onnx.ModelProto, most_frames: int, work: StepContext) -> onnx
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=_in_float(onnx.load(optimised).graph),
+            nodes_to_exclude=_in_float(onnx.load(optimised).graph, named),
             calibrate_method=quantization.CalibrationMethod.MinMax,
             # Biases in float are exact, and what lowers the graph for this processor reads them so.
             extra_options={
@@ -209,8 +245,11 @@ def _leave_products_in_float(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _in_float(graph: onnx.GraphProto) -> list[str]:
-    """The nodes that stay in float: ours, the layers that write the scores, and products without weights."""
+def _in_float(graph: onnx.GraphProto, named: Collection[str]) -> list[str]:
+    """The nodes that stay in float: ours, named ones, layers that write the scores, and products without weights.
+
+    What onnxruntime fuses gets another name, and still reads the same weights.
+    """
     ranks = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
     without = {
         node.name for node in graph.node if node.op_type in _HEAVY and ranks.get(node.input[1]) != _RANKS[node.op_type]
@@ -228,7 +267,8 @@ def _in_float(graph: onnx.GraphProto) -> list[str]:
             last.add(node.name)
         else:
             waiting += node.input
-    return sorted(ours | last | without)
+    by_request = {node.name for node in graph.node if {node.name, *node.input, *node.output} & set(named)}
+    return sorted(ours | last | without | by_request)
 
 
 class _Reader:

@@ -11,7 +11,6 @@ import ml_dtypes
 import numpy as np
 from onnx import TensorProto
 
-from bench import phases
 from bench.artifacts.onnx_export import least_ir_version
 from bench.artifacts.onnx_graph import GraphWriter, bias_additions
 from bench.detectors.layer_names import short_name
@@ -28,7 +27,6 @@ _OPSET_OF_FOUR_BITS = 21
 
 def quantised(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
     """A copy of the float graph `model` in which the layers of `layers` are quantised as these say."""
-    phases.begin("writing the quantised graph")
     changed = copy.deepcopy(model)
     graph = changed.graph
     graph.ClearField("value_info")

@@ -44,8 +44,27 @@ def sensitivities(
     At most `frames` calibration frames are read.
     """
     phases.begin("preparing sensitivities")
+    changes, variance = _changes(model, candidates, frames, work, "sensitivity")
+    return {name: (change.square().mean(1) / variance).tolist() for name, change in changes.items()}
+
+
+def noise(model: Detector, layers: Sequence[Layer], frames: int, work: StepContext) -> tuple[dict[str, float], float]:
+    """The noise of each layer as it is rounded at last, by name; and the variance of m."""
+    phases.begin("preparing the forecast")
+    by_name = {layer.convolution.name: [layer] for layer in layers}
+    changes, variance = _changes(model, by_name, frames, work, "forecast")
+    return {name: float(change.square().mean() / variance) for name, change in changes.items()}, variance
+
+
+def _changes(
+    model: Detector, candidates: Mapping[str, Sequence[Layer]], frames: int, work: StepContext, title: str
+) -> tuple[dict[str, Tensor], float]:
+    """What each candidate adds to each logit difference [candidates, n], by convolution; and the variance of those.
+
+    `title` is that of the checkpoint, and of the pass in progress bars.
+    """
     network = _Probed(model.float().eval(), candidates)
-    total, part = len(work.sample_evenly("calibration", frames)), work.part("sensitivity")
+    total, part = len(work.sample_evenly("calibration", frames)), work.part(title)
     # Made once for all frames: small tensors that stay, between large ones that go, would fragment the memory.
     state: State = part.state or {
         "margins": torch.zeros(total),
@@ -62,11 +81,10 @@ def sensitivities(
         logit_diffs[columns] = logit_diff
 
     try:
-        work.calibrate(part, frames, "sensitivity", observe, lambda: state)
+        work.calibrate(part, frames, title, observe, lambda: state)
     finally:
         network.release()
-    variance = logit_diff_variance(logit_diffs, "quantize")
-    return {name: (change.square().mean(1) / variance).tolist() for name, change in changes.items()}
+    return changes, logit_diff_variance(logit_diffs, "quantize")
 
 
 # ---------------- what `sensitivities` watches a network with
@@ -164,8 +182,16 @@ class _Convolution:
             scales = _scales(layer, layer.output_channel_scales)
             return _product(scale * _rounding_error(folded, layer.output, scales), gradient)
 
-        return self._once_each(lambda layer: id(layer.weight), of_weight) + self._once_each(
-            lambda layer: (id(layer.output), id(layer.output_channel_scales)), of_output
+        def of_shift(layer: Layer) -> Tensor:
+            if layer.shift is None:
+                return gradient.new_zeros(len(gradient))
+            added = torch.from_numpy(layer.shift).to(gradient) * ratio
+            return _product(added if isinstance(module, nn.Linear) else added.reshape(-1, 1, 1), gradient)
+
+        return (
+            self._once_each(lambda layer: id(layer.weight), of_weight)
+            + self._once_each(lambda layer: (id(layer.output), id(layer.output_channel_scales)), of_output)
+            + self._once_each(lambda layer: id(layer.shift), of_shift)
         )
 
     def _once_each(self, part: Callable[[Layer], Hashable], change: Callable[[Layer], Tensor]) -> Tensor:

@@ -1,0 +1,104 @@
+"""Whether forecasts are to be trusted: the noise that steps foretold, beside what test frames showed."""
+
+from __future__ import annotations
+
+import math
+
+from bench.records import Evaluation, MeasuredNoise, RunRecord, VariantResult
+from bench.reports.content.cells import Cell, Column, Table, cell, table, variant_cell
+from bench.reports.content.spans import Sentence, sentence, strong
+from bench.reports.content.text import counted, number
+
+MUCH = 2.0
+"""Further off than by this factor, a forecast is not to be trusted, and the report says so."""
+
+# What makes at least so much of the noise is named as its reason: clipping, or the noisiest hundredth of the frames.
+_MOST_OF_IT, _MUCH_OF_IT = 0.5, 0.25
+_OF_CHANNELS = (
+    "the forecast counts each group of channels alone and to second order, which holds for small changes only"
+)
+
+
+def forecasts(evaluation: Evaluation) -> Table | None:
+    """The noise of each variant, foretold and measured, in deviations of the logit difference; None without any."""
+    if not evaluation.noises:
+        return None
+    titles = ("Foretold", "Measured, typical frame", "Measured, all frames", "Measured / foretold")
+    head = [Column("Model", "left"), Column("Against", "left"), *map(Column, titles)]
+    return table(head, (_row(name, noise) for name, noise in evaluation.noises.items()))
+
+
+def _row(name: str, noise: MeasuredNoise) -> list[Cell]:
+    return [
+        variant_cell(name),
+        cell(noise.against),
+        *(_deviation(square) for square in (noise.foretold, noise.typical, noise.measured)),
+        cell(number(factor(noise), 2), value=factor(noise)) if noise.foretold else cell("–"),
+    ]
+
+
+def _deviation(noise: float) -> Cell:
+    deviation = math.sqrt(noise)
+    return cell(number(deviation, 4 if deviation < 0.1 else 3), value=deviation)
+
+
+def factor(noise: MeasuredNoise) -> float:
+    """How many times as large as foretold the measured noise is, as a deviation."""
+    return math.sqrt(noise.measured / noise.foretold) if noise.foretold else math.inf
+
+
+def note(evaluation: Evaluation) -> Sentence:
+    """What the numbers of the table are."""
+    counts = {noise.count for noise in evaluation.noises.values()}
+    frames = counted(max(counts), "test frame") if counts else "test frames"
+    return sentence(
+        "The root mean square of what a variant adds to the logit difference of the variant that its steps began with, "
+        f"in standard deviations of that over {frames}: foretold on calibration frames, and measured on these. "
+        "That of the typical frame is taken from the median, so that few frames can't raise it."
+    )
+
+
+def misses(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
+    """A sentence for each variant whose forecast was far off, with the reason where that is known."""
+    by_name = {variant.name: variant for variant in run.variants}
+    return [
+        _miss(by_name[name], noise)
+        for name, noise in evaluation.noises.items()
+        if noise.foretold and not 1 / MUCH <= factor(noise) <= MUCH
+    ]
+
+
+def _miss(variant: VariantResult, noise: MeasuredNoise) -> Sentence:
+    """How far off, and why."""
+    off = factor(noise)
+    if off > 1:
+        return sentence(
+            strong(variant.name), f": {number(off, 1)} times the noise that was foretold{_why_more(variant, noise)}."
+        )
+    return sentence(
+        strong(variant.name), f": {number(1 / off, 1)} times less noise than was foretold{_why_less(variant)}."
+    )
+
+
+def _why_more(variant: VariantResult, noise: MeasuredNoise) -> str:
+    """The reasons that are known, and those that are likely of channels."""
+    shift, fidelity = variant.calibration_shift, variant.fidelity
+    reasons = []
+    if fidelity is not None and fidelity.exact is False:
+        reasons.append("its runtime computes something else than the file says")
+    if shift is not None and (shift.noise or 0.0) >= _MOST_OF_IT * noise.measured:
+        reasons.append("most of it comes from activations beyond their calibrated ranges, which are clipped")
+    if noise.noisiest >= _MUCH_OF_IT:
+        typical = math.sqrt(noise.typical / noise.foretold)
+        reasons.append(
+            f"the noisiest hundredth of the frames makes {number(100 * noise.noisiest, 0)} % of it, and the typical "
+            f"frame has {number(typical, 1)} times what was foretold"
+        )
+    if any(forecast.foretold.channels for forecast in variant.forecasts if forecast.id == variant.id):
+        reasons.append(_OF_CHANNELS)
+    return f": {'; '.join(reasons)}" if reasons else "; why is not known"
+
+
+def _why_less(variant: VariantResult) -> str:
+    of_channels = any(forecast.foretold.channels for forecast in variant.forecasts if forecast.id == variant.id)
+    return f": {_OF_CHANNELS}" if of_channels else "; why is not known"

@@ -1,0 +1,106 @@
+"""The forecast of a quantised network: by layer its bits, its noise, and the bytes that it would take in float."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import onnx
+
+from bench.detectors.layer_names import short_name
+from bench.provenance import write_json
+from bench.records import Foretold, RoundedLayer
+from bench.records.forecasts import FLOAT_BITS
+from bench.variants.steps.quantize import qdq, sensitivities
+
+if TYPE_CHECKING:
+    from bench.detectors.detector import Detector
+    from bench.variants.steps import StepContext
+    from bench.variants.steps.quantize.rounding import Layer
+
+RECORD = "record.json"
+"""The file in the step's scratch folder that holds the forecast, for `variant.json`."""
+
+_DIGITS = 4
+# Larger tensors are left out of copies of a graph.
+_SMALL_BYTES = 1024
+_EMPTY = [0]
+
+
+@dataclass(frozen=True)
+class Allocated:
+    """The `layers` that are rounded at last; of every convolution, by name, its candidates' noise, and its MACs."""
+
+    layers: Sequence[Layer]
+    candidates: Mapping[str, Sequence[float]]
+    macs: Mapping[str, int]
+
+
+def write(model: Detector, exported: onnx.ModelProto, allocated: Allocated, frames: int, work: StepContext) -> None:
+    """Store what is foretold of a network whose float graph is `exported`, for `variant.json`.
+
+    The noise of a layer is that of what was made of it at last, after error compensation, over at most `frames`
+    calibration frames; of a layer in float it is that of the best of its candidates.
+    """
+    of_each, variance = sensitivities.noise(model, allocated.layers, frames, work)
+    grown = float_bytes(exported, allocated.layers)
+    by_name = {layer.convolution.name: layer for layer in allocated.layers}
+    layers = []
+    for name, expected in allocated.candidates.items():
+        layer = by_name.get(name)
+        rounded = RoundedLayer(
+            short_name(name),
+            layer.weight.bits if layer else FLOAT_BITS,
+            8 if layer and layer.input else FLOAT_BITS,
+            _short(of_each[name] if layer else min(expected)),
+            grown.get(name, 0),
+            allocated.macs[name],
+        )
+        layers.append(rounded)
+    count, deviation = len(work.sample_evenly("calibration", frames)), _short(math.sqrt(variance))
+    # What a layer reads has been moved by those before it, so that their errors are independent.
+    together = sum(layer.noise for layer in layers if not layer.in_float)
+    foretold = Foretold(_short(together), count, deviation, tuple(layers))
+    write_json(work.scratch / RECORD, {"foretold": asdict(foretold)})
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def float_bytes(exported: onnx.ModelProto, layers: Sequence[Layer]) -> dict[str, int]:
+    """By layer, by how many bytes the file grows if it stays in float. `exported` is the float graph.
+
+    Each layer is written alone into a graph without large weights, and what that adds is counted.
+    """
+    light, saved = _without_weights(exported)
+    whole = _bytes(qdq.quantised(light, []), saved)
+    return {layer.convolution.name: whole - _bytes(qdq.quantised(light, [layer]), saved) for layer in layers}
+
+
+def _bytes(light: onnx.ModelProto, saved: Mapping[str, int]) -> int:
+    """What a graph takes with the large constants that it reads; `saved` is how much each of these was emptied by."""
+    emptied = (constant.name for constant in light.graph.initializer if list(constant.dims) == _EMPTY)
+    size: int = light.graph.ByteSize()
+    return size + sum(saved[name] for name in emptied)
+
+
+def _without_weights(exported: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, int]]:
+    """The graph with its large constants emptied, and by how many bytes each of these shrank, by name."""
+    light = onnx.ModelProto()
+    light.CopyFrom(exported)
+    saved = {}
+    for constant in light.graph.initializer:
+        before = _entry_bytes(constant)
+        if before > _SMALL_BYTES:
+            constant.CopyFrom(onnx.TensorProto(name=constant.name, data_type=constant.data_type, dims=_EMPTY))
+            saved[constant.name] = before - _entry_bytes(constant)
+    return light, saved
+
+
+def _entry_bytes(constant: onnx.TensorProto) -> int:
+    """What a constant takes in the list of a graph's constants: itself, and its length in seven bits a byte."""
+    size: int = constant.ByteSize()
+    return size + 1 + max(1, -(-size.bit_length() // 7))
