@@ -200,6 +200,7 @@ from bench.records.scores_of_sets import (
     ScoresOnSets,
     SideBySideScoresOnSets,
 )
+from bench.records.search import Foretold, Judged, SearchOutcome, SearchTrail, TriedChain
 from bench.records.sessions import Prediction, Session, Timed
 from bench.records.slice_search import ConfirmedSlice, SliceSearch
 from bench.records.thresholds import (
@@ -308,6 +309,7 @@ __all__ = [
     "Finder",
     "Flips",
     "Footprint",
+    "Foretold",
     "Format",
     "Frame",
     "FrameSet",
@@ -321,6 +323,7 @@ __all__ = [
     "InputFit",
     "InputSpec",
     "Interval",
+    "Judged",
     "LabelledFrames",
     "Latencies",
     "Loosening",
@@ -392,6 +395,8 @@ __all__ = [
     "ScoredVideosOfSplit",
     "ScoresFile",
     "ScoresOnSets",
+    "SearchOutcome",
+    "SearchTrail",
     "Session",
     "Shift",
     "ShiftVerdict",
@@ -410,6 +415,7 @@ __all__ = [
     "ThresholdRule",
     "Timed",
     "Timing",
+    "TriedChain",
     "Unit",
     "Unused",
     "UnusedKind",

@@ -23,7 +23,7 @@ from bench import phases
 from bench.artifacts.footprint import two_of_four as by_layer
 from bench.errors import UserError
 from bench.records import Built, FrameSet, Split
-from bench.variants.steps import Cost, Leaves
+from bench.variants.steps import Cost, Forecast, Leaves, Turn
 from bench.variants.steps.prune.settings import LEAST_FRAMES
 from bench.variants.steps.prune.settings import Settings as Settings
 
@@ -48,6 +48,9 @@ MAIN = "amount"
 EXAMPLE = 0.5
 PARENT_TEACHES = True
 SYNONYMS = "sparsify sparsity"
+TURN: Turn = "narrow"
+TRIED = tuple(round(0.05 * count, 2) for count in range(2, 17))
+SHARED_PARTS = ("ranking, observed", "ranking")
 
 FAR_LESS = 0.8
 """Where less than this share of what may stay is left, the report says why."""
@@ -96,6 +99,13 @@ def leaves(settings: Settings) -> Leaves:
     if settings.structure != "structured":
         return Leaves()
     return Leaves(operations=1 - 0.9 * settings.amount, numbers=1 - settings.amount)
+
+
+def foretell(model: Detector, tried: Sequence[Settings], work: StepContext) -> list[Forecast | None]:
+    """What is left under each of these settings, and the noise of it, by one ranking of the channels."""
+    from bench.variants.steps.prune import foretelling
+
+    return foretelling.foretell(model, tried, work)
 
 
 def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError
 from bench.records import FrameSet, Split
-from bench.variants.steps import Cost
+from bench.variants.steps import Cost, Leaves, Turn
 from bench.variants.steps.recover import distillation, training
 from bench.variants.steps.recover.settings import Record as Record
 from bench.variants.steps.recover.settings import Settings as Settings
@@ -34,6 +34,9 @@ LIBRARIES: tuple[str, ...] = ("numpy", "torch", "timm")
 MAIN = "steps"
 AFTER = ("prune",)
 SYNONYMS = "finetune fine-tune fine_tune retrain train distill distillation"
+
+TURN: Turn = "train"
+TRIED = (None,)
 
 _RECALIBRATION_FRAMES = 320
 RECORD = training.RECORD
@@ -68,6 +71,11 @@ def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]
     if _finds_nothing_to_train(earlier):
         return Cost(6.0, min(_LOOKED_AT, counts["train"]), 1.4, 0.8, _LOOK_NOTE)
     return Cost(3.0, settings.steps * settings.batch_size, 1.4, 0.8)
+
+
+def leaves(settings: Settings) -> Leaves:
+    """The network as it is, nearer to its teacher: how much nearer, a search learns by trying."""
+    return Leaves(noise=0.7)
 
 
 def _finds_nothing_to_train(earlier: Sequence[Use]) -> bool:

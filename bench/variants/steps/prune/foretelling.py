@@ -1,0 +1,71 @@
+"""What `prune` would leave of a network under many settings, and what that would disturb, before anything is cut.
+
+Channels are ranked once. For every amount the widths follow from that, and with them the error of the logit difference
+to second order: what stays takes over what goes, and layers count as independent.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from bench import phases
+from bench.errors import UserError
+from bench.variants.layers.convolutions import logit_diff_variance, repeatable
+from bench.variants.steps import Forecast
+from bench.variants.steps.prune import ranking
+from bench.variants.steps.prune.channels import Channels, Group
+from bench.variants.steps.prune.widths import Budget
+
+if TYPE_CHECKING:
+    from bench.detectors.detector import Detector
+    from bench.variants.steps import StepContext
+    from bench.variants.steps.prune.elimination import Ranked
+    from bench.variants.steps.prune.settings import Settings
+
+
+def foretell(model: Detector, tried: Sequence[Settings], work: StepContext) -> list[Forecast | None]:
+    """A forecast for each of the settings, None for amounts that can't be taken away.
+
+    All have to be structured, ranked by loss and repaired, with as many frames. `model` is changed.
+    """
+    phases.begin("tracing the network")
+    model.float().eval().requires_grad_(True)
+    groups = Channels(model).groups
+    ranked_model = copy.deepcopy(model).to(work.device).to(memory_format=torch.channels_last)
+    with repeatable(tf32=False):
+        ranked = ranking.rank(ranked_model, groups, work, tried[0].frames)
+        variance = _variance(ranked_model, work)
+    forecasts: list[Forecast | None] = []
+    phases.begin("choosing widths")
+    for done, settings in enumerate(tried, start=1):
+        forecasts.append(_forecast(Budget(model, groups, 1 - settings.amount), groups, ranked, variance))
+        work.progress(done, len(tried), "amounts", "choosing widths")
+    return forecasts
+
+
+def _forecast(budget: Budget, groups: list[Group], ranked: Mapping[str, Ranked], variance: float) -> Forecast | None:
+    """What is left under a budget; None where it can't be met."""
+    try:
+        widths = budget.cheapest(ranked)
+    except UserError:
+        return None
+    error = sum(
+        float(ranked[group.root].losses[group.width - widths[group.root]]) for group in groups if group.root in ranked
+    )
+    _, _, numbers, time = (float(share) for share in budget.shares(widths))
+    return Forecast(numbers, time, error / variance)
+
+
+def _variance(model: Detector, work: StepContext) -> float:
+    """The variance of the logit difference over the frames that channels are ranked by."""
+    logit_diffs = []
+    with torch.no_grad():
+        for batch in work.calibration_batches(ranking.FRAMES):
+            logits = model(torch.from_numpy(np.ascontiguousarray(batch)).to(model.device)).logits
+            logit_diffs.append((logits[:, 1] - logits[:, 0]).float().cpu())
+    return logit_diff_variance(torch.cat(logit_diffs), "prune")
