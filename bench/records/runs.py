@@ -11,6 +11,7 @@ from bench.records.degradations import Degradation
 from bench.records.frames import Preprocessing
 from bench.records.measurements import CalibrationShift, Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
+from bench.records.search import SearchTrail
 from bench.records.thresholds import ThresholdChoice, ThresholdRule
 from bench.records.videos import Unit, VideoCounts, VideoScoring
 from bench.records.weights import CLASS_ACTIVATION
@@ -64,7 +65,8 @@ class VariantResult:
     runtime on this machine, None for others. `imported` is the file that it is, where it was made elsewhere.
     `evaluation` is the pass that made the predictions, or the rest of them; None where an earlier version made
     them. `degraded` are the predictions for re-compressed test frames that there are. `calibration_shift` is that of an
-    artifact whose activations have fixed ranges, None for others.
+    artifact whose activations have fixed ranges, None for others. `search` is the trail of the search that found the
+    steps, None where the experiment names them.
     """
 
     name: str
@@ -85,6 +87,7 @@ class VariantResult:
     imported: str = ""
     degraded: tuple[DegradedPredictions, ...] = ()
     calibration_shift: CalibrationShift | None = None
+    search: SearchTrail | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ def test_the_smallest_is_found(workplace: Path) -> None:
     events: list[Event] = []
     finished = pipeline.run(read(path), path, timing="none", on_event=events.append)
     print(finished.failed)
-    for v in finished.run.variants: print(v.name, v.steps, v.status, v.footprint)
-    print((workplace/"results"/"first"/"best"/"search"/"trail.json").read_text())
+    for v in finished.run.variants:
+        print(v.name, v.steps, v.status, v.footprint)
+    print((workplace / "results" / "first" / "best" / "search" / "trail.json").read_text())
     assert 0

@@ -17,6 +17,7 @@ LEAST_GAIN, LEAST_GAIN_OF_TRAINING = 0.97, 0.9
 
 _CAUTION = 0.8
 """Of the most noise that is foretold to keep the verdict: beyond it, about half of what is built would be in vain."""
+_ROUNDS = 30
 _SPARED = 0.7
 """Where a variant lost the verdict with less noise than foretold, the limit goes below that noise by this factor."""
 
@@ -55,6 +56,8 @@ def following(
     foretold = {steps_of(proposal): _objective(proposal, known, aim) for proposal in proposals}
     left = [each for each in _undecided(proposals, known) if _is_gain(each, foretold[steps_of(each)], tried, aim)]
     eligible = [proposal for proposal in left if corrected(proposal, factors) <= _CAUTION * limit]
+    # Training takes many times as long as the rest: first comes what needs none.
+    eligible = [proposal for proposal in eligible if not _is_trained(proposal)] or eligible
     if not eligible and not any(chain.qualifies for chain in tried):
         # Nothing keeps the verdict so far: what comes nearest is worth knowing.
         noises = [chain.judged.noise for chain in tried if chain.judged]
@@ -114,14 +117,13 @@ def measured(chain: TriedChain, aim: Aim) -> float:
 def corrections(known: Iterable[tuple[Proposal, TriedChain]]) -> dict[str, float]:
     """By part of a chain, how many times its foretold noise was measured, in the share that it had in the whole."""
     factors: dict[str, float] = {}
-    for proposal, chain in known:
-        if chain.judged is None or not chain.judged.noise:
-            continue
-        foretold = {part: _factor(part, factors) * noise for part, noise in proposal.noise.items()}
-        whole = sum(foretold.values())
-        if whole:
-            ratio = chain.judged.noise / whole
-            factors |= {part: _factor(part, factors) * ratio ** (noise / whole) for part, noise in foretold.items()}
+    measured_noise = [(each.noise, chain.judged.noise) for each, chain in known if chain.judged and chain.judged.noise]
+    # In rounds, since each chain has its say on the parts that it shares with others.
+    for by_part, noise in measured_noise * _ROUNDS:
+        foretold = {part: _factor(part, factors) * share for part, share in by_part.items()}
+        if whole := sum(foretold.values()):
+            ratio = noise / whole
+            factors |= {part: _factor(part, factors) * ratio ** (share / whole) for part, share in foretold.items()}
     return factors
 
 
@@ -163,5 +165,8 @@ def _way(proposal: Proposal) -> tuple[str, ...]:
 
 def _is_gain(proposal: Proposal, objective: float, tried: Sequence[TriedChain], aim: Aim) -> bool:
     best = min((measured(chain, aim) for chain in tried if chain.qualifies), default=float("inf"))
-    is_trained = any(getattr(use.step, "TURN", None) == "train" for use in proposal.chain)
-    return objective < best * (LEAST_GAIN_OF_TRAINING if is_trained else LEAST_GAIN)
+    return objective < best * (LEAST_GAIN_OF_TRAINING if _is_trained(proposal) else LEAST_GAIN)
+
+
+def _is_trained(proposal: Proposal) -> bool:
+    return any(getattr(use.step, "TURN", None) == "train" for use in proposal.chain)

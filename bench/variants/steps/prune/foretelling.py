@@ -21,6 +21,10 @@ from bench.variants.steps.prune import ranking
 from bench.variants.steps.prune.channels import Channels, Group
 from bench.variants.steps.prune.widths import Budget
 
+_EVERY = 2
+"""Widths are chosen for every second amount, which takes seconds for each; the others lie between."""
+_LEAST_NOISE = 1e-12
+
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
     from bench.variants.steps import StepContext
@@ -40,12 +44,29 @@ def foretell(model: Detector, tried: Sequence[Settings], work: StepContext) -> l
     with repeatable(tf32=False):
         ranked = ranking.rank(ranked_model, groups, work, tried[0].frames)
         variance = _variance(ranked_model, work)
-    forecasts: list[Forecast | None] = []
+    looked_at = sorted({settings.amount for settings in tried})[::-_EVERY][::-1]
+    by_amount: dict[float, Forecast] = {}
     phases.begin("choosing widths")
-    for done, settings in enumerate(tried, start=1):
-        forecasts.append(_forecast(Budget(model, groups, 1 - settings.amount), groups, ranked, variance))
-        work.progress(done, len(tried), "amounts", "choosing widths")
-    return forecasts
+    for done, amount in enumerate(looked_at, start=1):
+        if forecast := _forecast(Budget(model, groups, 1 - amount), groups, ranked, variance):
+            by_amount[amount] = forecast
+        work.progress(done, len(looked_at), "amounts", "choosing widths")
+    return [_between(settings.amount, by_amount) for settings in tried]
+
+
+def _between(amount: float, by_amount: Mapping[float, Forecast]) -> Forecast | None:
+    """The forecast of an amount, from those of its neighbours: the noise of amounts grows by factors."""
+    if not by_amount or amount > max(by_amount):
+        return None
+    amounts = [0.0, *by_amount]
+    numbers = [1.0, *(each.numbers for each in by_amount.values())]
+    times = [1.0, *(each.time for each in by_amount.values())]
+    noise = np.log([max(each.noise, _LEAST_NOISE) for each in by_amount.values()])
+    return Forecast(
+        float(np.interp(amount, amounts, numbers)),
+        float(np.interp(amount, amounts, times)),
+        float(np.exp(np.interp(amount, amounts[1:], noise))),
+    )
 
 
 def _forecast(budget: Budget, groups: list[Group], ranked: Mapping[str, Ranked], variance: float) -> Forecast | None:
