@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from bench import phases
 from bench.artifacts import safetensors
 from bench.files import make_folder
+from bench.provenance import digest
 from bench.records import Built
 from bench.system import idle_cores
-from bench.variants import cache, checkpoints, ids
+from bench.variants import cache, checkpoints, ids, steps
 from bench.variants.context import BuildContext, Source
 from bench.variants.steps import Forecast, StepContext, Use
 
@@ -93,12 +94,12 @@ def share(source: Source, chain: Chain, context: BuildContext) -> None:
 
 def forget(source: Source, context: BuildContext) -> None:
     """Remove what forecasts have left."""
-    for folder in (context.folder / cache.SCRATCH).glob(f"{ids.of_weights(source)}-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for name in steps.names():
+        shutil.rmtree(_folder(context, ids.of_weights(source), name), ignore_errors=True)
 
 
 def _folder(context: BuildContext, weights: str, name: str) -> Path:
-    return context.folder / cache.SCRATCH / f"{weights}-{name}"
+    return context.folder / cache.SCRATCH / digest({"foretold": name, "weights": weights})
 
 
 @contextmanager

@@ -42,8 +42,8 @@ def _how(trail: SearchTrail) -> Sentence:
         may_lose += f", and P(fake) may move by {trail.mean_dp:g} on average"
     looked = sentence(
         code(f"find: {trail.find}"),
-        f" foretold {counted(trail.chains, 'chain')} of steps, built {len(trail.candidates)} of them and judged these "
-        f"on {frames}, where a variant {may_lose}. It took {_minutes(trail.seconds)} and ended since {trail.ended}.",
+        f" foretold {counted(trail.chains, 'chain')} of steps, and built and judged {len(trail.candidates)} of them on "
+        f"{frames}, where a variant {may_lose}. It took {_minutes(trail.seconds)} and ended since {trail.ended}.",
     )
     return paragraph((looked, *_doubts(trail), sentence("More: ", docs("compression.md#a-search"), ".")))
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from statistics import median
 
 from bench.records import Event, OnEvent
-from bench.results.timing import ROUNDS, WORK, Key, Process, Subject, start
+from bench.results import timing
+from bench.results.timing import ROUNDS, WORK, Key, Process, Subject
 from bench.results.timing.worker import give_back_memory
 
 
@@ -25,7 +26,7 @@ def single_frames(subjects: Mapping[Key, Subject], seconds: float, on_event: OnE
     try:
         for key, subject in subjects.items():
             tell(subject, "loading")
-            running[key] = start()
+            running[key] = timing.start()
             running[key].load(subject)
             running[key].begin(1)
             done += 1
