@@ -30,8 +30,8 @@ STORED = {"fp32": "", "fp16": "cast: fp16", "int8": "quantize: int8", "int4": "q
 TEST_SEED = 74_000_000
 NOTES = (
     "Both from the weights to the report, without timing, one after the other. The grid's variant is the smallest that "
-    "its report calls stable or improved, the search's what it took by validation frames alone; the change of AUC is on "
-    "the test frames."
+    "its report calls stable or improved, the search's what it took by validation frames alone; the change of AUC is "
+    "on the test frames."
 )
 
 
@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         outcomes = []
         for variants in (search, grid()):
             with working_folder(given.folder) as folder:
-                kept = given.folder or folder
-                path = furnish(folder, kept, detector, variants, given)
+                lasting = given.folder or folder
+                path = furnish(folder, lasting, detector, variants, given)
                 outcomes.append(taken(path, searched="best" in variants))
         rows.extend(_rows(detector, *outcomes))
     titles = ["detector", "how", "taken", "built", "MiB", "smaller than the grid's", "ΔAUC", "low", "high"]
@@ -76,17 +76,17 @@ def grid() -> dict[str, str]:
     return {name: chain for name, chain in chains.items() if chain != "[]"}
 
 
-def furnish(folder: Path, kept: Path, detector: str, variants: dict[str, str], given: object) -> Path:
+def furnish(folder: Path, lasting: Path, detector: str, variants: dict[str, str], given: object) -> Path:
     """Write the experiment file of a detector, and frames where these are not the demo's."""
     of_detector, frames = "{architecture: efficientnet_b5, weights: demo, preprocessing: {preset: fsbi, size: 160}}", ""
     datasets = "{path: datasets/demo}"
     if detector in real_weights.PUBLISHED:
-        weights = real_weights.made(detector, kept, os.cpu_count() or 1)
+        weights = real_weights.made(detector, lasting, os.cpu_count() or 1)
         architecture, size = real_weights.PUBLISHED[detector].architecture, real_weights.SIZE
         preprocessing = f"{{preset: imagenet, size: {size}}}"
         of_detector = f"{{architecture: {architecture}, weights: {weights.resolve()}, preprocessing: {preprocessing}}}"
-        frames = str(kept.resolve() / "real-frames")
-        _write_test(folder / "test", kept / f"test-{TEST_SEED}-4000.npy", getattr(given, "test_frames", 600), size)
+        frames = str(lasting.resolve() / "real-frames")
+        _write_test(folder / "test", lasting / f"test-{TEST_SEED}-4000.npy", getattr(given, "test_frames", 600), size)
         of_splits = {"test": "test", "validation": "validation", "train": "train", "calibration": "train"}
         folders = {split: name if split == "test" else f"{frames}/{name}" for split, name in of_splits.items()}
         datasets = f"{{{', '.join(f'{split}: {name}' for split, name in folders.items())}}}"

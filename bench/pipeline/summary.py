@@ -131,7 +131,7 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
         predictions_key=job.predictions_key,
         notes=(
             *_origin(setup, name),
-            *_found(setup, name),
+            *_searched(setup, name),
             *notes.notes(chain, job.built, baseline),
             *_unmeasured(job.built, exactness),
             *_unclear(setup, job.built),
@@ -161,7 +161,7 @@ def _origin(setup: Setup, name: str) -> tuple[str, ...]:
     return (f"imported from {used.file_name} (SHA-256 {used.file.digest}): {setup.imported[name].sentence}",)
 
 
-def _found(setup: Setup, name: str) -> tuple[str, ...]:
+def _searched(setup: Setup, name: str) -> tuple[str, ...]:
     """Of a variant whose steps were searched for: among how many."""
     if name not in setup.trails:
         return ()

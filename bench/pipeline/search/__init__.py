@@ -23,8 +23,8 @@ def search_variants(prepared: Prepared, on_event: OnEvent) -> Prepared:
     by_detector = {detector: _searched(setup, on_event) for detector, setup in prepared.by_detector.items()}
     setups = []
     for setup in prepared.setups:
-        found, unfound = by_detector[setup.detector_name]
-        setups.append(trails.with_trails(setup, found, unfound))
+        by_name, unfound = by_detector[setup.detector_name]
+        setups.append(trails.with_trails(setup, by_name, unfound))
     return Prepared(tuple(setups))
 
 
@@ -32,7 +32,7 @@ def _searched(setup: Setup, on_event: OnEvent) -> tuple[dict[str, SearchTrail], 
     """The trails of the searches of a detector that were due, and for each that failed the reason."""
     from bench.pipeline.search.searching import search
 
-    found: dict[str, SearchTrail] = {}
+    by_name: dict[str, SearchTrail] = {}
     unfound: dict[str, str] = {}
     for name in setup.searches_due:
         try:
@@ -41,8 +41,8 @@ def _searched(setup: Setup, on_event: OnEvent) -> tuple[dict[str, SearchTrail], 
             unfound[name] = journal.failure(f"searching {setup.title(name)}", error)
             continue
         if trail.winner:
-            found[name] = trail
+            by_name[name] = trail
         else:
             reasons = dict.fromkeys(chain.reason for chain in trail.candidates if chain.reason)
             unfound[name] = f"no chain could be built: {'; '.join(reasons) or trail.ended}"
-    return found, unfound
+    return by_name, unfound

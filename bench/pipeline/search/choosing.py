@@ -51,10 +51,10 @@ def following(
     if len(tried) >= MOST_TRIED:
         return Next(None, why_ended=ENOUGH)
     by_steps = {steps_of(proposal): proposal for proposal in proposals}
-    known = [(by_steps[chain.steps], chain) for chain in tried if chain.steps in by_steps]
-    factors, limit = corrections(known), _limit_after(tried, limit)
-    foretold = {steps_of(proposal): _objective(proposal, known, aim) for proposal in proposals}
-    left = [each for each in _undecided(proposals, known) if _is_gain(each, foretold[steps_of(each)], tried, aim)]
+    done = [(by_steps[chain.steps], chain) for chain in tried if chain.steps in by_steps]
+    factors, limit = corrections(done), _limit_after(tried, limit)
+    foretold = {steps_of(proposal): _objective(proposal, done, aim) for proposal in proposals}
+    left = [each for each in _undecided(proposals, done) if _is_gain(each, foretold[steps_of(each)], tried, aim)]
     eligible = [proposal for proposal in left if corrected(proposal, factors) <= _CAUTION * limit]
     # Training takes many times as long as the rest: first comes what needs none.
     eligible = [proposal for proposal in eligible if not _is_trained(proposal)] or eligible
@@ -90,12 +90,12 @@ def steps_of(proposal: Proposal) -> tuple[str, ...]:
     return tuple(use.text for use in proposal.chain)
 
 
-def _objective(proposal: Proposal, known: Sequence[tuple[Proposal, TriedChain]], aim: Aim) -> float:
+def _objective(proposal: Proposal, done: Sequence[tuple[Proposal, TriedChain]], aim: Aim) -> float:
     """What is to be small, as foretold and corrected: bytes, or the share of the baseline's time.
 
     What the last chain that ends alike came to beyond its forecast is the format's: so many bytes, or times the time.
     """
-    alike = [(each, chain) for each, chain in known if chain.judged and _ending(each) == _ending(proposal)]
+    alike = [(each, chain) for each, chain in done if chain.judged and _ending(each) == _ending(proposal)]
     if aim == "smallest":
         return proposal.size_bytes + (measured(alike[-1][1], aim) - alike[-1][0].size_bytes if alike else 0.0)
     return proposal.time * (measured(alike[-1][1], aim) / alike[-1][0].time if alike else 1.0)
@@ -114,10 +114,10 @@ def measured(chain: TriedChain, aim: Aim) -> float:
     return 1 / chain.speedup if chain.speedup else 1.0
 
 
-def corrections(known: Iterable[tuple[Proposal, TriedChain]]) -> dict[str, float]:
+def corrections(done: Iterable[tuple[Proposal, TriedChain]]) -> dict[str, float]:
     """By part of a chain, how many times its foretold noise was measured, in the share that it had in the whole."""
     factors: dict[str, float] = {}
-    measured_noise = [(each.noise, chain.judged.noise) for each, chain in known if chain.judged and chain.judged.noise]
+    measured_noise = [(each.noise, chain.judged.noise) for each, chain in done if chain.judged and chain.judged.noise]
     # In rounds, since each chain has its say on the parts that it shares with others.
     for by_part, noise in measured_noise * _ROUNDS:
         foretold = {part: _factor(part, factors) * share for part, share in by_part.items()}
@@ -140,20 +140,20 @@ def _factor(part: str, factors: Mapping[str, float]) -> float:
 def _limit_after(tried: Sequence[TriedChain], limit: float) -> float:
     """The limit of noise, by what kept the verdict with more and lost it with less."""
     judged = [(chain.judged.noise, chain.qualifies) for chain in tried if chain.judged]
-    kept = max((noise for noise, qualifies in judged if qualifies), default=0.0)
+    keeping = max((noise for noise, qualifies in judged if qualifies), default=0.0)
     lost = min((noise for noise, qualifies in judged if not qualifies), default=float("inf"))
-    limit = max(limit, kept / _CAUTION)
-    return limit if lost > limit else max(kept / _CAUTION, _SPARED * lost)
+    limit = max(limit, keeping / _CAUTION)
+    return limit if lost > limit else max(keeping / _CAUTION, _SPARED * lost)
 
 
-def _undecided(proposals: Sequence[Proposal], known: Sequence[tuple[Proposal, TriedChain]]) -> list[Proposal]:
+def _undecided(proposals: Sequence[Proposal], done: Sequence[tuple[Proposal, TriedChain]]) -> list[Proposal]:
     """The chains that were not tried, without those that take more away than one that did not keep the verdict."""
-    done = {steps_of(proposal) for proposal, _ in known}
-    lost = [(_way(proposal), proposal.size_bytes) for proposal, chain in known if not chain.qualifies]
+    tried = {steps_of(proposal) for proposal, _ in done}
+    lost = [(_way(proposal), proposal.size_bytes) for proposal, chain in done if not chain.qualifies]
     return [
         proposal
         for proposal in proposals
-        if steps_of(proposal) not in done
+        if steps_of(proposal) not in tried
         and not any(_way(proposal) == way and proposal.size_bytes <= size for way, size in lost)
     ]
 

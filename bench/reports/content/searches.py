@@ -84,6 +84,7 @@ def _tried(trail: SearchTrail) -> Table:
 
 
 def _row(index: int, chain: TriedChain, trail: SearchTrail) -> list[Cell]:
+    """The row of a chain, the `index`th of its trail."""
     foretold, judged, by_time = chain.foretold, chain.judged, trail.find == "fastest"
     steps = ", ".join(chain.steps)
     outcome = f"failed: {chain.reason}" if chain.outcome == "failed" else _MEANS[chain.outcome]

@@ -87,6 +87,7 @@ class HeldOut:
         return float(np.exp(low))
 
     def _judge(self, logit_diff: NDArray[np.float64], limits: Limits) -> tuple[Judged, SearchOutcome]:
+        """The same of logit differences [n]."""
         placed, moved = self._placed(logit_diff), np.abs(self._p_fake(logit_diff) - self._p_fake(self._logit_diff))
         delta, _ = difference(placed, self._baseline, self._clusters)
         judged = Judged(
