@@ -66,7 +66,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     test = {name: of_set["test"].frames for name, of_set in frames.items()}
     request.refuse([*_unjudgeable(request, test), *_ungroupable(request, test)])
     request.refuse([(request.threshold_key, problem) for problem in _no_threshold(request, listings, frames)])
-    request.refuse(list(_no_search(request, frames, built_with, (chosen, timing))))
+    request.refuse(list(_no_search(request, frames, built_with, chosen)))
     chains = _workable_chains(request, built_with, {name: read.chains for name, read in weights.items()})
     threads = request.settings.threads
     setups = [
@@ -95,7 +95,9 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
         for detector, of_detector in weights.items()
         for frame_set in request.settings.frame_sets
     ]
-    return trails.with_found(Prepared(tuple(setups)))
+    prepared = trails.with_found(Prepared(tuple(setups)))
+    request.refuse(list(_untimed_searches(request, prepared, timing)))
+    return prepared
 
 
 @dataclass(frozen=True)
@@ -345,17 +347,24 @@ def _no_search(
     request: _Request,
     frames: Mapping[str, Mapping[Split, FrameSet]],
     built_with: Mapping[Split, FrameSet],
-    on: tuple[Device, Timing],
+    device: Device,
 ) -> Iterator[tuple[Keys, str]]:
-    """What keeps the selected searches from being made, each problem once; `on` are the device, and what is timed."""
+    """What keeps the selected searches from being made on a device."""
     settings = request.settings
     for detector in request.detectors:
         architecture, kind = request.detectors[detector].architecture, request.kind(detector)
-        for variant, search in request.searches(detector).items():
-            of_frames = search_problems.of_frames(settings, frames[settings.frame_sets[0]])
-            executed = settings.runtime, on[0]
-            of_detector = search_problems.of_detector(architecture, kind, built_with, executed)
-            for problem in (*of_frames, *search_problems.of_search(search, on[1]), *of_detector):
+        of_frames = search_problems.of_frames(settings, frames[settings.frame_sets[0]])
+        of_detector = search_problems.of_detector(architecture, kind, built_with, (settings.runtime, device))
+        problems = [*of_frames, *of_detector] if request.searches(detector) else []
+        for variant in request.searches(detector):
+            yield from ((request.variant_key(detector, variant), problem) for problem in problems)
+
+
+def _untimed_searches(request: _Request, prepared: Prepared, timing: Timing) -> Iterator[tuple[Keys, str]]:
+    """The searches that are due and compare times, where the command line takes none."""
+    for detector, setup in prepared.by_detector.items():
+        for variant, search in setup.searches_due.items():
+            for problem in search_problems.of_search(search, timing):
                 yield request.variant_key(detector, variant), problem
 
 

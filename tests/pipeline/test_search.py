@@ -180,7 +180,7 @@ def test_an_interrupted_search_goes_on_with_what_it_has_judged(
     with monkeypatch.context() as patch:
         patch.setattr(build, "build", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(path)
+            run(path, timing="due")
     assert [", ".join(each["steps"]) for each in trail_of(workplace)["candidates"]] == count[1:2]
     assert not trail_of(workplace)["ended"]
     assert "find: fastest" in describe(forecast(read(path), path))
