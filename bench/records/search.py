@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeAlias
-
-from pydantic import Field
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from bench.records.videos import Unit
 
@@ -18,9 +16,6 @@ SearchOutcome: TypeAlias = Literal["keeps", "should keep", "open", "loses", "fai
 frames as there are test frames. `open`: the frames are too few to tell. `loses`: it loses more than that.
 """
 
-_Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-
 
 @dataclass(frozen=True)
 class Foretold:
@@ -31,11 +26,11 @@ class Foretold:
     from that noise on validation frames.
     """
 
-    size_bytes: _Share
-    time: _Share
-    noise: _Share
-    auc_drop: _Finite
-    mean_dp: _Share
+    size_bytes: float
+    time: float
+    noise: float
+    auc_drop: float
+    mean_dp: float
 
 
 @dataclass(frozen=True)
@@ -46,11 +41,11 @@ class Judged:
     P(fake) moves on average, `noise` as in `Foretold`.
     """
 
-    auc_delta: _Finite
-    low: _Finite
-    high: _Finite
-    mean_dp: _Share
-    noise: _Share
+    auc_delta: float
+    low: float
+    high: float
+    mean_dp: float
+    noise: float
 
 
 @dataclass(frozen=True)
@@ -100,8 +95,7 @@ class SearchTrail:
     unit: Unit = "frame"
     noise_limit: float = 0.0
     foretelling_seconds: float = 0.0
-    candidates: tuple[TriedChain, ...] = field(default=())
-    left_out: tuple[str, ...] = ()
+    candidates: tuple[TriedChain, ...] = ()
     ended: str = ""
     cut_short: bool = False
     chosen: int = -1
