@@ -107,7 +107,7 @@ def _chain_or_search(variant: object, info: ValidationInfo) -> tuple[Use, ...] |
     return _CHAIN.validate_python(variant, context=info.context)
 
 
-Variant = Annotated[tuple[Use, ...] | SearchSettings, BeforeValidator(_chain_or_search)]
+Variant = Annotated[tuple[Use, ...] | SearchSettings, BeforeValidator(_chain_or_search, json_schema_input_type=Any)]
 
 
 def _names_of_sets(names: object) -> object:
