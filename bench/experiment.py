@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -45,6 +46,7 @@ from bench.results.threshold_settings import Threshold, ThresholdSettings
 from bench.results.video_settings import VideoSettings
 from bench.runtimes import find as find_runtime
 from bench.variants.chain import EntryError, order_problems, parse
+from bench.variants.search_settings import SearchSettings
 from bench.variants.steps import Use
 
 
@@ -94,6 +96,18 @@ def _chain_error(problems: Iterable[tuple[Keys, str]]) -> ValidationError:
 
 Chain = Annotated[tuple[Annotated[Any, BeforeValidator(_step)], ...], AfterValidator(_in_order)]
 """The steps of a variant. Its order is looked at where the context is `_WITH_ORDER`."""
+
+_CHAIN: TypeAdapter[tuple[Use, ...]] = TypeAdapter(Chain)
+
+
+def _chain_or_search(variant: object, info: ValidationInfo) -> tuple[Use, ...] | SearchSettings:
+    """The steps of a variant, or the search that finds them."""
+    if isinstance(variant, dict):
+        return SearchSettings.model_validate(variant)
+    return _CHAIN.validate_python(variant, context=info.context)
+
+
+Variant = Annotated[tuple[Use, ...] | SearchSettings, BeforeValidator(_chain_or_search, json_schema_input_type=Any)]
 
 
 def _names_of_sets(names: object) -> object:
@@ -159,9 +173,9 @@ class ExperimentSettings(_Model):
         description="of several frame sets: the verdict for all is of their scores put together, not of each set's own "
         "AUC",
     )
-    variants: dict[VariantName, Chain] = Field(
-        description="name: list of steps; the one without steps is the baseline. Of several detectors, `b5/q8` is a "
-        "variant of b5 alone, and comes before a `q8` of all"
+    variants: dict[VariantName, Variant] = Field(
+        description="name: list of steps; the one without steps is the baseline. Or `{find: smallest}`: the run finds "
+        "the steps. Of several detectors, `b5/q8` is a variant of b5 alone, and comes before a `q8` of all"
     )
     device: Literal["auto", "cuda", "cpu"] = Field(
         default="auto", description="where variants are built, evaluated and timed; auto is cuda where there is one"
@@ -261,9 +275,9 @@ class ExperimentSettings(_Model):
 
     @field_validator("variants")
     @classmethod
-    def _one_baseline_first(cls, chains: dict[str, tuple[Use, ...]]) -> dict[str, tuple[Use, ...]]:
+    def _one_baseline_first(cls, chains: dict[str, Any]) -> dict[str, Any]:
         refuse_equal_folders(chains, "variant")
-        baselines = [name for name, chain in chains.items() if not chain]
+        baselines = [name for name, chain in chains.items() if chain == ()]
         if len(baselines) != 1:
             raise ValueError(
                 "exactly one variant must have no steps (`baseline: []`), all others are compared with it; "
@@ -276,6 +290,16 @@ class ExperimentSettings(_Model):
     @property
     def baseline(self) -> str:
         return next(iter(self.variants))
+
+    @property
+    def chains(self) -> dict[str, tuple[Use, ...]]:
+        """The variants whose steps the file names."""
+        return {name: variant for name, variant in self.variants.items() if not isinstance(variant, SearchSettings)}
+
+    @property
+    def searches(self) -> dict[str, SearchSettings]:
+        """The variants whose steps a run finds."""
+        return {name: variant for name, variant in self.variants.items() if isinstance(variant, SearchSettings)}
 
     @property
     def threshold_rule(self) -> ThresholdRule | None:

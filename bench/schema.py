@@ -11,6 +11,7 @@ from bench.experiment import Experiments
 from bench.footage import crops
 from bench.records import LEAST_CROP_PCT
 from bench.variants import steps
+from bench.variants.search_settings import SearchSettings
 
 _CLOSED = {"additionalProperties": False}
 _PREPROCESSING = {
@@ -63,7 +64,10 @@ def json_schema() -> dict[str, Any]:
             {"type": "object", "properties": {name: value}, "required": [name], "additionalProperties": False}
         )
     chains = schema["$defs"]["ExperimentSettings"]["properties"]["variants"]
-    chains["additionalProperties"] = {"type": "array", "items": {"anyOf": entries}}
+    search = SearchSettings.model_json_schema()
+    schema["$defs"] |= {**search.pop("$defs", {}), "SearchSettings": search}
+    steps_or_search = [{"type": "array", "items": {"anyOf": entries}}, {"$ref": "#/$defs/SearchSettings"}]
+    chains["additionalProperties"] = {"anyOf": steps_or_search}
     schema["$defs"]["ExperimentSettings"]["properties"]["runtime"]["enum"] = ["auto", *runtimes.names()]
     schema["$defs"]["ExperimentSettings"]["oneOf"] = [{"required": [key]} for key in ("detector", "detectors")]
     for direction, filter_ in schema["$defs"]["Filters"]["properties"].items():

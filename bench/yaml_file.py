@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -108,10 +108,17 @@ def _keys_beside(location: Sequence[Any], model: type[BaseModel]) -> list[str]:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         if get_origin(annotation) is dict and parts:
             parts.pop(0)  # a name that the person chose
-        for kind in (annotation, *get_args(annotation)):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                model = kind
+        for kind in _models(annotation):
+            model = kind
     return list(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that an annotation allows, however deep they stand in it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 def _line(node: yaml.Node | None, location: list[Any]) -> int | None:

@@ -71,6 +71,9 @@ def _sections() -> Iterator[str]:
         "choose": "Choose",
         "robustness": "Robustness",
     }
+    yield _section("experiments: {name: {variants: {name: {find: …}}}}", models["SearchSettings"])
+    yield _section("experiments: {name: {variants: {name: {keep: …}}}}", models["KeepSettings"])
+    yield _section("experiments: {name: {variants: {name: {within: …}}}}", models["WithinSettings"])
     for key, model in named.items():
         yield _section(f"experiments: {{name: {{{key}: …}}}}", models[f"{model}Settings"])
     yield _section("experiments: {name: {gates: {variant: …}}}", models["GateSettings"])

@@ -1,4 +1,4 @@
-"""The whole program on one screen: prepare, build, evaluate, time, render."""
+"""The whole program on one screen: prepare, search, build, evaluate, time, render."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Timing
 from bench.pipeline.readings import with_warnings
 from bench.pipeline.render import render_variants
+from bench.pipeline.search import search_variants
 from bench.pipeline.time import time_variants
 from bench.records import OnEvent, silent
 
@@ -45,6 +46,7 @@ def run(
         prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, for_run=True, on_event=log)
         prepared = with_warnings(prepared, log)
         with announced(prepared, log) as progress:
+            prepared = search_variants(prepared, progress)
             built = build_variants(prepared, progress)
             evaluated = evaluate_variants(prepared, built, progress)
             timed = time_variants(prepared, evaluated, progress)

@@ -16,6 +16,7 @@ from bench.pipeline.history import History, recall
 from bench.pipeline.jobs import Executable, is_time_due, keys
 from bench.pipeline.prepared import Prepared, Setup
 from bench.pipeline.present_speed import PresentSpeed
+from bench.pipeline.search import choosing, outlook
 from bench.records import LABELLED_SPLITS, Degradation, Event, OnEvent, silent
 from bench.results import predict
 from bench.variants import build, cache, ids
@@ -94,7 +95,7 @@ def stages(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> tuple[
 
 def present(prepared: Prepared, rows: Sequence[Row], on_event: OnEvent) -> PresentSpeed | None:
     """The machine's present speed; None where nothing is due but the report."""
-    if are_frames_read(prepared) and is_all_done(rows) and is_blurred(rows):
+    if are_frames_read(prepared) and is_all_done(rows) and is_blurred(rows) and not any(outlook.due(prepared)):
         return None
     on_event(Event("measuring this machine's present speed", 0, 0))
     return present_speed.measure(prepared.first.threads)
@@ -107,6 +108,7 @@ def stages_at(
     now = speed or estimates.quiet(prepared.first.threads)
     return (
         _draw(prepared, now),
+        *_search(prepared, history, now),
         _build(rows, history, now),
         _load(rows, now),
         _evaluate(prepared, rows, history, now),
@@ -234,6 +236,15 @@ def undrawn(prepared: Prepared) -> int:
         for frames in of_set.values()
         if not frames.digest and not frames.unread
     )
+
+
+def _search(prepared: Prepared, history: History, now: PresentSpeed) -> tuple[Stage, ...]:
+    """Finding the chains of variants that are searches; no stage where all are found."""
+    due = {search.title: search for search in outlook.due(prepared)}
+    if not due:
+        return ()
+    takes = estimates.total(outlook.takes(search, history, now) for search in due.values())
+    return (Stage("search", f"{', '.join(due)}: at most {choosing.MOST_TRIED} chains built for each", takes),)
 
 
 def _build(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:

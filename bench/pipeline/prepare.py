@@ -20,12 +20,15 @@ from bench.pipeline.degraded import undoable
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
 from bench.pipeline.prepared import Prepared, Setup, Timing
+from bench.pipeline.search import problems as search_problems
+from bench.pipeline.search import trails
 from bench.provenance import cpu_cores
 from bench.records import Frame, FrameSet, OnEvent, Reading, Split, silent
 from bench.results import groups
 from bench.variants import steps
 from bench.variants.chain import frame_problems, kind_of, offer_problems, order_problems
 from bench.variants.context import Source
+from bench.variants.search_settings import SearchSettings
 
 if TYPE_CHECKING:
     from bench.runtimes import Device
@@ -63,6 +66,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     test = {name: of_set["test"].frames for name, of_set in frames.items()}
     request.refuse([*_unjudgeable(request, test), *_ungroupable(request, test)])
     request.refuse([(request.threshold_key, problem) for problem in _no_threshold(request, listings, frames)])
+    request.refuse(list(_no_search(request, frames, built_with, chosen)))
     chains = _workable_chains(request, built_with, {name: read.chains for name, read in weights.items()})
     threads = request.settings.threads
     setups = [
@@ -91,7 +95,9 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
         for detector, of_detector in weights.items()
         for frame_set in request.settings.frame_sets
     ]
-    return Prepared(tuple(setups))
+    prepared = trails.with_found(Prepared(tuple(setups)))
+    request.refuse(list(_untimed_searches(request, prepared, timing)))
+    return prepared
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,13 @@ class _Request:
 
     def chains(self, detector: str) -> dict[str, tuple[steps.Use, ...]]:
         """The selected chains of a detector."""
-        chains = self.settings.of(detector).variants
+        chains = self.settings.of(detector).chains
         return {name: chain for name, chain in chains.items() if name in self.selected[detector]}
+
+    def searches(self, detector: str) -> dict[str, SearchSettings]:
+        """The selected searches of a detector."""
+        searches = self.settings.of(detector).searches
+        return {name: search for name, search in searches.items() if name in self.selected[detector]}
 
     def kind(self, detector: str) -> steps.Kind:
         """What a detector is."""
@@ -223,7 +234,7 @@ def _new(
 
 def _not_offered(request: _Request, detector: str, variant: str) -> Iterator[tuple[int, str]]:
     """Steps of a chain that the detector does not offer what they need; of several, how others keep the variant."""
-    chain = request.settings.of(detector).variants[variant]
+    chain = request.settings.of(detector).chains[variant]
     others = [name for name in request.detectors if name != detector]
     is_shared = bool(others) and request.settings.key_of(detector, variant) == variant
     example = f"{others[0]}/{variant}" if is_shared else ""
@@ -307,7 +318,7 @@ def _read(
         # The shipped weights are sound, and a first plan of the demo takes no seconds for them.
         check = read[name].recall if detector.is_demo_alone and not for_run else read[name].check
         problems += problems_of(_weights_key(name), partial(check, request.path.parent / "variants"))
-        for variant, chain in request.settings.of(name).variants.items():
+        for variant, chain in request.settings.of(name).chains.items():
             faults = list(problems_of((), partial(read[name].read_files, variant, chain, request.path.parent)))
             if variant in request.selected[name]:
                 keys = request.variant_key(name, variant)
@@ -337,6 +348,31 @@ def _no_threshold(
     first = request.settings.frame_sets[0]
     if listings[first].pending is None:
         yield from threshold.problems(request.settings, frames[first])
+
+
+def _no_search(
+    request: _Request,
+    frames: Mapping[str, Mapping[Split, FrameSet]],
+    built_with: Mapping[Split, FrameSet],
+    device: Device,
+) -> Iterator[tuple[Keys, str]]:
+    """What keeps the selected searches from being made on a device."""
+    settings = request.settings
+    for detector in request.detectors:
+        architecture, kind = request.detectors[detector].architecture, request.kind(detector)
+        of_frames = search_problems.of_frames(settings, frames[settings.frame_sets[0]])
+        of_detector = search_problems.of_detector(architecture, kind, built_with, (settings.runtime, device))
+        problems = [*of_frames, *of_detector] if request.searches(detector) else []
+        for variant in request.searches(detector):
+            yield from ((request.variant_key(detector, variant), problem) for problem in problems)
+
+
+def _untimed_searches(request: _Request, prepared: Prepared, timing: Timing) -> Iterator[tuple[Keys, str]]:
+    """The searches that are due and compare times, where the command line takes none."""
+    for detector, setup in prepared.by_detector.items():
+        for variant, search in setup.searches_due.items():
+            for problem in search_problems.of_search(search, timing):
+                yield request.variant_key(detector, variant), problem
 
 
 def _ungroupable(request: _Request, test: Mapping[str, Sequence[Frame] | None]) -> Iterator[tuple[Keys, str]]:

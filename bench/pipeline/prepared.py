@@ -16,10 +16,11 @@ from bench.experiment import ExperimentSettings
 from bench.pipeline import judging
 from bench.pipeline.footage import FOLDER as EXTRACTED
 from bench.pipeline.footage import Pending
-from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, Split
+from bench.records import LABELLED_SPLITS, BatchReader, FrameSet, InputSpec, Reading, ResultKey, SearchTrail, Split
 from bench.variants import steps
 from bench.variants.chain import kind_of
 from bench.variants.context import Source
+from bench.variants.search_settings import SearchSettings
 
 if TYPE_CHECKING:
     from bench.runtimes import Device
@@ -40,7 +41,8 @@ class Setup:
     built with: what is built hangs on no other. `reading` says how weights are read; a plan of the demo may not
     know. `imported` says how the file of each variant is read that was made elsewhere. `pending` are videos of the
     set that are not extracted yet, `build_pending` those of the set to build with, `extracted` the names of the
-    folders that the frames of both lie in, or will.
+    folders that the frames of both lie in, or will. `trails` are those of the searches that have found the chain of a
+    variant, which is then among `chains`; `unfound` says why a search found none.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Setup:
     pending: Pending | None = None
     build_pending: Pending | None = None
     extracted: tuple[str, ...] = ()
+    trails: Mapping[str, SearchTrail] = field(default_factory=dict)
+    unfound: Mapping[str, str] = field(default_factory=dict)
 
     def key(self, variant: str) -> ResultKey:
         return ResultKey(self.detector_name, variant, self.frame_set)
@@ -76,9 +80,20 @@ class Setup:
         return f"{self.title(variant)}{self.on_frames}"
 
     @property
-    def named(self) -> Mapping[str, tuple[steps.Use, ...]]:
+    def named(self) -> tuple[str, ...]:
         """Every variant of this detector that the file names, those that cannot be built among them."""
-        return self.settings.of(self.detector_name).variants
+        return tuple(self.settings.of(self.detector_name).variants)
+
+    @property
+    def searches(self) -> Mapping[str, SearchSettings]:
+        """The variants of this detector whose chains a run finds."""
+        return self.settings.of(self.detector_name).searches
+
+    @property
+    def searches_due(self) -> dict[str, SearchSettings]:
+        """The selected ones whose chains are not found yet."""
+        missing = self.selected - self.chains.keys() - self.unfound.keys()
+        return {name: search for name, search in self.searches.items() if name in missing}
 
     @property
     def on_frames(self) -> str:

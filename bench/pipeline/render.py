@@ -142,8 +142,8 @@ def _changed_steps(run: RunRecord, settings: ExperimentSettings) -> tuple[str, .
     """A remark for each variant whose steps have changed in the experiment file since the run."""
     remarks = []
     for variant in run.variants:
-        steps = tuple(use.text for use in settings.variants.get(variant.name, ()))
-        if variant.name in settings.variants and steps != variant.steps:
+        steps = tuple(use.text for use in settings.chains.get(variant.name, ()))
+        if variant.name in settings.chains and steps != variant.steps:
             before, now = spelled(variant.steps), spelled(steps)
             remarks.append(
                 f"{variant.name} was run as {before}, and the experiment file now says {now}: `bench run` makes it."

@@ -45,7 +45,10 @@ def _record(setup: Setup, jobs: Jobs) -> RunRecord:
     keys = {name: setup.key(name) for name in setup.chains}
     shown = {name: key for name, key in keys.items() if key in jobs.by_key or key in jobs.failed}
     baseline = jobs.baseline_of(setup).built
-    rows = tuple(_row(setup, name, jobs.by_key.get(key), jobs.failed.get(key), baseline) for name, key in shown.items())
+    rows = (
+        *(_row(setup, name, jobs.by_key.get(key), jobs.failed.get(key), baseline) for name, key in shown.items()),
+        *_unfound(setup),
+    )
     return RunRecord(
         experiment=setup.name,
         detector=setup.detector_name,
@@ -70,10 +73,14 @@ def _record(setup: Setup, jobs: Jobs) -> RunRecord:
         provenance=_provenance(setup) | _gpus(rows),
         map_kind=setup.reading.map_kind if setup.reading else CLASS_ACTIVATION,
         warnings=(
-            *_remarks(setup, shown, [row.name for row in rows if row.status == "ok" and not row.measurements]),
+            *_remarks(setup, {*shown, *setup.unfound}, _untimed(rows)),
             *degraded.remarks(setup, rows),
         ),
     )
+
+
+def _untimed(rows: Sequence[VariantResult]) -> list[str]:
+    return [row.name for row in rows if row.status == "ok" and not row.measurements]
 
 
 def _remarks(setup: Setup, shown: Collection[str], untimed: Sequence[str]) -> tuple[str, ...]:
@@ -88,6 +95,11 @@ def _remarks(setup: Setup, shown: Collection[str], untimed: Sequence[str]) -> tu
             f"{NOT_TIMED}: {', '.join(untimed)}; `bench run` without `--no-timing` times "
             f"{'it' if len(untimed) == 1 else 'them'}."
         )
+    remarks += [
+        f"{name}: nothing that its search built keeps the verdict on validation frames; what comes nearest is shown."
+        for name, trail in setup.trails.items()
+        if trail.winner and not trail.winner.qualifies
+    ]
     left_out = [name for name in setup.named if name not in shown]
     if left_out:
         remarks.append(f"{NOT_SHOWN}: {', '.join(left_out)}.")
@@ -99,7 +111,8 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
     chain = setup.chains[name]
     spelled = tuple(use.text for use in chain)
     if job is None or reason is not None:
-        return VariantResult(name, job.built.id if job else "", spelled, "failed", reason)
+        trail = setup.trails.get(name)
+        return VariantResult(name, job.built.id if job else "", spelled, "failed", reason, search=trail)
     timed = store.read_timed(job.times_folder, job.timing_key)
     exactness = fidelity.read(setup, job.built, job.runtime)
     return VariantResult(
@@ -118,6 +131,7 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
         predictions_key=job.predictions_key,
         notes=(
             *_origin(setup, name),
+            *_searched(setup, name),
             *notes.notes(chain, job.built, baseline),
             *_unmeasured(job.built, exactness),
             *_unclear(setup, job.built),
@@ -129,7 +143,14 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
         imported=chain[-1].file_name or "" if name in setup.imported else "",
         degraded=degraded.stored_predictions(setup, job.folder, job.predictions_key),
         calibration_shift=calibration_shift.read(setup, job.built),
+        search=setup.trails.get(name),
     )
+
+
+def _unfound(setup: Setup) -> list[VariantResult]:
+    """The rows of variants for which a search found no chain."""
+    searches = setup.searches
+    return [VariantResult(name, "", (searches[name].text,), "failed", why) for name, why in setup.unfound.items()]
 
 
 def _origin(setup: Setup, name: str) -> tuple[str, ...]:
@@ -139,6 +160,17 @@ def _origin(setup: Setup, name: str) -> tuple[str, ...]:
     used = setup.chains[name][-1]
     assert used.file is not None
     return (f"imported from {used.file_name} (SHA-256 {used.file.digest}): {setup.imported[name].sentence}",)
+
+
+def _searched(setup: Setup, name: str) -> tuple[str, ...]:
+    """Of a variant whose steps were searched for: among how many."""
+    if name not in setup.trails:
+        return ()
+    trail, steps = setup.trails[name], ", ".join(use.text for use in setup.chains[name])
+    return (
+        f"found by a search for the {trail.find} ({len(trail.candidates)} of {trail.chains:,} chains built, judged on "
+        f"{trail.frames:,} validation {trail.unit}s): `{name}: [{steps}]` makes the same",
+    )
 
 
 def _unmeasured(built: Built, measured: Fidelity | None) -> tuple[str, ...]:

@@ -202,6 +202,7 @@ from bench.records.scores_of_sets import (
     ScoresOnSets,
     SideBySideScoresOnSets,
 )
+from bench.records.search import ChainForecast, Judged, SearchOutcome, SearchTrail, TriedChain
 from bench.records.sessions import Prediction, Session, Timed
 from bench.records.slice_search import ConfirmedSlice, SliceBasis, SliceSearch
 from bench.records.thresholds import (
@@ -278,6 +279,7 @@ __all__ = [
     "CalibrationMethod",
     "CalibrationShift",
     "Candidate",
+    "ChainForecast",
     "Checked",
     "Choice",
     "ClassName",
@@ -327,6 +329,7 @@ __all__ = [
     "InputFit",
     "InputSpec",
     "Interval",
+    "Judged",
     "LabelledFrames",
     "Latencies",
     "Loosening",
@@ -402,6 +405,8 @@ __all__ = [
     "ScoredVideosOfSplit",
     "ScoresFile",
     "ScoresOnSets",
+    "SearchOutcome",
+    "SearchTrail",
     "Session",
     "Shift",
     "ShiftVerdict",
@@ -421,6 +426,7 @@ __all__ = [
     "ThresholdRule",
     "Timed",
     "Timing",
+    "TriedChain",
     "Unit",
     "Unused",
     "UnusedKind",

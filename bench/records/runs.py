@@ -12,6 +12,7 @@ from bench.records.forecasts import Forecast
 from bench.records.frames import Preprocessing
 from bench.records.measurements import CalibrationShift, Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
+from bench.records.search import SearchTrail
 from bench.records.thresholds import ThresholdChoice, ThresholdRule
 from bench.records.videos import Unit, VideoCounts, VideoScoring
 from bench.records.weights import CLASS_ACTIVATION
@@ -67,7 +68,8 @@ class VariantResult:
     `evaluation` is the pass that made the predictions, or the rest of them; None where an earlier version made
     them. `degraded` are the predictions for re-compressed test frames that there are. `calibration_shift` is that of an
     artifact whose activations have fixed ranges, None for others. `forecasts` has what each step of the chain foretold
-    of the noise that it adds, where it did, in the order of the chain.
+    of the noise that it adds, where it did, in the order of the chain. `search` is the trail of the search that found the
+    steps, None where the experiment names them.
     """
 
     name: str
@@ -89,6 +91,7 @@ class VariantResult:
     degraded: tuple[DegradedPredictions, ...] = ()
     calibration_shift: CalibrationShift | None = None
     forecasts: tuple[Forecast, ...] = ()
+    search: SearchTrail | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from bench.records.runs import Recovery
 from bench.records.scored_threshold import ScoredThresholdRule
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
 from bench.records.slice_search import SliceBasis
+from bench.records.search import SearchTrail
 from bench.records.videos import MissingScore, Unit, VideoScore
 from bench.records.weights import ClassName
 
@@ -513,6 +514,7 @@ class ScoresFile(Judged):
     `judge` is what `choice` goes by: frames, or videos, whose numbers are in `video` of each variant. `videos` is None
     where none are known. `threshold_rule` is how `threshold` was found, None where the experiment says a number.
     `exemplars` are the test frames that most variants lose, None where too few variants decide otherwise than others.
+    `searches` are the trails of those variants whose steps were searched for.
     """
 
     schema: int
@@ -533,6 +535,7 @@ class ScoresFile(Judged):
     threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
     exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
     slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
+    searches: dict[str, SearchTrail] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -553,6 +556,7 @@ class ScoredDetector:
     threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
     exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
     slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
+    searches: dict[str, SearchTrail] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         ablation=tuple(_effect(effect) for effect in evaluation.effects),
         not_sliced=evaluation.not_sliced,
         slice_search=_searched(evaluation.by(run.judge)),
+        searches={variant.name: variant.search for variant in run.variants if variant.search},
         judge=run.judge,
         videos=_videos(run, evaluation),
         threshold_rule=scored_threshold(run, evaluation),

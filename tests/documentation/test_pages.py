@@ -39,7 +39,9 @@ from bench.records import (
     ScoredThresholdRule,
     ScoredVideos,
     ScoredVideosOfSplit,
+    SearchTrail,
     ShiftVerdict,
+    TriedChain,
     Verdict,
 )
 from bench.results.score import placements
@@ -179,10 +181,12 @@ def test_every_number_of_scores_is_explained() -> None:
         f"threshold_rule.{split}.{field.name}" for split in ("validation", "test") for field in fields(ScoredRates)
     }
     of_exemplars = {f"exemplars.{field.name}" for field in fields(ScoredExemplars)}
-    assert of_videos | of_parts | of_rules | of_exemplars <= explained()
+    of_searches = {f"searches.{field.name}" for field in fields(SearchTrail)} - {"searches.candidates"}
+    of_searches |= {f"searches.candidates.{field.name}" for field in fields(TriedChain)}
+    assert of_videos | of_parts | of_rules | of_exemplars | of_searches <= explained()
     of_empty = (
         "choice.loosen.", "video.", "videos.", "confirmed_slices.", "group_gaps.", "calibration.reasons",
-        "threshold_rule.", "exemplars.", "resolution.", "noise.", "forecasts.",
+        "threshold_rule.", "exemplars.", "resolution.", "noise.", "forecasts.", "searches.",
     )  # fmt: skip
     assert {path for path in explained() - score_paths if not path.startswith(of_empty)} == set()
 

@@ -301,8 +301,8 @@ def test_a_variant_of_one_takes_the_place_of_that_of_all(copy: Path) -> None:
             "q16: {size_mib: 9, auc: 0.1}, small/q16: {size_mib: 8}"))  # fmt: skip
     settings = read(copy / "experiments.yaml").experiments["first"]
     small, branched = (settings.of(name) for name in ("small", "branched"))
-    assert [use.text for use in small.variants["q16"]] == ["cast: fp16"]
-    assert [use.text for use in branched.variants["q16"]] == ["cast: bf16"]
+    assert [use.text for use in small.chains["q16"]] == ["cast: fp16"]
+    assert [use.text for use in branched.chains["q16"]] == ["cast: bf16"]
     assert list(branched.variants) == ["baseline", "q16"]
     assert small.gates["q16"].limits == {"auc": 0.1, "size_mib": 8}
     assert branched.gates["q16"].limits == {"auc": 0.1, "size_mib": 9}

@@ -73,7 +73,7 @@ def judge(path: Path) -> Experiments | None:
     try:
         experiments = read(path)
         for experiment in experiments.experiments.values():
-            for chain in experiment.variants.values():
+            for chain in experiment.chains.values():
                 check_chain(chain)
         return experiments
     except UserError as error:

@@ -78,7 +78,7 @@ def small(job: Job, folder: str, variants: Mapping[str, str], runtime: str) -> t
 def runnable(job: Job, file: Path, name: str) -> tuple[list[str], dict[str, str]]:
     """The variants that this machine can execute on the device, and why the others are left out."""
     chosen, left_out = [], {}
-    for variant, chain in read(file).experiments[name].variants.items():
+    for variant, chain in read(file).experiments[name].chains.items():
         trouble = runtimes.unavailable_reason(runtimes.choose("auto", kind_of(chain), job.device), job.device)
         if trouble:
             left_out[variant] = trouble

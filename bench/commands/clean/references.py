@@ -16,6 +16,7 @@ from bench.pipeline.former import earlier_folders
 from bench.pipeline.frames import DEMO_FRAMES
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared
+from bench.pipeline.search import trails
 from bench.records import OnEvent
 from bench.results import predict
 from bench.variants import ids
@@ -153,4 +154,7 @@ def _ids(prepared: Prepared, on_event: OnEvent) -> set[str]:
         context = build_context(setup, on_event)
         for chain in setup.chains.values():
             links |= set(ids.of_chain(setup.source, chain, context))
+        for variant in setup.searches:
+            # Its key hangs on the runtime and the device, which this machine may not have.
+            links |= trails.ids_in(trails.folder_of(setup, variant))
     return links

@@ -12,6 +12,7 @@ from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, dur
 from bench.pipeline.forecast import Link, Row, is_drawn, pending
 from bench.pipeline.prepared import Prepared
 from bench.pipeline.reasons import again
+from bench.pipeline.search import outlook
 from bench.records import NO_CROP
 
 WIDTH = 100
@@ -53,7 +54,7 @@ def _head(forecast: Forecast) -> str:
     for name, setup in prepared.by_detector.items():
         network = f"{setup.source.architecture} at {setup.spec.size} px"
         detectors.append(f"{name} ({network})" if first.settings.is_side_by_side else network)
-    variants = len({(row.setup.detector_name, row.name) for row in forecast.rows})
+    variants = len({(row.setup.detector_name, row.name) for row in forecast.rows}) + len(list(outlook.due(prepared)))
     frames = []
     for name, splits in prepared.frames_by_set.items():
         counts = ", ".join(f"{len(of_split.frames):,} {split}" for split, of_split in splits.items())
@@ -80,6 +81,9 @@ def _rows(forecast: Forecast) -> list[tuple[str, ...]]:
             last = (evaluate, time) if link is row.links[-1] else ("", "")
             name = _title(row) if link is links[0] else ""
             cells.append((name, _cut(link.step, 30), _artifact(link), *last))
+    for search in outlook.due(forecast.prepared):
+        judged = f"{search.frames:,} validation frames"
+        cells.append((_cut(search.title, 24), search.search.text, f"of {search.chains} chains", judged, "due"))
     return cells
 
 
@@ -123,6 +127,11 @@ def _notes(forecast: Forecast) -> list[str]:
         origins = sorted(f"{origin} ({RATES_ORIGIN})" if origin == ROUGH else origin for origin in whole.origins)
         notes.append(f"estimates: by {' and '.join(origins)}; {_sureness(forecast, whole)}")
     notes += dict.fromkeys(_cost_notes(forecast))
+    notes += [
+        f"search: {search.title} becomes the {search.search.find} chain that is found, with {search.limits}; what it "
+        "takes to evaluate and to time that chain comes on top"
+        for search in outlook.due(prepared)
+    ]
     if whole.unknown:
         notes.append(f"unknown, never run here: {', '.join(sorted(whole.unknown))}")
     if not is_drawn(prepared):

@@ -18,6 +18,7 @@ from bench.reports.content import (
     notes,
     recommendation,
     robustness,
+    searches,
     variants,
     videos,
 )
@@ -49,6 +50,7 @@ class Report:
     compared: Table
     method: Sentence
     noted: list[tuple[str, tuple[str, ...]]]
+    searches: list[searches.FoundChain]
     insights: list[Sentence]
     performance: Table
     found_threshold: Sentence
@@ -106,6 +108,7 @@ def gather(
         compared=of.table(variants.compared(of.run, of.evaluation)),
         method=of.sentence(notes.method(of.run, of.evaluation)),
         noted=measured.noted(run),
+        searches=searches.searches(run),
         insights=[*of.sentences(insights(of.run, of.evaluation)), *other_reason(evaluation)],
         performance=of.table(variants.performance(of.run, of.evaluation)),
         found_threshold=how_found(run, numbers),

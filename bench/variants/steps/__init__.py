@@ -39,6 +39,11 @@ A step is a module with
 - how much it leaves of the network and of its file: `leaves(settings)`, a `Leaves`; without it, everything;
 - what a reader of the report must know: `remarks(uses, baseline, built)`, sentences without their full stop. `uses`
   are the settings of each time that it stands in the variant's chain; the rest are `bench.records.Built`;
+- where a search may try it: `TRIED`, the values that it tries, as YAML has them (None for the name alone), and `TURN`,
+  when it comes in a chain: it has at most one step of each of `TURNS`;
+- where one look at a network foretells what many settings would leave of it: `foretell(model, tried, work)`, a
+  `StepForecast` for each, None for those that can't be; without it, `leaves` is what is foretold. `SHARED_PARTS` are the
+  parts of that work which `apply` does alike;
 - where its main field has no default: `EXAMPLE`, a value of it, for messages and for the contract test;
 - what others call it: `SYNONYMS`, words for the hint on an unknown name.
 
@@ -95,12 +100,32 @@ class Leaves:
     """What a step leaves of its parent, as shares: `operations`, the `time` that each of them takes, stored `numbers`.
 
     `stored` is the bytes that a number takes afterwards, as a share of float32's; None where that stays as it was.
+    `noise` is what is left of the noise of the steps before, `adds` what comes on top: the mean square of what it
+    changes the logit difference by, as a share of that difference's variance.
     """
 
     operations: float = 1.0
     time: float = 1.0
     numbers: float = 1.0
     stored: float | None = None
+    noise: float = 1.0
+    adds: float = 0.0
+
+
+@dataclass(frozen=True)
+class StepForecast:
+    """What a look at a network foretells of a step: `numbers` and `time` that are left, as shares, and `noise`, as
+    `Leaves.adds`.
+    """
+
+    numbers: float
+    time: float
+    noise: float
+
+
+Turn: TypeAlias = Literal["narrow", "train", "round"]
+TURNS: tuple[Turn, ...] = ("narrow", "train", "round")
+"""In which order a search puts steps into a chain."""
 
 
 def no_detector() -> Detector:

@@ -24,7 +24,7 @@ from bench import phases
 from bench.artifacts.footprint import two_of_four as by_layer
 from bench.errors import UserError
 from bench.records import Built, Foretold, FrameSet, Split
-from bench.variants.steps import Cost, Leaves
+from bench.variants.steps import Cost, Leaves, StepForecast, Turn
 from bench.variants.steps.prune.settings import LEAST_FRAMES
 from bench.variants.steps.prune.settings import Settings as Settings
 
@@ -50,6 +50,9 @@ RECORD = "record.json"
 EXAMPLE = 0.5
 PARENT_TEACHES = True
 SYNONYMS = "sparsify sparsity"
+TURN: Turn = "narrow"
+TRIED = tuple(round(0.05 * count, 2) for count in range(2, 17))
+SHARED_PARTS = ("ranking, observed", "ranking")
 
 FAR_LESS = 0.8
 """Where less than this share of what may stay is left, the report says why."""
@@ -106,6 +109,13 @@ def leaves(settings: Settings) -> Leaves:
         return Leaves()
     time = 1 - 0.75 * settings.amount
     return Leaves(operations=min(time, 1 / (settings.speed or 1)), numbers=1 - settings.amount)
+
+
+def foretell(model: Detector, tried: Sequence[Settings], work: StepContext) -> list[StepForecast | None]:
+    """What is left under each of these settings, and the noise of it, by one ranking of the channels."""
+    from bench.variants.steps.prune import foretelling
+
+    return foretelling.foretell(model, tried, work)
 
 
 def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:

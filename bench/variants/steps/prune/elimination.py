@@ -31,8 +31,7 @@ _LAZY = 64
 class Ranked:
     """`importance` [width]: how late a channel goes. `losses` [width + 1]: the logit difference's mean squared error,
     by how many channels are gone, to second order. `gradients` [outputs, outputs]: second moments of that difference's
-    gradient at what the reader writes.
-    by how many channels are gone, to second order. `variance` is that of the logit difference; None where unknown.
+    gradient at what the reader writes. `variance` is that of the logit difference; None where unknown.
     """
 
     importance: Tensor

@@ -25,7 +25,7 @@ from pydantic import (
 from bench import phases
 from bench.errors import UserError, in_yaml
 from bench.records import Built, Foretold, FrameSet, Proposal, Split
-from bench.variants.steps import Cost, Leaves
+from bench.variants.steps import Cost, Leaves, Turn
 
 if TYPE_CHECKING:
     import onnx
@@ -46,6 +46,8 @@ LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "s
 MAIN = "dtype"
 RECORD = "record.json"
 SYNONYMS = "int8 int4 ptq quantization quantisation"
+TURN: Turn = "round"
+TRIED = ("int8", {"weights": "int8"}, {"weights": "int4"})
 
 LEAST_FRAMES, MOST_FRAMES = 8, 1_000_000
 _GRADIENT_FRAMES = 32
@@ -176,8 +178,14 @@ def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]
 
 
 def leaves(settings: Settings) -> Leaves:
-    """Integers with their scales, and the few layers that stay in float; int8 arithmetic takes less time."""
-    return Leaves(time=0.8 if settings.dtype else 1.0, stored=0.15 if settings.weights == "int4" else 0.27)
+    """Integers with their scales, and the few layers that stay in float; int8 arithmetic takes less time.
+
+    The noise is what bits are allocated for.
+    """
+    from bench.variants.steps.quantize.allocation import BUDGETS
+
+    stored, noise = 0.15 if settings.weights == "int4" else 0.27, BUDGETS[settings.stored].noise
+    return Leaves(time=0.8 if settings.dtype else 1.0, stored=stored, adds=noise)
 
 
 def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelProto:

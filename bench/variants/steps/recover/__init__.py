@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError
 from bench.records import FrameSet, Split
-from bench.variants.steps import Cost
+from bench.variants.steps import Cost, Leaves, Turn
 from bench.variants.steps.recover import norms, rates, training
 from bench.variants.steps.recover.settings import Record as Record
 from bench.variants.steps.recover.settings import Settings as Settings
@@ -37,7 +37,8 @@ LIBRARIES: tuple[str, ...] = ("numpy", "opencv-python-headless", "torch", "timm"
 MAIN = "steps"
 AFTER = ("prune", "quantize")
 SYNONYMS = "finetune fine-tune fine_tune retrain train distill distillation"
-
+TURN: Turn = "train"
+TRIED = (None,)
 RECORD = training.RECORD
 
 # Up to this amount pruning with repair most often does so little harm that held-out frames show nothing to train.
@@ -97,6 +98,11 @@ def apply_quantised(graph: onnx.ModelProto, settings: Settings, work: StepContex
 
     with repeatable(tf32=False):
         return quantised.recovered(graph, settings, work)
+
+
+def leaves(settings: Settings) -> Leaves:
+    """The network as it is, nearer to its teacher: how much nearer, a search learns by trying."""
+    return Leaves(noise=0.7)
 
 
 def _finds_nothing_to_train(earlier: Sequence[Use]) -> bool:

@@ -1,0 +1,174 @@
+"""What a search tries next, against an artificial detector of which the best chain is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bench.pipeline.search import choosing
+from bench.pipeline.search.choosing import MOST_TRIED, NO_TIME, following
+from bench.records import ChainForecast, Judged, TriedChain
+from bench.variants import foretelling, proposals
+from bench.variants.foretelling import Proposal
+from bench.variants.search_settings import Aim
+
+LIMIT = 0.01
+"""Of noise: more loses the verdict."""
+
+TRUE_NOISE = {"": 0.0, "cast: fp16": 1e-6, "quantize: int8": 2e-3, "weights: int8": 1e-4, "weights: int4": 3e-3}
+
+
+def amount_of(chain: foretelling.Chain) -> float:
+    return next((use.settings.amount for use in chain if use.name == "prune"), 0.0)  # type: ignore[attr-defined]
+
+
+def ending_of(chain: foretelling.Chain) -> str:
+    text = chain[-1].text
+    return next((ending for ending in TRUE_NOISE if ending and ending in text), "")
+
+
+def noise_of_pruning(amount: float) -> float:
+    """Of the artificial detector: .001 at .3, .01 at .6."""
+    return 0.0 if not amount else 10 ** (-3 + (amount - 0.3) / 0.3)
+
+
+def proposed(error: float, *, trained: bool = True) -> list[Proposal]:
+    """Every chain, with a forecast of pruning that is wrong by the factor `error`."""
+    chains = proposals.chains("efficientnet_b5", "torch", None)
+    by_chain = []
+    for chain in chains:
+        is_trained = any(use.name == "recover" for use in chain)
+        if is_trained and not trained:
+            continue
+        stored = {"": 1.0, "cast: fp16": 0.5, "weights: int4": 0.15}.get(ending_of(chain), 0.27)
+        amount = amount_of(chain)
+        noise = {}
+        if amount:
+            noise["prune, recover" if is_trained else "prune"] = (
+                error * noise_of_pruning(amount) * (0.7 if is_trained else 1)
+            )
+        if ending_of(chain):
+            noise[chain[-1].text] = {"cast: fp16": 1e-6}.get(ending_of(chain), 5e-4)
+        time = (1 - amount) * (0.8 if ending_of(chain) == "quantize: int8" else 1.0)
+        by_chain.append(Proposal(chain, 1e6 * (1 - amount) * stored, time, noise))
+    return by_chain
+
+
+def tried(proposal: Proposal) -> TriedChain:
+    """What the artificial detector comes to: training after pruning takes half of the noise away."""
+    chain, amount = proposal.chain, amount_of(proposal.chain)
+    is_trained = any(use.name == "recover" for use in chain)
+    noise = noise_of_pruning(amount) * (0.5 if is_trained else 1.0) + TRUE_NOISE[ending_of(chain)]
+    return TriedChain(
+        steps=choosing.steps_of(proposal),
+        foretold=ChainForecast(proposal.size_bytes, proposal.time, 0.0, 0.0, 0.0),
+        outcome="keeps" if noise <= LIMIT else "loses",
+        id="a" * 16,
+        size_bytes=round(proposal.size_bytes) + 5000,
+        speedup=1 / (proposal.time + 0.01),
+        judged=Judged(-noise, -noise, 0.0, 0.0, noise),
+    )
+
+
+def search(
+    among: list[Proposal], aim: Aim, limit: float = LIMIT, fits: Callable[[Proposal], bool] = lambda _: True
+) -> tuple[list[TriedChain], str]:
+    """All that a search builds, in its order, and why it ended."""
+    done: list[TriedChain] = []
+    while (then := following(among, done, aim, limit, fits)).proposal:
+        done.append(tried(then.proposal))
+    return done, then.why_ended
+
+
+def best_of(among: list[Proposal], aim: Aim) -> float:
+    """The least that any chain which keeps the verdict comes to, by building all."""
+    return min(choosing.measured(each, aim) for each in map(tried, among) if each.qualifies)
+
+
+@pytest.mark.parametrize("aim", ["smallest", "fastest"])
+@pytest.mark.parametrize("error", [0.1, 1.0, 10.0])
+def test_the_best_is_found_though_the_forecast_is_wrong(aim: Aim, error: float) -> None:
+    among = proposed(error)
+    done, _ = search(among, aim)
+    taken = done[choosing.chosen(done, aim)]
+    assert taken.qualifies
+    # What training saves, no forecast knows: it may find better than the best without.
+    assert choosing.measured(taken, aim) <= 1.15 * best_of(proposed(error, trained=False), aim)
+    assert len(done) <= MOST_TRIED < len(among) / 10
+
+
+def test_nothing_is_built_twice_or_in_vain() -> None:
+    """What is tried after a chain that kept the verdict is smaller than it."""
+    done, why = search(proposed(1.0), "smallest")
+    assert len({each.steps for each in done}) == len(done)
+    best = float("inf")
+    for each in done:
+        assert each.foretold.size_bytes < best
+        best = min(best, float(each.size_bytes or 0)) if each.qualifies else best
+    assert "smaller" in why or "as many" in why
+
+
+def test_where_nothing_keeps_the_verdict_the_nearest_is_taken() -> None:
+    """No noise at all is allowed: what disturbs least comes nearest, and the search says that nothing qualifies."""
+    among = proposed(1.0)
+
+    def lost(proposal: Proposal) -> TriedChain:
+        built = tried(proposal)
+        return TriedChain(built.steps, built.foretold, "loses", size_bytes=1, judged=built.judged)
+
+    done: list[TriedChain] = []
+    while (then := following(among, done, "smallest", 0.0)).proposal:
+        done.append(lost(then.proposal))
+    assert then.why_ended == choosing.NOTHING_NEARER
+    nearest = done[choosing.chosen(done, "smallest")]
+    assert nearest.steps == ("cast: fp16",)
+    assert not nearest.qualifies
+
+
+def test_the_clock_ends_a_search_and_the_best_so_far_wins() -> None:
+    among = proposed(0.1)
+    done, why = search(among, "smallest", fits=lambda _: False)
+    assert why == NO_TIME
+    assert len(done) == 1, "the first is built whatever the clock says"
+    then = following(among, done, "smallest", LIMIT, lambda _: False)
+    assert then.cut_short
+    assert choosing.chosen(done, "smallest") == 0
+
+
+def test_what_does_not_fit_in_time_makes_way_for_what_does() -> None:
+    """Training takes too long: the search goes on without it."""
+    fits: Callable[[Proposal], bool] = lambda proposal: all(use.name != "recover" for use in proposal.chain)  # noqa: E731
+    unlimited, _ = search(proposed(0.1), "smallest")
+    assert len(unlimited) > 1
+    done, _ = search(proposed(0.1), "smallest", fits=fits)
+    assert [each.steps for each in done] == [each.steps for each in unlimited if "recover" not in each.steps]
+
+
+def test_a_chain_that_fails_is_a_candidate_without_numbers() -> None:
+    among = proposed(1.0, trained=False)
+    first = following(among, [], "smallest", LIMIT).proposal
+    assert first is not None
+    failed = TriedChain(choosing.steps_of(first), tried(first).foretold, "failed", reason="out of memory")
+    assert choosing.chosen([failed], "smallest") == -1
+    second = following(among, [failed], "smallest", LIMIT).proposal
+    assert second is not None
+    assert choosing.steps_of(second) != failed.steps
+
+
+def test_noise_is_corrected_by_the_part_of_a_chain_that_it_came_from() -> None:
+    among = {choosing.steps_of(each): each for each in proposed(1.0)}
+    pruned = among["prune: 0.3",]
+    measured = TriedChain(
+        ("prune: 0.3",),
+        tried(pruned).foretold,
+        "keeps",
+        size_bytes=1,
+        judged=Judged(0, 0, 0, 0, 3 * pruned.noise["prune"]),
+    )
+    factors = choosing.corrections([(pruned, measured)])
+    assert factors == pytest.approx({"prune": 3.0})
+    more = among["prune: 0.4", "quantize: {weights: int4}"]
+    assert choosing.corrected(more, factors) == pytest.approx(3 * more.noise["prune"] + 5e-4)
+    trained = among["prune: 0.4", "recover"]
+    assert choosing.corrected(trained, factors) == pytest.approx(3 * trained.noise["prune, recover"])
