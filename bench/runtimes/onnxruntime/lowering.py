@@ -1,9 +1,10 @@
 """A quantised graph, rewritten so that onnxruntime executes it fastest on a CPU. It computes the same.
 
 Standard operators say what is computed, these say how. 1x1 convolutions and linear layers become matrix products of
-integers that write floats, so their outputs are not rounded. The other quantised convolutions become QLinearConv.
-`x * sigmoid(x)` becomes one operator. What convolutions read lies channels-last, as the integer kernels read it, and is
-transposed only where the two layouts meet.
+integers that write floats, so their outputs are not rounded. The other quantised convolutions become QLinearConv, and
+so do 1x1 ones whose outputs are rounded anyway, with at most limits such as those of ReLU6 in between. `x * sigmoid(x)`
+becomes one operator, limits between integers a table. What convolutions read lies channels-last, as the integer kernels
+read it, and is transposed only where the two layouts meet.
 
 On x86 processors without VNNI, matrix products add two products of an unsigned and a signed byte in 16 bits, and cut
 off what does not fit. Weights that are unsigned bytes with a zero point of 128 take other instructions, whose sums are
@@ -14,17 +15,19 @@ bytes. Depthwise convolutions have kernels of their own, which are exact with si
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.artifacts.onnx_graph import bias_additions, groups, is_pointwise
+from bench.runtimes.onnxruntime import clamps
 from bench.runtimes.onnxruntime.layouts import LayoutWriter
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same graph would be lowered to another."""
 
 LARGEST_PAIR = 128
@@ -53,6 +56,7 @@ _ELEMENTWISE = {
 LAYERS = ("Conv", "MatMul")
 _CONTRIB = "com.microsoft"
 _MEAN = "mean_over_"
+_LARGEST_BIAS = 2.0**30
 
 
 def is_mean(node: onnx.NodeProto) -> bool:
@@ -120,6 +124,9 @@ class Lowering(LayoutWriter):
             self._integer_convolution(node)
         elif node.op_type == "Transpose" and self.is_turned_already(node):
             pass
+        elif node.op_type == "DequantizeLinear" and (clamp := clamps.between_bytes(self, node)):
+            self.skipped.update(map(id, clamp))
+            clamps.write(self, node, clamp[-1])
         elif self._is_swish(node):
             self._swish(node)
         elif node.op_type in ("ReduceMean", "GlobalAveragePool") and self._pools(node):
@@ -188,15 +195,29 @@ class Lowering(LayoutWriter):
             return False
         if not all(side is not None and side.op_type == "DequantizeLinear" for side in sides):
             return False
-        return node.op_type == "MatMul" or self.is_pointwise(node) or self.quantised_after(node) is not None
+        return node.op_type == "MatMul" or self.is_pointwise(node) or bool(self.until_integers(node))
 
     def is_pointwise(self, node: onnx.NodeProto) -> bool:
         return is_pointwise(node, self.constants[self.producer[node.input[1]].input[0]].shape)
 
-    def quantised_after(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
-        """The QuantizeLinear that alone reads what a node writes; None where none does."""
-        readers = self.readers.get(node.output[0], [])
-        return readers[0] if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else None
+    def until_integers(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
+        """What alone reads a layer's output until that is bytes: QuantizeLinear, or limits that it implies before it.
+
+        Nothing where the output is read otherwise, or its bias does not fit into the 32 bits of a kernel that writes
+        bytes.
+        """
+        nodes = clamps.until_bytes(self, node)
+        return nodes if nodes and (not self.is_pointwise(node) or self._bias_fits(node)) else ()
+
+    def _bias_fits(self, node: onnx.NodeProto) -> bool:
+        """Whether a 1x1 convolution's bias, in units of both scales, is far from the ends of 32 bits."""
+        import numpy as np
+
+        if len(node.input) < 3:
+            return True
+        read, weight = (self.producer[name] for name in node.input[:2])
+        units = self.constants[weight.input[1]].astype(np.float64) * self.constants[read.input[1]]
+        return bool((np.abs(self.constants[node.input[2]]) < _LARGEST_BIAS * units).all())
 
     def _belongs_to_a_layer(self, node: onnx.NodeProto) -> bool:
         """Whether it turns a layer's integers into floats, which a layer on integers reads as they are."""
@@ -225,7 +246,7 @@ class Lowering(LayoutWriter):
         self.unchanged(copied)
 
     def _integer_convolution(self, node: onnx.NodeProto) -> None:
-        """A convolution on integers: as a matrix product where it is 1x1, as QLinearConv otherwise."""
+        """A convolution on integers: as QLinearConv where it writes integers, as a matrix product otherwise."""
         import numpy as np
 
         dequantised = self.producer[node.input[1]]
@@ -233,10 +254,10 @@ class Lowering(LayoutWriter):
         bias = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(integers), np.float32)
         depthwise = groups(node) == len(integers) and integers.shape[1] == 1
         weight, zero_point = self._stored(integers, depthwise=depthwise)
-        if self.is_pointwise(node):
-            self._matrix_product(node, weight, zero_point, scales, bias)
-        else:
+        if self.until_integers(node):
             self._qlinear_convolution(node, weight, zero_point, scales, bias)
+        else:
+            self._matrix_product(node, weight, zero_point, scales, bias)
 
     def _integer_linear(self, node: onnx.NodeProto) -> None:
         """A linear layer on integers: a product that writes floats, with the bias that alone is added to it."""
@@ -290,9 +311,8 @@ class Lowering(LayoutWriter):
 
         name, (read, read_scale, read_zero) = node.name, self.producer[node.input[0]].input[:3]
         source = self.channels_last(read)
-        after = self.quantised_after(node)
-        assert after is not None
-        self.skipped.add(id(after))
+        *clamp, after = self.until_integers(node)
+        self.skipped.update(map(id, (*clamp, after)))
         integer_bias = np.rint(bias / (scales * self.constants[read_scale])).astype(np.int64)
         limits = np.iinfo(np.int32)
         stored = [

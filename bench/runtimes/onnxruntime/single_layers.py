@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.runtimes.onnxruntime.lowering import EVERYWHERE, LAYERS, Kernels, Lowering, as_model
@@ -22,7 +23,7 @@ def layer_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
         if node.op_type in LAYERS and writer.on_integers(node):
             weight = writer.constants[writer.producer[node.input[1]].input[0]]
             attributes = tuple(sorted((field.name, field.i, tuple(field.ints)) for field in node.attribute))
-            writes_integers = writer.quantised_after(node) is not None
+            writes_integers = bool(writer.until_integers(node))
             by_name[node.name] = (tuple(writer.shapes[node.input[0]]), weight.shape, attributes, writes_integers)
     return by_name
 
@@ -54,21 +55,39 @@ def alone(model: onnx.ModelProto, name: str, kernels: Kernels) -> onnx.ModelProt
 
 
 def _part(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """A layer with the DequantizeLinear of its input and weight and, where it writes integers, QuantizeLinear."""
-    from onnx import TensorProto, helper
-
+    """A layer with the DequantizeLinear of its input and weight and, where it writes integers, all up to these."""
     nodes = {output: node for node in model.graph.node for output in node.output}
     convolution = next(node for node in model.graph.node if node.name == name)
-    inputs = [nodes[side] for side in convolution.input[:2]]
-    readers = [node for node in model.graph.node if convolution.output[0] in node.input]
-    after = readers if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else []
-    part = [*inputs, convolution, *after]
+    before = [*(nodes[side] for side in convolution.input[:2]), convolution]
+    # To look at a layer and what follows it takes less than to look at the whole graph for every layer.
+    around = Lowering(_graph_of([*before, *_sole_readers(model.graph, convolution)], model, name), EVERYWHERE)
+    layer = next(node for node in around.graph.node if node.name == name)
+    return _graph_of([*before, *around.until_integers(layer)], model, name)
+
+
+def _sole_readers(graph: onnx.GraphProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The node that alone reads what a node writes, and the one that alone reads that."""
+    outputs = {value.name for value in graph.output}
+    chain: list[onnx.NodeProto] = []
+    for _ in range(2):
+        written = (chain[-1] if chain else node).output[0]
+        readers = [reader for reader in graph.node if written in reader.input]
+        if len(readers) != 1 or written in outputs:
+            break
+        chain += readers
+    return chain
+
+
+def _graph_of(part: Sequence[onnx.NodeProto], model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """These nodes of a graph, the first of which dequantises what they read, as a graph of its own."""
+    from onnx import TensorProto, helper
+
     used = {constant for node in part for constant in node.input}
-    value = next(info for info in model.graph.value_info if info.name == convolution.input[0])
+    value = next(info for info in model.graph.value_info if info.name == part[0].output[0])
     graph = helper.make_graph(
         part,
         name,
-        [helper.make_tensor_value_info(inputs[0].input[0], TensorProto.UINT8, None)],
+        [helper.make_tensor_value_info(part[0].input[0], TensorProto.UINT8, None)],
         [helper.make_tensor_value_info(part[-1].output[0], TensorProto.UNDEFINED, None)],
         [constant for constant in model.graph.initializer if constant.name in used],
         value_info=[value],
