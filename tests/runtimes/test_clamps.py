@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.artifacts.onnx_session import session_options
-from bench.runtimes.onnxruntime import lowering, single_layers
+from bench.runtimes.onnxruntime import islands, lowering, single_layers
 from bench.runtimes.onnxruntime.lowering import EVERYWHERE, Kernels
 
 
@@ -127,6 +127,35 @@ def test_a_bias_beyond_32_bits_keeps_its_product() -> None:
     assert lowered["QLinearConv"] == 1
 
 
+def test_a_channel_that_is_switched_off_keeps_nothing_from_being_bytes() -> None:
+    """Its weights are next to nothing, so that its bias is far beyond 32 bits in units of their scale."""
+    model = two_layers("Clip", IMPLIED)
+    for constant in model.graph.initializer:
+        if constant.name == "expand.s":
+            scales = numpy_helper.to_array(constant).copy()
+            scales[3] = 1e-14
+            constant.CopyFrom(numpy_helper.from_array(scales, "expand.s"))
+    lowered = lowering.lower(model)
+    assert kinds(lowered)["QLinearConv"] == 2
+    expected = answers(model, as_written=True)
+    assert np.abs(answers(lowered) - expected).mean() < float(np.abs(expected).max()) / 2000
+
+
+def test_factors_of_channels_go_into_the_layer_before() -> None:
+    model = two_layers("Clip", IMPLIED)
+    rng = np.random.default_rng(1)
+    factors = rng.uniform(1, 2, (1, 32, 1, 1)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(factors, "factors"))
+    quantise = next(node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "b")
+    quantise.input[0] = "scaled"
+    position = list(model.graph.node).index(quantise)
+    model.graph.node.insert(position, helper.make_node("Mul", ["b", "factors"], ["scaled"]))
+    lowered = lowering.lower(model)
+    assert (kinds(lowered)["Mul"], kinds(lowered)["QLinearConv"]) == (0, 2)
+    expected, answer = answers(model, as_written=True), answers(lowered)
+    assert np.abs(answer - expected).mean() < float(np.abs(expected).max()) / 2000
+
+
 def test_layers_are_timed_up_to_their_bytes() -> None:
     model = onnx.shape_inference.infer_shapes(two_layers("Clip", IMPLIED))
     names = single_layers.layer_shapes(model)
@@ -135,3 +164,11 @@ def test_layers_are_timed_up_to_their_bytes() -> None:
     assert (alone["QLinearConv"], alone["Clip"]) == (1, 0)
     in_float = kinds(single_layers.alone(model, "expand", Kernels(floats=frozenset({"expand"}))))
     assert (in_float["Conv"], in_float["Clip"], in_float["QuantizeLinear"]) == (1, 1, 1)
+
+
+def test_a_layer_on_integers_among_layers_in_float_computes_in_float() -> None:
+    model = onnx.shape_inference.infer_shapes(two_layers("Clip", IMPLIED))
+    around = Kernels(signed=True, floats=frozenset({"expand", "project"}))
+    assert islands.without_islands(model, around) == Kernels(signed=True, floats=around.floats | {"depthwise"})
+    for floats in (frozenset({"expand"}), frozenset({"project"}), frozenset[str]()):
+        assert islands.without_islands(model, Kernels(floats=floats)).floats == floats

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.artifacts.onnx_graph import Limits, limits
 
 if TYPE_CHECKING:
     import onnx
@@ -18,41 +22,42 @@ _CONTRIB = "com.microsoft"
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a value is cut off at: ReLU6 has 0 and 6, ReLU 0 and infinity."""
+class WayToBytes:
+    """What alone reads a layer's output until that is bytes: `nodes`, the last of which is QuantizeLinear.
 
-    lowest: float
-    highest: float
-
-
-def limits(node: onnx.NodeProto, constants: Mapping[str, NDArray[Any]]) -> Limits | None:
-    """The limits of a Relu, or of a Clip whose limits are constant; None for other nodes."""
-    if node.op_type == "Relu":
-        return Limits(0.0, math.inf)
-    if node.op_type != "Clip" or node.attribute:
-        return None
-    lowest, highest = [*node.input[1:], "", ""][:2]
-    if any(name and name not in constants for name in (lowest, highest)):
-        return None
-    return Limits(
-        float(constants[lowest].item()) if lowest else -math.inf,
-        float(constants[highest].item()) if highest else math.inf,
-    )
-
-
-def until_bytes(graph: LayoutWriter, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
-    """The QuantizeLinear that alone reads what a node writes, or limits and the QuantizeLinear that implies both.
-
-    Nothing where there is no such.
+    `factors` [out] or [1] is what the output is multiplied with before.
     """
+
+    nodes: Sequence[onnx.NodeProto]
+    factors: NDArray[np.floating]
+
+
+def until_bytes(graph: LayoutWriter, node: onnx.NodeProto) -> WayToBytes | None:
+    """The way of a layer's output to bytes, through positive factors, and limits that rounding to bytes implies."""
+    nodes: list[onnx.NodeProto] = []
+    factors, ends = np.ones(1), Limits(-math.inf, math.inf)
     after = _sole_reader(graph, node)
-    if after is None or after.op_type == "QuantizeLinear":
-        return (after,) if after is not None else ()
-    ends, quantised = limits(after, graph.constants), _sole_reader(graph, after)
-    if ends is None or quantised is None or not _has_bytes(graph, quantised, "QuantizeLinear"):
-        return ()
-    implied = _rounded(ends.lowest, graph, quantised) <= 0 and _rounded(ends.highest, graph, quantised) >= _LARGEST
-    return (after, quantised) if implied else ()
+    if after is not None and (limited := limits(after, graph.constants)) is not None:
+        nodes, ends, after = [after], limited, _sole_reader(graph, after)
+    if after is not None and (scaled := _factors(graph, after)) is not None:
+        nodes, factors, after = [*nodes, after], scaled, _sole_reader(graph, after)
+    if after is None or after.op_type != "QuantizeLinear":
+        return None
+    if nodes and not _has_bytes(graph, after, "QuantizeLinear"):
+        return None
+    below = _rounded(ends.lowest * factors, graph, after) <= 0 if ends.lowest > -math.inf else np.ones(1)
+    above = _rounded(ends.highest * factors, graph, after) >= _LARGEST if ends.highest < math.inf else np.ones(1)
+    return WayToBytes((*nodes, after), factors) if below.all() and above.all() else None
+
+
+def _factors(graph: LayoutWriter, product: onnx.NodeProto) -> NDArray[np.floating] | None:
+    """The constants, all positive, that a node multiplies the channels of a map with [channels]."""
+    constants = [graph.constants[name] for name in product.input if name in graph.constants]
+    if product.op_type != "Mul" or len(constants) != 1:
+        return None
+    values = constants[0]
+    of_channels = values.ndim == len(("n", "channels", "h", "w")) and values.size == values.shape[1]
+    return values.reshape(-1).astype(np.float64) if of_channels and (values > 0).all() else None
 
 
 def between_bytes(graph: LayoutWriter, dequantised: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
@@ -67,7 +72,8 @@ def between_bytes(graph: LayoutWriter, dequantised: onnx.NodeProto) -> Sequence[
         return ()
     if not _has_bytes(graph, dequantised, "DequantizeLinear") or not _has_bytes(graph, after, "QuantizeLinear"):
         return ()
-    return (clamp, after) if _rounded(ends.highest, graph, after) >= _LARGEST else ()
+    implied = ends.highest == math.inf or _rounded(ends.highest * np.ones(1), graph, after) >= _LARGEST
+    return (clamp, after) if implied else ()
 
 
 def write(graph: LayoutWriter, dequantised: onnx.NodeProto, after: onnx.NodeProto) -> None:
@@ -90,17 +96,14 @@ def _sole_reader(graph: LayoutWriter, node: onnx.NodeProto) -> onnx.NodeProto | 
 
 def _has_bytes(graph: LayoutWriter, node: onnx.NodeProto, kind: str) -> bool:
     """Whether it is a node of this kind that writes, or reads, unsigned bytes with a single constant scale."""
-    import numpy as np
-
     if node.op_type != kind or len(node.input) < 3 or not {*node.input[1:]} <= graph.constants.keys():
         return False
     scale, zero_point = (graph.constants[name] for name in node.input[1:3])
     return scale.size == 1 and zero_point.dtype == np.uint8
 
 
-def _rounded(value: float, graph: LayoutWriter, quantised: onnx.NodeProto) -> float:
-    """The integer that a QuantizeLinear makes of a value, before it is cut off to a byte."""
-    import numpy as np
-
+def _rounded(values: NDArray[np.floating], graph: LayoutWriter, quantised: onnx.NodeProto) -> NDArray[np.floating]:
+    """The integers that a QuantizeLinear makes of values, before they are cut off to bytes."""
     scale, zero_point = (graph.constants[name].item() for name in quantised.input[1:3])
-    return float(np.rint(np.float32(value) / np.float32(scale))) + float(zero_point)
+    rounded: NDArray[np.floating] = np.rint(values.astype(np.float32) / np.float32(scale)) + float(zero_point)
+    return rounded

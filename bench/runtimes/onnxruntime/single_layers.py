@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import onnx
 
 
+_LONGEST_WAY = 3
+"""Limits, factors, QuantizeLinear."""
+
+
 def layer_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
     """By name of each convolution or linear layer that `lower` executes on integers: all that its time depends on.
 
@@ -23,7 +27,7 @@ def layer_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
         if node.op_type in LAYERS and writer.on_integers(node):
             weight = writer.constants[writer.producer[node.input[1]].input[0]]
             attributes = tuple(sorted((field.name, field.i, tuple(field.ints)) for field in node.attribute))
-            writes_integers = bool(writer.until_integers(node))
+            writes_integers = writer.until_integers(node) is not None
             by_name[node.name] = (tuple(writer.shapes[node.input[0]]), weight.shape, attributes, writes_integers)
     return by_name
 
@@ -62,14 +66,15 @@ def _part(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     # To look at a layer and what follows it takes less than to look at the whole graph for every layer.
     around = Lowering(_graph_of([*before, *_sole_readers(model.graph, convolution)], model, name), EVERYWHERE)
     layer = next(node for node in around.graph.node if node.name == name)
-    return _graph_of([*before, *around.until_integers(layer)], model, name)
+    way = around.until_integers(layer)
+    return _graph_of([*before, *(way.nodes if way else ())], model, name)
 
 
 def _sole_readers(graph: onnx.GraphProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The node that alone reads what a node writes, and the one that alone reads that."""
+    """The node that alone reads what a node writes, the one that alone reads that, and so on: at most three."""
     outputs = {value.name for value in graph.output}
     chain: list[onnx.NodeProto] = []
-    for _ in range(2):
+    for _ in range(_LONGEST_WAY):
         written = (chain[-1] if chain else node).output[0]
         readers = [reader for reader in graph.node if written in reader.input]
         if len(readers) != 1 or written in outputs:

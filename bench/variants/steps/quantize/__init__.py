@@ -29,7 +29,7 @@ ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
 NEEDS: frozenset[Offer] = frozenset()
 FRAMES: Mapping[Split, str] = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
-VERSION = 7
+VERSION = 8
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
@@ -111,6 +111,13 @@ def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]
 def leaves(settings: Settings) -> Leaves:
     """Integers with their scales, and the few layers that stay in float; int8 arithmetic takes less time."""
     return Leaves(time=0.8 if settings.dtype else 1.0, stored=0.15 if settings.weights == "int4" else 0.27)
+
+
+def version_for(architecture: str) -> int:
+    """The version of what is made of a network: 8 brought limits, as of ReLU6, which EfficientNets do not have."""
+    from bench.detectors.families import efficientnet
+
+    return 7 if architecture in efficientnet.ARCHITECTURES else VERSION
 
 
 def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelProto:
