@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from typing import Any
@@ -72,8 +73,8 @@ def test_nothing_is_set_elsewhere(monkeypatch: pytest.MonkeyPatch, system: str) 
     def refuse(*arguments: Any) -> Any:
         raise AssertionError("the C library was asked for")
 
-    monkeypatch.setattr(allocator.sys, "platform", system)
-    monkeypatch.setattr(allocator.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
     with allocator.large_blocks_stay():
         pass
 
@@ -87,6 +88,6 @@ def test_what_the_environment_sets_stays(monkeypatch: pytest.MonkeyPatch, name: 
 def test_a_library_without_these_functions_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in allocator._OWNERS:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(allocator.sys, "platform", "linux")
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert allocator._glibc() is None

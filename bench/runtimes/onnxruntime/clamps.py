@@ -35,7 +35,8 @@ class WayToBytes:
 def until_bytes(graph: LayoutWriter, node: onnx.NodeProto) -> WayToBytes | None:
     """The way of a layer's output to bytes, through positive factors, and limits that rounding to bytes implies."""
     nodes: list[onnx.NodeProto] = []
-    factors, ends = np.ones(1), Limits(-math.inf, math.inf)
+    factors: NDArray[np.floating] = np.ones(1)
+    ends = Limits(-math.inf, math.inf)
     after = _sole_reader(graph, node)
     if after is not None and (limited := limits(after, graph.constants)) is not None:
         nodes, ends, after = [after], limited, _sole_reader(graph, after)
