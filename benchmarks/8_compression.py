@@ -236,8 +236,8 @@ def _stored_or_measured(row: Row, case: Case, judge: Judge, folder: Path) -> Mea
     inputs = {"version": _VERSION, "row": [row.name, row.runtime, row.chain], "weights": case.source.digest}
     frames = {split: frames.content for split, frames in case.context.frames.items()}
     inputs |= {"rounds": judge.rounds, "threads": case.context.threads, "cpu": [cpu_name(), cpu_cores()]}
-    here = row.peer.libraries if row.peer and not row.peer.environment else ()
-    used = (*runtimes.find(row.runtime).LIBRARIES, *here)
+    of_peer = row.peer.libraries if row.peer and not row.peer.environment else ()
+    used = (*runtimes.find(row.runtime).LIBRARIES, *of_peer)
     inputs |= {"test": len(judge.labels), "frames": frames, "libraries": versions(used)}
     inputs |= {"versions": dict(runtimes.find(row.runtime).VERSIONS)}
     empty = Measured(case.name, row.name, row.whose, row.runtime, digest(inputs), len(judge.labels))
@@ -270,11 +270,11 @@ def _refuse_problems(chain: Sequence[steps.Use], case: Case) -> None:
 
 def _refuse_missing(row: Row) -> None:
     """Raise `UserError` where a row's runtime, or a library of its peer's, is not installed."""
-    there = row.peer.environment_versions() if row.peer and row.peer.environment else {}
-    if missing := [name for name, version in there.items() if version is None]:
+    elsewhere = row.peer.environment_versions() if row.peer and row.peer.environment else {}
+    if missing := [name for name, version in elsewhere.items() if version is None]:
         raise UserError(f"{' and '.join(missing)} not installed in the environment of its own")
-    here = row.peer.libraries if row.peer and not there else ()
-    packages = (runtimes.find(row.runtime).PACKAGE, *here)
+    of_peer = row.peer.libraries if row.peer and not elsewhere else ()
+    packages = (runtimes.find(row.runtime).PACKAGE, *of_peer)
     if missing := [name for name in packages if find_spec(name.replace("-", "_")) is None]:
         raise UserError(f'{" and ".join(missing)} not installed: pip install -e ".[peers]"')
 

@@ -25,18 +25,18 @@ def faults():
 usual = faults()
 with large_blocks_stay():
     np.ones(6 << 20)
-    kept = faults()
-print(usual, kept, faults())
+    lasting = faults()
+print(usual, lasting, faults())
 """
 
 
 @pytest.mark.skipif(allocator._glibc() is None, reason="no glibc, or an allocator that the environment has set")
 def test_pages_are_asked_for_once() -> None:
     done = subprocess.run([sys.executable, "-c", _COUNT], check=True, capture_output=True, text=True)
-    usual, kept, afterwards = map(int, done.stdout.split())
+    usual, lasting, afterwards = map(int, done.stdout.split())
     # Where the kernel has huge pages at hand, there are few faults either way.
-    assert kept < usual / 3 or usual < 500
-    assert afterwards > 3 * kept or usual < 500
+    assert lasting < usual / 3 or usual < 500
+    assert afterwards > 3 * lasting or usual < 500
 
 
 class Library:

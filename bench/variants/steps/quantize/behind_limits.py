@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def with_limits(graph: onnx.GraphProto, layers: Sequence[Convolution]) -> list[Convolution]:
     """The same layers, with `behind` and `before_limits` of those between which limits from 0 on lie alone."""
     constants = {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer if not constant.dims}
-    readers = Counter(name for node in graph.node for name in node.input) + Counter(one.name for one in graph.output)
+    readers = Counter(name for node in graph.node for name in node.input)
+    readers.update(value.name for value in graph.output)
     writers = {layer.output for layer in layers if not layer.linear}
     before = {}
     for node in graph.node:
