@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,9 +26,12 @@ import real_weights
 import yaml
 from compression_table import Measured, print_short, print_table, write
 from peers import (
+    NEURAL_COMPRESSOR,
     Case,
     Peer,
     made,
+    neural_compressor,
+    neural_compressor_per_channel,
     nncf_openvino,
     onnxruntime_static,
     onnxruntime_static_u8s8,
@@ -69,11 +73,18 @@ OURS = {
     "q16-p50": "[prune: 0.5, recover, cast: fp16]",
     "q8-p50": "[prune: 0.5, recover, quantize: int8]",
 }
+NEURAL_COMPRESSOR_LIBRARIES = ("onnx-neural-compressor", "onnxruntime", "onnx", "numpy")
 NAIVE_CHAINS = {"50 % of all weights zero, global L1": "[prune: {amount: 0.5, structure: unstructured}]"}
 NAIVE = {"int8 weights and batch norms, per tensor": Peer(per_tensor_weights)}
 PEERS = {
     "onnxruntime, static QDQ, defaults": Peer(onnxruntime_static),
     "onnxruntime, static QDQ, per channel, U8S8": Peer(onnxruntime_static_u8s8),
+    "Neural Compressor, static, defaults": Peer(
+        neural_compressor, libraries=NEURAL_COMPRESSOR_LIBRARIES, environment=NEURAL_COMPRESSOR
+    ),
+    "Neural Compressor, static, per channel": Peer(
+        neural_compressor_per_channel, libraries=NEURAL_COMPRESSOR_LIBRARIES, environment=NEURAL_COMPRESSOR
+    ),
     "NNCF + OpenVINO, PTQ MIXED": Peer(nncf_openvino, "openvino", ("nncf",)),
     "torch-pruning, defaults": Peer(torch_pruning_one_shot, libraries=("torch-pruning",)),
     "torch-pruning, then batch-norm recalibration": Peer(torch_pruning_recalibrated, libraries=("torch-pruning",)),
@@ -157,7 +168,10 @@ def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--runtimes", nargs="+", default=["onnxruntime"], choices=runtimes.names())
     parser.add_argument("--threads", type=int, default=cpu_cores())
+    parser.add_argument("--neural-compressor", metavar="PYTHON", help="that of an environment which has it")
     given = parser.parse_args(arguments)
+    if given.neural_compressor:
+        os.environ[NEURAL_COMPRESSOR] = given.neural_compressor
     if len(given.weights) != len(given.architecture):
         parser.error(f"{len(given.weights)} --weights and {len(given.architecture)} --architecture: give one for each")
     detector_names = ["demo", *(path.stem for path in given.weights), *PUBLISHED]
@@ -222,11 +236,14 @@ def _stored_or_measured(row: Row, case: Case, judge: Judge, folder: Path) -> Mea
     inputs = {"version": _VERSION, "row": [row.name, row.runtime, row.chain], "weights": case.source.digest}
     frames = {split: frames.content for split, frames in case.context.frames.items()}
     inputs |= {"rounds": judge.rounds, "threads": case.context.threads, "cpu": [cpu_name(), cpu_cores()]}
-    used = (*runtimes.find(row.runtime).LIBRARIES, *(row.peer.libraries if row.peer else ()))
+    of_peer = row.peer.libraries if row.peer and not row.peer.environment else ()
+    used = (*runtimes.find(row.runtime).LIBRARIES, *of_peer)
     inputs |= {"test": len(judge.labels), "frames": frames, "libraries": versions(used)}
     inputs |= {"versions": dict(runtimes.find(row.runtime).VERSIONS)}
     empty = Measured(case.name, row.name, row.whose, row.runtime, digest(inputs), len(judge.labels))
     try:
+        if row.peer and row.peer.environment:
+            empty = replace(empty, key=digest([inputs, row.peer.environment_versions()]))
         chain = [parse(entry) for entry in yaml.safe_load(row.chain)] if row.peer is None else []
         if chain:
             empty = replace(empty, key=digest([inputs, ids.of_chain(case.source, chain, case.context)[-1]]))
@@ -252,7 +269,12 @@ def _refuse_problems(chain: Sequence[steps.Use], case: Case) -> None:
 
 
 def _refuse_missing(row: Row) -> None:
-    packages = (runtimes.find(row.runtime).PACKAGE, *(row.peer.libraries if row.peer else ()))
+    """Raise `UserError` where a row's runtime, or a library of its peer's, is not installed."""
+    elsewhere = row.peer.environment_versions() if row.peer and row.peer.environment else {}
+    if missing := [name for name, version in elsewhere.items() if version is None]:
+        raise UserError(f"{' and '.join(missing)} not installed in the environment of its own")
+    of_peer = row.peer.libraries if row.peer and not elsewhere else ()
+    packages = (runtimes.find(row.runtime).PACKAGE, *of_peer)
     if missing := [name for name in packages if find_spec(name.replace("-", "_")) is None]:
         raise UserError(f'{" and ".join(missing)} not installed: pip install -e ".[peers]"')
 

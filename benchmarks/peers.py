@@ -7,7 +7,10 @@ Each function makes one artifact in `folder` and returns what `bench.runtimes` c
 from __future__ import annotations
 
 import copy
+import functools
+import json
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,18 +18,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bench import detectors
 from bench.artifacts import footprint, safetensors
 from bench.artifacts.onnx_export import to_onnx
+from bench.errors import UserError
 from bench.records import Built, Split
 from bench.runtimes.openvino import library
 from bench.variants.context import BuildContext, Source
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 _BATCH_SIZE = 16
 _RECALIBRATION_FRAMES = 320
 _SEARCHES = 8
+NEURAL_COMPRESSOR = "NEURAL_COMPRESSOR_PYTHON"
+"""The environment variable that names the Python of the environment which has Neural Compressor."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,48 @@ class Case:
 
 @dataclass(frozen=True)
 class Peer:
-    """A way of others: what makes it, which runtime it is for, and the distributions that it needs besides."""
+    """A way of others: what makes it, which runtime it is for, and the distributions that it needs besides.
+
+    `environment` is the variable that names the Python which has these, where it is not this one.
+    """
 
     make: Callable[[Case, Path], Built]
     runtime: str = "onnxruntime"
     libraries: tuple[str, ...] = ()
+    environment: str = ""
+
+    def environment_versions(self) -> dict[str, str | None]:
+        """In the other environment, the versions of its libraries; None for what is missing there.
+
+        Raises `UserError` where the variable is not set, or names no Python.
+        """
+        if python := os.environ.get(self.environment, ""):
+            return _versions_there(python, self.libraries)
+        raise UserError(
+            f"{self.libraries[0]} not installed: it needs an environment of its own, of which --neural-compressor or "
+            f"{self.environment} names the Python; benchmarks/neural_compressor.py says how to make one"
+        )
+
+
+@functools.cache
+def _versions_there(python: str, libraries: tuple[str, ...]) -> dict[str, str | None]:
+    """Versions of distributions for another Python; None for what it lacks."""
+    code = (
+        "import json, sys\nfrom importlib import metadata\nfound = {}\nfor name in sys.argv[1:]:\n"
+        " try: found[name] = metadata.version(name)\n except metadata.PackageNotFoundError: found[name] = None\n"
+        "print(json.dumps(found))"
+    )
+    try:
+        done = subprocess.run([python, "-c", code, *libraries], check=True, capture_output=True, env=_environment())
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"{python} does not start as a Python: {error}") from error
+    answer: dict[str, str | None] = json.loads(done.stdout)
+    return answer
+
+
+def _environment() -> dict[str, str]:
+    """The variables of this process without those that would lead another Python to this one's packages."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
 
 def made(peer: Peer, case: Case, folder: Path) -> Built:
@@ -106,6 +149,23 @@ def onnxruntime_static_u8s8(case: Case, folder: Path) -> Built:
     from onnxruntime.quantization import QuantType
 
     return onnxruntime_static(case, folder, per_channel=True, activation_type=QuantType.QUInt8)
+
+
+def neural_compressor(case: Case, folder: Path, *further: str) -> Built:
+    """Neural Compressor for ONNX with its defaults: QOperator, MinMax, per tensor, U8S8. It runs in its own Python."""
+    exported, frames, quantised = _exported(case, folder), folder / "frames.npy", folder / "model.onnx"
+    np.save(frames, np.concatenate(list(case.batches("calibration"))))
+    script = Path(__file__).with_name("neural_compressor.py")
+    command = [os.environ[NEURAL_COMPRESSOR], str(script), str(exported), str(frames), str(quantised), *further]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace", env=_environment())
+    if done.returncode:
+        raise RuntimeError("Neural Compressor: " + (done.stderr.strip().splitlines() or ["no message"])[-1])
+    return _onnx(case, quantised, quantised.stat().st_size, "int8 QOperator")
+
+
+def neural_compressor_per_channel(case: Case, folder: Path) -> Built:
+    """The same with a scale for every output channel of the weights."""
+    return neural_compressor(case, folder, "--per-channel")
 
 
 def nncf_openvino(case: Case, folder: Path) -> Built:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,6 +82,29 @@ def bias_additions(graph: onnx.GraphProto) -> dict[str, tuple[onnx.NodeProto, st
             for other in vectors.intersection(nodes[0].input):
                 additions[name] = (nodes[0], other)
     return additions
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a value is cut off at: ReLU6 has 0 and 6, ReLU 0 and infinity."""
+
+    lowest: float
+    highest: float
+
+
+def limits(node: onnx.NodeProto, constants: Mapping[str, NDArray[Any]]) -> Limits | None:
+    """The limits of a Relu, or of a Clip whose limits are constant; None for other nodes."""
+    if node.op_type == "Relu":
+        return Limits(0.0, math.inf)
+    if node.op_type != "Clip" or node.attribute:
+        return None
+    lowest, highest = [*node.input[1:], "", ""][:2]
+    if any(name and name not in constants for name in (lowest, highest)):
+        return None
+    return Limits(
+        float(constants[lowest].item()) if lowest else -math.inf,
+        float(constants[highest].item()) if highest else math.inf,
+    )
 
 
 def groups(convolution: onnx.NodeProto) -> int:

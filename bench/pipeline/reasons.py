@@ -40,7 +40,6 @@ Inputs: TypeAlias = dict[str, str]
 _INHERITED = ("parent", "variant")
 _VERSIONED = {
     "version": "bench does it otherwise",
-    "revision": "bench does it otherwise",
     "decoded by.version": "bench decodes frames otherwise",
     "export": "bench exports otherwise",
     "versions.export": "bench exports otherwise",

@@ -68,8 +68,8 @@ class VariantResult:
     `evaluation` is the pass that made the predictions, or the rest of them; None where an earlier version made
     them. `degraded` are the predictions for re-compressed test frames that there are. `calibration_shift` is that of an
     artifact whose activations have fixed ranges, None for others. `forecasts` has what each step of the chain foretold
-    of the noise that it adds, where it did, in the order of the chain. `search` is the trail of the search that found the
-    steps, None where the experiment names them.
+    of the noise that it adds, where it did, in the order of the chain. `search` is the trail of the search that found
+    the steps, None where the experiment names them.
     """
 
     name: str

@@ -21,8 +21,8 @@ from bench.records.resolution import Resolution
 from bench.records.runs import Recovery
 from bench.records.scored_threshold import ScoredThresholdRule
 from bench.records.scores import Decisions, ShiftVerdict, ThresholdKind, Verdict
-from bench.records.slice_search import SliceBasis
 from bench.records.search import SearchTrail
+from bench.records.slice_search import SliceBasis
 from bench.records.videos import MissingScore, Unit, VideoScore
 from bench.records.weights import ClassName
 

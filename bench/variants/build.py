@@ -19,7 +19,7 @@ from bench.errors import UserError
 from bench.files import make_folder, remove, rename, stops_all
 from bench.provenance import file_digest, versions, write_json
 from bench.records import Built, Event
-from bench.system import idle_cores
+from bench.system import allocator, idle_cores
 from bench.variants import cache, ids
 from bench.variants.context import BuildContext, Source
 from bench.variants.description import DESCRIPTION
@@ -167,7 +167,7 @@ def _model(link: _Link) -> Any:
         return detectors.load(source.architecture, source.weights, source.preprocessing, source.conventions)
     last = link.chain[-1]
     step: Any = last.step
-    with idle_cores.torch_threads(link.context.threads) as threads:
+    with allocator.large_blocks_stay(), idle_cores.torch_threads(link.context.threads) as threads:
         work = _step_context(link, threads)
         model = None if step.ACCEPTS is None else safetensors.load(link.parent.file)
         phases.begin("preparing")

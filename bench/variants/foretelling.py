@@ -17,7 +17,7 @@ from bench.records import Built
 from bench.system import idle_cores
 from bench.variants import cache, checkpoints, ids, steps
 from bench.variants.context import BuildContext, Source
-from bench.variants.steps import StepForecast, StepContext, Use
+from bench.variants.steps import StepContext, StepForecast, Use
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector

@@ -78,7 +78,7 @@ def _step_inputs(source: Source, parent: str, use: Use, context: BuildContext) -
         "parent": as_inputs(source.preprocessing) if use.step.ACCEPTS is None else parent,
         "step": use.name,
         "settings": _settings(use),
-        "version": use.step.VERSION,
+        "version": _version(use, source.architecture),
         "libraries": versions(use.step.LIBRARIES),
         "frames": {split: _frames_digest(context.frames[split], use) for split in frames},
         "decoded by": context.decoder if frames else None,
@@ -100,9 +100,13 @@ def _of_network(architecture: str, use: Use) -> dict[str, Any]:
     if families.kind(architecture) == "onnx":
         return {"graph": [step.ONNX_VERSION, versions(step.ONNX_LIBRARIES)]}
     # What is quantised is the exported graph.
-    inputs_by_name = {"export": artifacts.EXPORT_VERSION} if step.PRODUCES == "onnx" else {}
-    revision: int | None = step.revision(architecture) if hasattr(step, "revision") else None
-    return inputs_by_name if revision is None else inputs_by_name | {"revision": revision}
+    return {"export": artifacts.EXPORT_VERSION} if step.PRODUCES == "onnx" else {}
+
+
+def _version(use: Use, architecture: str) -> int:
+    """A step's version, or the last one that gave networks of this architecture other artifacts."""
+    version_for: Callable[[str], int] | None = getattr(use.step, "version_for", None)
+    return version_for(architecture) if version_for else use.step.VERSION
 
 
 def _settings(use: Use) -> dict[str, Any]:

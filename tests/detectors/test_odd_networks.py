@@ -215,16 +215,6 @@ def odd() -> Detector:
     return Detector("tests", "", Preprocessing(size=32), torch.nn.Sequential(Odd()), GapLinear(16)).eval()
 
 
-@pytest.mark.parametrize(
-    ("architecture", "revision"),
-    [("timm:test_nfnet", 1), ("ganfingerprint", 1), ("timm:coat_tiny", 1), ("timm:resnet34", None), ("effort", None)],
-)
-def test_ids_are_new_where_networks_are_rounded_otherwise_than_once(architecture: str, revision: int | None) -> None:
-    """Of networks that standardise weights or call layers again; all others keep theirs."""
-    quantize: Any = steps.find("quantize")
-    assert quantize.revision(architecture) == revision
-
-
 def test_layers_that_are_not_called_once_stay_in_float(odd: Detector, tmp_path: Path) -> None:
     quantize: Any = steps.find("quantize")
     graph = quantize.apply(odd, quantize.Settings(), work(tmp_path, odd, count=8))

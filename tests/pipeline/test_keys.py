@@ -91,14 +91,15 @@ def test_what_is_quantised_is_the_export(
     assert [old == new for old, new in zip(before, after, strict=True)] == [False, True]
 
 
-def test_a_revision_of_a_step_counts_where_there_is_one(
+def test_networks_whose_artifacts_stayed_keep_the_version_before(
     context: BuildContext, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain = [parse({"quantize": "int8"})]
     before = ids.of_chain(source, chain, context)
-    for revision, same in ((None, True), (1, False)):
-        monkeypatch.setattr(quantize, "revision", lambda architecture, number=revision: number)
-        assert (ids.of_chain(source, chain, context) == before) is same
+    monkeypatch.setattr(quantize, "VERSION", quantize.VERSION + 1)
+    assert ids.of_chain(source, chain, context) == before
+    monkeypatch.setattr(quantize, "version_for", lambda architecture: quantize.VERSION)
+    assert ids.of_chain(source, chain, context) != before
 
 
 def test_operators_are_counted_again_where_the_graph_is_lowered_otherwise(

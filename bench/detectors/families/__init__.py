@@ -6,7 +6,7 @@ of the layer that writes the logits, and where it is not the first `TYPICAL`, th
 names of weights don't tell all of the arithmetic, `flavours(architecture)` has the choices; where these differ in the
 tensors that a network holds, `STRUCTURES` names those that do. Where not every preprocessing will do, `check(flavour,
 preprocessing)` refuses. Where `bench plan` is to foresee how long an architecture takes before it ever ran, `SIZES` has
-its `Size`. `CALLS_AGAIN` are the architectures of which a frame calls some layers more than once.
+its `Size`.
 A family whose architectures are too many to be listed has a `PREFIX` of their names, and `refuse_unknown`, `offers` and
 `size` of one.
 A family whose detectors are no networks of layers but ONNX graphs has `KIND = "onnx"`.
@@ -141,12 +141,6 @@ def offers(architecture: str) -> frozenset[Offer]:
     family: Any = find(architecture)
     offered: frozenset[Offer] = family.offers(architecture) if is_open(family) else family.OFFERS
     return offered
-
-
-def calls_again(architecture: str) -> bool:
-    """Whether a frame calls some layers of a network more than once."""
-    architectures: Collection[str] = getattr(find(architecture), "CALLS_AGAIN", ())
-    return architecture in architectures
 
 
 def flavours(family: Family, architecture: str) -> dict[str, str]:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 ARCHITECTURES = ("ganfingerprint",)
 OFFERS: frozenset[Offer] = frozenset({"conv", "cam", "zeros"})
 EXAMPLE = "backbone.fusion.0.weight"
-CALLS_AGAIN = frozenset(ARCHITECTURES)
 LOGITS = "head.layers.logits"
 SIZES = {"ganfingerprint": Size(3.24, 25.2)}
 

@@ -50,14 +50,6 @@ ARCHITECTURES = tuple(
 """Those that tests compare with timm; any other name of timm's works too."""
 OFFERS: frozenset[Offer] = frozenset({"conv", "linear", "zeros"})
 EXAMPLE = "backbone.conv1.weight"
-# CoaT's blocks share what embeds positions.
-CALLS_AGAIN = frozenset(
-    PREFIX + name
-    for name in (
-        "coat_tiny", "coat_mini", "coat_small", "coat_lite_tiny", "coat_lite_mini", "coat_lite_small",
-        "coat_lite_medium", "coat_lite_medium_384",
-    )
-)  # fmt: skip
 
 PARTS: dict[str, tuple[str, ...]] = {
     "ResNet": ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4"),

@@ -13,7 +13,7 @@ from bench.pipeline.build import build_context
 from bench.pipeline.prepared import Setup
 from bench.pipeline.search import choosing, judging_candidates, problems, trails
 from bench.pipeline.search.clock import Clock
-from bench.records import Built, Event, ChainForecast, OnEvent, SearchTrail, TriedChain
+from bench.records import Built, ChainForecast, Event, OnEvent, SearchTrail, TriedChain
 from bench.results.score.held_out import HeldOut, Limits
 from bench.variants import build, cache, foretelling, ids
 from bench.variants.foretelling import Proposal

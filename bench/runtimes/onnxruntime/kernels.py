@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from bench import phases, stored
 from bench.files import remove, write_text
 from bench.provenance import digest, versions
-from bench.runtimes.onnxruntime import lowering, single_layers
+from bench.runtimes.onnxruntime import islands, lowering, single_layers
 from bench.runtimes.onnxruntime.lowering import EVERYWHERE, Kernels
 from bench.system.processor import Processor, processor
 
 if TYPE_CHECKING:
     import onnx
 
-VERSION = 1
+VERSION = 2
 """Raised whenever kernels would be chosen otherwise."""
 
 WARM_UP_CALLS, TIMED_CALLS = 2, 7
@@ -73,7 +73,7 @@ def choose(artifact: Path, libraries: Sequence[str], threads: int) -> Kernels:
 
     model = open_shapes.inferred(onnx.load(artifact), threads)
     times = measure(model, processor(), threads)
-    kernels = fastest(times)
+    kernels = islands.without_islands(model, fastest(times))
     choice = {
         "signed": kernels.signed,
         "floats": sorted(kernels.floats),

@@ -1,9 +1,10 @@
 """A quantised graph, rewritten so that onnxruntime executes it fastest on a CPU. It computes the same.
 
 Standard operators say what is computed, these say how. 1x1 convolutions and linear layers become matrix products of
-integers that write floats, so their outputs are not rounded. The other quantised convolutions become QLinearConv.
-`x * sigmoid(x)` becomes one operator. What convolutions read lies channels-last, as the integer kernels read it, and is
-transposed only where the two layouts meet.
+integers that write floats, so their outputs are not rounded. The other quantised convolutions become QLinearConv, and
+so do 1x1 ones whose outputs are rounded anyway, with at most limits such as those of ReLU6 in between. `x * sigmoid(x)`
+becomes one operator, limits between integers a table. What convolutions read lies channels-last, as the integer kernels
+read it, and is transposed only where the two layouts meet.
 
 On x86 processors without VNNI, matrix products add two products of an unsigned and a signed byte in 16 bits, and cut
 off what does not fit. Weights that are unsigned bytes with a zero point of 128 take other instructions, whose sums are
@@ -18,13 +19,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.artifacts.onnx_graph import bias_additions, groups, is_pointwise
+from bench.runtimes.onnxruntime import clamps
+from bench.runtimes.onnxruntime.clamps import WayToBytes
 from bench.runtimes.onnxruntime.layouts import LayoutWriter
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same graph would be lowered to another."""
 
 LARGEST_PAIR = 128
@@ -53,6 +56,9 @@ _ELEMENTWISE = {
 LAYERS = ("Conv", "MatMul")
 _CONTRIB = "com.microsoft"
 _MEAN = "mean_over_"
+_LARGEST_BIAS = 2.0**30
+# Of a step of the output: what an output may be moved by so that a bias fits.
+_MOST_LOST = 0.02
 
 
 def is_mean(node: onnx.NodeProto) -> bool:
@@ -120,6 +126,9 @@ class Lowering(LayoutWriter):
             self._integer_convolution(node)
         elif node.op_type == "Transpose" and self.is_turned_already(node):
             pass
+        elif node.op_type == "DequantizeLinear" and (clamp := clamps.between_bytes(self, node)):
+            self.skipped.update(map(id, clamp))
+            clamps.write(self, node, clamp[-1])
         elif self._is_swish(node):
             self._swish(node)
         elif node.op_type in ("ReduceMean", "GlobalAveragePool") and self._pools(node):
@@ -188,15 +197,39 @@ class Lowering(LayoutWriter):
             return False
         if not all(side is not None and side.op_type == "DequantizeLinear" for side in sides):
             return False
-        return node.op_type == "MatMul" or self.is_pointwise(node) or self.quantised_after(node) is not None
+        return node.op_type == "MatMul" or self.is_pointwise(node) or self.until_integers(node) is not None
 
     def is_pointwise(self, node: onnx.NodeProto) -> bool:
         return is_pointwise(node, self.constants[self.producer[node.input[1]].input[0]].shape)
 
-    def quantised_after(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
-        """The QuantizeLinear that alone reads what a node writes; None where none does."""
-        readers = self.readers.get(node.output[0], [])
-        return readers[0] if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else None
+    def until_integers(self, node: onnx.NodeProto) -> WayToBytes | None:
+        """The way of a layer's output to bytes, which a kernel that writes bytes goes itself; None where there is none.
+
+        Nor is there one where a bias does not fit into the 32 bits of such a kernel.
+        """
+        way = clamps.until_bytes(self, node)
+        if way is None or not self.is_pointwise(node) or len(node.input) < len(("x", "weight", "bias")):
+            return way
+        *_, lost = self._with_fitting_bias(node)
+        steps = self.constants[way.nodes[-1].input[1]]
+        return way if (lost * way.factors <= _MOST_LOST * steps).all() else None
+
+    def _with_fitting_bias(self, node: onnx.NodeProto) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """A convolution's weights and their scales [out], larger where the bias else needs more than 32 bits.
+
+        And what rounding to these may change of each output [out]. Channels that training has switched off are such:
+        their weights are next to nothing, their bias is not.
+        """
+        import numpy as np
+
+        read, weight = (self.producer[name] for name in node.input[:2])
+        integers, scales = (self.constants[name] for name in weight.input[:2])
+        step = float(self.constants[read.input[1]])
+        bias = np.abs(self.constants[node.input[2]]) if len(node.input) > 2 else np.zeros(len(integers))
+        fitting = np.maximum(scales, bias / (_LARGEST_BIAS * step)).astype(np.float32)
+        by_weight = (scales / fitting).reshape(-1, *[1] * (integers.ndim - 1))
+        terms = np.where(fitting > scales, integers[0].size, 0)
+        return np.rint(integers * by_weight).astype(np.int8), fitting, terms * fitting * step * 255 / 2
 
     def _belongs_to_a_layer(self, node: onnx.NodeProto) -> bool:
         """Whether it turns a layer's integers into floats, which a layer on integers reads as they are."""
@@ -225,18 +258,20 @@ class Lowering(LayoutWriter):
         self.unchanged(copied)
 
     def _integer_convolution(self, node: onnx.NodeProto) -> None:
-        """A convolution on integers: as a matrix product where it is 1x1, as QLinearConv otherwise."""
+        """A convolution on integers: as QLinearConv where it writes integers, as a matrix product otherwise."""
         import numpy as np
 
-        dequantised = self.producer[node.input[1]]
-        integers, scales = (self.constants[name] for name in dequantised.input[:2])
+        way = self.until_integers(node)
+        integers, scales = (self.constants[name] for name in self.producer[node.input[1]].input[:2])
+        if way is not None and self.is_pointwise(node):
+            integers, scales, _ = self._with_fitting_bias(node)
         bias = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(integers), np.float32)
         depthwise = groups(node) == len(integers) and integers.shape[1] == 1
         weight, zero_point = self._stored(integers, depthwise=depthwise)
-        if self.is_pointwise(node):
-            self._matrix_product(node, weight, zero_point, scales, bias)
+        if way is not None:
+            self._qlinear_convolution(node, way, (weight, zero_point, scales), bias)
         else:
-            self._qlinear_convolution(node, weight, zero_point, scales, bias)
+            self._matrix_product(node, weight, zero_point, scales, bias)
 
     def _integer_linear(self, node: onnx.NodeProto) -> None:
         """A linear layer on integers: a product that writes floats, with the bias that alone is added to it."""
@@ -283,16 +318,20 @@ class Lowering(LayoutWriter):
         return [weight, read_scale, scale, read_zero, zero, self.constant(f"{name}/bias", bias)]
 
     def _qlinear_convolution(
-        self, node: onnx.NodeProto, weight: NDArray[Any], zero_point: Any, scales: NDArray[Any], bias: NDArray[Any]
+        self, node: onnx.NodeProto, way: WayToBytes, stored_weight: tuple[NDArray[Any], Any, NDArray[Any]], bias: Any
     ) -> None:
-        """A convolution that reads and writes integers, channels-first. `scales` and `bias` are [out]."""
+        """A convolution that reads and writes integers, channels-first.
+
+        `stored_weight` is the weight, its zero point and its scales [out], `bias` is [out].
+        """
         import numpy as np
 
+        weight, zero_point, scales = stored_weight
         name, (read, read_scale, read_zero) = node.name, self.producer[node.input[0]].input[:3]
         source = self.channels_last(read)
-        after = self.quantised_after(node)
-        assert after is not None
-        self.skipped.add(id(after))
+        after = way.nodes[-1]
+        self.skipped.update(map(id, way.nodes))
+        scales, bias = (scales * way.factors).astype(np.float32), (bias * way.factors).astype(np.float32)
         integer_bias = np.rint(bias / (scales * self.constants[read_scale])).astype(np.int64)
         limits = np.iinfo(np.int32)
         stored = [

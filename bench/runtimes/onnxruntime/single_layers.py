@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.runtimes.onnxruntime.lowering import EVERYWHERE, LAYERS, Kernels, Lowering, as_model
 
 if TYPE_CHECKING:
     import onnx
+
+
+_LONGEST_WAY = 3
+"""Limits, factors, QuantizeLinear."""
 
 
 def layer_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
@@ -22,7 +27,7 @@ def layer_shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
         if node.op_type in LAYERS and writer.on_integers(node):
             weight = writer.constants[writer.producer[node.input[1]].input[0]]
             attributes = tuple(sorted((field.name, field.i, tuple(field.ints)) for field in node.attribute))
-            writes_integers = writer.quantised_after(node) is not None
+            writes_integers = writer.until_integers(node) is not None
             by_name[node.name] = (tuple(writer.shapes[node.input[0]]), weight.shape, attributes, writes_integers)
     return by_name
 
@@ -54,21 +59,40 @@ def alone(model: onnx.ModelProto, name: str, kernels: Kernels) -> onnx.ModelProt
 
 
 def _part(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """A layer with the DequantizeLinear of its input and weight and, where it writes integers, QuantizeLinear."""
-    from onnx import TensorProto, helper
-
+    """A layer with the DequantizeLinear of its input and weight and, where it writes integers, all up to these."""
     nodes = {output: node for node in model.graph.node for output in node.output}
     convolution = next(node for node in model.graph.node if node.name == name)
-    inputs = [nodes[side] for side in convolution.input[:2]]
-    readers = [node for node in model.graph.node if convolution.output[0] in node.input]
-    after = readers if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else []
-    part = [*inputs, convolution, *after]
+    before = [*(nodes[side] for side in convolution.input[:2]), convolution]
+    # To look at a layer and what follows it takes less than to look at the whole graph for every layer.
+    around = Lowering(_graph_of([*before, *_sole_readers(model.graph, convolution)], model, name), EVERYWHERE)
+    layer = next(node for node in around.graph.node if node.name == name)
+    way = around.until_integers(layer)
+    return _graph_of([*before, *(way.nodes if way else ())], model, name)
+
+
+def _sole_readers(graph: onnx.GraphProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The node that alone reads what a node writes, the one that alone reads that, and so on: at most three."""
+    outputs = {value.name for value in graph.output}
+    chain: list[onnx.NodeProto] = []
+    for _ in range(_LONGEST_WAY):
+        written = (chain[-1] if chain else node).output[0]
+        readers = [reader for reader in graph.node if written in reader.input]
+        if len(readers) != 1 or written in outputs:
+            break
+        chain += readers
+    return chain
+
+
+def _graph_of(part: Sequence[onnx.NodeProto], model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """These nodes of a graph, the first of which dequantises what they read, as a graph of its own."""
+    from onnx import TensorProto, helper
+
     used = {constant for node in part for constant in node.input}
-    value = next(info for info in model.graph.value_info if info.name == convolution.input[0])
+    value = next(info for info in model.graph.value_info if info.name == part[0].output[0])
     graph = helper.make_graph(
         part,
         name,
-        [helper.make_tensor_value_info(inputs[0].input[0], TensorProto.UINT8, None)],
+        [helper.make_tensor_value_info(part[0].input[0], TensorProto.UINT8, None)],
         [helper.make_tensor_value_info(part[-1].output[0], TensorProto.UNDEFINED, None)],
         [constant for constant in model.graph.initializer if constant.name in used],
         value_info=[value],

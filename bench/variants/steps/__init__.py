@@ -6,9 +6,8 @@ A step is a module with
   nothing of what was before: it is then its chain's only entry, and its id depends on no weights;
 - `NEEDS`: what it must find in a detector, of `bench.detectors.offers`: refused before any work where that is missing;
 - `FRAMES`: the splits it reads, with what it does with them;
-- `VERSION`: raised whenever the same settings would give another artifact;
-- where artifacts of some networks alone have changed: `revision(architecture)`, raised as `VERSION` would be for all,
-  and None of the others, whose ids stay;
+- `VERSION`: raised whenever the same settings would give another artifact; where it was raised for some networks alone,
+  `version_for(architecture)`: the version of what it makes of those;
 - `SEEDED`: whether it draws random numbers, so that the seed belongs into the artifact's id;
 - `LIBRARIES`: the distributions whose versions belong into the artifact's id;
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;
@@ -42,8 +41,8 @@ A step is a module with
 - where a search may try it: `TRIED`, the values that it tries, as YAML has them (None for the name alone), and `TURN`,
   when it comes in a chain: it has at most one step of each of `TURNS`;
 - where one look at a network foretells what many settings would leave of it: `foretell(model, tried, work)`, a
-  `StepForecast` for each, None for those that can't be; without it, `leaves` is what is foretold. `SHARED_PARTS` are the
-  parts of that work which `apply` does alike;
+  `StepForecast` for each, None for those that can't be; without it, `leaves` is what is foretold. `SHARED_PARTS` are
+  the parts of that work which `apply` does alike;
 - where its main field has no default: `EXAMPLE`, a value of it, for messages and for the contract test;
 - what others call it: `SYNONYMS`, words for the hint on an unknown name.
 

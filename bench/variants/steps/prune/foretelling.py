@@ -69,7 +69,9 @@ def _between(amount: float, by_amount: Mapping[float, StepForecast]) -> StepFore
     )
 
 
-def _forecast(budget: Budget, groups: list[Group], ranked: Mapping[str, Ranked], variance: float) -> StepForecast | None:
+def _forecast(
+    budget: Budget, groups: list[Group], ranked: Mapping[str, Ranked], variance: float
+) -> StepForecast | None:
     """What is left under a budget; None where it can't be met."""
     try:
         widths = budget.cheapest(ranked)

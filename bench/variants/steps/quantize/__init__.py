@@ -40,7 +40,7 @@ ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
 NEEDS: frozenset[Offer] = frozenset()
 FRAMES: Mapping[Split, str] = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
-VERSION = 7
+VERSION = 8
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
@@ -165,13 +165,6 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
         )
 
 
-def revision(architecture: str) -> int | None:
-    """1 of networks that standardise weights, which are rounded since, or call layers again, which stay in float."""
-    from bench.detectors import families
-
-    return 1 if "zeros" not in families.offers(architecture) or families.calls_again(architecture) else None
-
-
 def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
     """The export, and passes over the calibration frames."""
     return Cost(60.0, min(settings.frames, counts["calibration"]), 2.0, 0.6)
@@ -186,6 +179,13 @@ def leaves(settings: Settings) -> Leaves:
 
     stored, noise = 0.15 if settings.weights == "int4" else 0.27, BUDGETS[settings.stored].noise
     return Leaves(time=0.8 if settings.dtype else 1.0, stored=stored, adds=noise)
+
+
+def version_for(architecture: str) -> int:
+    """The version of what is made of a network: 8 brought limits, as of ReLU6, which EfficientNets do not have."""
+    from bench.detectors.families import efficientnet
+
+    return 7 if architecture in efficientnet.ARCHITECTURES else VERSION
 
 
 def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelProto:

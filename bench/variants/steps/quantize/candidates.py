@@ -8,6 +8,7 @@ channels were rescaled, and that computes the same, is quantised to the same int
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -131,12 +132,12 @@ def in_eight_bits(candidates: Sequence[Layer], statistics: Mapping[str, ChannelS
 
 def _integer_outputs(convolution: Convolution, weights: WeightsAlone) -> list[str]:
     """The output, where integer kernels write integers. Those of 1x1 convolutions, matrix products, write floats."""
-    return [] if weights or convolution.pointwise else [convolution.output]
+    return [] if weights or convolution.writes_floats else [convolution.output]
 
 
 def _outputs(convolution: Convolution, statistics: Mapping[str, ChannelStatistics], coverage: float) -> list[Any]:
     """How the output may be written: pairs of an `Activation` and channel scales; None for what is not needed."""
-    if convolution.pointwise:
+    if convolution.writes_floats:
         return [(None, None)]
     written = statistics[convolution.output]
     return [(tensor_scale(written, coverage), None), output_scales(written, coverage)]
@@ -181,12 +182,16 @@ def input_scales(
     widest = np.abs(weights).max(1)
     zero_point, reach = _zero_point(lowest[live], highest[live], energy[live])
     trials = []
-    for balance in _BALANCES if convolution.groups == 1 else (1.0,):
+    # Behind ReLU6, bytes must end where its limit is: then the kernel that writes them needs no limits.
+    bounded = convolution.behind is not None and math.isfinite(convolution.behind.highest)
+    for balance in _BALANCES if convolution.groups == 1 and not bounded else (1.0,):
         channel_scales = np.ones(convolution.inputs)
         channel_scales[live] = reach**balance * widest[live] ** (1 - balance)
         # The largest product must still be within reach.
         scale = float((channel_scales[live] / reach).max())
         channel_scales[~live] = _for_silent(widest, channel_scales, live)[~live]
+        if convolution.behind is not None and bounded:
+            channel_scales[~live] = np.maximum(channel_scales[~live], scale * LEVELS / convolution.behind.highest)
         error = _expected_error(convolution, channel_scales, scale, energy, statistics.mean_square)
         trials.append((error, channel_scales / scale))
     _, best = min(trials, key=lambda trial: trial[0])

@@ -21,10 +21,11 @@ from onnx import TensorProto, helper, numpy_helper
 from bench import phases
 from bench.artifacts import open_shapes
 from bench.artifacts.onnx_export import to_onnx
-from bench.artifacts.onnx_graph import bias_additions, groups, is_pointwise, shapes
+from bench.artifacts.onnx_graph import Limits, bias_additions, groups, is_pointwise, shapes
 from bench.artifacts.onnx_session import session_options
 from bench.detectors.layer_names import is_in_backbone
 from bench.errors import UserError
+from bench.variants.steps.quantize.behind_limits import with_limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +47,9 @@ class Convolution:
     The batch norm is folded into both. `input` and `output` are the names of the tensors that it reads and writes.
     `gate` is the name of the tensor [n, in, 1, 1] that scales its input channel by channel, where the product of the
     two is made for this convolution alone. `linear`: it is a linear layer over the last axis, whose input has as many
-    `axes`, and its gate is the layer norm that writes the input.
+    `axes`, and its gate is the layer norm that writes the input. `behind`: its input is what these limits, as of
+    ReLU6, leave of the output of another convolution, for this one alone; that other one is `before_limits`, and
+    rounding the input rounds its output.
     """
 
     name: str
@@ -59,6 +62,13 @@ class Convolution:
     gate: str | None
     linear: bool = False
     axes: int = 4
+    behind: Limits | None = None
+    before_limits: bool = False
+
+    @property
+    def writes_floats(self) -> bool:
+        """Whether its output needs no rounding of its own: a matrix product, or what the next convolution rounds."""
+        return self.pointwise or self.before_limits
 
     @property
     def position_axes(self) -> tuple[int, ...]:
@@ -162,7 +172,7 @@ def convolutions(model: onnx.ModelProto) -> list[Convolution]:
             bias = floats(biases[written][1]) if written in biases else np.zeros(len(weight), np.float32)
             axes = len(sides[read])
             backbone.append(Convolution(node.name, read, written, weight, bias, 1, True, norms.get(read), True, axes))
-    return backbone
+    return with_limits(model.graph, backbone)
 
 
 def _is_frame_by_frame(sides: Sequence[int]) -> bool:

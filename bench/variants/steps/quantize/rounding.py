@@ -81,8 +81,12 @@ class Layer:
 
     @property
     def extra_scales(self) -> int:
-        """How many sets of channel scales it has. Each costs a product, or at least its bytes where a gate takes it."""
-        return (self.channel_scales is not None) + (self.output_channel_scales is not None)
+        """How many sets of channel scales it has. Each costs a product, or at least its bytes where a gate takes it.
+
+        Those of an input behind limits cost nothing: the convolution before takes them into its weights.
+        """
+        costs_input = self.channel_scales is not None and self.convolution.behind is None
+        return costs_input + (self.output_channel_scales is not None)
 
     def weight_change(self) -> NDArray[np.float32]:
         """What rounding adds to the convolution's weights, in their shape."""
