@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
+from annotated_types import Ge, Lt, MaxLen
 
-Name = Annotated[str, Field(max_length=400)]
-Count = Annotated[int, Field(ge=0)]
-Noise = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, MaxLen(400)]
+Count = Annotated[int, Ge(0)]
+Noise = Annotated[float, Ge(0), Lt(math.inf)]
 FLOAT_BITS = 32
 """The bits of what stays in float."""
 
@@ -27,7 +28,7 @@ class RoundedLayer:
     weight_bits: Count
     input_bits: Count
     noise: Noise
-    float_bytes: Annotated[int, Field(strict=True)]
+    float_bytes: int
     macs: Count
 
     @property

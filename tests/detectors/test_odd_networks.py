@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections import OrderedDict
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -314,6 +315,7 @@ def test_a_network_that_cannot_be_exported_is_named(odd: Detector, monkeypatch: 
         raise torch.onnx.OnnxExporterError("Failed to export.\nNext steps: …") from ValueError("an axis of 5\n…")
 
     monkeypatch.setattr(tracing, "_exported", fail)
+    monkeypatch.setattr(tracing, "_templates", OrderedDict())
     with pytest.raises(UserError, match=r"PyTorch cannot export tests to ONNX, which .* need: an axis of 5$"):
         to_onnx(odd)
 

@@ -455,9 +455,14 @@ def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
     killed_at: int, damage: bool, tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
-    surroundings, settings = work(tmp_path, teacher), recover.Settings(steps=9, batch_size=6)
+    student = copy.deepcopy(teacher)
+    with torch.no_grad():
+        for weight in student.parameters():
+            weight.mul_(1.1)
+    settings = recover.Settings(steps=9, batch_size=6, learning_rate=1e-4, recalibrate=False)
+    surroundings = work(tmp_path, teacher)
     (surroundings.scratch).mkdir(parents=True, exist_ok=True)
-    expected = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
+    expected = recover.apply(copy.deepcopy(student), settings, surroundings).state_dict()
     save, steps = checkpoints.write, list[int]()
 
     def save_and_die(surroundings: Any, name: str, state: Any) -> None:
@@ -471,13 +476,14 @@ def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
     monkeypatch.setattr(checkpoints, "write", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        recover.apply(copy.deepcopy(teacher), settings, surroundings)
+        recover.apply(copy.deepcopy(student), settings, surroundings)
     checkpoint = surroundings.scratch / f"{training.CHECKPOINT}.checkpoint"
     if damage:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    resumed = recover.apply(copy.deepcopy(teacher), settings, surroundings).state_dict()
+    resumed = recover.apply(copy.deepcopy(student), settings, surroundings).state_dict()
     # Before the first step, before and after the evaluation at step 5, and before the last one.
     undisturbed = [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9]
     assert steps[:killed_at] == undisturbed[:killed_at]
     assert steps[killed_at:] == [step for step in undisturbed if damage or step > steps[killed_at - 1]]
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+    assert any(not torch.equal(expected[name], weight) for name, weight in student.state_dict().items())

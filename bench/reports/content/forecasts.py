@@ -6,7 +6,7 @@ import math
 
 from bench.records import Evaluation, MeasuredNoise, RunRecord, VariantResult
 from bench.reports.content.cells import Cell, Column, Table, cell, table, variant_cell
-from bench.reports.content.spans import Sentence, sentence, strong
+from bench.reports.content.spans import Sentence, docs, sentence, strong
 from bench.reports.content.text import counted, number
 
 MUCH = 2.0
@@ -53,8 +53,10 @@ def note(evaluation: Evaluation) -> Sentence:
     frames = counted(max(counts), "test frame") if counts else "test frames"
     return sentence(
         "The root mean square of what a variant adds to the logit difference of the variant that its steps began with, "
-        f"in standard deviations of that over {frames}: foretold on calibration frames, and measured on these. "
-        "That of the typical frame is taken from the median, so that few frames can't raise it."
+        f"in standard deviations of that over {frames}: foretold on calibration frames, and measured on these; the "
+        "typical frame's is that of the median. More: ",
+        docs("compression.md#where-the-loss-sits"),
+        ".",
     )
 
 
