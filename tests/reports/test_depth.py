@@ -227,3 +227,22 @@ def test_a_forecast_that_was_far_off_is_said_with_its_reason(
     table = forecasts.forecasts(of_q8)
     assert table is not None
     assert table.rows[0][2].value == pytest.approx(math.sqrt(noises.foretold))
+
+
+def test_channels_are_a_reason_too_where_rounding_came_after_them_and_not_before_the_variant_compared_with() -> None:
+    run, _ = foretold()
+    narrowed = Foretold(1e-4, 8, 1.0, channels=(NarrowedChannels("blocks.0", 64, 32, 1e-4),))
+    chain = (
+        Forecast("prune: 0.5", "pruned", "whole", narrowed),
+        Forecast("quantize: int8", "rounded", "pruned", Foretold(1e-4, 8, 1.0)),
+    )
+    plain: dict[str, Any] = {"fidelity": None, "calibration_shift": None}
+    variants = (
+        replace(run.variants[0], name="baseline", id="whole"),
+        replace(run.variants[1], name="p50", id="pruned", forecasts=chain[:1], **plain),
+        replace(run.variants[2], name="q8-p50", id="rounded", forecasts=chain, **plain),
+    )
+    for against, expected in {"baseline": "counts each group of channels alone", "p50": "why is not known"}.items():
+        noises = {"q8-p50": MeasuredNoise(against, 1e-4, 9e-4, 9e-4, 0.1, 80)}
+        (miss,) = forecasts.misses(replace(run, variants=variants), replace(evaluation(), noises=noises))
+        assert expected in str(miss)

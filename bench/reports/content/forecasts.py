@@ -64,25 +64,36 @@ def misses(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     """A sentence for each variant whose forecast was far off, with the reason where that is known."""
     by_name = {variant.name: variant for variant in run.variants}
     return [
-        _miss(by_name[name], noise)
+        _miss(by_name[name], noise, _counts_channels(by_name[name], by_name.get(noise.against)))
         for name, noise in evaluation.noises.items()
         if noise.foretold and not 1 / MUCH <= factor(noise) <= MUCH
     ]
 
 
-def _miss(variant: VariantResult, noise: MeasuredNoise) -> Sentence:
+def _counts_channels(variant: VariantResult, against: VariantResult | None) -> bool:
+    """Whether any step since the variant that this one is compared with foretold the noise of channels."""
+    by_artifact, artifact = {forecast.id: forecast for forecast in variant.forecasts}, variant.id
+    while (against is None or artifact != against.id) and (forecast := by_artifact.pop(artifact, None)) is not None:
+        if forecast.foretold.channels:
+            return True
+        artifact = forecast.parent
+    return False
+
+
+def _miss(variant: VariantResult, noise: MeasuredNoise, of_channels: bool) -> Sentence:
     """How far off, and why."""
     off = factor(noise)
     if off > 1:
         return sentence(
-            strong(variant.name), f": {number(off, 1)} times the noise that was foretold{_why_more(variant, noise)}."
+            strong(variant.name),
+            f": {number(off, 1)} times the noise that was foretold{_why_more(variant, noise, of_channels)}.",
         )
     return sentence(
-        strong(variant.name), f": {number(1 / off, 1)} times less noise than was foretold{_why_less(variant)}."
+        strong(variant.name), f": {number(1 / off, 1)} times less noise than was foretold{_why_less(of_channels)}."
     )
 
 
-def _why_more(variant: VariantResult, noise: MeasuredNoise) -> str:
+def _why_more(variant: VariantResult, noise: MeasuredNoise, of_channels: bool) -> str:
     """The reasons that are known, and those that are likely of channels."""
     shift, fidelity = variant.calibration_shift, variant.fidelity
     reasons = []
@@ -96,11 +107,10 @@ def _why_more(variant: VariantResult, noise: MeasuredNoise) -> str:
             f"the noisiest hundredth of the frames makes {number(100 * noise.noisiest, 0)} % of it, and the typical "
             f"frame has {number(typical, 1)} times what was foretold"
         )
-    if any(forecast.foretold.channels for forecast in variant.forecasts if forecast.id == variant.id):
+    if of_channels:
         reasons.append(_OF_CHANNELS)
     return f": {'; '.join(reasons)}" if reasons else "; why is not known"
 
 
-def _why_less(variant: VariantResult) -> str:
-    of_channels = any(forecast.foretold.channels for forecast in variant.forecasts if forecast.id == variant.id)
+def _why_less(of_channels: bool) -> str:
     return f": {_OF_CHANNELS}" if of_channels else "; why is not known"

@@ -23,6 +23,11 @@ def summary(run: RunRecord, numbers: ScoresFile) -> str:
     lines = [_line("Model", ("MiB", "reduct.", "AUC", "diff", "ms", "speed-up"), "ran as")] if has_table else []
     lines += [_row(name, scored, baseline) for name, scored in variants.items()] if has_table else []
     texts = [f"{name}{sentence}" for name, scored in variants.items() if (sentence := _verdict(scored))]
+    texts += [
+        f"{name} is {', '.join(variants[name].steps)}, found by a search"
+        for name in numbers.searches
+        if name in variants
+    ]
     texts += [*_threshold(numbers), *_under_re_compression(variants)]
     recommendation = in_one_line(recommend(numbers.choice, numbers.baseline), numbers.baseline)
     texts = [in_words(numbers.judge, text) for text in texts]

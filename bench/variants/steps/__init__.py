@@ -237,6 +237,10 @@ def _names_in(folders: tuple[str, ...]) -> tuple[str, ...]:
 def find(name: str) -> Step:
     """The step of this name; a `UserError` names the choices."""
     if name not in names():
+        if name == "find":
+            raise UserError(
+                "a search stands in place of the list of steps: write `{find: smallest}` without `[` and `]`"
+            )
         synonyms = {step: getattr(_module(step), "SYNONYMS", "") for step in names()}
         hint = nearest(name, names(), synonyms)
         raise UserError(f"unknown step {quoted(name)}{hint}; steps are: {', '.join(names())}")
