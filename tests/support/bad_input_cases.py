@@ -543,6 +543,8 @@ CASES: dict[str, list[Case]] = {
              yaml("detectors:", "models:")),
         Case("a kind of number for a step", "`[fp16]`", ("unknown step 'fp16'", "did you mean 'cast'"),
              yaml("[cast: fp16]", "[fp16]")),
+        Case("a word for a learning rate", "`recover: {learning_rate: fast}`", ("learning_rate: should be auto or",),
+             yaml("[cast: fp16]", "[prune: 0.5, recover: {learning_rate: fast}]")),
         Case("a search as a step", "`[find: smallest]`", ("a search stands in place of the list",),
              yaml("[cast: fp16]", "[find: smallest]")),
         Case("an unknown key at the top", "`detector:`", ("detector: unknown key", "did you mean 'detectors'"),

@@ -56,6 +56,13 @@ class Settings(BaseModel):
         "more closely then",
     )
 
+    @field_validator("learning_rate", mode="before")
+    @classmethod
+    def _auto_or_a_rate(cls, rate: object) -> object:
+        if rate != "auto" and not (type(rate) in (int, float) and 0 < float(str(rate)) < 1):
+            raise ValueError(f"should be auto or a number above 0 and below 1, found {in_yaml(rate)}")
+        return rate
+
     @field_validator("recalibrate", mode="before")
     @classmethod
     def _one_of_three(cls, recalibrate: object) -> object:
