@@ -26,8 +26,10 @@ from bench.records import (
     Proposal,
     RoundedLayer,
     RunRecord,
+    SearchTrail,
     VariantSpeed,
 )
+from bench.reports import read_scores, summary
 from bench.reports.content import depth, forecasts
 from bench.reports.html.depth import pictures
 from bench.results.score import noise
@@ -246,3 +248,13 @@ def test_channels_are_a_reason_too_where_rounding_came_after_them_and_not_before
         noises = {"q8-p50": MeasuredNoise(against, 1e-4, 9e-4, 9e-4, 0.1, 80)}
         (miss,) = forecasts.misses(replace(run, variants=variants), replace(evaluation(), noises=noises))
         assert expected in str(miss)
+
+
+def test_the_terminal_says_which_steps_a_search_found(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    _, report = rendered(tmp_path, run, answers)
+    numbers = read_scores(report)
+    assert "found by a search" not in summary(run, numbers)
+    trail = SearchTrail("key", "smallest", 0.005, 100, 154, 2**20)
+    searched = replace(numbers, searches={"q16": trail})
+    assert "q16 is cast: fp16, found by a search" in summary(run, searched)
