@@ -187,8 +187,9 @@ def _evaluated(training: _Training, settings: Settings, means: Tools, best: Stat
             )
         with means.average.in_place_of(means.model):
             return _weights(means.model)
-    # While the rate is high the weights jump about the point where they come to rest when it falls.
-    training.worse += training.step > training.total / 2
+    # While the rate is high the weights jump about the point where they come to rest when it falls: a training that was
+    # better once is not over before its rate has fallen.
+    training.worse += training.step > training.total / 2 and training.best_step == 0
     if training.worse == _PATIENCE:
         training.total, training.ended = training.step, f"no better on {means.held_out.name} frames"
     return best
