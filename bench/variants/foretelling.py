@@ -26,7 +26,7 @@ Chain: TypeAlias = tuple[Use, ...]
 
 
 @dataclass(frozen=True)
-class Proposal:
+class ForetoldChain:
     """A chain that may be tried, and what is foretold of it.
 
     `time` is the share of the baseline's time. `noise` has the mean square of what each part of the chain changes the
@@ -41,7 +41,7 @@ class Proposal:
 
 def proposals(
     source: Source, chains: Sequence[Chain], baseline: Built, context: BuildContext, title: str
-) -> list[Proposal]:
+) -> list[ForetoldChain]:
     """What each chain is foretold to come to; without those that a look at the network rules out.
 
     `title` names the work in events.
@@ -59,7 +59,7 @@ def proposals(
     return [proposal for proposal in proposed if proposal]
 
 
-def _proposal(chain: Chain, forecasts: Mapping[str, StepForecast | None], size_bytes: int) -> Proposal | None:
+def _proposal(chain: Chain, forecasts: Mapping[str, StepForecast | None], size_bytes: int) -> ForetoldChain | None:
     """The forecast of a chain from those of its steps; None where its first one can't be."""
     numbers, time, stored, noise = 1.0, 1.0, 1.0, dict[str, float]()
     for use in chain:
@@ -74,7 +74,7 @@ def _proposal(chain: Chain, forecasts: Mapping[str, StepForecast | None], size_b
             noise = {f"{', '.join(noise)}, {use.name}": leaves.noise * sum(noise.values())}
         if forecast.noise:
             noise[use.name if use.text in forecasts else use.text] = forecast.noise
-    return Proposal(chain, size_bytes * numbers * stored, time, noise)
+    return ForetoldChain(chain, size_bytes * numbers * stored, time, noise)
 
 
 def share(source: Source, chain: Chain, context: BuildContext) -> None:

@@ -10,7 +10,7 @@ from bench.pipeline.search import choosing
 from bench.pipeline.search.choosing import MOST_TRIED, NO_TIME, following
 from bench.records import ChainForecast, Judged, TriedChain
 from bench.variants import foretelling, proposals
-from bench.variants.foretelling import Proposal
+from bench.variants.foretelling import ForetoldChain
 from bench.variants.search_settings import Aim
 
 LIMIT = 0.01
@@ -33,7 +33,7 @@ def noise_of_pruning(amount: float) -> float:
     return 0.0 if not amount else 10 ** (-3 + (amount - 0.3) / 0.3)
 
 
-def proposed(error: float, *, trained: bool = True) -> list[Proposal]:
+def proposed(error: float, *, trained: bool = True) -> list[ForetoldChain]:
     """Every chain, with a forecast of pruning that is wrong by the factor `error`."""
     chains = proposals.chains("efficientnet_b5", "torch", None)
     by_chain = []
@@ -51,11 +51,11 @@ def proposed(error: float, *, trained: bool = True) -> list[Proposal]:
         if ending_of(chain):
             noise[chain[-1].text] = {"cast: fp16": 1e-6}.get(ending_of(chain), 5e-4)
         time = (1 - amount) * (0.8 if ending_of(chain) == "quantize: int8" else 1.0)
-        by_chain.append(Proposal(chain, 1e6 * (1 - amount) * stored, time, noise))
+        by_chain.append(ForetoldChain(chain, 1e6 * (1 - amount) * stored, time, noise))
     return by_chain
 
 
-def tried(proposal: Proposal) -> TriedChain:
+def tried(proposal: ForetoldChain) -> TriedChain:
     """What the artificial detector comes to: training after pruning takes half of the noise away."""
     chain, amount = proposal.chain, amount_of(proposal.chain)
     is_trained = any(use.name == "recover" for use in chain)
@@ -72,7 +72,7 @@ def tried(proposal: Proposal) -> TriedChain:
 
 
 def search(
-    among: list[Proposal], aim: Aim, limit: float = LIMIT, fits: Callable[[Proposal], bool] = lambda _: True
+    among: list[ForetoldChain], aim: Aim, limit: float = LIMIT, fits: Callable[[ForetoldChain], bool] = lambda _: True
 ) -> tuple[list[TriedChain], str]:
     """All that a search builds, in its order, and why it ended."""
     done: list[TriedChain] = []
@@ -81,7 +81,7 @@ def search(
     return done, then.why_ended
 
 
-def best_of(among: list[Proposal], aim: Aim) -> float:
+def best_of(among: list[ForetoldChain], aim: Aim) -> float:
     """The least that any chain which keeps the verdict comes to, by building all."""
     return min(choosing.measured(each, aim) for each in map(tried, among) if each.qualifies)
 
@@ -113,7 +113,7 @@ def test_where_nothing_keeps_the_verdict_the_nearest_is_taken() -> None:
     """No noise at all is allowed: what disturbs least comes nearest, and the search says that nothing qualifies."""
     among = proposed(1.0)
 
-    def lost(proposal: Proposal) -> TriedChain:
+    def lost(proposal: ForetoldChain) -> TriedChain:
         built = tried(proposal)
         return TriedChain(built.steps, built.foretold, "loses", size_bytes=1, judged=built.judged)
 
@@ -138,7 +138,7 @@ def test_the_clock_ends_a_search_and_the_best_so_far_wins() -> None:
 
 def test_what_does_not_fit_in_time_makes_way_for_what_does() -> None:
     """Training takes too long: the search goes on without it."""
-    fits: Callable[[Proposal], bool] = lambda proposal: all(use.name != "recover" for use in proposal.chain)  # noqa: E731
+    fits: Callable[[ForetoldChain], bool] = lambda proposal: all(use.name != "recover" for use in proposal.chain)  # noqa: E731
     unlimited, _ = search(proposed(0.1), "smallest")
     assert len(unlimited) > 1
     done, _ = search(proposed(0.1), "smallest", fits=fits)

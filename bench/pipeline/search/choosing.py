@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.records import TriedChain
-from bench.variants.foretelling import Proposal
+from bench.variants.foretelling import ForetoldChain
 from bench.variants.search_settings import Aim
 
 MOST_TRIED = 8
@@ -31,18 +31,18 @@ NO_TIME = "no other candidate would be done in time"
 class Next:
     """What a search tries next, with the noise that is foretold of it by now; None where it ends, for this reason."""
 
-    proposal: Proposal | None
+    proposal: ForetoldChain | None
     noise: float = 0.0
     why_ended: str = ""
     cut_short: bool = False
 
 
 def following(
-    proposals: Sequence[Proposal],
+    proposals: Sequence[ForetoldChain],
     tried: Sequence[TriedChain],
     aim: Aim,
     limit: float,
-    fits: Callable[[Proposal], bool] = lambda proposal: True,
+    fits: Callable[[ForetoldChain], bool] = lambda proposal: True,
 ) -> Next:
     """The chain to try after the `tried` ones.
 
@@ -85,12 +85,12 @@ def chosen(tried: Sequence[TriedChain], aim: Aim) -> int:
     return max(judged, key=lambda index: judged[index].low, default=-1)
 
 
-def steps_of(proposal: Proposal) -> tuple[str, ...]:
+def steps_of(proposal: ForetoldChain) -> tuple[str, ...]:
     """The steps of a chain as the experiment file would spell them."""
     return tuple(use.text for use in proposal.chain)
 
 
-def _objective(proposal: Proposal, done: Sequence[tuple[Proposal, TriedChain]], aim: Aim) -> float:
+def _objective(proposal: ForetoldChain, done: Sequence[tuple[ForetoldChain, TriedChain]], aim: Aim) -> float:
     """What is to be small, as foretold and corrected: bytes, or the share of the baseline's time.
 
     What the last chain that ends alike came to beyond its forecast is the format's: so many bytes, or times the time.
@@ -101,7 +101,7 @@ def _objective(proposal: Proposal, done: Sequence[tuple[Proposal, TriedChain]], 
     return proposal.time * (measured(alike[-1][1], aim) / alike[-1][0].time if alike else 1.0)
 
 
-def _ending(proposal: Proposal) -> str:
+def _ending(proposal: ForetoldChain) -> str:
     """The step that makes the format of a chain's file; empty where it is the baseline's."""
     last = proposal.chain[-1]
     return last.text if getattr(last.step, "TURN", None) == "round" else ""
@@ -114,7 +114,7 @@ def measured(chain: TriedChain, aim: Aim) -> float:
     return 1 / chain.speedup if chain.speedup else 1.0
 
 
-def corrections(done: Iterable[tuple[Proposal, TriedChain]]) -> dict[str, float]:
+def corrections(done: Iterable[tuple[ForetoldChain, TriedChain]]) -> dict[str, float]:
     """By part of a chain, how many times its foretold noise was measured, in the share that it had in the whole."""
     factors: dict[str, float] = {}
     measured_noise = [(each.noise, chain.judged.noise) for each, chain in done if chain.judged and chain.judged.noise]
@@ -127,7 +127,7 @@ def corrections(done: Iterable[tuple[Proposal, TriedChain]]) -> dict[str, float]
     return factors
 
 
-def corrected(proposal: Proposal, factors: Mapping[str, float]) -> float:
+def corrected(proposal: ForetoldChain, factors: Mapping[str, float]) -> float:
     """The noise of a chain, by what was measured of others."""
     return sum(_factor(part, factors) * noise for part, noise in proposal.noise.items())
 
@@ -146,7 +146,9 @@ def _limit_after(tried: Sequence[TriedChain], limit: float) -> float:
     return limit if lost > limit else max(keeping / _CAUTION, _SPARED * lost)
 
 
-def _undecided(proposals: Sequence[Proposal], done: Sequence[tuple[Proposal, TriedChain]]) -> list[Proposal]:
+def _undecided(
+    proposals: Sequence[ForetoldChain], done: Sequence[tuple[ForetoldChain, TriedChain]]
+) -> list[ForetoldChain]:
     """The chains that were not tried, without those that take more away than one that did not keep the verdict."""
     tried = {steps_of(proposal) for proposal, _ in done}
     lost = [(_way(proposal), proposal.size_bytes) for proposal, chain in done if not chain.qualifies]
@@ -158,15 +160,15 @@ def _undecided(proposals: Sequence[Proposal], done: Sequence[tuple[Proposal, Tri
     ]
 
 
-def _way(proposal: Proposal) -> tuple[str, ...]:
+def _way(proposal: ForetoldChain) -> tuple[str, ...]:
     """What chains have in common that differ in how much they take away."""
     return tuple(use.name if getattr(use.step, "foretell", None) else use.text for use in proposal.chain)
 
 
-def _is_gain(proposal: Proposal, objective: float, tried: Sequence[TriedChain], aim: Aim) -> bool:
+def _is_gain(proposal: ForetoldChain, objective: float, tried: Sequence[TriedChain], aim: Aim) -> bool:
     best = min((measured(chain, aim) for chain in tried if chain.qualifies), default=float("inf"))
     return objective < best * (LEAST_GAIN_OF_TRAINING if _is_trained(proposal) else LEAST_GAIN)
 
 
-def _is_trained(proposal: Proposal) -> bool:
+def _is_trained(proposal: ForetoldChain) -> bool:
     return any(getattr(use.step, "TURN", None) == "train" for use in proposal.chain)

@@ -14,7 +14,7 @@ from bench.pipeline.present_speed import PresentSpeed
 from bench.records import silent
 from bench.variants import cache, ids
 from bench.variants.chain import kind_of
-from bench.variants.foretelling import Chain, Proposal
+from bench.variants.foretelling import Chain, ForetoldChain
 from bench.variants.search_settings import SearchSettings
 
 
@@ -26,7 +26,7 @@ class Clock:
         self._seconds = search.within.minutes * 60 if search.within else math.inf
         self._now = present_speed.measure(setup.threads) if search.within else None
 
-    def fits(self, proposal: Proposal, spent_s: float) -> bool:
+    def fits(self, proposal: ForetoldChain, spent_s: float) -> bool:
         """Whether a chain would be done in time, after so many seconds. What is unknown of it counts as nothing."""
         if self._now is None:
             return True

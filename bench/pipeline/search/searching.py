@@ -16,7 +16,7 @@ from bench.pipeline.search.clock import Clock
 from bench.records import Built, ChainForecast, Event, OnEvent, SearchTrail, TriedChain
 from bench.results.score.held_out import HeldOut, Limits
 from bench.variants import build, cache, foretelling, ids
-from bench.variants.foretelling import Proposal
+from bench.variants.foretelling import ForetoldChain
 
 WORK = "searching"
 
@@ -82,7 +82,7 @@ class _Search:
         test = len({frame.video for frame in frames.frames}) if self._by_video else len(frames.distinct)
         return Limits(trails.margin_of(self._setup, self._settings), self._settings.keep.mean_dp, test)
 
-    def _proposals(self, baseline: Built) -> list[Proposal]:
+    def _proposals(self, baseline: Built) -> list[ForetoldChain]:
         title = f"foretelling {self._setup.title(self._variant)}"
         self._on_event(Event(title, 0, 1, "step", "loading"))
         chains = problems.chains_of(self._setup)
@@ -116,7 +116,7 @@ class _Search:
         )
 
     # ------------------------------------------------------------------------------------------- one candidate
-    def _tried(self, proposal: Proposal, noise: float, baseline: Built, held_out: HeldOut) -> TriedChain:
+    def _tried(self, proposal: ForetoldChain, noise: float, baseline: Built, held_out: HeldOut) -> TriedChain:
         """Build and judge a chain, of which this noise is foretold; one that fails is a candidate with a reason."""
         began, steps = time.monotonic(), choosing.steps_of(proposal)
         title, aim = self._setup.title(self._variant), self._settings.find

@@ -15,7 +15,7 @@ import torch
 
 from bench import phases
 from bench.errors import UserError
-from bench.variants.layers.convolutions import logit_diff_variance, repeatable
+from bench.variants.layers.convolutions import repeatable
 from bench.variants.steps import StepForecast
 from bench.variants.steps.prune import ranking
 from bench.variants.steps.prune.channels import Channels, Group
@@ -43,12 +43,11 @@ def foretell(model: Detector, tried: Sequence[Settings], work: StepContext) -> l
     ranked_model = copy.deepcopy(model).to(work.device).to(memory_format=torch.channels_last)
     with repeatable(tf32=False):
         ranked = ranking.rank(ranked_model, groups, work, tried[0].frames)
-        variance = _variance(ranked_model, work)
     looked_at = sorted({settings.amount for settings in tried})[::-_EVERY][::-1]
     by_amount: dict[float, StepForecast] = {}
     phases.begin("choosing widths")
     for done, amount in enumerate(looked_at, start=1):
-        if forecast := _forecast(Budget(model, groups, 1 - amount), groups, ranked, variance):
+        if forecast := _forecast(Budget(model, groups, 1 - amount), groups, ranked):
             by_amount[amount] = forecast
         work.progress(done, len(looked_at), "amounts", "choosing widths")
     return [_between(settings.amount, by_amount) for settings in tried]
@@ -69,26 +68,13 @@ def _between(amount: float, by_amount: Mapping[float, StepForecast]) -> StepFore
     )
 
 
-def _forecast(
-    budget: Budget, groups: list[Group], ranked: Mapping[str, Ranked], variance: float
-) -> StepForecast | None:
+def _forecast(budget: Budget, groups: list[Group], ranked: Mapping[str, Ranked]) -> StepForecast | None:
     """What is left under a budget; None where it can't be met."""
     try:
         widths = budget.cheapest(ranked)
     except UserError:
         return None
-    error = sum(
-        float(ranked[group.root].losses[group.width - widths[group.root]]) for group in groups if group.root in ranked
-    )
+    of_ranked = [(ranked[group.root], group.width - widths[group.root]) for group in groups if group.root in ranked]
+    noise = sum(float(each.losses[gone]) / each.variance for each, gone in of_ranked if each.variance)
     _, _, numbers, time = (float(share) for share in budget.shares(widths))
-    return StepForecast(numbers, time, error / variance)
-
-
-def _variance(model: Detector, work: StepContext) -> float:
-    """The variance of the logit difference over the frames that channels are ranked by."""
-    logit_diffs = []
-    with torch.no_grad():
-        for batch in work.calibration_batches(ranking.FRAMES):
-            logits = model(torch.from_numpy(np.ascontiguousarray(batch)).to(model.device)).logits
-            logit_diffs.append((logits[:, 1] - logits[:, 0]).float().cpu())
-    return logit_diff_variance(torch.cat(logit_diffs), "prune")
+    return StepForecast(numbers, time, noise)

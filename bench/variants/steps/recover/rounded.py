@@ -30,7 +30,7 @@ LEVELS = 255
 _MOST = 0.45
 
 
-class RoundedLayer(nn.Module):
+class QuantisedLayer(nn.Module):
     """Stands in for a convolution or linear layer, whose input it reads and whose output it writes.
 
     `weight` is in the shape of `StoredLayer.integers`; `bias` has the batch norm folded in.
@@ -142,7 +142,7 @@ def _through_integers(values: Tensor, activation: Activation | None) -> Tensor:
     return torch.fake_quantize_per_tensor_affine(values, activation.scale, activation.zero_point, 0, LEVELS)
 
 
-def rounded(model: Detector, layers: Mapping[str, StoredLayer], frames: Tensor) -> dict[str, RoundedLayer]:
+def rounded(model: Detector, layers: Mapping[str, StoredLayer], frames: Tensor) -> dict[str, QuantisedLayer]:
     """Replace the layers of `model` in place. Their weights and biases are all that can be trained of it.
 
     `frames`, a few of uint8 RGB, tell which batch norm follows which convolution.
@@ -150,13 +150,13 @@ def rounded(model: Detector, layers: Mapping[str, StoredLayer], frames: Tensor) 
     model.eval().requires_grad_(False)
     with torch.no_grad():
         norms = norms_after(model, model.preprocess(frames))
-    made: dict[str, RoundedLayer] = {}
+    made: dict[str, QuantisedLayer] = {}
     for name, stored in layers.items():
         layer = model.get_submodule(name)
         norm = model.get_submodule(norms[name]) if name in norms else None
         if not isinstance(norm, nn.BatchNorm2d | None) or not isinstance(layer, (nn.Conv2d, nn.Linear)):
             continue
-        made[name] = RoundedLayer(stored, layer, norm)
+        made[name] = QuantisedLayer(stored, layer, norm)
     for name, layer in made.items():
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, layer)
