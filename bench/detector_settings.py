@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from bench.detectors import DEMO_ARCHITECTURE, DEMO_WEIGHTS, families
 from bench.detectors.graph_settings import INPUT, OUTPUT, OUTPUT_NAME, InputSettings, both_classes
 from bench.detectors.presets import PRESETS
-from bench.errors import as_value_error, in_yaml, nearest, refuse_address, resolve_path, shown
+from bench.errors import as_value_error, in_yaml, nearest, plain_yaml, refuse_address, resolve_path
 from bench.footage import crops
 from bench.records import FILTERS, LEAST_CROP_PCT, NO_CROP, ClassName, Conventions, OutputKind, Preprocessing
 
@@ -34,6 +34,14 @@ class WeightsSettings(BaseModel):
         description="the set of weights in a file that holds several, such as state_dict_ema: what their names have "
         "in front, without which the error lists those that there are",
     )
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _text(cls, key: object) -> object:
+        if key is not None and not isinstance(key, str):
+            again = f": in quotes it is text, {plain_yaml(str(key))}" if type(key) in (int, float) else ""
+            raise ValueError(f"expected text, found {in_yaml(key)}{again}")
+        return key
 
     @field_validator("file")
     @classmethod
@@ -118,7 +126,7 @@ class DetectorSettings(BaseModel):
             weights = given.get("weights")
             file = weights if isinstance(weights, str) else "best_model.pth"
             raise ValueError(
-                f"`key` belongs to `weights`: write {{file: {shown(file)}, key: {shown(str(given['key']))}}}"
+                f"`key` belongs to `weights`: write {{file: {plain_yaml(file)}, key: {plain_yaml(str(given['key']))}}}"
             )
         return given
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 import re
@@ -48,6 +49,9 @@ _MEANT = {
     "steps": "epochs iterations",
 }
 """What other tools, and people, call what is meant, by what it is called here."""
+
+_WORDS_OF_YAML = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
+"""What is no text in YAML without quotes."""
 
 
 class UserError(Exception):
@@ -176,6 +180,12 @@ def in_yaml(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(in_yaml, value))}]"
     return quoted(value) if isinstance(value, (str, bytes)) else shown(str(value))
+
+
+def plain_yaml(text: str) -> str:
+    """Text as one would write it in YAML: without quotes where it needs none."""
+    is_plain = re.fullmatch(r"[A-Za-z_][\w./-]*", text, re.ASCII) and text.casefold() not in _WORDS_OF_YAML
+    return shown(text if is_plain else json.dumps(text, ensure_ascii=False))
 
 
 def no_device(device: object) -> str:

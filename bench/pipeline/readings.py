@@ -22,7 +22,7 @@ from bench.variants.context import Source
 from bench.variants.steps import Use, UsedFile
 
 # Raised whenever a file is checked otherwise, or something else is said of it.
-_READING_VERSION = 4
+_READING_VERSION = 5
 # Raised whenever the same frames and weights would give other numbers.
 _FIT_VERSION = 2
 _FRAMES = 32

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 import torchvision
+import yaml
 from efficientnet_pytorch import EfficientNet
 from torch import Tensor, nn
 
@@ -291,12 +292,59 @@ def test_an_average_of_parameters_alone_is_named(of_timm: nn.Module, tmp_path: P
     averaged = {name: tensor.detach() * 0.9 for name, tensor in of_timm.named_parameters()}
     _, reading = read({"state_dict": state, "ema": averaged}, tmp_path)
     assert any("further weights of this network" in warning and "ema" in warning for warning in reading.warnings)
-    _, reading = read({"state_dict": state, "ema": {"shadow_params": list(averaged.values())}}, tmp_path)
-    assert "ema.shadow_params.0" in reading.warnings[0]
     with pytest.raises(
         UserError, match=r"98 of 309 tensors are missing there, such as ema\.blocks\.0\.0\.bn1\.running"
     ):
         read({"state_dict": state, "ema": averaged}, tmp_path, Conventions(key="ema"))
+
+
+@pytest.mark.parametrize("form", ["list", "names without dots"])
+def test_an_average_under_other_names_is_named_by_its_shapes(form: str, of_timm: nn.Module, tmp_path: Path) -> None:
+    """As torch_ema and latent diffusion's code keep it."""
+    averaged = {name: tensor.detach() * 0.9 for name, tensor in of_timm.named_parameters()}
+    flat = {name.replace(".", ""): tensor for name, tensor in averaged.items()}
+    average = {"shadow": list(averaged.values())} if form == "list" else {"shadow": flat | {"decay": torch.ones(())}}
+    _, reading = read({"state_dict": dict(of_timm.state_dict()), "ema": average}, tmp_path)
+    (sentence,) = (warning for warning in reading.warnings if "further weights of this network" in warning)
+    assert "those behind ema.shadow." in sentence
+    assert "ema.shadow.0" not in reading.left_out
+
+
+def test_a_set_is_named_once_though_two_schemes_have_its_names(of_timm: nn.Module, tmp_path: Path) -> None:
+    state = dict(of_timm.state_dict())
+    plain = {name: tensor * 0.9 if tensor.ndim == 4 else tensor.clone() for name, tensor in state.items()}
+    both = {"student": prefixed(plain, "module.backbone."), "teacher": prefixed(state, "backbone.")}
+    _, reading = read(both, tmp_path, Conventions(key="teacher"))
+    assert reading.warnings[0].endswith("those behind student.module.")
+
+
+@pytest.mark.parametrize("name", ["EMA{'decay': 0.99}", "a, b", "0", "null", "mit größe", 'quo"te'])
+def test_the_example_of_a_key_is_yaml(name: str, of_timm: nn.Module, tmp_path: Path) -> None:
+    """Whatever the dictionary is called in which the weights lie."""
+    state = dict(of_timm.state_dict())
+    plain = {name: tensor * 0.9 if tensor.ndim == 4 else tensor.clone() for name, tensor in state.items()}
+    with pytest.raises(UserError) as caught:
+        read({"a": plain, name: state}, tmp_path)
+    example = re.search(r"`weights: (.*?})`", caught.value.lines[0])
+    assert example is not None
+    written = yaml.safe_load(example[1])
+    assert written["file"] == "w.pth"
+    logits, _ = read({"a": plain, name: state}, tmp_path, Conventions(key=written["key"]))
+    torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
+
+
+def test_lightnings_average_is_the_set_that_is_advised(of_timm: nn.Module, tmp_path: Path) -> None:
+    """Its WeightAveraging saves the average as `state_dict`, and the plain weights beside."""
+    state = dict(of_timm.state_dict())
+    plain = {name: tensor * 0.9 if tensor.ndim == 4 else tensor.clone() for name, tensor in state.items()}
+    both = {
+        "state_dict": prefixed(state, "model."), "current_model_state": prefixed(plain, "model."),
+        "averaging_state": {"n_averaged": torch.tensor(5)},
+    }  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"key: state_dict\.model\}.*\n.*has the average of the weights in `state_dict`"
+    ):
+        read(both, tmp_path)
 
 
 @pytest.mark.parametrize(("plain", "average"), [("", "ema"), ("model.", "model.ema")])
@@ -325,9 +373,13 @@ def test_one_backbone_with_two_heads(of_timm: nn.Module, tmp_path: Path) -> None
 def test_layers_may_be_called_as_what_trains_a_network(of_timm: nn.Module, tmp_path: Path) -> None:
     """Only dictionaries of that name are the state of optimizers, schedules and scalers of gradients."""
     state, other = dict(of_timm.state_dict()), {"0": torch.zeros(3)}
-    _, reading = read({"model": state, "optimizer_states": [other], "grad_scaler": other}, tmp_path)
+    beside = {"optimizer_states": [other], "grad_scaler": other, "opt": {"state": [other]}, "opt_d": other}
+    _, reading = read({"model": state, **beside}, tmp_path)
     assert not reading.warnings
     assert not reading.left_out
+    _, reading = read({"model": state, "criterion_state_dict": {"weight": torch.ones(2)}}, tmp_path)
+    assert reading.left_out == "criterion_state_dict.weight"
+    assert not reading.warnings
     _, reading = read({"model": state | {"scaler.weight": torch.ones(3)}}, tmp_path)
     assert "model.scaler.weight" in reading.warnings[0]
 
@@ -516,6 +568,24 @@ def test_names_of_no_known_code(of_timm: nn.Module, tmp_path: Path) -> None:
     text = str(caught.value)
     assert "names that would fit, behind any prefix" in text
     assert "torchvision's, such as features.0.0.weight" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classifier.weight": torch.zeros(3, 1280)}, r"is \[3, 1280\].*`bench score` judges P\(fake\).*3 classes"),
+        ({"classifier.bias": torch.zeros(2, 1)}, r"classifier\.bias is \[2, 1\], expected \[2\]$"),
+        ({"classifier.weight": None, "classifier.bias": None, "fc.weight": torch.zeros(2, 2560)},
+         r"classifier\.weight, expected .*; fc\.weight reads more than this network's 1280 features"),
+    ],
+)  # fmt: skip
+def test_heads_that_do_not_fit_come_with_what_is_wrong(
+    change: dict[str, Tensor | None], message: str, of_timm: nn.Module, tmp_path: Path
+) -> None:
+    state = {name: tensor for name, tensor in (of_timm.state_dict() | change).items() if tensor is not None}
+    with pytest.raises(UserError) as caught:
+        read(state, tmp_path)
+    assert any(re.search(message, line) for line in caught.value.lines), caught.value.lines
 
 
 def test_several_heads_are_ambiguous(of_timm: nn.Module, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pickle
 import random
 import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,9 @@ def test_what_training_scripts_keep_beside_weights_is_left_aside(tmp_path: Path)
         ("easydict.EasyDict", True), ("yacs.config.CfgNode", True), ("omegaconf.dictconfig.DictConfig", True),
         ("lightning.fabric.utilities.data.AttributeDict", True), ("numpy.random._pickle.__generator_ctor", True),
         ("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint", True),
+        ("decimal.Decimal", True), ("uuid.UUID", True), ("datetime.time", True), ("fractions.Fraction", True),
+        ("attrdict.dictionary.AttrDict", True), ("mmcv.utils.config.ConfigDict", True), ("optparse.Values", True),
+        ("datetime.os.system", False), ("uuid.getnode", False), ("mmcv.utils.config.Config.fromfile", False),
         ("torch.optim.lr_scheduler.StepLR", True), ("torch.nn.modules.container.Sequential", False),
         ("easydict.os.system", False), ("builtins.getattr", False), ("types.FunctionType", False),
         ("omegaconf.dictconfig.os.system", False), ("numpy.random.os.system", False), ("__main__.Config", False),
@@ -150,6 +154,61 @@ def test_what_training_scripts_keep_beside_weights_is_left_aside(tmp_path: Path)
 )  # fmt: skip
 def test_names_that_stand_for_data(name: str, harmless: bool) -> None:
     assert stored_tensors.harmless(name) is harmless
+
+
+def _numpy_arrays(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, a=np.zeros(2))
+
+
+def _exported(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("w/archive_format", "pt2")
+        archive.writestr("w/data/sample_inputs/model.pt", "x")
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+    (path / "model.safetensors").write_bytes(b"x")
+    (path / "config.json").write_bytes(b"x")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"Entry not found", "it is text that begins with 'Entry not found'"),
+        (b'{"error": "no\nsuch"}', "it is text that begins with"),
+        (b"\xef\xbb\xbf\n <!DOCTYPE html>", "it is a web page"),
+        (b"<!-- saved --><head>", "it is a web page"),
+        (b'<?xml version="1.0"?><Error>', "it is XML, probably a server's answer"),
+        (("wort " * 200).encode() + b"\xc3\xa4", "it is text that begins with 'wort wort"),
+        (b"BZh91AY", "bzip2-compressed; unpack it"),
+        (b"\xfd7zXZ\0", "xz-compressed; unpack it"),
+        (b"\x28\xb5\x2f\xfd", "zstd-compressed; unpack it"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
+        (b"Rar!\x1a\x07\0", "a RAR archive; unpack it"),
+        (b"\x1c\0\0\0TFL3", "a TensorFlow Lite file"),
+        (b"\x08\x01\x12\x90\x02\x0a", "a graph of TensorFlow"),
+        (b"\x08\x07\x12\x07pytorch", "it is an ONNX file"),
+        (bytes(range(1, 32)), "not a PyTorch checkpoint; expected"),
+        (_numpy_arrays, "an archive of NumPy arrays; save them as tensors"),
+        (_exported, "a graph that torch.export saved, not the weights alone"),
+        (_folder, "is a folder; name the file inside: model.safetensors; expected"),
+        (lambda path: torch.save({"a": np.zeros(2)}, path), "holds NumPy arrays in the place of tensors"),
+        (lambda path: torch.save({}, path), "found: an empty dictionary"),
+    ],
+)
+def test_what_is_no_checkpoint_is_called_what_it_is(
+    content: bytes | Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        content(path)
+    with pytest.raises(UserError) as caught:
+        all_tensors(path)
+    assert message in str(caught.value)
 
 
 def test_a_pickle_is_data() -> None:

@@ -35,7 +35,7 @@ _STRANGERS = (
 
 def check(path: Path) -> None:
     """Raise `UserError` where `path` cannot be an ONNX file, by its size and first bytes alone."""
-    head, size = head_of(path, "file", _EXPECTED)
+    head, size = head_of(path, "file", _EXPECTED, (".onnx",))
     if size > MOST_BYTES:
         raise _too_large(path, size)
     for offset, sign, reason in _STRANGERS:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from bench.detectors.weights import file_type, safetensors_header, stored_tensors, torch_file
 from bench.detectors.weights.fits import File
-from bench.detectors.weights.pickled import MOST_OPERATIONS, UnknownNameError
-from bench.detectors.weights.stored_tensors import OddTensor, StoredTensor, described
+from bench.detectors.weights.pickled import MOST_OPERATIONS, Call, UnknownNameError
+from bench.detectors.weights.stored_tensors import OddTensor, StoredTensor, described, is_array
 from bench.errors import UserError, listed, shown
 from bench.stored import open_file
 
@@ -72,7 +72,7 @@ class Checkpoint:
         broken = [name for name, tensor in tensors.items() if id(tensor) in infinite]
         if broken:
             raise UserError(
-                f"{path}: {len(broken)} tensors hold NaN or infinite values in float32: {listed(map(shown, broken), 6)}"
+                f"{path}: {_counted(len(broken))} NaN or infinite values in float32: {listed(map(shown, broken), 6)}"
             )
         return tensors
 
@@ -166,7 +166,13 @@ def _no_tensors(tree: Any, path: Path, *, is_cut: bool) -> UserError:
             f"{path}: holds no state dict within {_MOST_NESTED} dictionaries, one in the other (or one in itself); "
             "save the state dict alone: torch.save(model.state_dict(), ...)"
         )
+    if isinstance(tree, dict) and any(isinstance(value, Call) and is_array(value) for value in tree.values()):
+        return UserError(
+            f"{path}: holds NumPy arrays in the place of tensors; save tensors: "
+            "torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, ...)"
+        )
     keys = listed([shown(str(key)) for key in list(tree)[:8]]) if isinstance(tree, dict) else _kind(tree)
+    keys = keys or "an empty dictionary"
     return UserError(f"{path}: holds no state dict (found: {keys}); expected tensors by name")
 
 
@@ -186,6 +192,10 @@ def _refuse_unreadable(error: Exception, path: Path) -> NoReturn:
     if isinstance(error, torch_file.NoCheckpointError):
         raise UserError(f"{path}: not a PyTorch checkpoint ({reason}); expected what torch.save wrote") from error
     raise UserError(f"{path}: cannot be read as a checkpoint, it may be truncated ({reason})") from error
+
+
+def _counted(tensors: int) -> str:
+    return "a tensor holds" if tensors == 1 else f"{tensors} tensors hold"
 
 
 def _kind(tree: Any) -> str:

@@ -5,11 +5,12 @@ Nothing is unpickled and no tensor is read here; `checkpoint` does that, safely,
 
 from __future__ import annotations
 
+import codecs
 import zipfile
 from pathlib import Path
 
 from bench.detectors.weights import safetensors_header
-from bench.errors import UserError, listed, nearest, shown
+from bench.errors import UserError, listed, nearest, quoted, shown
 from bench.stored import DamagedError, open_file
 
 # Weights hardly compress: whatever unpacks to more than this many times its size is no checkpoint.
@@ -17,20 +18,31 @@ _MOST_UNPACKED, _SMALL_BYTES = 4, 2**20
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _EXPECTED = "expected what torch.save or safetensors wrote: a .tar, .pth, .pt or .safetensors file"
 _ENDINGS = (".tar", ".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+_PAGE = "it is a web page, probably saved instead of the download"
+_PACKED = "compressed; unpack it and name the file inside"
 _STRANGERS = (
     (b"version https://git-lfs", "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"),
-    (b"<!doctype", "it is a web page, probably saved instead of the download"),
-    (b"<html", "it is a web page, probably saved instead of the download"),
-    (b"\x1f\x8b", "it is gzip-compressed; unpack it and name the file inside"),
+    (b"<!doctype", _PAGE),
+    (b"<html", _PAGE),
+    (b"<!--", _PAGE),
+    (b"<?xml", "it is XML, probably a server's answer saved instead of the download"),
+    (b"\x1f\x8b", f"it is gzip-{_PACKED}"),
+    (b"bzh", f"it is bzip2-{_PACKED}"),
+    (b"\xfd7zxz", f"it is xz-{_PACKED}"),
+    (b"\x28\xb5\x2f\xfd", f"it is zstd-{_PACKED}"),
+    (b"7z\xbc\xaf", "it is a 7z archive; unpack it and name the file inside"),
+    (b"rar!", "it is a RAR archive; unpack it and name the file inside"),
     (b"\x89hdf", "it is an HDF5 (Keras) file"),
     (b"gguf", "it is a GGUF file"),
     (b"\x93numpy", "it is a NumPy array"),
+    (b"\x08\x01\x12", "it is a graph of TensorFlow (SavedModel); export it to ONNX and write `architecture: onnx`"),
 )
+_MOST_QUOTED = 60
 
 
 def check(path: Path) -> None:
     """Raise `UserError` where `path` cannot be a checkpoint: missing, damaged, dangerous or something else."""
-    head, size = head_of(path, "weights file", _EXPECTED)
+    head, size = head_of(path, "weights file", _EXPECTED, _ENDINGS)
     if head.startswith(_ZIP):
         _check_zip(path, size)
     elif is_safetensors(path):
@@ -39,14 +51,19 @@ def check(path: Path) -> None:
         raise UserError(f"{path}: not a PyTorch checkpoint{other_format(head)}; {_EXPECTED}")
 
 
-def head_of(path: Path, what: str, expected: str) -> tuple[bytes, int]:
-    """The first bytes of a file and its size. Raises `UserError` where there are none, which says what is expected."""
+def head_of(path: Path, what: str, expected: str, endings: tuple[str, ...]) -> tuple[bytes, int]:
+    """The first bytes of a file and its size. Raises `UserError` where there are none, which says what is expected.
+
+    Of a folder it names the files in it with these endings.
+    """
     try:
         if not path.exists():
             siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
             raise UserError(f"{path}: no such {what}{nearest(path.name, siblings)}; {expected}")
         if not path.is_file():
-            raise UserError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}; {expected}")
+            raise UserError(
+                f"{path}: is {f'a folder{_inside(path, endings)}' if path.is_dir() else 'no file'}; {expected}"
+            )
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(512)
@@ -57,11 +74,19 @@ def head_of(path: Path, what: str, expected: str) -> tuple[bytes, int]:
     return head, size
 
 
+def _inside(folder: Path, endings: tuple[str, ...]) -> str:
+    """What to name instead of a folder."""
+    files = sorted(child.name for child in folder.iterdir() if child.name.endswith(endings))
+    return f"; name the file inside: {listed(files, 3)}" if files else ""
+
+
 def other_format(head: bytes) -> str:
     """A reason to append to a message: the format that the file has instead; "" where it is not recognised."""
-    start = head.lstrip().lower()
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if reason := next((reason for sign, reason in _STRANGERS if start.startswith(sign)), ""):
         return f": {reason}"
+    if head[4:8] == b"TFL3":
+        return ": it is a TensorFlow Lite file"
     if head[257:262] == b"ustar":
         return ": it is a tar archive of several files; unpack it and name the checkpoint inside"
     # An ONNX file begins with its version (field 1, a small number) and its producer or its graph.
@@ -70,7 +95,18 @@ def other_format(head: bytes) -> str:
             ": it is an ONNX file, already exported; name the checkpoint that it was exported from, or write "
             "`architecture: onnx`"
         )
-    return ""
+    return _text(head)
+
+
+def _text(head: bytes) -> str:
+    """That a file is text, with its beginning, which often says what happened: an answer of a server, a list."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head).strip()
+    except UnicodeDecodeError:
+        return ""
+    if not text or not all(letter.isprintable() or letter.isspace() for letter in text):
+        return ""
+    return f": it is text that begins with {quoted(' '.join(text.split())[:_MOST_QUOTED])}"
 
 
 def _check_zip(path: Path, size: int) -> None:
@@ -93,6 +129,16 @@ def _check_zip(path: Path, size: int) -> None:
         raise UserError(
             f"{path}: is a TorchScript archive, which holds code; save the state dict: "
             "torch.save(model.state_dict(), ...)"
+        )
+    if "archive_format" in names:
+        raise UserError(
+            f"{path}: is a graph that torch.export saved, not the weights alone; save the state dict: "
+            "torch.save(model.state_dict(), ...)"
+        )
+    if "data.pkl" not in names and any(name.endswith(".npy") for name in names):
+        raise UserError(
+            f"{path}: is an archive of NumPy arrays; save them as tensors: "
+            "torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, ...)"
         )
     if "data.pkl" not in names and packed:
         raise UserError(f"{path}: is a zip archive of files; unpack it and name the one inside: {listed(packed, 3)}")

@@ -12,11 +12,12 @@ from bench.errors import UserError, shown
 
 # Parts of names of what trains a network, and is no part of it.
 _OF_TRAINING = re.compile(
-    r"criterion|loss(es|_fn|_func)?|\w+_loss|metrics?|n_averaged|num_updates|pos_weight", re.IGNORECASE
+    r"(criterion|loss(es|_fn|_func)?|\w+_loss|metrics?)(_state|_state_dict)?|n_averaged|num_updates|pos_weight",
+    re.IGNORECASE,
 )
 # Dictionaries of the state that optimizers, schedules and random numbers go on with; nobody takes them for a network.
 _OF_OPTIMIZER = re.compile(
-    r"\w*optim(izers?)?(_states?|_state_dict)?|\w*schedulers?\w*|\w*scaler\w*|\w*(random|rng)_states?\w*",
+    r"opt(_\w+)?|\w*optim(izers?)?(_states?|_state_dict)?|\w*schedulers?\w*|\w*scaler\w*|\w*(random|rng)_states?\w*",
     re.IGNORECASE,
 )
 MANY_CLASSES = 100

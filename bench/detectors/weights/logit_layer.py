@@ -97,8 +97,21 @@ def _no_layer(file: File, fit: Fit) -> dict[str, list[str]]:
     expected = f"expected [2, {features}], or [1, {features}] with `positive:`"
     below = sorted(name for name in file.tensors if name.startswith(f"{usual}.") and not is_counter(name))
     if weight_of(usual) in below:
-        shape = list(file.shape(weight_of(usual)))
-        return {"of another shape": [f"{weight_of(usual)} is {shape}, {expected}"]}
-    if below:
+        shape, bias = file.shape(weight_of(usual)), f"{usual}.bias"
+        if shape in ((1, features), (2, features)) and bias in file.tensors:
+            return {"of another shape": [f"{bias} is {list(file.shape(bias))}, expected [{shape[0]}]"]}
+        several = ""
+        if shape[1:] == (features,) and shape[0] > 2:
+            several = f"; `bench score` judges P(fake) that your own code makes of {shape[0]} classes"
+        return {"of another shape": [f"{weight_of(usual)} is {list(shape)}, {expected}{several}"]}
+    if below not in ([], [f"{usual}.bias"]):
         return {"several layers where one is expected": [f"{name} {list(file.shape(name))}" for name in below]}
-    return {"missing": [f"{weight_of(usual)}, {expected}"]}
+    wider = sorted(name for name in file.tensors if _is_wider(file, name, features))
+    beside = f"; {listed(wider, 3)} reads more than this network's {features} features" if wider else ""
+    return {"missing": [f"{weight_of(usual)}, {expected}{beside}"]}
+
+
+def _is_wider(file: File, name: str, features: int) -> bool:
+    """Whether this could be the layer of the logits of a network that has others' features beside this one's."""
+    shape = file.shape(name)
+    return name.endswith("weight") and len(shape) == 2 and shape[0] in (1, 2) and shape[1] > features

@@ -6,15 +6,15 @@ its weights: then its owner says which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.detectors.weights.fits import File, Network, fits, is_counter, is_tied
+from bench.detectors.weights.fits import File, Fit, Network, fits, is_counter, is_tied
 from bench.detectors.weights.leftovers import is_harmless, is_of_optimizer, problems_of, refuse_unknown
 from bench.detectors.weights.logit_layer import logit_layers, refuse_several, with_logit_layer
 from bench.detectors.weights.misfits import misfit, refused
 from bench.detectors.weights.schemes import Scheme
-from bench.detectors.weights.sets import chosen, incomplete, is_same, without_other_sets
+from bench.detectors.weights.sets import chosen, copies_by_shape, incomplete, is_same, without_other_sets
 from bench.records import Conventions
 
 
@@ -65,22 +65,37 @@ def match(
     problems = problems_of(file, fit, head)
     if problems:
         raise refused(file, fit, architecture, looks_like(), problems)
-    used = {*fit.names.values(), head.weight, *([head.bias] if head.bias else [])}
-    # Under another name too, the same numbers are the same layer.
-    tied = {file.tensors[name] for name in used if is_tied(file.tensors[name])}
-    rest = [
-        name
-        for name, tensor in file.tensors.items()
-        if name not in used and tensor not in tied and not is_counter(name) and not is_of_optimizer(file, name)
-    ]
+    rest = _not_used(file, {*fit.names.values(), head.weight, *([head.bias] if head.bias else [])})
+    copies = copies_by_shape(file, fit, rest)
+    rest = [name for name in rest if not any(name in names for names in copies.values())]
     refuse_unknown(file, fit, rest, architecture)
     refuse_several(file, [head, *logit_layers(file, fit, rest)])
     return Match(
         fit.scheme, fit.prefix, fit.names, head.layer, head.weight, head.bias, head.rows, is_usual,
         left_out=tuple(rest),
         suspicious=tuple(name for name in rest if not is_harmless(file, fit, name)),
-        other_sets=tuple(sorted({other.key for other in others if not is_same(whole_file, other, fit)})),
+        other_sets=tuple(sorted({*_keys(other for other in others if not is_same(whole_file, other, fit)), *copies})),
     )  # fmt: skip
+
+
+def _not_used(file: File, used: Collection[str]) -> list[str]:
+    """What a file has beside the tensors of a network, but for what optimizers go on with."""
+    # Under another name too, the same numbers are the same layer.
+    tied = {file.tensors[name] for name in used if is_tied(file.tensors[name])}
+    return [
+        name
+        for name, tensor in file.tensors.items()
+        if name not in used and tensor not in tied and not is_counter(name) and not is_of_optimizer(file, name)
+    ]
+
+
+def _keys(fits: Iterable[Fit]) -> Iterable[str]:
+    """What stands before each set of tensors: the shortest, where the names are those of several schemes."""
+    keys: dict[frozenset[str], str] = {}
+    for fit in fits:
+        names = frozenset(fit.names.values())
+        keys[names] = min(keys.get(names, fit.key), fit.key, key=len)
+    return keys.values()
 
 
 def holds_all(file: File, network: Network, schemes: Sequence[Scheme]) -> bool:

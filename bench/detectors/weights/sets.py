@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from bench.detectors.weights.fits import File, Fit, weight_of
 from bench.detectors.weights.stored_tensors import OddTensor, StoredTensor
-from bench.errors import UserError, listed, shown
+from bench.errors import UserError, listed, plain_yaml, shown
 from bench.records import Conventions
 
 _MOST_LISTED = 6
@@ -61,7 +61,7 @@ def _named(file: File, whole: Sequence[Fit], parts: Sequence[Fit], key: str) -> 
     below = [fit for fit in whole if fit.prefix.startswith(f"{key}.")]
     if fits := below or [fit for fit in whole if f".{key}." in f".{fit.prefix}"]:
         return fits
-    raise UserError(f"{file.path}: `key: {shown(key) or repr(key)}` {_why_none(file, whole, parts, key)}")
+    raise UserError(f"{file.path}: `key: {plain_yaml(key)}` {_why_none(file, whole, parts, key)}")
 
 
 def _why_none(file: File, whole: Sequence[Fit], parts: Sequence[Fit], key: str) -> str:
@@ -83,8 +83,9 @@ def _why_none(file: File, whole: Sequence[Fit], parts: Sequence[Fit], key: str) 
 
 def _as_in(file: File, keys: Sequence[str]) -> str:
     """An example of what to write: the average of the weights where there is one."""
-    key = next(filter(_is_average, keys), keys[-1])
-    return f"as in `weights: {{file: {shown(file.path.name)}, key: {shown(key) or repr(key)}}}`"
+    averages = [key for key in keys if _is_average(key)] or [key for key in keys if not _is_current(key)]
+    key = averages[0] if len(averages) < len(keys) else keys[-1]
+    return f"as in `weights: {{file: {plain_yaml(file.path.name)}, key: {plain_yaml(key)}}}`"
 
 
 def _refuse_several_heads(file: File, fits: Sequence[Fit]) -> None:
@@ -110,6 +111,22 @@ def incomplete(fits: Sequence[Fit], whole: Sequence[Fit]) -> list[Fit]:
         for fit in fits
         if len(fit.names) > _MOSTLY * len(fit.network.shapes) and names_of_whole.isdisjoint(fit.names.values())
     ]
+
+
+def copies_by_shape(file: File, fit: Fit, names: Iterable[str]) -> dict[str, list[str]]:
+    """Most of the network once more, in its shapes under names of no scheme, by what these have in front.
+
+    Such is an average that is kept as a list, or under the network's names without their dots.
+    """
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_folder[name.rpartition(".")[0]].append(name)
+    shapes = Counter(fit.network.shapes.values())
+    return {
+        folder: members
+        for folder, members in by_folder.items()
+        if (Counter(map(file.shape, members)) & shapes).total() > _MOSTLY * len(fit.network.shapes)
+    }
 
 
 def is_same(file: File, fit: Fit, other: Fit) -> bool:
@@ -141,8 +158,18 @@ def _is_average(key: str) -> bool:
     return re.search(r"ema|averag|swa|shadow|teacher", key, re.IGNORECASE) is not None
 
 
-def _averaged(keys: Iterable[str]) -> Iterator[str]:
-    if any(map(_is_average, keys)):
+def _is_current(key: str) -> bool:
+    """Whether this is what Lightning's WeightAveraging calls the plain weights."""
+    return key.startswith("current_model_state")
+
+
+def _averaged(keys: Sequence[str]) -> Iterator[str]:
+    if any(map(_is_current, keys)):
+        yield (
+            "  code that saves `current_model_state`, as Lightning's WeightAveraging, has the average of the weights "
+            "in `state_dict`, and evaluates that"
+        )
+    elif any(map(_is_average, keys)):
         yield (
             "  one of them looks like a moving average of the weights (EMA), which code that saves both usually "
             "evaluates"

@@ -40,21 +40,27 @@ _KINDS = {
     "torch._utils._rebuild_wrapper_subclass": "a tensor of another class",
     "torch._utils._rebuild_device_tensor_from_numpy": "a tensor of another kind of device",
 }
+_ARRAYS = (
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "numpy.core.numeric._frombuffer",
+    "numpy._core.numeric._frombuffer",
+)  # fmt: skip
 _DATA = re.compile(
-    r"collections\.(OrderedDict|Counter|defaultdict|deque)|datetime\.(datetime|date|timedelta|timezone)"
+    r"collections\.(OrderedDict|Counter|defaultdict|deque)|datetime\.(datetime|date|time|timedelta|timezone)"
+    r"|decimal\.Decimal|fractions\.Fraction|uuid\.(UUID|SafeUUID)"
     r"|pathlib\.(Pure)?(Posix|Windows)?Path|torch\.torch_version\.TorchVersion"
     r"|builtins\.(dict|list|set|frozenset|complex|bytearray|slice|object|int|float|str)"
     r"|_codecs\.encode|copy_reg\._reconstructor|copyreg\._reconstructor"
     r"|torch\.(Size|Tensor|device|per_\w+|serialization\._get_layout|nn\.parameter\.(Parameter|Buffer))"
     r"|torch\.(cuda\.|sparse\.|cuda\.sparse\.)?\w+Tensor"
     # What training scripts keep beside weights: settings, scores and the state of NumPy's random numbers.
-    r"|argparse\.Namespace|numpy\.(ndarray|dtype|dtypes\.\w+DType)|numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)"
+    r"|argparse\.Namespace|optparse\.Values|numpy\.(ndarray|dtype|dtypes\.\w+DType)|numpy\.(_core|core)\.multiarray\.(scalar|_reconstruct)"
     r"|numpy\.(_core|core)\.numeric\._frombuffer"
     r"|numpy\.random\._pickle\.__(randomstate|(bit_)?generator)_ctor|numpy\.random\.mtrand\.RandomState"
     r"|numpy\.random\._(mt19937\.MT19937|pcg64\.PCG64(DXSM)?|philox\.Philox|sfc64\.SFC64)"
     r"|numpy\.random\.bit_generator\.(__pyx_unpickle_)?SeedSequence|random\.Random"
     # Dictionaries of settings whose keys are attributes too.
     r"|types\.SimpleNamespace|easydict\.EasyDict|(addict\.)?addict\.Dict|(munch\.)?munch\.Munch|box\.box\.Box"
+    r"|(attrdict\.dictionary|attrdict)\.AttrDict|mmcv\.utils\.config\.(Config|ConfigDict)"
     r"|(yacs|fvcore\.common|detectron2\.config)\.config\.CfgNode|mmengine\.config\.config\.(Config|ConfigDict)"
     r"|ml_collections\.config_dict\.config_dict\.\w+|omegaconf\.(base|nodes|dictconfig|listconfig)\.\w+|typing\.Any"
     r"|(pytorch_lightning|lightning|lightning_fabric)\.([a-z]+\.)*AttributeDict"
@@ -122,6 +128,11 @@ def described(value: Any) -> StoredTensor | OddTensor | None:
         else:
             return OddTensor(_KINDS[name]) if name in _KINDS else None
     return None
+
+
+def is_array(call: Call) -> bool:
+    """Whether unpickling would have made an array of NumPy's."""
+    return isinstance(call.callee, Name) and call.callee.text in _ARRAYS
 
 
 def _plain(arguments: tuple[Any, ...], name: str) -> StoredTensor | OddTensor:
