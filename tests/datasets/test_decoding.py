@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -223,6 +224,48 @@ def test_the_dfdc_winners_square(tmp_path: Path, shape: tuple[int, int]) -> None
     top, left = (380 - small.shape[0]) // 2, (380 - small.shape[1]) // 2
     expected[top : top + small.shape[0], left : left + small.shape[1]] = small
     np.testing.assert_array_equal(decode(_saved(tmp_path / "a.png", pixels), PRESETS["dfdc"].input_spec), expected)
+
+
+def _opencvs(flag: int, side: int) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    return lambda pixels: cv2.resize(pixels, (side, side), interpolation=flag)
+
+
+def _torchvisions_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    transforms = pytest.importorskip("torchvision.transforms")
+    return np.asarray(transforms.Resize((224, 224))(Image.fromarray(pixels)))
+
+
+def _ganfingerprints(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    transforms = pytest.importorskip("torchvision.transforms")
+    covered = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(256)])
+    return np.asarray(covered(Image.fromarray(pixels)))
+
+
+def _resnexts(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The long side to 224 px, what is left black."""
+    height, width = (side * 224 // max(pixels.shape[:2]) for side in pixels.shape[:2])
+    square = np.zeros((224, 224, 3), np.uint8)
+    square[:height, :width] = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return square
+
+
+@pytest.mark.parametrize("shape", [(40, 61), (161, 140), (256, 256), (224, 224), (500, 301), (299, 300)])
+@pytest.mark.parametrize(
+    ("preset", "whole"),
+    [
+        ("fsbi", _opencvs(cv2.INTER_LINEAR, 380)), ("sbi", _opencvs(cv2.INTER_LINEAR, 380)),
+        ("imagenet", _torchvisions_square), ("deepfakebench", _opencvs(cv2.INTER_CUBIC, 256)),
+        ("effort", _opencvs(cv2.INTER_CUBIC, 224)), ("icpr2020", _opencvs(cv2.INTER_LINEAR, 224)),
+        ("ganfingerprint", _ganfingerprints), ("resnext-dfdc", _resnexts),
+    ],
+)  # fmt: skip
+def test_presets_are_what_their_libraries_make(
+    tmp_path: Path, preset: str, whole: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], shape: tuple[int, int]
+) -> None:
+    """To the bit."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    decoded = decode(_saved(tmp_path / "a.png", pixels), PRESETS[preset].input_spec)
+    np.testing.assert_array_equal(decoded, whole(pixels))
 
 
 def test_ids_of_other_frames_are_as_old_as_ever() -> None:
