@@ -155,6 +155,55 @@ def test_logits_are_those_of_torchvision(name: str, small: None, tmp_path: Path)
     assert not reading.warnings
 
 
+class TakenApart(nn.Module):
+    """The usual way to put a layer of one's choice behind a network of torchvision's."""
+
+    def __init__(self, network: nn.Module, head: nn.Linear, *, in_sequence: bool) -> None:
+        super().__init__()
+        children = list(network.children())
+        whole = nn.Sequential(*children[:-1], nn.Flatten(), head)
+        self.model = whole if in_sequence else nn.Sequential(*children[:-1])
+        self.fc = nn.Identity() if in_sequence else head
+
+    def forward(self, frames: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.model(frames).flatten(1))
+        return logits
+
+
+class TakenFeatures(nn.Module):
+    """What reads the frames, under another name."""
+
+    def __init__(self, network: Any, head: nn.Linear) -> None:
+        super().__init__()
+        self.backbone, self.head = network.features, head
+
+    def forward(self, frames: Tensor) -> Tensor:
+        features = nn.functional.relu(self.backbone(frames)).mean((2, 3))
+        logits: Tensor = self.head(features)
+        return logits
+
+
+@pytest.mark.parametrize("form", ["children and a head", "children and a head in a sequence", "features"])
+def test_networks_that_were_taken_apart(form: str, tmp_path: Path) -> None:
+    name = "densenet121" if form == "features" else "resnet18"
+    whole = network_of(name)
+    head = nn.Linear(1024 if form == "features" else 512, 2)
+    is_sequence = form.endswith("sequence")
+    taken = TakenFeatures(whole, head) if form == "features" else TakenApart(whole, head, in_sequence=is_sequence)
+    network = lively(taken)
+    state = network.state_dict()
+    assert not {"layer1", "features"} & {part for tensor in state for part in tensor.split(".")}
+    logits, reading = read({"state_dict": state}, tmp_path, name)
+    torch.testing.assert_close(logits, answers(network), atol=1e-4, rtol=1e-4)
+    assert not reading.warnings
+
+
+def test_what_was_taken_out_of_a_larger_network_is_no_smaller_one(tmp_path: Path) -> None:
+    network = TakenApart(network_of("resnet34"), nn.Linear(512, 2), in_sequence=False)
+    with pytest.raises(UserError, match=r"left over \(\d+\): model\.4\.2"):
+        read(network.state_dict(), tmp_path, "resnet18")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in torchvision_names.NETWORKS if name not in HUGE])
 def test_logits_of_whole_networks(name: str, tmp_path: Path) -> None:

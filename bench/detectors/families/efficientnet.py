@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.detectors.families import Size
 from bench.detectors.weights.schemes import Scheme
+from bench.detectors.weights.torchvision_names import taken_apart
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -90,7 +91,7 @@ def schemes(architecture: str) -> tuple[Scheme, ...]:
     is_told = architecture.startswith("tf_") or not architecture.endswith(_OF_DFDC_WINNER)
     return (
         Scheme("timm", _timm_name, head="classifier", flavour=of_timm, flavour_by=by_name),
-        Scheme("torchvision", _torchvision_name, head="classifier.1", flavour="torchvision"),
+        Scheme("torchvision", _torchvision_name, head="classifier.1", flavour="torchvision", apart=taken_apart),
         Scheme("FSBI and SBI", lambda name: f"net.{original(name)}", head="net._fc", flavour="static"),
         Scheme("efficientnet_pytorch", original, head="_fc"),
         Scheme(

@@ -188,8 +188,9 @@ def schemes(architecture: str) -> tuple[Scheme, ...]:
     name = architecture.removeprefix(PREFIX)
     usual = "timm" if flavours(architecture) else ""
     of_torchvision = torchvision_names.scheme(name, rename)
+    apart = torchvision_names.taken_apart if torchvision_names.is_taken_apart(name) else None
     return (
-        Scheme("timm", rename, classifier, flavour=usual, constants=_CONSTANTS),
+        Scheme("timm", rename, classifier, flavour=usual, constants=_CONSTANTS, apart=apart),
         *((replace(of_torchvision, flavour=of_torchvision.flavour or usual),) if of_torchvision else ()),
         *huggingface_names.schemes(name, rename),
     )

@@ -93,7 +93,17 @@ def fits(file: File, network: Network, scheme: Scheme) -> list[Fit]:
     """For each prefix behind which a name of the scheme stands, all that do.
 
     What a scheme has in front of all its names is an attribute of that code, and no dictionary of whoever saved them.
+    Only where not all names stand anywhere, those count that parts have which were taken out of a network.
     """
+    every = _fits(file, network, scheme)
+    rename, apart = scheme.rename, scheme.apart
+    if apart is None or any(fit.is_whole for fit in every):
+        return every
+    return [*every, *_fits(file, network, replace(scheme, rename=lambda name: apart(rename(name)), apart=None))]
+
+
+def _fits(file: File, network: Network, scheme: Scheme) -> list[Fit]:
+    """For each prefix behind which a name of the scheme stands, all that do."""
     network = replace(network, shapes=scheme.stored(network.shapes))
     # A network may itself call a part what wrappers are called (iFormer's `module`).
     by_renamed = {unwrapped(scheme.rename(name)): name for name in network.shapes}

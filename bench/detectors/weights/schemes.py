@@ -35,6 +35,9 @@ class Scheme:
     networks have and `bench` does not compute, with what they are.
     Frames whose side is no multiple of `side_step` pixels are computed otherwise by that code than by `bench`.
 
+    `apart` turns a name in such files into that which it has where people took the parts of a network out of it, as
+    `efficientnet.features` or the children of a ResNet.
+
     Where such files hold parts of which a network's tensors are made, `stored` turns the shapes of these into those of
     the parts, by names that `rename` takes, and `made` the parts into the network's tensors.
     """
@@ -50,5 +53,6 @@ class Scheme:
     constants: tuple[str, ...] = ()
     unknown: tuple[tuple[str, str], ...] = ()
     side_step: int = 1
+    apart: Callable[[str], str] | None = None
     stored: Callable[[Shapes], Shapes] = _as_they_are
     made: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = _unchanged

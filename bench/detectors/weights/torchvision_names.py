@@ -58,9 +58,21 @@ def scheme(name: str, to_timm: Rename) -> Scheme | None:
         flavour=OWNER if kind.eps else "",
         constants=kind.constants,
         side_step=kind.side_step,
+        apart=taken_apart,
         stored=partial(_stored, axes=kind.axes),
         made=partial(_made, axes=kind.axes),
     )
+
+
+def taken_apart(name: str) -> str:
+    """A tensor's name where the part that reads frames, or a ResNet's children, were taken out of the network."""
+    first, _, rest = name.partition(".")
+    return rest if first == "features" else f"{_CHILDREN.get(first, first)}.{rest}"
+
+
+def is_taken_apart(name: str) -> bool:
+    """Whether timm's names of network `name` are torchvision's, of which people take parts."""
+    return name in NETWORKS and NETWORKS[name][1].rename is None
 
 
 def eps(name: str) -> str:
@@ -78,6 +90,10 @@ def alike(names: Collection[str]) -> Iterator[str]:
 
 def _ends_in(name: str, ends: Sequence[str]) -> bool:
     return any(end and f".{name}".endswith(f".{end}") for end in ends)
+
+
+# Of a ResNet in a sequence; between them lie parts without weights.
+_CHILDREN = {"conv1": "0", "bn1": "1", **{f"layer{stage}": str(stage + 3) for stage in (1, 2, 3, 4)}}
 
 
 # ------------------------------------------------------------------------------------------- axes
