@@ -227,7 +227,7 @@ def test_the_dfdc_winners_square(tmp_path: Path, shape: tuple[int, int]) -> None
 
 
 def _opencvs(flag: int, side: int) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
-    return lambda pixels: cv2.resize(pixels, (side, side), interpolation=flag)
+    return lambda pixels: np.asarray(cv2.resize(pixels, (side, side), interpolation=flag), dtype=np.uint8)
 
 
 def _torchvisions_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

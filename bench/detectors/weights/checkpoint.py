@@ -161,6 +161,7 @@ def _entries(value: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _no_tensors(tree: Any, path: Path, *, is_cut: bool) -> UserError:
+    """What a file without tensors by name holds instead."""
     if is_cut:
         return UserError(
             f"{path}: holds no state dict within {_MOST_NESTED} dictionaries, one in the other (or one in itself); "
