@@ -126,7 +126,17 @@ def test_a_network_that_the_table_lacks_is_built_to_be_known(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("resnet50.a1_in1k", "behind a dot"), ("resnet5O", "resnet50"), ("", "no such network")]
+    ("name", "hint"),
+    [
+        ("resnet50.a1_in1k", "calls it 'timm:resnet50' .*behind a dot"),
+        ("resnet5O", "did you mean 'resnet50'"),
+        ("resnext50", "names that begin so: resnext50_32x4d, "),
+        ("", "no such network$"),
+        # Names of earlier versions, which timm still takes; the nearest spelling would be another network.
+        ("xception", "calls it 'timm:legacy_xception'$"),
+        ("tf_efficientnet_b7_ns", "calls it 'timm:tf_efficientnet_b7'$"),
+        ("tf_efficientnet_b4_ns.jft_in1k", "calls it 'timm:tf_efficientnet_b4' .*behind a dot"),
+    ],
 )
 def test_an_unknown_name_is_refused(name: str, hint: str) -> None:
     with pytest.raises(UserError, match=hint):

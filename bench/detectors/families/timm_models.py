@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from bench.detectors.families import Size
 from bench.detectors.weights import huggingface_names, torchvision_names
 from bench.detectors.weights.schemes import Scheme
-from bench.errors import UserError, nearest, quoted
+from bench.errors import UserError, listed, nearest, quoted
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
@@ -84,14 +84,23 @@ def refuse_unknown(architecture: str) -> None:
         return
     import timm
 
-    names = timm.list_models()
-    if "." in name or name not in names:
-        hint = nearest(name, names, torchvision_names.SYNONYMS)
-        if "." in name:
-            hint = " (without the name of pretrained weights behind a dot)"
-        raise UserError(
-            f"unknown architecture {quoted(architecture)}: timm {timm.__version__} has no such network{hint}"
-        )
+    if "." in name or not timm.is_model(name) or name in timm.models.get_deprecated_models():
+        raise UserError(f"unknown architecture {quoted(architecture)}: timm {timm.__version__} {_what_it_has(name)}")
+
+
+def _what_it_has(name: str) -> str:
+    """What timm has in place of a name that it does not have, or has no longer."""
+    import timm
+
+    names, renamed = timm.list_models(), timm.models.get_deprecated_models()
+    word = name.partition(".")[0]
+    current = (renamed.get(word) or word).partition(".")[0]
+    if current in names:
+        behind = " (without the name of pretrained weights behind a dot)" if "." in name else ""
+        return f"calls it {quoted(PREFIX + current)}{behind}"
+    beginning = [other for other in names if word and other.startswith(word)]
+    close = nearest(name, names, torchvision_names.SYNONYMS)
+    return f"has no such network{f'; names that begin so: {listed(beginning, 6)}' if beginning else close}"
 
 
 def offers(architecture: str) -> frozenset[Offer]:
