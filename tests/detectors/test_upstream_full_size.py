@@ -22,7 +22,7 @@ from tests.detectors import test_effort, test_f3net, test_ganfingerprint, test_x
 from tests.support import upstream
 from tests.support.step_work import work
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 NAMES = ("xception", "f3net", "edges", "ganfingerprint", "effort")
 PRESET_OF = {"ganfingerprint": "ganfingerprint", "effort": "effort"}
 
