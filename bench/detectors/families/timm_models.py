@@ -109,6 +109,12 @@ def offers(architecture: str) -> frozenset[Offer]:
     return frozenset(row[0]) if row else offers_of(_untrained(architecture))
 
 
+def version_for(architecture: str) -> int:
+    """2 of networks that are one part and end in a map: earlier, they ended in a vector."""
+    offered = offers(architecture)
+    return 2 if "cam" in offered and not offered & {"chain", "widths"} else 1
+
+
 def size(architecture: str) -> Size | None:
     """Its size by the table."""
     row = _table().get(architecture.removeprefix(PREFIX))
@@ -124,8 +130,9 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
 
     from bench.detectors.detector import Detector
     from bench.detectors.heads.class_token import ClassToken
+    from bench.detectors.heads.gap_linear import GapLinear
     from bench.detectors.heads.linear import Linear
-    from bench.detectors.networks import vision_transformer
+    from bench.detectors.networks import feature_maps, vision_transformer
 
     network = _network(architecture, flavour, preprocessing.size)
     name, classifier = _classifier(architecture, network)
@@ -135,6 +142,8 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     elif vision_transformer.is_plain(network):
         head = ClassToken.of(classifier)
         backbone = vision_transformer.TokenNetwork.of(network)
+    elif feature_maps.is_averaged(network, classifier):
+        head, backbone = GapLinear.of(classifier), feature_maps.without_head(network, name)
     else:
         head = Linear.of(classifier)
         network.set_submodule(name, nn.Identity())
