@@ -2,7 +2,8 @@
 
 What works on one follows from what it is made of. Its parts one after another, a mean over positions and one linear
 layer: everything does. A plain vision transformer has a map made of its attention, and can be pruned by hidden units
-and heads. Any other network is one part with a vector at its end: weights can be rounded, and there is no map.
+and heads. Any other network is one part: weights can be rounded, and there is a map where it ends in such a mean and
+layer too (Inception, Xception41 to 71, HRNet, RepVGG, NFNet, Swin, MaxViT and more), none where it ends in a vector.
 Under `quantize: int8` layers stay in float that the network shares or computes with without calling them (queries,
 keys and values of BEiT and EVA-02). Networks in which several layers write the logits are refused: those made to be
 distilled (LeViT, EfficientFormer, RepViT), CrossViT, VOLO.

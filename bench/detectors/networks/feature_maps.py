@@ -30,8 +30,9 @@ _MEANS = ("avg", "fast")
 def is_averaged(network: Any, classifier: nn.Module) -> bool:
     """Whether a network of timm is of these classes, and has nothing but a mean between its map and this layer."""
     head = getattr(network, "head", None)
-    pools = (getattr(part, "global_pool", None) for part in (head, network))
-    pooling = next((pool.pool_type for pool in pools if hasattr(pool, "pool_type")), "")
+    # Beside the module that averages, timm's networks may name its kind in words.
+    pools: list[Any] = [getattr(part, "global_pool", None) for part in (head, network)]
+    pooling = next((getattr(pool, "pool_type", "") for pool in pools if isinstance(pool, nn.Module)), "")
     weights = {id(parameter) for parameter in classifier.parameters()}
     between = isinstance(head, nn.Module) and any(id(parameter) not in weights for parameter in head.parameters())
     return (
@@ -48,7 +49,9 @@ def without_head(network: nn.Module, classifier: str) -> nn.Module:
     `classifier` is the name of the layer that writes the logits.
     """
     network.set_submodule(classifier, nn.Identity())
-    network.__class__ = _ending_in_map(type(network))
+    kind: Any = type(network)
+    ending_in_map: Any = _ending_in_map(kind)
+    network.__class__ = ending_in_map
     return network
 
 
