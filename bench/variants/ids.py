@@ -58,6 +58,7 @@ def inputs(source: Source, chain: Sequence[Use], lineage: Sequence[str], context
 
 
 def _weights_inputs(source: Source) -> dict[str, Any]:
+    """All that a detector as it is read depends on; its digest is the id."""
     is_graph = families.kind(source.architecture) == "onnx"
     read_by: Any = imports if is_graph else detectors
     return {

@@ -112,8 +112,8 @@ def test_a_mean_and_a_linear_layer_at_the_end_give_a_map(name: str, size: int, t
     margin = detector.head.margin_bias + prediction.cam.mean((1, 2))
     torch.testing.assert_close(margin, logits[:, 1] - logits[:, 0], atol=1e-4 * scale, rtol=0)
     session = ort.InferenceSession(to_onnx(detector).SerializeToString(), providers=["CPUExecutionProvider"])
-    for computed, own in zip(session.run(["logits", "cam"], {"frames": frames}), prediction, strict=True):
-        np.testing.assert_allclose(computed, own, atol=1e-3 * float(own.abs().max()))
+    for computed, ours in zip(session.run(["logits", "cam"], {"frames": frames}), prediction, strict=True):
+        np.testing.assert_allclose(computed, ours, atol=1e-3 * float(ours.abs().max()))
 
 
 @pytest.mark.parametrize("name", ["resnet50_clip", "selecsls42", "maxvit_tiny_tf_224", "mvitv2_tiny"])
