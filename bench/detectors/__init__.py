@@ -24,6 +24,11 @@ DEMO_ARCHITECTURE = "efficientnet_b5"
 _DEMO_FLAVOUR = "static"
 
 
+def version_for(architecture: str) -> int:
+    """The version of what reads weights, or the last one that gave networks of this architecture another form."""
+    return families.version_for(architecture) or VERSION
+
+
 def load(
     architecture: str, weights: Path, preprocessing: Preprocessing, conventions: Conventions | None = None
 ) -> Detector:

@@ -125,6 +125,8 @@ def _misfits(detector: Detector, inputs: Tensor, most: int | None = None) -> lis
     norms = [
         module for module in detector.modules() if isinstance(module, nn.BatchNorm2d) and module.running_var is not None
     ]
+    if not norms:
+        return []  # a whole pass of a large network would find nothing
     handles = [norm.register_forward_pre_hook(note) for norm in norms]
     try:
         with torch.inference_mode():

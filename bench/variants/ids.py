@@ -58,12 +58,14 @@ def inputs(source: Source, chain: Sequence[Use], lineage: Sequence[str], context
 
 
 def _weights_inputs(source: Source) -> dict[str, Any]:
-    read_by: Any = imports if families.kind(source.architecture) == "onnx" else detectors
+    """All that a detector as it is read depends on; its digest is the id."""
+    is_graph = families.kind(source.architecture) == "onnx"
+    read_by: Any = imports if is_graph else detectors
     return {
         "architecture": source.architecture,
         "weights": source.digest,
         "preprocessing": as_inputs(source.preprocessing),
-        "version": read_by.VERSION,
+        "version": imports.VERSION if is_graph else detectors.version_for(source.architecture),
         "libraries": versions(read_by.LIBRARIES),
         # Only what is said: the ids of weights that nothing had to be said of are older than these.
         **{name: value for name, value in asdict(source.conventions).items() if value is not None},

@@ -70,9 +70,9 @@ def read(
 KINDS: dict[str, tuple[Callable[[Detector], onnx.ModelProto], dict[str, Any], str]] = {
     "float logits": (foreign.network, {}, "two logits, by its last operator, Gemm, of real, fake"),
     "our own export": (foreign.whole, {}, "frames as bytes, RGB"),
-    "uint8 channels last": (foreign.channels_last, {"positive": "fake"}, "input given [n, h, w, 3]: frames as bytes"),
+    "uint8 channels last": (foreign.channels_last, {"positive": "fake"}, "input 'given' [n, h, w, 3]: frames as bytes"),
     "channels last of open sides": (
-        foreign.channels_last_of_open_sides, {"input": GraphInput(layout="nhwc")}, "input given [n, h, w, 3], float32",
+        foreign.channels_last_of_open_sides, {"input": GraphInput(layout="nhwc")}, "'given' [n, h, w, 3], float32",
     ),
     "softmax": (foreign.softmax, {}, "two probabilities, by its last operator, Softmax"),
     "one logit": (foreign.one_logit, {"positive": "fake"}, "one logit, by its last operator, MatMul, of fake"),
@@ -311,7 +311,11 @@ def scaled(model: onnx.ModelProto) -> None:
 
 REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], dict[str, Any], str]] = {
     "two inputs": (two_inputs, {}, r"has 2 inputs \(x, mask\)"),
-    "another size": (of_sides("n", 3, 224, 224), {}, "is 224×224 pixels, and the preprocessing gives 32×32"),
+    "another size": (
+        of_sides("n", 3, 224, 224),
+        {},
+        "its input 'x' is 224×224 pixels, and .* gives 32×32",
+    ),
     "one channel": (of_sides("n", 1, 32, 32), {}, "and 1 channels if it is nchw"),
     "another layout": (of_sides("n", 3, 32, 32), {"input": GraphInput(layout="nhwc")}, "and 32 channels if it is nhwc"),
     "no batch axis": (of_sides(3, 32, 32), {}, "has 3 axes; expected four"),
@@ -324,7 +328,7 @@ REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], None], dict[str, Any], str]
     "an unknown operator": (unknown_operator, {}, "onnxruntime .* cannot run it.*Sharpen"),
     "a new opset": (new_opset, {}, "onnxruntime .* cannot run it"),
     "NaN": (nan, {}, r"is not finite \(NaN or infinite\) for 4 of 4 frames"),
-    "unknown output": (scaled, {}, "nothing tells whether its output scores is logits or probabilities"),
+    "unknown output": (scaled, {}, "nothing tells whether its output 'scores' is logits or probabilities"),
     "no probabilities": (scaled, {"output": "probability"}, "said to be probabilities, and it has values from"),
     "positive for two columns": (lambda model: None, {"positive": "fake"}, "has two columns, and `positive:` is for"),
 }

@@ -405,7 +405,6 @@ def test_torchvision(tmp_path: Path) -> None:
     assert "eps 1e-5" in reading.arithmetic
 
 
-@pytest.mark.slow
 def test_torchvisions_features_under_another_name(tmp_path: Path) -> None:
     """The names tell whose arithmetic it is all the same."""
     torch.manual_seed(1)
@@ -420,20 +419,16 @@ def test_torchvisions_features_under_another_name(tmp_path: Path) -> None:
     assert reading.arithmetic.startswith("arithmetic torchvision, by the names")
 
 
+@pytest.mark.slow
 def test_torchvisions_b5_has_another_eps(tmp_path: Path) -> None:
     torch.manual_seed(2)
-    network = lively(torchvision.models.efficientnet_b5(num_classes=2, stochastic_depth_prob=0.0))
-    torch.save(network.state_dict(), tmp_path / "w.pth")
-    detector, reading = detectors.read("efficientnet_b5", tmp_path / "w.pth", PLAIN)
-    other = detectors.load("efficientnet_b5", tmp_path / "w.pth", PLAIN, Conventions(flavour="timm"))
-    # A random network this deep makes much of how float32 rounds, which differs between machines.
-    with torch.inference_mode():
-        expected = network.double()(frames().double() / 255)
-        off, off_by_eps = (
-            (each.double()(frames()).logits.double() - expected).abs().max() for each in (detector, other)
-        )
-    assert off < 1e-2
-    assert off_by_eps > 20 * off
+    network = lively(torchvision.models.efficientnet_b5(num_classes=2))
+    logits, reading = read(network.state_dict(), tmp_path, architecture="efficientnet_b5")
+    expected = answers(network)
+    # In a frame unlike those that batch norms saw, logits go beyond 40,000, and float32 itself is off by 100.
+    steady = expected.abs().amax(1) < 100
+    assert steady.sum() >= 4
+    torch.testing.assert_close(logits[steady], expected[steady], atol=1e-4, rtol=0)
     assert "eps 1e-3" in reading.arithmetic
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,51 @@ def test_logits_are_those_of_timm_in_pytorch_and_as_a_graph(name: str, tmp_path:
     assert bool(maps) == (prediction.cam is not None) == ("cam" in families.offers(f"timm:{name}"))
 
 
+MAPPED = (
+    ("test_byobnet", SIZE), ("test_nfnet", SIZE), ("inception_resnet_v2", 96), ("xception41", SIZE),
+    ("hrnet_w18_small", SIZE), ("legacy_seresnet18", SIZE), ("swin_tiny_patch4_window7_224", 224),
+    ("swinv2_tiny_window8_256", 256), ("coatnet_pico_rw_224", 224),
+)  # fmt: skip
+"""Networks whose parts are no chain, and which end in a map, channels first or last."""
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [*MAPPED[:2], *(pytest.param(*case, marks=pytest.mark.slow) for case in MAPPED[2:])]
+)
+def test_a_mean_and_a_linear_layer_at_the_end_give_a_map(name: str, size: int, tmp_path: Path) -> None:
+    preprocessing = Preprocessing(size=size, mean=(0.5,) * 3, std=(0.25,) * 3)
+    network, frames = drawn(name, size), b0.frames(2, size=size)
+    detector, logits = read(tmp_path, network, name, preprocessing), expected(network, frames, preprocessing)
+    offered = families.offers(f"timm:{name}")
+    assert "cam" in offered
+    assert "chain" not in offered
+    stored = safetensors.load_torch(safetensors.save(copy.deepcopy(detector), tmp_path / "stored"))
+    with torch.no_grad():
+        prediction = stored(torch.from_numpy(frames))
+    scale = float(logits.abs().max())
+    torch.testing.assert_close(prediction.logits, logits, atol=1e-4 * scale, rtol=0)
+    margin = detector.head.margin_bias + prediction.cam.mean((1, 2))
+    torch.testing.assert_close(margin, logits[:, 1] - logits[:, 0], atol=1e-4 * scale, rtol=0)
+    session = ort.InferenceSession(to_onnx(detector).SerializeToString(), providers=["CPUExecutionProvider"])
+    for computed, ours in zip(session.run(["logits", "cam"], {"frames": frames}), prediction, strict=True):
+        np.testing.assert_allclose(computed, ours, atol=1e-3 * float(ours.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["resnet50_clip", "selecsls42", "maxvit_tiny_tf_224", "mvitv2_tiny"])
+def test_what_ends_otherwise_has_no_such_map(name: str) -> None:
+    """Attention in place of a mean, further layers behind it, tokens."""
+    assert "cam" not in families.offers(f"timm:{name}")
+    with torch.device("meta"):
+        detector = timm_models.build(f"timm:{name}", "", Preprocessing(size=timm_models.native_size(f"timm:{name}")))
+    assert "cam" not in timm_models.offers_of(detector)
+
+
+def test_networks_that_have_a_map_since_have_new_ids() -> None:
+    assert {detectors.version_for(f"timm:{name}") for name, _ in MAPPED} == {2}
+    others = ("efficientnet_b5", "xception", "effort", *(f"timm:{name}" for name in SMALL))
+    assert {detectors.version_for(name) for name in others} == {1}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "millions"),
@@ -126,7 +172,17 @@ def test_a_network_that_the_table_lacks_is_built_to_be_known(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("resnet50.a1_in1k", "behind a dot"), ("resnet5O", "resnet50"), ("", "no such network")]
+    ("name", "hint"),
+    [
+        ("resnet50.a1_in1k", "calls it 'timm:resnet50' .*behind a dot"),
+        ("resnet5O", "did you mean 'resnet50'"),
+        ("resnext50", "names that begin so: resnext50_32x4d, "),
+        ("", "no such network$"),
+        # Names of earlier versions, which timm still takes; the nearest spelling would be another network.
+        ("xception", "calls it 'timm:legacy_xception'$"),
+        ("tf_efficientnet_b7_ns", "calls it 'timm:tf_efficientnet_b7'$"),
+        ("tf_efficientnet_b4_ns.jft_in1k", "calls it 'timm:tf_efficientnet_b4' .*behind a dot"),
+    ],
 )
 def test_an_unknown_name_is_refused(name: str, hint: str) -> None:
     with pytest.raises(UserError, match=hint):

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from torch import Tensor
 
 from bench import detectors
 from bench.artifacts import footprint, safetensors
@@ -21,7 +22,7 @@ from tests.detectors import test_effort, test_f3net, test_ganfingerprint, test_x
 from tests.support import upstream
 from tests.support.step_work import work
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 NAMES = ("xception", "f3net", "edges", "ganfingerprint", "effort")
 PRESET_OF = {"ganfingerprint": "ganfingerprint", "effort": "effort"}
 
@@ -33,7 +34,7 @@ def detector_of(name: str, folder: Path) -> Detector:
     if name == "ganfingerprint":
         test_ganfingerprint.checkpoint(file)
     elif name == "effort":
-        torch.save(upstream.weights(test_effort.shapes(1024, 24, 224), seed=3, gain=1.0), file)
+        torch.save(calmed(upstream.weights(test_effort.shapes(1024, 24, 224), seed=3, gain=1.0)), file)
     elif name == "xception":
         torch.save(upstream.weights(test_xception.shapes(), seed=1, gain=1.25), file)
     else:
@@ -43,7 +44,16 @@ def detector_of(name: str, folder: Path) -> Detector:
     return detectors.load(name, file, preset, conventions)
 
 
-def predicted(graph: Any, frames: torch.Tensor) -> list[Any]:
+def calmed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Queries, keys and values of the size of their inputs.
+
+    As they are drawn, attention over 1024 channels looks at one token or another by what is rounded: noise of 1e-6 in
+    the frames changed the logits by 0.3, and so much do the kernels of two runtimes differ.
+    """
+    return {name: tensor * (0.3 if name.endswith("weight_main") else 1) for name, tensor in state.items()}
+
+
+def predicted(graph: Any, frames: Tensor) -> list[Any]:
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     answers: list[Any] = session.run(["logits", "cam"], {"frames": frames.numpy()})
     return answers
@@ -83,11 +93,11 @@ def test_in_half_precision(name: str, tmp_path: Path) -> None:
     assert (logits - expected).abs().max() < 0.02 * float(expected.abs().max())
 
 
-def answers_of(detector: Detector, frames: torch.Tensor, folder: Path) -> Prediction[torch.Tensor]:
+def answers_of(detector: Detector, frames: Tensor, folder: Path) -> Prediction[Tensor]:
     """What a detector says once it was stored and loaded again."""
     stored = safetensors.load_torch(safetensors.save(detector, folder / "stored"))
     with torch.inference_mode():
-        prediction: Prediction[torch.Tensor] = stored(frames)
+        prediction: Prediction[Tensor] = stored(frames)
     return prediction
 
 

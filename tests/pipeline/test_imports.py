@@ -179,8 +179,8 @@ def test_the_report_names_an_import(finished_once: Path) -> None:
     assert "**static**: imported from static.onnx (SHA-256 " in report
     row = next(line for line in report.splitlines() if line.startswith("| **static**"))
     assert "imported from static.onnx" in row
-    assert "ONNX graph by onnx.quantize 0.1.0, int8; output y: two logits, by its last operator" in report
-    assert "input x [n, 3, h, w], float32: times 1/255, sym2 blend, BGR, by the preset" in report
+    assert "ONNX graph by onnx.quantize 0.1.0, int8; output 'y': two logits, by its last operator" in report
+    assert "input 'x' [n, 3, h, w], float32: times 1/255, sym2 blend, BGR, by the preset" in report
     assert "run in blocks of 3 frames, since its batch is fixed to 3" in report
     assert (finished_once / "reports/first/report.html").read_text(encoding="utf-8").count("imported from") >= 10
 
@@ -308,7 +308,7 @@ def test_a_graph_says_how_it_was_read(graph_alone: Path, monkeypatch: pytest.Mon
     run_quickly(monkeypatch)
     monkeypatch.chdir(graph_alone)
     report = (graph_alone / "reports/first/report.md").read_text(encoding="utf-8").replace("\\", "")
-    assert "ONNX graph by elsewhere, fp32; output y: two logits" in report
+    assert "ONNX graph by elsewhere, fp32; output 'y': two logits" in report
     assert "quantised as far as an ONNX file alone allows: by onnxruntime's static quantisation" in report
     text = " ".join(bench("plan")[1].split())
     assert "nothing to do" in text

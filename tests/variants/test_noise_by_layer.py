@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import timm
 import torch
 import yaml
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from bench import stored
 from bench.artifacts.imports import outputs
 from bench.artifacts.onnx_export import to_onnx
 from bench.detectors.detector import Detector
+from bench.detectors.heads.class_token import ClassToken
+from bench.detectors.layer_names import short_name
+from bench.detectors.networks.vision_transformer import TokenNetwork
 from bench.errors import UserError
 from bench.records import Foretold, Preprocessing, RoundedLayer
 from bench.variants import chain
@@ -222,3 +226,33 @@ def test_prune_records_how_many_channels_are_left(settings: dict[str, Any], tmp_
     else:
         ranked = [group.noise for group in of_step.channels if group.noise is not None]
         assert of_step.noise is None or of_step.noise == pytest.approx(sum(ranked), rel=1e-3)
+
+
+def wide_transformer() -> Detector:
+    """A block of a vision transformer whose norms have more numbers than fit into a small constant, some outliers."""
+    torch.manual_seed(0)
+    network: Any = timm.create_model(
+        "vit_tiny_patch16_224", embed_dim=320, depth=1, num_heads=4, img_size=b0.SIZE, num_classes=2
+    )
+    head = ClassToken.of(network.head)
+    torch.nn.init.normal_(head.weight)
+    block = network.blocks[0]
+    outliers = torch.where(torch.arange(320) % 40 == 0, 50.0, 1.0)
+    with torch.no_grad():
+        for norm, layer in ((block.norm1, block.attn.qkv), (block.norm2, block.mlp.fc1)):
+            norm.weight.mul_(outliers)
+            layer.weight.div_(outliers)
+    return Detector("tests", "", Preprocessing(size=b0.SIZE), TokenNetwork.of(network), head).eval()
+
+
+@pytest.mark.parametrize("settings", [{}, {"weights": "int8"}])
+def test_channel_scales_in_wide_layer_norms(settings: dict[str, Any]) -> None:
+    """Their weights are multiplied by these, also where bytes are counted in a graph without large constants."""
+    detector, work = wide_transformer(), calibration()
+    model = quantize.apply(detector, quantize.Settings(**settings), work)
+    norms = [node.input[1] for node in model.graph.node if node.op_type == "LayerNormalization"]
+    assert any(name.endswith(".norm1") for name in norms), "none has channel scales"
+    layers = rounded(foretold(quantize, work))
+    by_name = {short_name(name): layer for name, layer in detector.weighted_layers().items()}
+    for name in (name for name in layers if name.endswith(("qkv", "fc1"))):
+        assert layers[name].float_bytes == pytest.approx(3 * by_name[name].weight.numel(), rel=0.02)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.detectors.weights.file_type import head_of, other_format
-from bench.errors import UserError, listed, shown
+from bench.errors import UserError, listed, quoted, shown
 from bench.provenance import file_digest
 
 if TYPE_CHECKING:
@@ -125,16 +125,14 @@ def _data_file(path: Path, location: str) -> Path:
     named = Path(location)
     if not location or named.is_absolute() or ".." in named.parts or "\\" in location or ":" in location:
         raise UserError(
-            f"{path}: its weights lie in {shown(location)!r}, and only files beside it are read; save the model with "
+            f"{path}: its weights lie in {quoted(location)}, and only files beside it are read; save the model with "
             "its weights inside: onnx.save(onnx.load(file), new_file)"
         )
     file = path.parent / named
     if not file.is_file():
-        raise UserError(
-            f"{path}: its weights lie in {shown(location)!r} beside it, and that file is missing; copy both"
-        )
+        raise UserError(f"{path}: its weights lie in {quoted(location)} beside it, and that file is missing; copy both")
     if not file.resolve().is_relative_to(path.parent.resolve()):
-        raise UserError(f"{path}: its weights lie in {shown(location)!r}, a link that leads elsewhere; copy the file")
+        raise UserError(f"{path}: its weights lie in {quoted(location)}, a link that leads elsewhere; copy the file")
     return file
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from bench.artifacts.imports.outputs import plain
-from bench.errors import UserError, listed, shown
+from bench.errors import UserError, listed, quoted
 from bench.records import GraphInput, Preprocessing
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class InputReading:
         sides = (batch, "3", "h", "w") if self.layout == "nchw" else (batch, "h", "w", "3")
         axes = f"[{', '.join(sides)}]"
         if self.preprocessing is None:
-            return f"input {shown(plain(self.name), 60)} {axes}: frames as bytes, {self.channels.upper()}"
+            return f"input {quoted(plain(self.name))} {axes}: frames as bytes, {self.channels.upper()}"
         scale = "1/255" if self.scale == _PER_BYTE else f"{self.scale:g}"
         given, parts = self.preprocessing, [f"times {scale}"]
         if given.mean != (0, 0, 0) or given.std != (1, 1, 1):
@@ -60,7 +60,7 @@ class InputReading:
             parts.append(f"{given.wavelet} blend")
         by = "by the preset" if self.by_preset else "as given"
         return (
-            f"input {shown(plain(self.name), 60)} {axes}, {_FLOATS[self.kind]}: {', '.join(parts)}, "
+            f"input {quoted(plain(self.name))} {axes}, {_FLOATS[self.kind]}: {', '.join(parts)}, "
             f"{self.channels.upper()}, {by}"
         )
 
@@ -72,7 +72,7 @@ def read(graph: onnx.GraphProto, preprocessing: Preprocessing, given: GraphInput
     kind = value.type.tensor_type.elem_type
     if kind != _UINT8 and kind not in _FLOATS:
         raise UserError(
-            f"its input {shown(value.name)} is {_type_name(kind)}; expected uint8, {listed(_FLOATS.values())}: export "
+            f"its input {quoted(value.name)} is {_type_name(kind)}; expected uint8, {listed(_FLOATS.values())}: export "
             "it with one of these"
         )
     sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
@@ -87,7 +87,7 @@ def read(graph: onnx.GraphProto, preprocessing: Preprocessing, given: GraphInput
         values = [key for key in ("scale", "mean", "std", "wavelet") if getattr(given, key) is not None]
         if values:
             raise UserError(
-                f"its input {shown(value.name)} is uint8, which takes frames as they are: leave out "
+                f"its input {quoted(value.name)} is uint8, which takes frames as they are: leave out "
                 f"{listed(f'input: {key}' for key in values)}"
             )
         return reading
@@ -114,7 +114,7 @@ def _only_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
             f"it has {len(inputs)} inputs ({names}), and frames are one; export a network that takes frames alone"
         )
     if not inputs[0].type.HasField("tensor_type"):
-        raise UserError(f"its input {shown(inputs[0].name)} is no tensor; frames are one tensor")
+        raise UserError(f"its input {quoted(inputs[0].name)} is no tensor; frames are one tensor")
     only: onnx.ValueInfoProto = inputs[0]
     return only
 
@@ -122,7 +122,7 @@ def _only_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
 def _layout(name: str, sides: list[int], given: GraphInput) -> Literal["nchw", "nhwc"]:
     """By its owner's word, else by the side that has three channels; channels first where neither says it."""
     if sides and len(sides) != 4:
-        raise UserError(f"its input {shown(name)} has {len(sides)} axes; expected four, [n, 3, h, w] or [n, h, w, 3]")
+        raise UserError(f"its input {quoted(name)} has {len(sides)} axes; expected four, [n, 3, h, w] or [n, h, w, 3]")
     if not sides:
         sides.extend([0, 0, 0, 0])
     layout = given.layout or ("nhwc" if sides[3] == 3 and sides[1] != 3 else "nchw")
@@ -130,7 +130,7 @@ def _layout(name: str, sides: list[int], given: GraphInput) -> Literal["nchw", "
     if channels not in (0, 3):
         by_owner = " (as `input: {layout: …}` says)" if given.layout else ""
         raise UserError(
-            f"its input {shown(name)} has the sides {sides}, and {channels} channels if it is {layout}{by_owner}; "
+            f"its input {quoted(name)} has the sides {sides}, and {channels} channels if it is {layout}{by_owner}; "
             "frames have 3"
         )
     return layout
@@ -141,7 +141,7 @@ def _check_sides(name: str, sides: list[int], layout: str, preprocessing: Prepro
     for side in (height, width):
         if side not in (0, preprocessing.size):
             raise UserError(
-                f"its input {shown(name)} is {height or 'any'}×{width or 'any'} pixels, and the preprocessing "
+                f"its input {quoted(name)} is {height or 'any'}×{width or 'any'} pixels, and the preprocessing "
                 f"gives {preprocessing.size}×{preprocessing.size}; export it for that size, or judge it as a detector "
                 "of its own, with its own `preprocessing: {preset: …, size: …}`"
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.errors import UserError, listed, nearest, shown
+from bench.errors import UserError, listed, nearest, quoted
 from bench.records import ClassName, Conventions, OutputKind
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class OutputReading:
         """In words, for the report."""
         what = {"logits": "logit", "probability": "probability"}[self.kind]
         nouns = f"one {what}" if self.columns == 1 else f"two {'logits' if what == 'logit' else 'probabilities'}"
-        return f"output {shown(plain(self.name), 60)}: {nouns}, {self.kind_by}, of {', '.join(self.classes)}"
+        return f"output {quoted(plain(self.name))}: {nouns}, {self.kind_by}, of {', '.join(self.classes)}"
 
 
 def output_name(graph: onnx.GraphProto, given: str | None) -> str:
@@ -69,7 +69,7 @@ def output_name(graph: onnx.GraphProto, given: str | None) -> str:
     if given is not None:
         if given not in names:
             raise UserError(
-                f"it has no output {shown(given)!r}{nearest(given, names)}; its outputs are: {listed(names, 8)}"
+                f"it has no output {quoted(given)}{nearest(given, names)}; its outputs are: {listed(names, 8)}"
             )
         return given
     fitting = [value.name for value in graph.output if _may_hold_scores(value)]
@@ -97,8 +97,8 @@ def _no_scores(value: onnx.ValueInfoProto) -> UserError:
     kind = value.type.tensor_type.elem_type
     why = "" if kind in (*_FLOATS, _UNKNOWN) else " (bytes or labels instead of scores cannot be judged)"
     return UserError(
-        f"its output {shown(value.name)} is {_type_name(kind)} {_shape_text(value)}{why}; expected one or two floats a "
-        "frame"
+        f"its output {quoted(value.name)} is {_type_name(kind)} {_shape_text(value)}{why}; expected one or two floats "
+        "a frame"
     )
 
 
@@ -108,19 +108,19 @@ def read(model: onnx.ModelProto, name: str, values: NDArray[np.floating], conven
     given, seen = conventions.output, _meaning(model, name)
     if given and seen and given != seen[0]:
         raise UserError(
-            f"its output {shown(plain(name))} is that of {seen[1]}, so it is `output: {seen[0]}`, not {given}"
+            f"its output {quoted(plain(name))} is that of {seen[1]}, so it is `output: {seen[0]}`, not {given}"
         )
     kind = given or (seen[0] if seen else None)
     if kind is None:
         raise UserError(
-            f"nothing tells whether its output {shown(plain(name))} is logits or probabilities: add "
+            f"nothing tells whether its output {quoted(plain(name))} is logits or probabilities: add "
             "`output: logits` or `output: probability`"
         )
     if kind == "probability":
         _check_probabilities(name, values)
     if columns == 1 and seen and seen[1] in _SHARES and not _selects(model, name):
         raise UserError(
-            f"its output {shown(plain(name))} is a {seen[1]} of one column, which is the same for every frame; export "
+            f"its output {quoted(plain(name))} is a {seen[1]} of one column, which is the same for every frame; export "
             "the logit, or its Sigmoid"
         )
     by = "as given" if given else f"by its last operator, {seen[1]}" if seen else ""
@@ -132,18 +132,18 @@ def _classes(name: str, columns: int, kind: OutputKind, conventions: Conventions
     if columns == 2:
         if conventions.positive:
             raise UserError(
-                f"its output {shown(plain(name))} has two columns, and `positive:` is for one; without it they are "
+                f"its output {quoted(plain(name))} has two columns, and `positive:` is for one; without it they are "
                 "real and fake, and `classes: [fake, real]` says the contrary"
             )
         return conventions.classes or ("real", "fake")
     if conventions.classes:
         raise UserError(
-            f"its output {shown(plain(name))} has one column, and `classes:` is for two; write `positive: fake`"
+            f"its output {quoted(plain(name))} has one column, and `classes:` is for two; write `positive: fake`"
         )
     if conventions.positive is None:
         meant = "its sigmoid" if kind == "logits" else "it"
         raise UserError(
-            f"its output {shown(plain(name))} has one column, and nothing tells what a high value speaks for: add "
+            f"its output {quoted(plain(name))} has one column, and nothing tells what a high value speaks for: add "
             f"`positive: fake` where {meant} is P(fake), or `positive: real`"
         )
     return (conventions.positive,)
@@ -156,12 +156,12 @@ def _check_probabilities(name: str, values: NDArray[np.floating]) -> None:
     least, most = float(values.min()), float(values.max())
     if least < -_SUM_TOLERANCE or most > 1 + _SUM_TOLERANCE:
         raise UserError(
-            f"its output {shown(plain(name))} is said to be probabilities, and it has values from {least:.4g} to "
+            f"its output {quoted(plain(name))} is said to be probabilities, and it has values from {least:.4g} to "
             f"{most:.4g}; write `output: logits`"
         )
     if values.shape[1] == 2 and (off := float(np.abs(values.sum(1) - 1).max())) > _SUM_TOLERANCE:
         raise UserError(
-            f"its output {shown(plain(name))} has two probabilities that do not add up to 1 (off by {off:.2g}); two "
+            f"its output {quoted(plain(name))} has two probabilities that do not add up to 1 (off by {off:.2g}); two "
             "classes of one softmax do. Name an output with logits, or export one column"
         )
 

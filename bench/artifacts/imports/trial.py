@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.artifacts.imports.outputs import PREFIX, plain
 from bench.artifacts.onnx_session import session_options
-from bench.errors import UserError, shown
+from bench.errors import UserError, quoted, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def answers(model: onnx.ModelProto, pictures: NDArray[np.uint8], block: int) -> 
     if not np.isfinite(whole).all():
         bad = int((~np.isfinite(whole).all(1)).sum())
         raise UserError(
-            f"its output {shown(plain(name))} is not finite (NaN or infinite) for {bad} of {len(whole)} frames tried; "
+            f"its output {quoted(plain(name))} is not finite (NaN or infinite) for {bad} of {len(whole)} frames tried; "
             "fp16 that overflows does so, and values of another scale than in training"
         )
     return whole
@@ -74,10 +74,10 @@ def _rows(answer: NDArray[np.floating], block: int, name: str) -> NDArray[np.flo
     import numpy as np
 
     if not np.issubdtype(answer.dtype, np.floating):
-        raise UserError(f"its output {shown(plain(name))} is {answer.dtype}, not floats: expected scores")
+        raise UserError(f"its output {quoted(plain(name))} is {answer.dtype}, not floats: expected scores")
     if answer.size not in (block, 2 * block) or (block > 1 and answer.shape[0] != block):
         raise UserError(
-            f"its output {shown(plain(name))} is {list(answer.shape)} for {block} frame{'s' if block > 1 else ''}; "
+            f"its output {quoted(plain(name))} is {list(answer.shape)} for {block} frame{'s' if block > 1 else ''}; "
             "expected one or two numbers a frame"
         )
     return answer.reshape(block, -1).astype(np.float64)

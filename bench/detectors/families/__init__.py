@@ -7,8 +7,8 @@ names of weights don't tell all of the arithmetic, `flavours(architecture)` has 
 tensors that a network holds, `STRUCTURES` names those that do. Where not every preprocessing will do, `check(flavour,
 preprocessing)` refuses. Where `bench plan` is to foresee how long an architecture takes before it ever ran, `SIZES` has
 its `Size`.
-A family whose architectures are too many to be listed has a `PREFIX` of their names, and `refuse_unknown`, `offers` and
-`size` of one.
+A family whose architectures are too many to be listed has a `PREFIX` of their names, and `refuse_unknown`, `offers`,
+`size` and `version_for` of one; the last is raised where an architecture is built otherwise than before.
 A family whose detectors are no networks of layers but ONNX graphs has `KIND = "onnx"`.
 Nothing heavy is imported at its top: it is also read to check a configuration.
 """
@@ -141,6 +141,12 @@ def offers(architecture: str) -> frozenset[Offer]:
     family: Any = find(architecture)
     offered: frozenset[Offer] = family.offers(architecture) if is_open(family) else family.OFFERS
     return offered
+
+
+def version_for(architecture: str) -> int | None:
+    """The version of how an architecture is built; None where it is that of all."""
+    families: list[Any] = [family for family in modules() if is_open(family)]
+    return next((f.version_for(architecture) for f in families if architecture.startswith(_prefix(f))), None)
 
 
 def flavours(family: Family, architecture: str) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 What works on one follows from what it is made of. Its parts one after another, a mean over positions and one linear
 layer: everything does. A plain vision transformer has a map made of its attention, and can be pruned by hidden units
-and heads. Any other network is one part with a vector at its end: weights can be rounded, and there is no map.
+and heads. Any other network is one part: weights can be rounded, and there is a map where it ends in such a mean and
+layer too (Inception, Xception41 to 71, HRNet, RepVGG, NFNet, Swin, MaxViT and more), none where it ends in a vector.
 Under `quantize: int8` layers stay in float that the network shares or computes with without calling them (queries,
 keys and values of BEiT and EVA-02). Networks in which several layers write the logits are refused: those made to be
 distilled (LeViT, EfficientFormer, RepViT), CrossViT, VOLO.
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from bench.detectors.families import Size
 from bench.detectors.weights import huggingface_names, torchvision_names
 from bench.detectors.weights.schemes import Scheme
-from bench.errors import UserError, nearest, quoted
+from bench.errors import UserError, listed, nearest, quoted
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
@@ -84,20 +85,35 @@ def refuse_unknown(architecture: str) -> None:
         return
     import timm
 
-    names = timm.list_models()
-    if "." in name or name not in names:
-        hint = nearest(name, names, torchvision_names.SYNONYMS)
-        if "." in name:
-            hint = " (without the name of pretrained weights behind a dot)"
-        raise UserError(
-            f"unknown architecture {quoted(architecture)}: timm {timm.__version__} has no such network{hint}"
-        )
+    if "." in name or not timm.is_model(name) or name in timm.models.get_deprecated_models():
+        raise UserError(f"unknown architecture {quoted(architecture)}: timm {timm.__version__} {_what_it_has(name)}")
+
+
+def _what_it_has(name: str) -> str:
+    """What timm has in place of a name that it does not have, or has no longer."""
+    import timm
+
+    names, renamed = timm.list_models(), timm.models.get_deprecated_models()
+    word = name.partition(".")[0]
+    current = (renamed.get(word) or word).partition(".")[0]
+    if current in names:
+        behind = " (without the name of pretrained weights behind a dot)" if "." in name else ""
+        return f"calls it {quoted(PREFIX + current)}{behind}"
+    beginning = [other for other in names if word and other.startswith(word)]
+    close = nearest(name, names, torchvision_names.SYNONYMS)
+    return f"has no such network{f'; names that begin so: {listed(beginning, 6)}' if beginning else close}"
 
 
 def offers(architecture: str) -> frozenset[Offer]:
     """What a network offers; built, without memory, only where it is newer than the table."""
     row = _table().get(architecture.removeprefix(PREFIX))
     return frozenset(row[0]) if row else offers_of(_untrained(architecture))
+
+
+def version_for(architecture: str) -> int:
+    """2 of networks that are one part and end in a map: earlier, they ended in a vector."""
+    offered = offers(architecture)
+    return 2 if "cam" in offered and not offered & {"chain", "widths"} else 1
 
 
 def size(architecture: str) -> Size | None:
@@ -115,8 +131,9 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
 
     from bench.detectors.detector import Detector
     from bench.detectors.heads.class_token import ClassToken
+    from bench.detectors.heads.gap_linear import GapLinear
     from bench.detectors.heads.linear import Linear
-    from bench.detectors.networks import vision_transformer
+    from bench.detectors.networks import feature_maps, vision_transformer
 
     network = _network(architecture, flavour, preprocessing.size)
     name, classifier = _classifier(architecture, network)
@@ -126,6 +143,8 @@ def build(architecture: str, flavour: str, preprocessing: Preprocessing) -> Dete
     elif vision_transformer.is_plain(network):
         head = ClassToken.of(classifier)
         backbone = vision_transformer.TokenNetwork.of(network)
+    elif feature_maps.is_averaged(network, classifier):
+        head, backbone = GapLinear.of(classifier), feature_maps.without_head(network, name)
     else:
         head = Linear.of(classifier)
         network.set_submodule(name, nn.Identity())

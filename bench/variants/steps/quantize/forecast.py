@@ -88,13 +88,17 @@ def _bytes(light: onnx.ModelProto, saved: Mapping[str, int]) -> int:
 
 
 def _without_weights(exported: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, int]]:
-    """The graph with its large constants emptied, and by how many bytes each of these shrank, by name."""
+    """The graph with its large constants emptied, and by how many bytes each of these shrank, by name.
+
+    Those of layer norms stay: channel scales are multiplied into them.
+    """
     light = onnx.ModelProto()
     light.CopyFrom(exported)
     saved = {}
+    of_norms = {name for node in light.graph.node if node.op_type == "LayerNormalization" for name in node.input[1:]}
     for constant in light.graph.initializer:
         before = _entry_bytes(constant)
-        if before > _SMALL_BYTES:
+        if before > _SMALL_BYTES and constant.name not in of_norms:
             constant.CopyFrom(onnx.TensorProto(name=constant.name, data_type=constant.data_type, dims=_EMPTY))
             saved[constant.name] = before - _entry_bytes(constant)
     return light, saved
