@@ -136,12 +136,12 @@ class Record:
     foretold: Foretold
 
 
-def names_layers(settings: Settings) -> bool:
+def depends_on_network(settings: Settings, earlier: Sequence[Use]) -> bool:
     """Whether the settings name layers, which must then be looked up before work."""
     return bool(settings.float)
 
 
-def refuse_names(settings: Settings, model: Detector | onnx.ModelProto) -> None:
+def refuse_unfit(settings: Settings, model: Detector | onnx.ModelProto) -> None:
     """Refuse names in `float:` that fit none of a detector's layers, or all of them."""
     from bench.artifacts import safetensors
     from bench.variants.steps.quantize import in_float, of_graphs
