@@ -17,11 +17,23 @@ Keys: TypeAlias = tuple[str | int, ...]
 DEVICES = ("auto", "cuda", "cpu")
 """What `device:` and `--device` may be."""
 
+_KEYS, _NUMBER = "expected keys with values, such as {key: value}", "expected a number"
+_WHOLE, _TRUTH = "expected a whole number", "expected true or false"
 _EXPECTED = {
     "tuple_type": "expected a list of steps, such as [prune: 0.5, recover]",
-    "model_type": "expected keys with values, such as {key: value}",
-    "dict_type": "expected keys with values, such as {key: value}",
+    "model_type": _KEYS,
+    "dict_type": _KEYS,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "bool_type": _TRUTH,
+    "bool_parsing": _TRUTH,
+    "string_type": "expected text",
 }
+_LIMITS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
+_OF_LIMITS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
 
 
 _MEANT = {
@@ -129,9 +141,6 @@ def problems_of(keys: Keys, check: Callable[[], object]) -> Iterator[tuple[Keys,
         yield keys, error
 
 
-_LIMITS = {"less_than_equal": "le", "less_than": "lt"}
-
-
 def problem_text(problem: Mapping[str, Any]) -> str:
     """One of pydantic's problems as a person wants it: what was expected, what was found, a hint."""
     kind, message = problem["type"], problem["msg"]
@@ -139,7 +148,15 @@ def problem_text(problem: Mapping[str, Any]) -> str:
         return "is missing"
     if kind in ("value_error", "said"):
         return str(message).removeprefix("Value error, ")
-    return f"{_EXPECTED.get(kind, message)}, found {in_yaml(problem['input'])}"[:400] + _hint(problem)
+    return f"{_expected(problem)}, found {in_yaml(problem['input'])}"[:400] + _hint(problem)
+
+
+def _expected(problem: Mapping[str, Any]) -> str:
+    """What was expected, in the words of every other message: pydantic's for kinds that are seldom met."""
+    kind = problem["type"]
+    if limit := _LIMITS.get(kind):
+        return f"{_NUMBER} {_OF_LIMITS[limit]} {problem['ctx'][limit]:.15g}"
+    return _EXPECTED.get(kind) or str(problem["msg"]).replace("Input should be", "expected", 1)
 
 
 def _hint(problem: Mapping[str, Any]) -> str:

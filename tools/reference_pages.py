@@ -136,7 +136,7 @@ def _value(field: Node) -> str:
 def _array(field: Node) -> str:
     if choices := field.get("prefixItems", [{}])[0].get("enum"):
         return f"[{_code(choices)}] in either order"
-    if "minItems" in field:
+    if "minItems" in field and field.get("items", {}).get("type") != "string":
         return f"{field['minItems']} numbers"
     is_number = field["items"].get("type") in ("number", "integer")
     return f"list, each a {_value(field['items'])}" if is_number else "[name, …]"

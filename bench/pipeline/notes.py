@@ -9,7 +9,8 @@ from bench.records import Built, Forecast, Recovery
 from bench.variants import description
 from bench.variants.steps import Use
 
-TOOK = "its last step took"
+TOOK = "last step took"
+"""What every note on the time of a step holds."""
 
 
 def forecasts(chain: Sequence[Use], built: Built) -> tuple[Forecast, ...]:
@@ -39,7 +40,7 @@ def recovered(built: Built) -> tuple[Recovery, ...]:
 
 def notes(chain: Sequence[Use], built: Built, baseline: Built) -> tuple[str, ...]:
     """Sentences for people, without their full stop."""
-    return (f"{TOOK} {built.seconds:.0f} s", *_remarks(chain, baseline, built)) if chain else ()
+    return (f"the {TOOK} {built.seconds:.0f} s", *_remarks(chain, baseline, built)) if chain else ()
 
 
 def _remarks(chain: Sequence[Use], baseline: Built, built: Built) -> Iterator[str]:

@@ -15,7 +15,7 @@ from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import judging, layer_names, readings, threshold
+from bench.pipeline import fits_network, judging, readings, threshold
 from bench.pipeline.degraded import undoable
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
@@ -280,11 +280,11 @@ class _ReadWeights:
     def read_files(self, variant: str, chain: tuple[steps.Use, ...], base: Path) -> None:
         """Note a chain with the files that its steps read.
 
-        Raises `UserError` for a file that can't be used, and for names of layers that the detector does not have.
+        Raises `UserError` for a file that can't be used, and for settings that the detector's network does not fit.
         """
         located = []
-        for use in chain:
-            layer_names.check(use, self.source, base / "variants")
+        for index, use in enumerate(chain):
+            fits_network.check(use, chain[:index], self.source, base / "variants")
             if use.file_name is None:
                 located.append(use)
                 continue

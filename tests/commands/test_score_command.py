@@ -194,9 +194,9 @@ def test_videos_of_labels_without_scores_are_missing() -> None:
     [
         (("--judge", "clip"), {}, "--judge: expected frame or video, found 'clip'"),
         (("--judge", "video"), {"video": None}, "--judge: 80 of 80 test frames name no video: v0/0.png, v0/1.png"),
-        (("--video-score", "median"), {}, "--video-score: input should be 'mean', 'max' or 'top'; found 'median'"),
-        (("--video-top", "0"), {}, "--video-top: input should be greater than or equal to 1; found 0"),
-        (("--video-top", "5"), {}, "--video-top: is used with `score: top` alone, and the score is mean; found 5"),
+        (("--video-score", "median"), {}, "--video-score: expected 'mean', 'max' or 'top', found 'median'"),
+        (("--video-top", "0"), {}, "--video-top: expected a number of at least 1, found 0"),
+        (("--video-top", "5"), {}, "--video-top: is used with `score: top` alone, and the score is mean"),
         (("--missing-videos", "none"), {}, "--missing-videos: must be exclude, real, fake or 0.5"),
         ((), {"label": [0, 1] * 40}, "20 videos have real and fake frames: v0, v1, v2, v3, v4"),
         ((), {"frame_index": 0.5}, "frame_index is no whole number from 0 in 80 of 80 rows"),

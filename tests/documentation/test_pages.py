@@ -278,7 +278,7 @@ def test_step_of_the_page_does_what_it_says(shorten: str, context: BuildContext,
     torch.testing.assert_close(*weights, rtol=2**-23, atol=0)
     rounded = safetensors.load_torch(few.file).state_dict()["head.weight"]
     torch.testing.assert_close(weights[0], rounded, rtol=2**-4, atol=0)
-    with pytest.raises(UserError, match="less than or equal to 23"):
+    with pytest.raises(UserError, match="of at most 23"):
         parse({shorten: 24})
 
 

@@ -185,7 +185,7 @@ def test_one_split_of_videos_beside_others_of_frames(work_folder: Path) -> None:
         ("{crop: fsbl}", "unknown crop 'fsbl' (did you mean 'fsbi'?)"),
         ("{faces: yunett}", "unknown face finder 'yunett' (did you mean 'yunet'?)"),
         ("{faces: none.onnx}", "no such file"),
-        ("{frames: 0}", "greater than or equal to 1"),
+        ("{frames: 0}", "of at least 1"),
         ("{min_score: 85}", "a share, not per cent: write 0.85"),
         ("{framse: 3}", "did you mean 'frames'?"),
     ],

@@ -204,7 +204,10 @@ def test_nothing_is_loaded_and_nothing_else_executed(tmp_path: Path) -> None:
 
 
 def hostile(run: RunRecord, answers: Answers, names: list[str]) -> tuple[RunRecord, Evaluation]:
-    """Those names wherever data come from: frames, sources, columns, slices, notes, reasons, warnings, provenance."""
+    """Those names wherever data come from: frames, sources, columns, slices, notes, reasons, warnings, provenance.
+
+    Sentences have names in quotes.
+    """
     frames, sources = (part.astype(object) for part in (answers.test.frames, answers.test.sources))
     for index, name in enumerate(names):
         frames.iloc[index] = f"{name}/{index}.png"
@@ -212,14 +215,15 @@ def hostile(run: RunRecord, answers: Answers, names: list[str]) -> tuple[RunReco
     quality = answers.test.attributes["quality"].astype(object).replace({"low": names[0], "high": names[-1]})
     attributes = pd.DataFrame({names[1]: quality.astype(object)})
     test = dataclasses.replace(answers.test, frames=frames, sources=sources, attributes=attributes)
+    in_quotes = tuple(f"'{name}'" for name in names)
     variants = tuple(
-        dataclasses.replace(part, notes=tuple(names), reason="; ".join(names) if part.status == "failed" else None)
+        dataclasses.replace(part, notes=in_quotes, reason="; ".join(in_quotes) if part.status == "failed" else None)
         for part in run.variants
     )
     run = dataclasses.replace(
         run,
         variants=variants,
-        warnings=tuple(names),
+        warnings=in_quotes,
         provenance={**run.provenance, **dict.fromkeys(names, "".join(names))},
         detector="".join(names),
     )

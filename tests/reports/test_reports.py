@@ -685,6 +685,31 @@ def test_what_recover_did_is_told_in_the_report_and_on_the_terminal(
     assert short in " ".join(summary(run, read_scores(report)).split())
 
 
+def test_a_note_on_several_variants_is_said_once(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    note = "prune: `speed: 2` is met as estimated"
+    variants = [dataclasses.replace(each, notes=(note, f"{each.name} alone")) for each in run.variants[1:]]
+    _, report = rendered(tmp_path, dataclasses.replace(run, variants=(run.variants[0], *variants)), answers)
+    markdown, html = ((report / name).read_text(encoding="utf-8") for name in ("report.md", "report.html"))
+    assert [line for line in markdown.splitlines() if "is met as estimated" in line] == [
+        "- **q16**, **q8**, **q16-p50** and **q32-p50**: prune: `speed: 2` is met as estimated"
+    ]
+    assert html.count("prune: <code>speed: 2</code> is met as estimated") == 1
+    assert markdown.count("- **q8**: q8 alone") == 1
+
+
+def test_code_in_warnings_and_reasons_is_shown_as_code(tmp_path: Path) -> None:
+    run, answers = made_up(FRAMES)
+    failed = dataclasses.replace(run.variants[1], status="failed", reason="no memory; write `threads: 1`")
+    run = dataclasses.replace(run, variants=(run.variants[0], failed), warnings=("run `bench run a` again, it`s late",))
+    _, report = rendered(tmp_path, run, answers)
+    markdown, html = ((report / name).read_text(encoding="utf-8") for name in ("report.md", "report.html"))
+    assert "run <code>bench run a</code> again, it`s late" in html
+    assert "> ⚠️ run `bench run a` again, it\\`s late" in markdown
+    assert "no memory; write <code>threads: 1</code>" in html
+    assert "no memory; write `threads: 1`" in markdown
+
+
 @pytest.mark.parametrize(
     ("runtime", "stored", "computed", "shown"),
     [

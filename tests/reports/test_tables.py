@@ -95,14 +95,26 @@ def test_latex_shows_the_numbers_of_the_report(report: Path) -> None:
 
 def test_latex_has_as_many_cells_in_each_row(report: Path, several: dict[str, Path]) -> None:
     for file in (each for folder in (report, *several.values()) for each in (folder / "tables").glob("*.tex")):
-        text = file.read_text(encoding="ascii")
-        spec = re.search(r"\\begin\{tabular\}\{([lrc]+)\}", text)
-        assert spec
-        rows = [line for line in text.splitlines() if line.startswith("    ") and line.endswith(r" \\")]
-        assert len(rows) >= 4
-        for row in rows:
-            assert len(re.findall(r"(?<!\\)&", row)) == len(spec[1]) - 1, row
-        assert text.index(r"\toprule") < text.index(r"\midrule") < text.index(r"\bottomrule")
+        _, *tables = file.read_text(encoding="ascii").split(r"\begin{table}")
+        for text in tables:
+            spec = re.search(r"\\begin\{tabular\}\{([lrc]+)\}", text)
+            assert spec
+            rows = [line for line in text.splitlines() if line.startswith("    ") and line.endswith(r" \\")]
+            assert len(rows) >= 4
+            for row in rows:
+                assert len(re.findall(r"(?<!\\)&", row)) == len(spec[1]) - 1, row
+            assert text.index(r"\toprule") < text.index(r"\midrule") < text.index(r"\bottomrule")
+
+
+def test_latex_begins_a_table_where_a_page_is_full(several: dict[str, Path]) -> None:
+    """Each variant of each detector stands on three frame sets: three rows, which stay together."""
+    text = (several["both"] / "tables/variants.tex").read_text(encoding="ascii")
+    _, *tables = text.split(r"\begin{table}")
+    assert [f"({number} of {len(tables)})" in table for number, table in enumerate(tables, start=1)] == [True, True]
+    assert re.findall(r"\\label\{(.*?)\}", text) == ["tab:bench-variants", "tab:bench-variants-2"]
+    rows = [[line for line in table.splitlines() if line.endswith(r" \\")][1:] for table in tables]
+    assert [len(each) for each in rows] == [18, 9]
+    assert all(each[0].strip().startswith(r"\textbf{") for each in rows)
 
 
 @given(st.text())
@@ -206,12 +218,14 @@ def test_pdflatex_compiles_all_tables(report: Path, several: dict[str, Path], tm
     for file in tables:
         shutil.copyfile(file, tmp_path / file.name)
     (tmp_path / "paper.tex").write_text(
-        f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}\n{inputs}\n\\end{{document}}\n"
+        f"\\documentclass{{article}}\\usepackage{{booktabs,graphicx}}\\begin{{document}}\n{inputs}\n\\end{{document}}\n"
     )
     command = ["pdflatex", "-no-shell-escape", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+    log = (tmp_path / "paper.log").read_text(encoding="utf-8", errors="replace")
+    assert not re.search("Overfull|too large for page", log), "a table does not fit on a page"
 
 
 def test_cells_that_a_spreadsheet_would_compute_are_text() -> None:

@@ -151,7 +151,7 @@ def test_names_that_fit_no_layer_or_all_are_refused(patterns: list[str], message
     with pytest.raises(UserError, match=message):
         in_float.chosen(patterns, LAYERS)
     with pytest.raises(UserError, match=message):
-        quantize.refuse_names(quantize.Settings.model_validate({"float": patterns}), shallow())
+        quantize.refuse_unfit(quantize.Settings.model_validate({"float": patterns}), shallow())
 
 
 def test_the_proposed_line_can_be_pasted_and_takes_away_what_it_says() -> None:
@@ -205,7 +205,7 @@ def test_nodes_of_a_graph_alone_stay_in_float_by_their_names_or_those_of_their_w
     assert {read[f"{outputs.PREFIX}{layer}"] for layer in (name, other)} == {None}
     assert "DequantizeLinear" in read.values()
     with pytest.raises(UserError, match="'conv99' fits none"):
-        quantize.refuse_names(quantize.Settings(float=("conv99",)), to_onnx(shallow()))
+        quantize.refuse_unfit(quantize.Settings(float=("conv99",)), to_onnx(shallow()))
 
 
 # ------------------------------------------------------------------------------------ prune

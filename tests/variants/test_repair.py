@@ -335,6 +335,14 @@ def test_the_budget_is_what_is_then_counted(flavour: str) -> None:
     assert budget.fits(widths)
 
 
+def test_what_cannot_go_is_refused_before_frames_are_looked_at(
+    parent: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "rank", lambda *_: pytest.fail("frames were looked at"))
+    with pytest.raises(UserError, match="not 900 times as fast"):
+        prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.2, speed=900), work(tmp_path, parent))
+
+
 def test_the_message_names_the_most_that_can_go(parent: Detector, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"0\.99 of tiny cannot be taken away; expected at most 0\.\d+") as refused:
         prune.apply(copy.deepcopy(parent), prune.Settings(amount=0.99), work(tmp_path, parent))

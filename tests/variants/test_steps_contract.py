@@ -182,9 +182,9 @@ def test_pruning_in_rounds_is_allowed() -> None:
     ("written", "message"),
     [
         ("prnue", "did you mean 'prune'"),
-        ({"prune": 1.5}, "less than or equal to 0.999"),
-        ({"prune": "half"}, "valid number"),
-        ({"prune": True}, "valid number"),
+        ({"prune": 1.5}, "of at most 0.999"),
+        ({"prune": "half"}, "expected a number, found"),
+        ({"prune": True}, "expected a number, found"),
         ({"cast": "fp8"}, "fp16"),
         ({"prune": 0.5, "recover": None}, "a step is a name or one"),
         (3, "a step is a name or one"),

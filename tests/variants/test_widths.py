@@ -13,6 +13,8 @@ from bench.detectors.detector import Detector
 from bench.detectors.families import efficientnet, timm_models
 from bench.errors import UserError
 from bench.records import Preprocessing
+from bench.variants.chain import parse
+from bench.variants.steps import prune
 from bench.variants.steps.prune import Settings, ranking
 from bench.variants.steps.prune.channels import Channels, Group
 from bench.variants.steps.prune.elimination import Ranked
@@ -110,6 +112,24 @@ def test_a_speed_that_cannot_be_had_is_refused_with_the_most(channels: Any) -> N
     fastest = float(str(refused.value).split("at most ")[1].split(",")[0])
     budget = Budget(model, groups, 0.9, speed=fastest)
     assert budget.fits(budget.cheapest(losses))
+
+
+@pytest.mark.parametrize(
+    ("written", "earlier", "is_looked_at"),
+    [
+        ({"amount": 0.5}, "", False),
+        ({"amount": 0.6}, "", True),
+        ({"amount": 0.3, "speed": 2}, "", True),
+        # What earlier steps leave is not known before they are done.
+        ({"amount": 0.3, "speed": 2}, "recover", False),
+        ({"amount": 0.9, "structure": "unstructured"}, "", False),
+    ],
+)
+def test_only_what_some_network_forbids_is_looked_at_before_work(
+    written: dict[str, Any], earlier: str, is_looked_at: bool
+) -> None:
+    before = [parse(earlier)] if earlier else []
+    assert prune.depends_on_network(parse({"prune": written}).settings, before) is is_looked_at
 
 
 @pytest.mark.parametrize("speed", [1.0, 0.5, "2", True])

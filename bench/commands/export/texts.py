@@ -275,7 +275,7 @@ def _warnings(facts: Facts) -> list[str]:
     of = judged(run, facts.evaluation)
     said_of_it = remarks(of.run, variant, of.evaluation, for_receivers=True)
     beside = [words(of.sentence(sentence(remark))) for remark in said_of_it]
-    beside += [escape(note.removesuffix(SEE_LOG)) for note in variant.notes if not note.startswith(TOOK)]
+    beside += [escape(note.removesuffix(SEE_LOG)) for note in variant.notes if TOOK not in note]
     beside += [] if variant.measurements else ["it was not timed, so nothing is said of its speed"]
     return [
         *map(words, warnings_for_receivers(alone, scores(run, facts.evaluation))),

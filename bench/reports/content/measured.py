@@ -15,7 +15,7 @@ from bench.records import (
     VariantResult,
 )
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
-from bench.reports.content.spans import Sentence, code, sentence, strong
+from bench.reports.content.spans import Sentence, code, listed, sentence, strong, with_code
 from bench.reports.content.text import NONE, counted, dtypes, fitted, number, rough, small
 
 DISTURBED = 0.1
@@ -134,13 +134,14 @@ def _pass(prediction: PredictionPass) -> str:
     )
 
 
-def noted(run: RunRecord) -> list[tuple[str, tuple[str, ...]]]:
-    """By variant what its training did, and the run's own notes."""
-    return [
-        (variant.name, (*(f"{recovery(trained)}; {_error(trained)}" for trained in variant.recovered), *variant.notes))
-        for variant in run.variants
-        if variant.recovered or variant.notes
-    ]
+def noted(run: RunRecord) -> list[Sentence]:
+    """What the training of each variant did, and the run's own notes; what holds for several variants once."""
+    by_note: dict[str, list[str]] = {}
+    for variant in run.variants:
+        trained = (f"{recovery(trained)}; {_error(trained)}" for trained in variant.recovered)
+        for note in dict.fromkeys((*trained, *variant.notes)):
+            by_note.setdefault(note, []).append(variant.name)
+    return [sentence(listed(names), ": ", with_code(note)) for note, names in by_note.items()]
 
 
 def recovery(trained: Recovery) -> str:

@@ -28,7 +28,7 @@ from bench.reports.content.exemplars import Lost
 from bench.reports.content.found_threshold import how_found
 from bench.reports.content.insights import insights, other_reason
 from bench.reports.content.judged import Judged, how, judged
-from bench.reports.content.spans import Sentence, paragraph, sentence, strong
+from bench.reports.content.spans import Sentence, paragraph, sentence, strong, with_code
 from bench.reports.content.text import counted, test_frames
 from bench.reports.content.warnings import warnings
 
@@ -49,7 +49,7 @@ class Report:
     overview: Table
     compared: Table
     method: Sentence
-    noted: list[tuple[str, tuple[str, ...]]]
+    noted: list[Sentence]
     searches: list[searches.FoundChain]
     insights: list[Sentence]
     performance: Table
@@ -102,7 +102,7 @@ def gather(
     return Report(
         run=run,
         opening=opening if of.unit == "frame" else paragraph((opening, how(run))),
-        warnings=[*warnings(run, numbers), *map(sentence, run.warnings)],
+        warnings=[*warnings(run, numbers), *map(with_code, run.warnings)],
         answer=of.sentences(recommendation.sentences(of.run, of.evaluation)),
         overview=of.table(variants.overview(of.run, of.evaluation)),
         compared=of.table(variants.compared(of.run, of.evaluation)),

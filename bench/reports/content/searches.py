@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.records import Interval, RunRecord, SearchOutcome, SearchTrail, TriedChain
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, with_interval
-from bench.reports.content.spans import Sentence, code, docs, paragraph, sentence
+from bench.reports.content.spans import Sentence, code, docs, paragraph, sentence, with_code
 from bench.reports.content.text import counted, number, signed, small, span
 
 _MIB = 2**20
@@ -87,7 +87,7 @@ def _row(index: int, chain: TriedChain, trail: SearchTrail) -> list[Cell]:
     """The row of a chain, the `index`th of its trail."""
     foretold, judged, by_time = chain.foretold, chain.judged, trail.find == "fastest"
     steps = ", ".join(chain.steps)
-    outcome = f"failed: {chain.reason}" if chain.outcome == "failed" else _MEANS[chain.outcome]
+    outcome = with_code(f"failed: {chain.reason}") if chain.outcome == "failed" else sentence(_MEANS[chain.outcome])
     delta = EMPTY
     if judged:
         interval = span(Interval(judged.low, judged.high))
@@ -103,7 +103,7 @@ def _row(index: int, chain: TriedChain, trail: SearchTrail) -> list[Cell]:
         EMPTY if judged is None else cell(number(judged.mean_dp, 4), value=judged.mean_dp),
         cell(small(foretold.noise), value=foretold.noise),
         EMPTY if judged is None else cell(small(judged.noise), value=judged.noise),
-        cell(f"{outcome}: taken" if index == trail.chosen else outcome),
+        cell(outcome, ": taken" if index == trail.chosen else ""),
     ]
 
 

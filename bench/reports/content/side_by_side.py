@@ -10,7 +10,7 @@ from bench.reports.content import recommendation, robustness, side_by_side_table
 from bench.reports.content.cells import Table
 from bench.reports.content.judged import judged
 from bench.reports.content.plots import Plots, Trade, trade
-from bench.reports.content.spans import Sentence, joined, listed, paragraph, sentence, strong
+from bench.reports.content.spans import Sentence, code, joined, listed, paragraph, sentence, strong, with_code
 from bench.reports.content.text import MIB, counted, difference, number, rough, test_frames
 
 
@@ -175,18 +175,19 @@ def warnings_of(warnings: Mapping[str, Sequence[str]]) -> Iterable[Sentence]:
         for text in texts:
             by_text.setdefault(text, []).append(name)
     for text, names in by_text.items():
-        yield sentence(text) if len(names) == len(warnings) else sentence(listed(names), f": {text}")
+        warning = with_code(text)
+        yield warning if len(names) == len(warnings) else sentence(listed(names), ": ", warning)
 
 
 def sessions_of(together: SideBySide) -> list[Sentence]:
     """That times of different sessions compare badly, where there are several."""
     if together.sessions < 2:
         return []
-    again = f"`bench run {together.run.experiment} --time-again` times all of them side by side."
     return [
         sentence(
-            f"Times were taken in {together.sessions} sessions, in which the machine may have been differently fast: "
-            f"{again}"
+            f"Times were taken in {together.sessions} sessions, in which the machine may have been differently fast: ",
+            code(f"bench run {together.run.experiment} --time-again"),
+            " times all of them side by side.",
         )
     ]
 

@@ -8,7 +8,7 @@ from bench.records import Alone, Evaluation, SideBySide, VariantEvaluation, Vari
 from bench.reports.content.cells import EMPTY, NOT_PRINTED, Cell, Column, Table, cell, several, table, variant_cell
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import input_of
-from bench.reports.content.spans import link, sentence, strong
+from bench.reports.content.spans import link, sentence, strong, with_code
 from bench.reports.content.text import MIB, chance, moved, number, rough
 from bench.reports.content.variants import area_cell, difference_cell, ratio_cell, verdict
 
@@ -76,7 +76,7 @@ def variants(together: SideBySide) -> Table:
     for title, (detector, name) in together.titles.items():
         variant, alone = results[title], together.detectors[detector]
         if variant.status != "ok":
-            failed = cell("failed: ", variant.reason or "no reason was recorded")
+            failed = cell("failed: ", with_code(variant.reason or "no reason was recorded"))
             rows.append([variant_cell(title), *[EMPTY] * 7, failed])
             continue
         judged, of_own = together.evaluation.variants[title], alone.judged.variants[name]

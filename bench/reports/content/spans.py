@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+# A word between backticks; those inside of a word are of somebody's name.
+_CODE = re.compile(r"(?<![^\s(])`([^`]+)`(?![^\s.,;:)])")
 
 Style: TypeAlias = Literal["plain", "strong", "emphasis", "code", "frame", "link", "docs"]
 
@@ -74,6 +78,12 @@ def emphasis(text: str) -> Span:
 
 def code(text: str) -> Span:
     return Span(text, "code")
+
+
+def with_code(text: str) -> Sentence:
+    """A text whose code stands between backticks, as in messages of the command line."""
+    spans = [code(part) if index % 2 else Span(part) for index, part in enumerate(_CODE.split(text))]
+    return sentence(*(span for span in spans if span.text))
 
 
 def link(text: str, target: str) -> Span:

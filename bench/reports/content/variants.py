@@ -30,6 +30,7 @@ from bench.reports.content.cells import (
     with_interval,
 )
 from bench.reports.content.remarks import remarks
+from bench.reports.content.spans import with_code
 from bench.reports.content.text import (
     MIB,
     area,
@@ -126,7 +127,7 @@ def _failed(variant: VariantResult) -> dict[str, Cell]:
     return {
         "model": variant_cell(variant.name),
         "verdict": cell("failed"),
-        "remarks": cell(variant.reason or "no reason was recorded"),
+        "remarks": cell(with_code(variant.reason or "no reason was recorded")),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import UserError, listed, quoted
+from bench.errors import UserError, listed, problem_text, quoted
 from bench.records import LabelledFrames, MissingVideo, Split, Unit, VideoCounts, VideoScoring
 from bench.results.score.videos import refuse_mixed
 from bench.results.video_settings import VideoSettings
@@ -39,9 +39,7 @@ def judging(unit: Any, scoring: Mapping[str, Any], names: Mapping[str, str] | No
         stated = {key: value for key, value in scoring.items() if value is not None}
         record = VideoSettings.model_validate(stated).record
     except ValidationError as error:
-        for problem in error.errors():
-            option, expected = called[str(problem["loc"][0])], problem["msg"].removeprefix("Value error, ")
-            problems.append(f"{option}: {expected[:1].lower()}{expected[1:]}; found {quoted(problem['input'])}")
+        problems += [f"{called[str(problem['loc'][0])]}: {problem_text(problem)}" for problem in error.errors()]
     if problems:
         raise UserError(*problems)
     return Judging(unit, record)

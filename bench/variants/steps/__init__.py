@@ -26,8 +26,9 @@ A step is a module with
   `Record`, the type of what that holds; a property `recovery` of it is a `bench.records.Recovery` for the report, and
   `foretold` a `bench.records.Foretold`, of the noise that the step adds; `proposal(settings, foretold, size_bytes)`
   then is a `bench.records.Proposal` for less of it, or None;
-- where its settings may name layers of the detector: `names_layers(settings)`, whether they do, and
-  `refuse_names(settings, model)`, which refuses names that fit none;
+- where its settings may name layers of the detector, or ask for more than every network allows:
+  `depends_on_network(settings, earlier)`, whether they do, so that they are held against the detector before work, and
+  `refuse_unfit(settings, model)`, which refuses what does not fit it;
 - where the clock may end its work early: `may_be_cut(settings)`; its record then says `cut_short`, and such an
   artifact's id is made of its content;
 - where there is more to check before work than which splits there are: `check(settings, frames)`;

@@ -54,6 +54,8 @@ TURN: Turn = "narrow"
 TRIED = tuple(round(0.05 * count, 2) for count in range(2, 17))
 SHARED_PARTS = ("ranking, observed", "ranking")
 
+MOST_OF_ANY = 0.5
+"""As much can go of every network that was tried; whether more can is looked at before work."""
 FAR_LESS = 0.8
 """Where less than this share of what may stay is left, the report says why."""
 _MIB = 2**20
@@ -131,6 +133,21 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
             f"prune: {count} calibration frames are too few to {for_what}; give at least {LEAST_FRAMES}, "
             f"better {settings.frames}; or use `prune: {{amount: {settings.amount:g}, {other}}}`"
         )
+
+
+def depends_on_network(settings: Settings, earlier: Sequence[Use]) -> bool:
+    """Whether the settings may ask for more than a network allows; after other steps it is not the detector's."""
+    is_much = settings.speed is not None or settings.amount > MOST_OF_ANY
+    return settings.structure == "structured" and is_much and not earlier
+
+
+def refuse_unfit(settings: Settings, model: Detector) -> None:
+    """Refuse an amount or a speed that can't be had even where every layer is as narrow as it can be."""
+    from bench.variants.steps.prune.channels import Channels
+    from bench.variants.steps.prune.widths import Budget
+
+    model.float().eval().requires_grad_(True)
+    Budget(model, Channels(model).groups, 1 - settings.amount, settings.speed).check()
 
 
 def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
@@ -228,6 +245,7 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     channels = Channels(model)
     original = copy.deepcopy(model)
     budget = Budget(model, channels.groups, 1 - settings.amount, settings.speed)
+    budget.check()
     for network in (model, original):
         network.to(work.device).to(memory_format=torch.channels_last)
     by_loss = settings.ranking == "loss"

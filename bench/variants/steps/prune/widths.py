@@ -49,15 +49,22 @@ class Budget:
         """Whether these widths leave no more than is allowed."""
         return bool((self.shares(widths) <= self._most).all())
 
+    def check(self) -> None:
+        """Raises `UserError` where not even the narrowest layers leave so little."""
+        narrowest = self._narrowest()
+        if not self.fits(narrowest):
+            raise self._too_much(self.shares(narrowest))
+
+    def _narrowest(self) -> dict[str, int]:
+        return {group.root: group.rounded(0.0) for group in self._groups}
+
     def uniform(self) -> dict[str, int]:
         """Every group narrowed by the same share, by bisection. Raises `UserError` where no share is enough.
 
         Of heads there are few: channels then make up for what rounding these took too much of.
         """
-        best = {group.root: group.rounded(0.0) for group in self._groups}
-        if not self.fits(best):
-            raise self._too_much(self.shares(best))
-        best = self._widest(best, {})
+        self.check()
+        best = self._widest(self._narrowest(), {})
         heads = {group.root: best[group.root] for group in self._groups if group.columns > 1}
         return self._topped_up(self._widest(best, heads) if heads else best)
 

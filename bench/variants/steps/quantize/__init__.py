@@ -51,8 +51,6 @@ TRIED = ("int8", {"weights": "int8"}, {"weights": "int4"})
 
 LEAST_FRAMES, MOST_FRAMES = 8, 1_000_000
 _GRADIENT_FRAMES = 32
-
-
 _MOST_PATTERNS, _MOST_LETTERS = 200, 200
 
 
@@ -61,12 +59,17 @@ def _listed(patterns: object) -> tuple[str, ...]:
     listed = [patterns] if isinstance(patterns, str) else patterns
     if not isinstance(listed, (list, tuple)) or not all(isinstance(pattern, str) and pattern for pattern in listed):
         raise ValueError(f"names layers, as in `float: [conv_stem, blocks.0]`; found {in_yaml(patterns)}")
+    if not listed:
+        raise ValueError("names no layer: give some, as in `float: [conv_stem, blocks.0]`, or leave `float` out")
     if len(listed) > _MOST_PATTERNS or any(len(pattern) > _MOST_LETTERS for pattern in listed):
         raise ValueError(f"takes at most {_MOST_PATTERNS} names of at most {_MOST_LETTERS} letters")
     return tuple(sorted(set(listed)))
 
 
-_Patterns = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+_Patterns = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_listed, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
+]
 # What `_one_of_both` says, for editors.
 _BOTH: dict[str, Any] = {
     "properties": {key: {"type": "string"} for key in ("dtype", "weights")},
@@ -133,12 +136,12 @@ class Record:
     foretold: Foretold
 
 
-def names_layers(settings: Settings) -> bool:
+def depends_on_network(settings: Settings, earlier: Sequence[Use]) -> bool:
     """Whether the settings name layers, which must then be looked up before work."""
     return bool(settings.float)
 
 
-def refuse_names(settings: Settings, model: Detector | onnx.ModelProto) -> None:
+def refuse_unfit(settings: Settings, model: Detector | onnx.ModelProto) -> None:
     """Refuse names in `float:` that fit none of a detector's layers, or all of them."""
     from bench.artifacts import safetensors
     from bench.variants.steps.quantize import in_float, of_graphs

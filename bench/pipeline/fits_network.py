@@ -1,7 +1,8 @@
-"""Names of layers in the settings of steps: whether a detector has such layers, looked at once, then remembered."""
+"""Whether a detector's network has what the settings of steps name or ask for: looked at once, then remembered."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,32 @@ from bench.variants import ids
 from bench.variants.context import Source
 from bench.variants.steps import Use
 
-# Raised whenever the same names would be refused otherwise.
-_VERSION = 1
+# Raised whenever the same settings would be refused otherwise.
+_VERSION = 2
 
 
 @dataclass(frozen=True)
 class _Refusal:
-    """Why names were refused; empty where a detector has such layers."""
+    """Why settings were refused; empty where they fit the network."""
 
     text: str
 
 
-def check(use: Use, source: Source, variants: Path) -> None:
-    """Raise `UserError` where a step names layers that the detector does not have, or leaves none to work on.
+def check(use: Use, earlier: Sequence[Use], source: Source, variants: Path) -> None:
+    """Raise `UserError` where a step, after `earlier` ones, names layers that the detector lacks, or asks too much.
 
-    Weights that can't be read are refused elsewhere.
+    Weights that can't be read, and detectors without what the step needs at all, are refused elsewhere.
     """
     step: Any = use.step
-    if not (hasattr(step, "names_layers") and step.names_layers(use.settings)):
+    if not (hasattr(step, "depends_on_network") and step.depends_on_network(use.settings, earlier)):
+        return
+    if families.kind(source.architecture) == "onnx":
+        if use.why_not_onnx:
+            return
+    elif not use.needs <= families.offers(source.architecture):
         return
     depends_on = {
-        "layers": [_VERSION, use.name, step.VERSION],
+        "network": [_VERSION, use.name, step.VERSION],
         "settings": use.settings.model_dump(mode="json"),
         "weights": ids.of_weights(source),
     }
@@ -59,7 +65,7 @@ def _model(source: Source) -> Any:
 
 def _refused(step: Any, settings: Any, model: Any) -> str:
     try:
-        step.refuse_names(settings, model)
+        step.refuse_unfit(settings, model)
     except UserError as error:
         return str(error)
     return ""
