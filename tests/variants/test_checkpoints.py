@@ -18,7 +18,7 @@ from bench.detectors.detector import Detector
 from bench.records import Preprocessing
 from bench.variants import checkpoints
 from bench.variants.steps import StepContext, prune, quantize, recover
-from bench.variants.steps.recover import distillation
+from bench.variants.steps.recover import Settings, distillation
 from tests.support import tiny, tokens
 from tests.support.step_work import work
 
@@ -94,6 +94,7 @@ def test_the_answers_that_a_killed_run_had_are_not_asked_for_again(
     model = tiny.lively(tiny.build("tiny", "tiny", tiny.PREPROCESSING))
     surroundings, asked = _work(tmp_path / "one", model), list[int]()
     frames, lower, answers = surroundings.frames["train"].frames, contextlib.nullcontext, distillation._answers
+    settings = Settings(batch_size=4, augment=False)
 
     def answer(detector: Detector, batches: Any, lower: Any) -> Any:
         asked.extend(len(batch) for batch in batches)
@@ -103,8 +104,8 @@ def test_the_answers_that_a_killed_run_had_are_not_asked_for_again(
 
     monkeypatch.setattr(distillation, "_answers", answer)
     with pytest.raises(_KilledError):
-        distillation.answered(model, "train", frames, surroundings, 4, lower)
-    held_out = distillation.answered(model, "train", frames, surroundings, 4, lower)
+        distillation.answered(model, ("train", frames), surroundings, settings, lower)
+    held_out = distillation.answered(model, ("train", frames), surroundings, settings, lower)
     assert asked == [4] * 5
     logit_diffs, cams = answers(model, held_out.batches, lower)
     assert torch.equal(held_out.logit_diffs, logit_diffs)

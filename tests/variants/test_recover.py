@@ -26,7 +26,7 @@ from bench.records import Event, Frame, InputSpec
 from bench.variants import checkpoints
 from bench.variants.chain import parse
 from bench.variants.steps import StepContext, recover
-from bench.variants.steps.recover import augmentation, distillation, optimizing, rates, training
+from bench.variants.steps.recover import distillation, optimizing, rates, training
 from tests.support import tiny
 from tests.support.step_work import frames, work
 
@@ -143,6 +143,24 @@ def test_step_sizes_are_there_for_channels_that_are_silent() -> None:
 
 
 # ------------------------------------------------------------------------------------- held out
+def test_few_held_out_frames_are_judged_by_varied_copies_too(teacher: Detector, tmp_path: Path) -> None:
+    """Twenty frames come six times, as they are first; their labels come as often."""
+    lower, judged = distillation.lowered("cpu", "fp32"), {}
+    for augment in (True, False):
+        surroundings = labelled(tmp_path, teacher)
+        few = surroundings.frames["train"].frames[:20]
+        surroundings = replace(surroundings, scratch=tmp_path / str(augment))
+        surroundings.scratch.mkdir()
+        settings = recover.Settings(batch_size=20, augment=augment)
+        judged[augment] = distillation.answered(teacher, ("held-out", few), surroundings, settings, lower)
+    several, once = judged[True], judged[False]
+    assert (len(several.batches), len(once.batches)) == (6, 1)
+    assert torch.equal(several.batches[0], once.batches[0])
+    assert not torch.equal(several.batches[1], several.batches[2])
+    assert torch.equal(several.logit_diffs[:20], once.logit_diffs)
+    assert several.labels == 6 * (once.labels or ())
+
+
 def test_held_out_frames_share_no_source_with_the_others(teacher: Detector, tmp_path: Path) -> None:
     everything = labelled(tmp_path, teacher).frames["train"].frames
     learned, held = distillation.held_out(everything, seed=0)
@@ -344,31 +362,6 @@ def test_an_average_follows_the_weights_and_takes_their_place(teacher: Detector)
     torch.testing.assert_close([*teacher.parameters()], [weight + 1.0 for weight in first])
 
 
-# ------------------------------------------------------------------------------------ augmentation
-def test_frames_are_varied_by_seed_and_step_alone() -> None:
-    given = frames(8, 64)
-    first = augmentation.varied(given, 1, 2, all_ways=True)
-    assert torch.equal(first, augmentation.varied(given, 1, 2, all_ways=True))
-    assert first.shape == given.shape
-    assert first.dtype == torch.uint8
-    for seed, step in ((2, 2), (1, 3)):
-        assert not torch.equal(first, augmentation.varied(given, seed, step, all_ways=True))
-    # A frame stays what it was to look at: shifted by at most 4 % and in colours that differ by about a tenth.
-    brightness = (first.float().mean((1, 2, 3)) / given.float().mean((1, 2, 3))).numpy()
-    assert ((brightness > 0.75) & (brightness < 1.3)).all()
-
-
-def test_without_all_ways_frames_are_mirrored_alone() -> None:
-    given = frames(32, 32)
-    mirrored = [
-        bool(torch.equal(after, before.flip(2)))
-        for before, after in zip(given, augmentation.varied(given, 0, 0, all_ways=False), strict=True)
-    ]
-    after = augmentation.varied(given, 0, 0, all_ways=False)
-    assert 6 <= sum(mirrored) <= 26
-    assert all(torch.equal(after[index], given[index]) for index, turned in enumerate(mirrored) if not turned)
-
-
 # ------------------------------------------------------------------------------------------- time
 def test_a_limit_in_minutes_ends_the_training_and_is_told(
     teacher: Detector, student: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -382,7 +375,7 @@ def test_a_limit_in_minutes_ends_the_training_and_is_told(
 
     clock = itertools.count(step=6.0)  # whoever looks at it finds that six seconds have passed
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    _, record = recovered(student, surroundings, steps=100, minutes=3)
+    _, record = recovered(student, surroundings, steps=100, minutes=3, augment=False)
     assert 10 <= record["steps"] < 30
     assert record["ended"] == "no more fitted into 3 minutes"
     assert record["cut_short"]
@@ -396,7 +389,7 @@ def test_a_cap_that_bit_is_told_even_where_the_training_ended_before_it(
     given_errors(monkeypatch, iter([5.0, *[6.0] * 99]))
     clock = itertools.count(step=6.0)
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    _, record = recovered(student, labelled(tmp_path, teacher), steps=100, minutes=3)
+    _, record = recovered(student, labelled(tmp_path, teacher), steps=100, minutes=3, augment=False)
     assert record["ended"] == "no better on held-out frames"
     assert record["cut_short"]
 

@@ -25,6 +25,7 @@ from bench.variants.chain import parse
 from bench.variants.layers import convolutions
 from bench.variants.steps import prune
 from bench.variants.steps.prune import ranking
+from bench.variants.steps.prune import repair as repair_module
 from bench.variants.steps.prune.channels import Channels, Group
 from bench.variants.steps.prune.elimination import Ranked
 from bench.variants.steps.prune.regression import Moments, deciding_frames
@@ -198,9 +199,10 @@ def test_kept_activations_are_rounded_far_below_what_matters(largest: float) -> 
     torch.testing.assert_close(next(iter(batches)), batch, rtol=1e-3, atol=1e-6 * largest)
 
 
-def cut_in_half(model: Detector, folder: Path, repaired: bool) -> Detector:
-    """Half the block's inner channels gone, those that the margin misses least."""
-    pruned, surroundings = copy.deepcopy(model).requires_grad_(True), work(folder, model)
+def cut_in_half(model: Detector, folder: Path, repaired: bool, count: int = 32) -> Detector:
+    """Half the block's inner channels gone, those that the margin misses least, by `count` calibration frames."""
+    folder.mkdir(exist_ok=True)
+    pruned, surroundings = copy.deepcopy(model).requires_grad_(True), work(folder, model, count)
     channels = Channels(pruned)
     group = inner(channels)
     ranked = ranking.rank(copy.deepcopy(model), channels.groups, surroundings, 32)
@@ -216,6 +218,23 @@ def test_what_is_said_twice_is_said_once_afterwards(doubled: Detector, tmp_path:
     repaired, bare = (margins(cut_in_half(doubled, tmp_path, is_repaired)) for is_repaired in (True, False))
     assert float((repaired - before).var()) < 2e-3 * float(before.var())
     assert float((bare - before).var()) > 20 * float((repaired - before).var())
+
+
+def test_few_frames_are_fitted_to_with_varied_copies(
+    parent: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are, then otherwise each time, until there are enough; nearer then on frames that are not read."""
+    surroundings = work(tmp_path, parent, count=12)
+    batches = np.stack(list(repair_module._copies(surroundings, 12, 3)))
+    assert batches.shape[:2] == (3, 12)
+    assert np.array_equal(batches[0], frames(12, 32, seed=1).numpy())
+    assert len({batch.tobytes() for batch in batches}) == 3
+    before, errors = margins(parent), {}
+    for most in (1, 4):
+        monkeypatch.setattr(repair_module, "_MOST_COPIES", most)
+        after = margins(cut_in_half(parent, tmp_path / str(most), repaired=True, count=12))
+        errors[most] = float((after - before).var())
+    assert errors[4] < errors[1]
 
 
 def test_ranking_leaves_one_of_each_pair(doubled: Detector, tmp_path: Path) -> None:

@@ -6,13 +6,16 @@ compare He et al., Channel Pruning, ICCV 2017). Where a unit adds its input to w
 corrects what the units before got wrong. How strong the ridge is, a part of the frames decides, which the fit is not
 made from: by the errors that the logit difference feels, where its gradients are known from the ranking.
 
+Where few frames are read, the fit is made from copies too that are varied as frames of the field are: they fill the
+place of frames that nobody has.
+
 Scales do not matter: inputs are brought to unit variance before the ridge is added, so that a network whose
 channels are scaled and whose next layer takes the inverse is repaired to the same function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +25,22 @@ from timm.layers.layer_scale import LayerScale
 from torch import Tensor, nn
 
 from bench.errors import UserError
+from bench.variants import augmentation
 from bench.variants.layers import convolutions
 from bench.variants.layers.convolutions import HalvedBatches, PositionSampler, as_map, at, input_of, patches
 from bench.variants.steps.prune.regression import Moments, deciding_frames
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bench.detectors.detector import Detector
     from bench.variants.checkpoints import State
     from bench.variants.layers.convolutions import Layer
     from bench.variants.steps import StepContext
+
+# The fit is made from so many frames with their copies, of so many pixels: a large frame has many positions anyway.
+_FRAMES_AND_COPIES, _PIXELS, _MOST_COPIES = 512, 512 * 160 * 160, 4
 
 
 @torch.no_grad()
@@ -49,12 +59,15 @@ def repair(
     the original writes: errors that it feels decide on the ridge there. Raises `UserError` where a fit is not finite.
     """
     before, now = HalvedBatches(), HalvedBatches()
-    for batch in work.calibration_batches(frames):
+    sources = [frame.source for frame in work.sample_evenly("calibration", frames)]
+    fitting = min(_FRAMES_AND_COPIES, _PIXELS // work.spec.size**2)
+    copies = max(1, min(_MOST_COPIES, fitting // len(sources)))
+    for batch in _copies(work, frames, copies):
         inputs = convolutions.prepared(original, batch)
         before.append(inputs)
         now.append(inputs)
     norms = convolutions.norms_after(pruned, now[0][:1])
-    decides = deciding_frames([frame.source for frame in work.sample_evenly("calibration", frames)])
+    decides = deciding_frames(sources).repeat(copies)
     pairs = list(zip(original.units(), pruned.units(), strict=True))
     part = work.part("repairing")
     if part.state:
@@ -81,6 +94,14 @@ def repair(
         work.progress(done, len(pairs), "layers", "repairing")
     if now[0].shape[1] < before[0].shape[1]:
         _correct_head(pruned, original, before, now)
+
+
+def _copies(work: StepContext, frames: int, copies: int) -> Iterator[NDArray[np.uint8]]:
+    """Batches of the calibration frames so many times: as they are, then varied, every time otherwise."""
+    for copy in range(copies):
+        for number, batch in enumerate(work.calibration_batches(frames)):
+            varied = augmentation.varied(torch.from_numpy(batch), copy, number, all_ways=True) if copy else None
+            yield batch if varied is None else varied.numpy()
 
 
 def _lost_inputs(name: str, whole: nn.Module, cut: nn.Module) -> dict[str, Layer]:

@@ -17,19 +17,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from bench.records import Frame
-from bench.variants import checkpoints
+from bench.variants import augmentation, checkpoints
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bench.detectors.detector import Detector
     from bench.variants.steps import StepContext
+    from bench.variants.steps.recover.settings import Settings
 
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 Lower: TypeAlias = Callable[[], AbstractContextManager[object]]
 """Makes a context in which convolutions run in a chosen precision."""
 
 HELD_OUT_SHARE, HELD_OUT_MOST, HELD_OUT_LEAST = 0.1, 128, 16
+_MOST_COPIES = 8
 _BALANCING = 8
 # Batches whose frames are chosen before the first of them is read.
 _DRAWN_AT_ONCE = 256
@@ -198,11 +200,13 @@ def held_out(frames: Sequence[Frame], seed: int) -> tuple[list[Frame], list[Fram
 class HeldOut:
     """What the student is evaluated on: uint8 RGB batches with the teacher's logit differences [N] and CAMs [N, h, w].
 
-    `name` is "held-out", or "train" where no frames are held out. `labels`, 1 for fake, are given where every frame
+    `name` is "held-out", or "train" where no frames are held out. `count` is that of the frames, of which few are
+    there several times, varied. `labels`, 1 for fake, are given where every frame
     has one and both classes occur.
     """
 
     name: str
+    count: int
     batches: tuple[Tensor, ...]
     logit_diffs: Tensor
     cams: Tensor | None
@@ -210,9 +214,13 @@ class HeldOut:
 
 
 def answered(
-    teacher: Detector, name: str, frames: Sequence[Frame], work: StepContext, batch_size: int, lower: Lower
+    teacher: Detector, evaluated: tuple[str, Sequence[Frame]], work: StepContext, settings: Settings, lower: Lower
 ) -> HeldOut:
-    """Read the frames and let the teacher answer. Its answers are saved, so that a killed run need not ask again."""
+    """Read the frames of `evaluated`, which has their name too, and let the teacher answer.
+
+    Few frames are read once more, varied: by twenty as they are, the best weights would be found by chance. Answers are
+    saved, so that a killed run need not ask again.
+    """
     import torch
 
     def answers_of(batches: Sequence[Tensor]) -> Iterator[checkpoints.State]:
@@ -220,13 +228,20 @@ def answered(
             logit_diffs, cams = _answers(teacher, [batch], lower)
             yield {"margins": logit_diffs} if cams is None else {"margins": logit_diffs, "cams": cams}
 
-    read = work.read(frames, work.spec, batch_size)
-    batches = tuple(torch.from_numpy(batch).to(work.device) for batch in read)
+    name, frames = evaluated
+    read = [torch.from_numpy(batch) for batch in work.read(frames, work.spec, settings.batch_size)]
+    copies = max(1, min(_MOST_COPIES, HELD_OUT_MOST // len(frames))) if settings.augment else 1
+    varied = (
+        augmentation.varied(batch, work.seed + 3, copy * len(read) + number, all_ways=True)
+        for copy in range(1, copies)
+        for number, batch in enumerate(read)
+    )
+    batches = tuple(batch.to(work.device) for batch in (*read, *varied))
     answers = list(checkpoints.each(work.part("answers of the teacher"), batches, answers_of))
     logit_diffs, *cams = (torch.cat([answer[key].to(work.device) for answer in answers]) for key in answers[0])
-    labels = tuple(frame.label for frame in frames if frame.label is not None)
-    whole = len(labels) == len(frames) and len(set(labels)) == 2
-    return HeldOut(name, batches, logit_diffs, cams[0] if cams else None, labels if whole else None)
+    labels = copies * tuple(frame.label for frame in frames if frame.label is not None)
+    whole = len(labels) == copies * len(frames) and len(set(labels)) == 2
+    return HeldOut(name, len(frames), batches, logit_diffs, cams[0] if cams else None, labels if whole else None)
 
 
 def evaluate(student: Detector, held_out: HeldOut, lower: Lower) -> tuple[float, float | None]:

@@ -104,7 +104,7 @@ def tools(
     model.eval()
     scaler = torch.amp.GradScaler(torch.device(work.device).type, enabled=precision == "fp16")
     lower = distillation.lowered(work.device, precision)
-    held_out = distillation.answered(teacher, *evaluated, work, settings.batch_size, lower)
+    held_out = distillation.answered(teacher, evaluated, work, settings, lower)
     sizes = [(weight, size) for weight, size in distillation.step_sizes(model) if weight.requires_grad]
     masks = _masks(model, work)
     return Tools(model, teacher, _optimizer(model), scaler, lower, masks, sizes, held_out, precision, Average(model))

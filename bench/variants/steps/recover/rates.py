@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bench.variants.steps.recover import augmentation, distillation
+from bench.variants import augmentation
+from bench.variants.steps.recover import distillation
 from bench.variants.steps.recover.optimizing import Tools, optimized
 
 if TYPE_CHECKING:

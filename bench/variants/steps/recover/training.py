@@ -12,8 +12,8 @@ from bench import phases
 from bench.errors import UserError
 from bench.provenance import write_json
 from bench.records import Frame, Recovery
-from bench.variants import checkpoints
-from bench.variants.steps.recover import augmentation, distillation, norms, rates
+from bench.variants import augmentation, checkpoints
+from bench.variants.steps.recover import distillation, norms, rates
 from bench.variants.steps.recover.distillation import Precision, distillation_loss
 from bench.variants.steps.recover.optimizing import Tools, find_scale, optimized, tools
 
@@ -236,7 +236,7 @@ def _record(
         "ended": training.ended,
         "cut_short": training.cut_short,
         "precision": precision,
-        "judged_on": f"{len(held_out.logit_diffs)} {held_out.name} frames",
+        "judged_on": f"{held_out.count} {held_out.name} frames",
         "best_step": training.best_step,
         "error": {"before": training.first_error, "after": training.best_error},
     }

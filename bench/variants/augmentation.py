@@ -1,6 +1,6 @@
-"""Training frames as they might have been taken otherwise: mirrored, shifted, in other colours, saved as JPEG again.
+"""Frames as they might have been taken otherwise: mirrored, shifted, in other colours, saved as JPEG again.
 
-The teacher answers the frames that the student sees, so no label has to fit. What is changed is what differs between
+For what compares two networks on the same frames, so that no label has to fit. What is changed is what differs between
 frames of the field anyway: crops of faces are never centred alike, cameras see other colours, and most frames were
 compressed more than once.
 """
