@@ -14,11 +14,11 @@ from bench import pipeline
 from bench.commands.plan import forecast
 from bench.commands.plan.text import describe
 from bench.experiment import read
-from bench.pipeline import Finished
+from bench.pipeline import Finished, estimates
 from bench.pipeline.search import judging_candidates
 from bench.records import Event
 from bench.variants import build
-from bench.variants.steps import cast, prune, quantize, recover
+from bench.variants.steps import Cost, cast, prune, quantize, recover
 from tests.conftest import quick_folder, write_workplace
 from tests.support.command_line import bench
 
@@ -240,6 +240,15 @@ def test_the_plan_says_what_will_be_searched(workplace: Path) -> None:
     assert "find: smallest  of 5 chains" in plan
     assert "at most 8 chains built for each" in plan
     assert "at most 0.02 of AUC lost, begun within 3 minutes" in " ".join(plan.split())
+
+
+def test_reading_the_weights_is_planned_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The baseline's build has it, and no candidate of the search."""
+    path = set_variants(workplace, best=LOSES_ANYTHING)
+    monkeypatch.setattr(estimates, "WEIGHTS", Cost(1e6))
+    takes = {stage.name: stage.estimate.high_s for stage in forecast(read(path), path, timing="none").stages}
+    assert takes["build"] > 1e5
+    assert takes["search"] < 1e4
 
 
 def test_others_may_be_run_without_the_search(workplace: Path) -> None:

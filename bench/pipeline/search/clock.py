@@ -35,13 +35,16 @@ class Clock:
 
 
 def of_candidate(setup: Setup, chain: Chain, search: SearchSettings, history: History, now: PresentSpeed) -> Estimate:
-    """Building those links of a chain that are not there yet, judging it on validation frames, timing it if need be."""
+    """Building those links of a chain that are not there yet, judging it on validation frames, timing it if need be.
+
+    Reading the weights is the baseline's, which is built once before any candidate.
+    """
     context = build_context(setup, silent)
     lineage = ids.of_chain(setup.source, chain, context)
     links = [
         estimates.step(setup, chain[:length], history, now)
         for length, link in enumerate(lineage)
-        if not cache.is_built(context.folder, link)
+        if length and not cache.is_built(context.folder, link)
     ]
     runtime = runtimes.choose(setup.settings.runtime, kind_of(chain, setup.kind), setup.device)
     frame = estimates.frame(setup, chain, runtime, history, now)
