@@ -284,7 +284,10 @@ class ExperimentSettings(_Model):
                 f"found {', '.join(baselines) or 'none'}"
             )
         if "/" in baselines[0]:
-            raise ValueError(f"the one without steps is that of every detector: write `baseline: []`, not {baselines}")
+            alone = baselines[0].rpartition("/")[2]
+            raise ValueError(
+                f"the one without steps is that of every detector: write `{alone}: []`, not `{baselines[0]}: []`"
+            )
         return {baselines[0]: (), **chains}
 
     @property

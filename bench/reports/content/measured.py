@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.errors import counted
 from bench.records import (
     CalibrationShift,
     Conditions,
@@ -16,7 +17,7 @@ from bench.records import (
 )
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Sentence, code, listed, sentence, strong, with_code
-from bench.reports.content.text import NONE, counted, dtypes, fitted, number, rough, small
+from bench.reports.content.text import NONE, dtypes, fitted, number, rough, small
 
 DISTURBED = 0.1
 """A larger share of all cores than this, used by others, is worth a warning."""

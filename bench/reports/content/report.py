@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.errors import counted
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
 from bench.reports.content import (
     calibrated,
@@ -29,7 +30,7 @@ from bench.reports.content.found_threshold import how_found
 from bench.reports.content.insights import insights, other_reason
 from bench.reports.content.judged import Judged, how, judged
 from bench.reports.content.spans import Sentence, paragraph, sentence, strong, with_code
-from bench.reports.content.text import counted, test_frames
+from bench.reports.content.text import test_frames
 from bench.reports.content.warnings import warnings
 
 
