@@ -276,6 +276,7 @@ class ExperimentSettings(_Model):
     @field_validator("variants")
     @classmethod
     def _one_baseline_first(cls, chains: dict[str, Any]) -> dict[str, Any]:
+        """The variants with the baseline before all others; `ValueError` where it is not exactly one of all."""
         refuse_equal_folders(chains, "variant")
         baselines = [name for name, chain in chains.items() if chain == ()]
         if len(baselines) != 1:
