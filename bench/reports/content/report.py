@@ -27,6 +27,7 @@ from bench.reports.content import tables as of_quality
 from bench.reports.content.cells import Table
 from bench.reports.content.exemplars import Lost
 from bench.reports.content.found_threshold import how_found
+from bench.reports.content.inputs import input_of
 from bench.reports.content.insights import insights, other_reason
 from bench.reports.content.judged import Judged, how, judged
 from bench.reports.content.spans import Sentence, paragraph, sentence, strong, with_code
@@ -202,11 +203,3 @@ def _opening(run: RunRecord) -> Sentence:
         f" ({run.architecture}, {input_of(run)}) in {counted(len(run.variants), 'variant')}, evaluated on "
         f"{frames} in {test.root}.{where}",
     )
-
-
-def input_of(run: RunRecord) -> str:
-    """Size, channels and blend of what its networks see."""
-    preprocessing = run.preprocessing
-    assert preprocessing is not None
-    blend = f", {preprocessing.wavelet} wavelet blend" if preprocessing.wavelet != "none" else ""
-    return f"{preprocessing.size} × {preprocessing.size} px {preprocessing.channels.upper()}{blend}"
