@@ -243,7 +243,7 @@ def provenance(run: RunRecord) -> Table:
     for split, frames in run.frames.items():
         labelled = f"{frames.fake:,} fake, {frames.real:,} real" if frames.fake or frames.real else "labels not used"
         root = f"{frames.root}: " if frames.root else ""
-        counts = f"{root}{frames.count:,} frames ({labelled}{_sources(frames)}), digest "
+        counts = f"{root}{counted(frames.count, 'frame')} ({labelled}{_sources(frames)}), digest "
         rows.append([cell(f"frames, {split}"), cell(counts, code(frames.digest))])
     if run.files_left_out:
         rows.append([cell("files left out"), cell(run.files_left_out)])
