@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
 OURS = {
     "q16": "[cast: fp16]",
+    "q16, bf16": "[cast: bf16]",
     "q8": "[quantize: int8]",
     "q8, weights only": "[quantize: {weights: int8}]",
     "q4, weights only": "[quantize: {weights: int4}]",
@@ -72,6 +73,8 @@ OURS = {
     "q32-p50": "[prune: 0.5, recover]",
     "q16-p50": "[prune: 0.5, recover, cast: fp16]",
     "q8-p50": "[prune: 0.5, recover, quantize: int8]",
+    "q8, recover": "[quantize: int8, recover]",
+    "q4, weights only, recover": "[quantize: {weights: int4}, recover]",
 }
 NEURAL_COMPRESSOR_LIBRARIES = ("onnx-neural-compressor", "onnxruntime", "onnx", "numpy")
 NAIVE_CHAINS = {"50 % of all weights zero, global L1": "[prune: {amount: 0.5, structure: unstructured}]"}

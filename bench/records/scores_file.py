@@ -206,6 +206,7 @@ class ScoredDegradation:
     p_holm: float | None
     verdict: Verdict | None
     simultaneous: Ends | None
+    extra_unresolved: float | None = None
 
 
 @dataclass(frozen=True)
@@ -330,6 +331,7 @@ class ScoredByVideo:
     group_gaps: tuple[ScoredGroupGap, ...] = ()
     resolution: Resolution | None = None
     robustness: tuple[ScoredDegradation, ...] = ()
+    auc_delta_unresolved: float | None = None
 
 
 @dataclass(frozen=True)
@@ -414,6 +416,7 @@ class ScoredVariant:
     resolution: Resolution | None = None
     noise: MeasuredNoise | None = None
     forecasts: tuple[Forecast, ...] = ()
+    auc_delta_unresolved: float | None = None
 
     @property
     def by_video(self) -> ScoredVariant:

@@ -52,6 +52,7 @@ class ScoredPooled:
     auc_delta_ci: Ends | None
     auc_delta_p: float | None
     verdict: Verdict | None
+    auc_delta_unresolved: float | None = None
 
 
 @dataclass(frozen=True)

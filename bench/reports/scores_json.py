@@ -347,11 +347,13 @@ def _compared(is_baseline: bool, scored: VariantEvaluation | None) -> dict[str, 
 
 
 def _comparison(comparison: Comparison | None) -> dict[str, Any]:
+    """The difference of AUC and what follows from it, by key; all None without one."""
     delta = comparison and comparison.delta
     names = ("verdict", "small_but_real", "further_frames", "all_equal")
     return {
         "auc_delta": delta and delta.value,
         "auc_delta_ci": _ends(delta.interval if delta else None),
+        "auc_delta_unresolved": delta and delta.unresolved,
         "auc_delta_p": comparison and comparison.p,
         "auc_delta_p_holm": comparison and comparison.p_holm,
         "auc_interval": delta and ("sources" if delta.clustered else "frames"),
@@ -434,6 +436,7 @@ def _degraded(level: Degradation, score: DegradedScore | None) -> ScoredDegradat
         **_area("auc", auc),
         **_area("auc_delta", delta),
         **_area("extra", extra),
+        extra_unresolved=extra.unresolved if extra else None,
         p_holm=score.p_holm if score else None,
         verdict=score.verdict if score else None,
         simultaneous=_ends(score.simultaneous if score else None),

@@ -84,5 +84,6 @@ def _overall(verdict: OverallVerdict) -> ScoredOverall:
 
 
 def _pooled(comparison: Comparison) -> ScoredPooled:
-    ends = comparison.delta.interval
-    return ScoredPooled(comparison.delta.value, (ends.low, ends.high), comparison.p, comparison.verdict)
+    delta = comparison.delta
+    ends = delta.interval.low, delta.interval.high
+    return ScoredPooled(delta.value, ends, comparison.p, comparison.verdict, delta.unresolved)

@@ -13,6 +13,14 @@ import numpy as np
 from bench.records import Auc, Interval
 from bench.results.score.clusters import Clusters
 from bench.results.score.intervals import mover, student_p, student_quantile
+from bench.results.score.mean_changes import (
+    MeanChange,
+    combined,
+    is_blurred,
+    mean_by_frame,
+    mean_by_source,
+    skew_shift,
+)
 from bench.results.score.placements import Placements
 from bench.results.score.swaps import Swaps, swaps
 from bench.results.score.variances import (
@@ -20,9 +28,6 @@ from bench.results.score.variances import (
     Uncertainty,
     by_frame_of,
     by_source_of,
-    clustered,
-    effective_units_of,
-    inflation,
     is_usable,
 )
 
@@ -31,10 +36,6 @@ if TYPE_CHECKING:
 
 PartT = TypeVar("PartT")
 
-BLURRED = 0.1
-"""Where pairs' changes are this far from being small beside the kernel: the ratio of mean square and mean size."""
-RESOLVED = 0.01
-"""What rounding hides is of no account below this share of the variance."""
 SIGNS = (1, -1, -1, 1)
 """Of the AUCs in a difference, and of those in a difference of differences."""
 FEW = 50
@@ -49,7 +50,9 @@ def difference(
     By frame DeLong et al. 1988, by source Obuchowski 1997, of the changes of placement that `swaps` smooths, with
     Student's t. The degrees of freedom are the effective number of frames or sources that make up the difference,
     less one (Satterthwaite 1946, Biometrics Bulletin 2: 110-114). The order of single pairs adds its variance, as far
-    as the estimate rests on it: where hardly a pair swaps, the smoothed difference is the better one. The interval
+    as the estimate rests on it: where hardly a pair swaps, the smoothed difference is the better one. By frame, the
+    interval lies the farther to one side the more skewed the changes are (Johnson 1978, Journal of the American
+    Statistical Association 73: 536-544): where few frames lose much, few test frames are likely to lack them. It
     holds the estimate and half a step of the AUC's grid around it, which is 1 / (fakes · reals). With few sources, it
     is at least that of Zou & Donner 2008, Statistics in Medicine 27: 1693-1702, from the intervals of both AUCs and
     the correlation of their ranks. Of rounded scores it holds what those before rounding may have given, with the
@@ -97,8 +100,8 @@ class Contrast:
     of: tuple[Placements, ...]
     change: Swaps
     standard_error: float
-    by_frame: tuple[_Mean, _Mean]
-    by_source: tuple[_Mean, _Mean] | None
+    by_frame: tuple[MeanChange, MeanChange]
+    by_source: tuple[MeanChange, MeanChange] | None
     few: Uncertainty | None
 
     def at(self, level: float = 0.95) -> tuple[Auc, float]:
@@ -123,19 +126,19 @@ def _contrast(of: tuple[Placements, ...], clusters: Clusters | None) -> Contrast
     if clusters is not None and not clusters.independent:
         is_fake = of[0].is_fake
         by_source = (
-            _mean_by_source(change.fake, change.real, is_fake, clusters),
-            _mean_by_source(fake, real, is_fake, clusters),
+            mean_by_source(change.fake, change.real, is_fake, clusters),
+            mean_by_source(fake, real, is_fake, clusters),
         )
     return Contrast(
         of=of,
         change=change,
         standard_error=math.sqrt(by_frame_of(fake, real).variance),
         by_frame=(
-            _mean_by_frame(change.fake, change.real, change.squared),
-            _mean_by_frame(fake, real, change.counted),
+            mean_by_frame(change.fake, change.real, change.squared),
+            mean_by_frame(fake, real, change.counted),
         ),
         by_source=by_source,
-        few=_by_few_sources(of, fake, real, clusters) if _is_blurred(change) else None,
+        few=_by_few_sources(of, fake, real, clusters) if is_blurred(change) else None,
     )
 
 
@@ -174,50 +177,9 @@ class _Paired:
     freedom: float
 
 
-@dataclass(frozen=True)
-class _Mean:
-    """The variance of a mean change of placement, and its degrees of freedom."""
-
-    variance: float
-    freedom: float
-
-
-def _mean_by_frame(fake: NDArray[np.float64], real: NDArray[np.float64], of_a_pair: float) -> _Mean:
-    """Where frames are independent; `of_a_pair` is the mean square of a pair's change.
-
-    What a pair has for itself is in the variances of both of its frames, once too often.
-    """
-    parts = [(part - part.mean()) / len(part) for part in (fake, real)]
-    if min(len(part) for part in parts) < 2:
-        return _Mean(math.inf, 1.0)
-    variances = [inflation(len(part)) * float(part @ part) for part in parts]
-    total = sum(variances)
-    freedoms = [max(effective_units_of(part) - 1, 1.0) for part in parts]
-    spread = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
-    pairs = len(fake) * len(real)
-    return _Mean(max(total - of_a_pair / pairs, total / 2), total**2 / spread if spread else math.inf)
-
-
-def _mean_by_source(
-    fake: NDArray[np.float64], real: NDArray[np.float64], is_fake: NDArray[np.bool_], clusters: Clusters
-) -> _Mean:
-    """Where sources are; the degrees of freedom are limited by the class with fewer.
-
-    Sources of unequal size, or that overlap, count as fewer equal ones: see `Clusters.effective`.
-    """
-    if min(clusters.count(rows) for rows in (is_fake, ~is_fake)) < 2:
-        return _Mean(math.inf, 1.0)
-    variance, deviations = clustered(fake, real, is_fake, clusters)
-    fewest = min(clusters.effective(rows) for rows in (is_fake, ~is_fake))
-    return _Mean(variance, max(min(effective_units_of(deviations), fewest) - 1, 1.0))
-
-
-def _is_blurred(changes: Swaps) -> bool:
-    """Whether changes of score are so wide that the kernel's neighbourhoods are not the same at both of their ends."""
-    return changes.squared > BLURRED * (changes.share - changes.hidden)
-
-
-def _paired(of: tuple[Placements, ...], changes: Swaps, smooth: _Mean, counted: _Mean, level: float) -> _Paired:
+def _paired(
+    of: tuple[Placements, ...], changes: Swaps, smooth: MeanChange, counted: MeanChange, level: float
+) -> _Paired:
     """The interval of a difference: see `difference`."""
     delta = _value(of)
     if not math.isfinite(smooth.variance):
@@ -226,39 +188,21 @@ def _paired(of: tuple[Placements, ...], changes: Swaps, smooth: _Mean, counted: 
     swapped = changes.share / step
     # With many swaps their number says more than the smoothed scores, which the kernel has blurred a little.
     weight = swapped**2 / (4 + swapped**2)
-    middle = changes.value + weight * (delta - changes.value)
     variance = smooth.variance + weight**2 * max(changes.share - changes.squared, 0.0) * step
     # What many pairs add is as good as known; what rounding hides is not.
     freedom = smooth.freedom * (variance / smooth.variance) ** 2 if smooth.variance > 0 else math.inf
-    if _is_blurred(changes):
-        variance, freedom = _less_certain(_Mean(variance, freedom), counted, changes, step)
-    else:
-        variance += changes.unseen
+    mean = combined(MeanChange(variance, freedom, smooth.third), counted, changes, step)
+    error = math.sqrt(mean.variance)
+    middle = changes.value + weight * (delta - changes.value) + skew_shift(mean)
     # A count of few swaps moves by whole ones, so that a normal interval ends half a step too early.
     grid = step / 2 / (1 + swapped / 2)
-    error, rounding = math.sqrt(variance), grid * min(swapped, 1.0)
     # Scores before rounding might have given any value so near, with an interval of its own.
-    rounding += changes.unresolved
-    half = student_quantile(level, freedom) * error + rounding
+    rounding = grid * min(swapped, 1.0) + changes.unresolved
+    half = student_quantile(level, mean.freedom) * error + rounding
     low, high = min(middle - half, delta - grid), max(middle + half, delta + grid)
     statistic = max(abs(middle) - rounding, 0.0) / error if error > 0 else 0.0
-    p = student_p(statistic, freedom) if abs(delta) > grid else 1.0
-    return _Paired(Interval(max(low, -1.0), min(high, 1.0)), p, freedom)
-
-
-def _less_certain(smooth: _Mean, counted: _Mean, changes: Swaps, step: float) -> tuple[float, float]:
-    """The variance and the degrees of freedom of smoothed or of counted changes: those with the larger variance.
-
-    Changes that are not small beside the kernel are blurred by it; those counted have a variance of their own then.
-    The more of rounded scores have changed, the better they tell what the others hide. Where these hide as much as
-    matters, they may have hidden the few frames too that make the difference uncertain: then the fewer degrees of
-    freedom of both.
-    """
-    shown = (changes.share - changes.hidden) / step
-    smooth = _Mean(smooth.variance + changes.unseen * 4 / (4 + shown**2), smooth.freedom)
-    larger = counted if counted.variance > smooth.variance else smooth
-    is_rounded = changes.unseen > RESOLVED * larger.variance
-    return larger.variance, min(smooth.freedom, counted.freedom) if is_rounded else larger.freedom
+    p = student_p(statistic, mean.freedom) if abs(delta) > grid else 1.0
+    return _Paired(Interval(max(low, -1.0), min(high, 1.0)), p, mean.freedom)
 
 
 def _widened(
