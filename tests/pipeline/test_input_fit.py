@@ -32,9 +32,9 @@ detectors:
 datasets:
   faces: {{path: faces}}
 experiments:
-  wrong: {{detector: wrong, frames: faces, device: cpu, variants: {{baseline: []}}}}
-  right: {{detector: right, frames: faces, device: cpu, variants: {{baseline: []}}}}
-  without: {{detector: without, frames: faces, device: cpu, variants: {{baseline: []}}}}
+  wrong: {{detector: wrong, frames: faces, device: cpu, threads: 1, variants: {{baseline: []}}}}
+  right: {{detector: right, frames: faces, device: cpu, threads: 1, variants: {{baseline: []}}}}
+  without: {{detector: without, frames: faces, device: cpu, threads: 1, variants: {{baseline: []}}}}
 """
 WARNING = "These weights look trained with another preprocessing: mean and std of imagenet, RGB (misfit "
 GIVEN = "instead of mean and std of deepfakebench, RGB (misfit "
@@ -108,6 +108,9 @@ def test_a_run_under_the_right_preprocessing_warns_of_nothing(folder: Path) -> N
 def test_a_plan_shows_every_preprocessing_and_says_where_it_cannot_be_told() -> None:
     code, output = bench("plan", "wrong", "--fit")
     assert code == 0, output
+    words = " ".join(output.split())
+    assert "wrong: 1 variant of timm:test_resnet at 64 px; " in words
+    assert "; on cpu, 1 thread variant step" in words
     table = output[output.index("misfit ") :].splitlines()
     assert table[0].split() == ["misfit", "preprocessing", "of", "wrong"]
     assert table[1].endswith("mean and std of imagenet, RGB")

@@ -150,7 +150,7 @@ def _notes(forecast: Forecast) -> list[str]:
         )
     if prepared.unread:
         notes.append(
-            f"{counted(prepared.unread, 'frame')} not read yet: all that depends on "
+            f"{counted(prepared.unread, 'frame')} {'is' if prepared.unread == 1 else 'are'} not read yet: all that depends on "
             f"{'it' if prepared.unread == 1 else 'them'} counts as due. `bench run` reads all, and finds broken files, "
             "masks and copies"
         )
@@ -207,7 +207,7 @@ def _sureness(forecast: Forecast, whole: Estimate) -> str:
     if speed is None:
         return f"{sure} on a busy machine"
     free = min(speed.free_cores, speed.threads)
-    return f"{sure} if the machine does not stay as busy as now ({free:.1f} of {speed.threads} cores free)"
+    return f"{sure} if the machine does not stay as busy as now ({free:.1f} of {counted(speed.threads, 'core')} free)"
 
 
 def _disk(forecast: Forecast) -> str:

@@ -18,7 +18,12 @@ UNLIKE_RANKS, UNLIKE_CHANGE = 0.8, 0.05
 """A rank correlation below the first with a mean change above the second is more than rounding to int8 does."""
 
 LARGE_CHANGE = 0.15
-"""A mean change of P(fake) above this is more than that, whatever the ranks."""
+"""A mean change of P(fake) above this is more than that, whatever the ranks.
+
+Six ways of onnxruntime's to round a small network to int8 gave rank correlations from .97 on and mean changes below
+.025; other statistics, another scale and the other order of channels changed P(fake) by .43 and more, and left ranks
+at .97 or turned them round.
+"""
 
 
 @dataclass(frozen=True)
