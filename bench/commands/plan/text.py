@@ -150,9 +150,8 @@ def _notes(forecast: Forecast) -> list[str]:
         )
     if prepared.unread:
         notes.append(
-            f"{counted(prepared.unread, 'frame')} {'is' if prepared.unread == 1 else 'are'} not read yet: all that depends on "
-            f"{'it' if prepared.unread == 1 else 'them'} counts as due. `bench run` reads all, and finds broken files, "
-            "masks and copies"
+            f"{counted(prepared.unread, 'frame')} {'is' if prepared.unread == 1 else 'are'} not read yet, and all that "
+            "depends on frames counts as due. `bench run` reads them, and finds broken files, masks and copies"
         )
     readings = {
         f"weights of {name}" if first.settings.is_side_by_side else "weights": setup.reading
