@@ -23,6 +23,7 @@ _EXPECTED = {
     "tuple_type": "expected a list of steps, such as [prune: 0.5, recover]",
     "model_type": _KEYS,
     "dict_type": _KEYS,
+    "dataclass_type": _KEYS,
     "float_type": _NUMBER,
     "float_parsing": _NUMBER,
     "int_type": _WHOLE,
@@ -32,6 +33,13 @@ _EXPECTED = {
     "bool_parsing": _TRUTH,
     "string_type": "expected text",
 }
+_WHOLE_TEXTS = {
+    "missing": "is missing",
+    "unexpected_keyword_argument": "an unknown key",
+    "value_error": "",
+    "said": "",
+}
+"""Of kinds of problems that say all themselves; empty where their message does."""
 _LIMITS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
 _OF_LIMITS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
 
@@ -143,20 +151,19 @@ def problems_of(keys: Keys, check: Callable[[], object]) -> Iterator[tuple[Keys,
 
 def problem_text(problem: Mapping[str, Any]) -> str:
     """One of pydantic's problems as a person wants it: what was expected, what was found, a hint."""
-    kind, message = problem["type"], problem["msg"]
-    if kind == "missing":
-        return "is missing"
-    if kind in ("value_error", "said"):
-        return str(message).removeprefix("Value error, ")
-    return f"{_expected(problem)}, found {in_yaml(problem['input'])}"[:400] + _hint(problem)
+    if problem["type"] in _WHOLE_TEXTS:
+        return expected(problem)
+    return f"{expected(problem)}, found {in_yaml(problem['input'])}"[:400] + _hint(problem)
 
 
-def _expected(problem: Mapping[str, Any]) -> str:
+def expected(problem: Mapping[str, Any]) -> str:
     """What was expected, in the words of every other message: pydantic's for kinds that are seldom met."""
-    kind = problem["type"]
+    kind, message = problem["type"], str(problem["msg"])
+    if kind in _WHOLE_TEXTS:
+        return _WHOLE_TEXTS[kind] or message.removeprefix("Value error, ")
     if limit := _LIMITS.get(kind):
         return f"{_NUMBER} {_OF_LIMITS[limit]} {problem['ctx'][limit]:.15g}"
-    return _EXPECTED.get(kind) or str(problem["msg"]).replace("Input should be", "expected", 1)
+    return _EXPECTED.get(kind) or message.replace("Input should be", "expected", 1)
 
 
 def _hint(problem: Mapping[str, Any]) -> str:
@@ -239,6 +246,11 @@ def nearest(name: str, choices: Iterable[str], synonyms: Mapping[str, str] = _ME
         return f" (did you mean {quoted(spelled[synonym])}?)"
     close = difflib.get_close_matches(name.casefold(), list(spelled), n=1, cutoff=0.5)
     return f" (did you mean {quoted(spelled[close[0]])}?)" if close else ""
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """How many of what: "1 frame", "1,200 frames"."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def listed(items: Iterable[object], most: int = 10) -> str:

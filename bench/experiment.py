@@ -276,6 +276,7 @@ class ExperimentSettings(_Model):
     @field_validator("variants")
     @classmethod
     def _one_baseline_first(cls, chains: dict[str, Any]) -> dict[str, Any]:
+        """The variants with the baseline before all others; `ValueError` where it is not exactly one of all."""
         refuse_equal_folders(chains, "variant")
         baselines = [name for name, chain in chains.items() if chain == ()]
         if len(baselines) != 1:
@@ -284,7 +285,10 @@ class ExperimentSettings(_Model):
                 f"found {', '.join(baselines) or 'none'}"
             )
         if "/" in baselines[0]:
-            raise ValueError(f"the one without steps is that of every detector: write `baseline: []`, not {baselines}")
+            alone = baselines[0].rpartition("/")[2]
+            raise ValueError(
+                f"the one without steps is that of every detector: write `{alone}: []`, not `{baselines[0]}: []`"
+            )
         return {baselines[0]: (), **chains}
 
     @property

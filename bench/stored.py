@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bench.errors import UserError
+from bench.errors import UserError, expected
 
 MIB = 2**20
 MOST_BYTES = 256 * MIB
@@ -153,9 +153,9 @@ def adapter(kind: Any) -> Any:
 
 def first_problem(error: Any) -> str:
     """The first of pydantic's problems: where, and what was expected; never the value, which is a stranger's."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     keys = ".".join(str(part) for part in first["loc"])
-    return repr(f"{keys[:100]}: {first['msg'][:100]}")[1:-1]
+    return repr(f"{keys[:100]}: {expected(first)[:100]}")[1:-1]
 
 
 def damaged(path: Path, error: Exception, mend: str) -> UserError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.datasets.label_hints import in_list, line_to_write
 from bench.datasets.layouts import AMBIGUOUS_SPLITS
-from bench.errors import listed, quoted
+from bench.errors import counted, listed, quoted
 from bench.records import SPLITS, FrameSet, Split, Unused, UnusedKind
 
 _MASK_FOLDERS = frozenset(("mask", "masks", "landmark", "landmarks", "segmentation", "segmentations", "depth"))
@@ -84,8 +84,9 @@ def unused_remarks(root: Path, unused: Iterable[Unused]) -> Iterator[str]:
     beside = {each.name: each.count for each in unused if each.kind == "beside"}
     for folder in [name for name in beside if not name or name.endswith("/")]:
         yield (
-            f"{beside.pop(folder):,} frames lie in {(root / folder)} itself, beside the folders that are read, and are "
-            f"not used: move them into one of these. `exclude: ['/{folder}*.*']` leaves them out without this warning."
+            f"{counted(beside.pop(folder), 'frame')} in {(root / folder)} itself, beside the folders that are read, "
+            f"not used: move what lies there into one of these. `exclude: ['/{folder}*.*']` leaves it out without this "
+            "warning."
         )
     if beside:
         yield _folders_beside(root, beside)

@@ -15,7 +15,7 @@ from bench.datasets.layouts import Entry
 from bench.datasets.locating import Located, gather
 from bench.datasets.missing import missing_videos
 from bench.datasets.plausibility import source_remarks
-from bench.datasets.refusals import refuse, wrong_labels, wrong_names, wrong_sources
+from bench.datasets.refusals import refuse, unmatched_patterns, wrong_labels, wrong_names, wrong_sources
 from bench.datasets.settings import FrameSetSettings
 from bench.datasets.sharing import agreed, shared_by_design
 from bench.datasets.splits import (
@@ -94,6 +94,7 @@ def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
         # A video is a source of its own; its frames are not there yet.
         auto = settings.split == "auto" and not settings.extract
         problems += wrong_sources(located, undigested[split], auto)
+    problems += unmatched_patterns(list(parts.values()), list(undigested.values()))
     shared = shared_sources({split: frames for split, frames in undigested.items() if split})
     for root in {located.root for located in parts.values()}:
         # Another folder's manifest may call another video the same.

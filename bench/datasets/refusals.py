@@ -40,13 +40,26 @@ def wrong_labels(split: Split, part: Part) -> list[str]:
     return [f"{split}: no {word} frame among {len(labels)}; {part.labels_from}" for word in missing]
 
 
+def unmatched_patterns(located: Sequence[Located], frames: Sequence[Sequence[Frame]]) -> list[str]:
+    """Each `source_pattern` that matches no frame of splits, once, with the folders of all of these."""
+    folders: dict[str, list[str]] = {}
+    examples: dict[str, str] = {}
+    for split, of_split in zip(located, frames, strict=True):
+        if split.pattern and of_split and all(frame.source is None for frame in of_split):
+            folders.setdefault(split.pattern, []).append(str(split.root))
+            examples.setdefault(split.pattern, of_split[0].path)
+    return [
+        f"source_pattern '{pattern}' matches no frame of {listed(dict.fromkeys(roots))}, for example "
+        f"{quoted(examples[pattern])}"
+        for pattern, roots in folders.items()
+    ]
+
+
 def wrong_sources(located: Located, frames: Sequence[Frame], auto: bool) -> list[str]:
-    """Why the sources that `source_pattern` gives, or the lack of one, do not serve; empty where they do."""
+    """Why the sources that `source_pattern` gives to some frames, or the lack of one, do not serve."""
     unknown = [frame.path for frame in frames if frame.source is None]
-    if located.pattern and frames and len(unknown) == len(frames):
-        return [
-            f"source_pattern '{located.pattern}' matches no frame of {located.root}, for example {quoted(unknown[0])}"
-        ]
+    if located.pattern and len(unknown) == len(frames):
+        return []
     if located.pattern and auto and unknown:
         return [
             f"source_pattern '{located.pattern}' matches only {len(frames) - len(unknown)} of {len(frames)} frames of "

@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from bench.errors import listed, quoted
+from bench.errors import counted, listed, quoted
 from bench.records import LABELLED_SPLITS, Frame, Split
 
 _TEST, _VALIDATION = 0.7, 0.8  # cumulative shares; what is left is for training
@@ -141,7 +141,7 @@ def shared_among_judged(splits: Mapping[Split, Iterable[Frame]]) -> tuple[str, .
     files = [f"test {tested[f.digest]} = validation {f.path}" for f in validation if f.digest in tested]
     remarks = []
     if sources:
-        remarks.append(f"Test and validation share {len(sources)} sources: {listed(sorted(sources), 5)}.")
+        remarks.append(f"Test and validation share {counted(len(sources), 'source')}: {listed(sorted(sources), 5)}.")
     if files:
         remarks.append(f"Test and validation share {len(files)} identical files: {listed(files, 5)}.")
     return tuple(remarks)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import seals, stored
-from bench.errors import UserError, listed
+from bench.errors import UserError, counted, listed
 from bench.provenance import file_digest
 from bench.records import Event, OnEvent, Video
 
@@ -65,7 +65,7 @@ def _read(name: str, videos: Sequence[Video], remembered: _Remembered, file: Pat
     on_event(Event(work, len(videos), len(videos), "videos"))
     if wrong:
         _remember(file, remembered)
-        raise UserError(f"{name}: {len(wrong)} videos can't be read: {listed(wrong, 5)}")
+        raise UserError(f"{name}: {counted(len(wrong), 'video')} can't be read: {listed(wrong, 5)}")
     return digests
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.errors import counted
 from bench.files import remove
 from bench.footage import crops, sampling, video
 from bench.footage.formats import VideoError
@@ -75,7 +76,7 @@ class Extractor:
         if rows:
             return outcome
         if decoded:
-            return replace(outcome, status="no face", reason=f"no face in {decoded} frames")
+            return replace(outcome, status="no face", reason=f"no face in {counted(decoded, 'frame')}")
         return replace(outcome, status="broken", reason=f"none of {len(numbers)} frames can be decoded")
 
     def _write(self, folder: Path, picture: Picture) -> list[Row]:

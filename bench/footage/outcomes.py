@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from bench import stored
+from bench.errors import counted
 from bench.files import write_text
 
 Status: TypeAlias = Literal[
@@ -77,7 +78,7 @@ class Outcome:
         parts = (
             (self.missing, f"{self.missing} of {self.asked} frames missing"),
             (self.failures, f"{self.failures} packets can't be read"),
-            (self.corrupt, f"{self.corrupt} frames corrupt"),
+            (self.corrupt, f"{counted(self.corrupt, 'frame')} corrupt"),
         )
         return ", ".join(text for count, text in parts if count)
 

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from bench.errors import counted
 from bench.files import make_folder, remove, write_atomically
 from bench.footage import folder as layout
 from bench.footage import lettering
@@ -105,7 +106,11 @@ def _caption(draw: ImageDraw, corner: tuple[int, int], video: Video, outcome: Ou
     font, (x, y) = lettering.font(_LETTER_SIDE), corner
     name = lettering.fitted(lettering.drawable(video.name), font, _FACES * _SIDE)
     word = {0: "real", 1: "fake", None: "no label"}[video.label]
-    text = f"{word}, {len(outcome.rows) and outcome.decoded} frames" if outcome.status == "ok" else outcome.status
+    text = (
+        f"{word}, {counted(len(outcome.rows) and outcome.decoded, 'frame')}"
+        if outcome.status == "ok"
+        else outcome.status
+    )
     draw.text((x, y), name, _INK, font)
     draw.text((x, y + 13), text, _COLOURS[video.label] if outcome.status == "ok" else _GREY, font)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import reports
+from bench.errors import counted
 from bench.records import RunRecord, ScoresFile
 
 REPORT = "report.md"
@@ -87,7 +88,7 @@ class Finished:
         failed = [variant.name for variant in self.run.variants if variant.status == "failed"]
         warnings = "".join(f"\nwarning: {warning}" for warning in self.warnings)
         count, names = len(self.run.variants), ", ".join(failed) or "none"
-        ended = f"{self.prefix}ended: {count} variants, failed: {names}{warnings}"
+        ended = f"{self.prefix}ended: {counted(count, 'variant')}, failed: {names}{warnings}"
         return "\n".join([ended, *(other.ending for other in self.further)])
 
     @property

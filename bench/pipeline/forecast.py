@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import datasets, runtimes
+from bench.errors import counted
 from bench.pipeline import degrade, degraded, estimates, former, occlude, occlusions, present_speed, report_reasons
 from bench.pipeline.build import build_context
 from bench.pipeline.estimates import Estimate
@@ -219,7 +220,7 @@ def _draw(prepared: Prepared, now: PresentSpeed) -> Stage:
     if not count:
         return Stage("draw", "", Estimate())
     takes = estimates.by_rate(count * estimates.DRAWN_FRAME_SECONDS, estimates.PARALLEL, now)
-    return Stage("draw", f"{count:,} frames of the demo set", takes)
+    return Stage("draw", f"{counted(count, 'frame')} of the demo set", takes)
 
 
 def pending(prepared: Prepared) -> dict[str, Pending]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench import datasets
-from bench.pipeline import calibration_shift, degraded, fidelity, judging, notes, threshold
+from bench.pipeline import calibration_shift, degraded, fidelity, judging, misread, notes, threshold
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepared import Setup
 from bench.provenance import machine, provenance
@@ -74,6 +74,7 @@ def _record(setup: Setup, jobs: Jobs) -> RunRecord:
         map_kind=setup.reading.map_kind if setup.reading else CLASS_ACTIVATION,
         warnings=(
             *_remarks(setup, {*shown, *setup.unfound}, _untimed(rows)),
+            *misread.remarks(setup, jobs, rows),
             *degraded.remarks(setup, rows),
         ),
     )

@@ -436,7 +436,7 @@ def _degraded(level: Degradation, score: DegradedScore | None) -> ScoredDegradat
         **_area("auc", auc),
         **_area("auc_delta", delta),
         **_area("extra", extra),
-        extra_unresolved=extra and extra.unresolved,
+        extra_unresolved=extra.unresolved if extra else None,
         p_holm=score.p_holm if score else None,
         verdict=score.verdict if score else None,
         simultaneous=_ends(score.simultaneous if score else None),

@@ -235,7 +235,7 @@ def test_everything_wrong_with_a_file_is_said_at_once(tmp_path: Path) -> None:
     changed[8, "split"] = "validation"
     changed[7, "split"] = rows["split"][6]
     message = refused(lambda: read.read(write(tmp_path / "a.csv", rows), Columns(), WORDS))
-    assert "1 frames stand there more than once: 'v6/0006.png' (line 8 and line 9)" in message
+    assert "1 frame stands there more than once: 'v6/0006.png' (line 8 and line 9)" in message
     assert len(message.splitlines()) == 4
 
 

@@ -264,7 +264,7 @@ def test_names_that_lead_out_are_refused(name: str, tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"[" * 100_000, "nested too deep"),
-        (b"{}", "damaged (bench: Field required)"),
+        (b"{}", "damaged (bench: is missing)"),
         (b"\xff", "damaged"),
         (b'{"files": [], "a\\n::error::b": 1}', "damaged"),
     ],

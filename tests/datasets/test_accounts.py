@@ -56,7 +56,7 @@ def test_every_file_is_counted_once(tmp_path: Path) -> None:
     assert "test/unsure/ (2)" in remarks
     assert "Call holdout/ test/ or validation/, whichever they are" in remarks
     assert "(1 .heic)" in remarks
-    assert "1 frames lie in" in remarks
+    assert "1 frame in " in remarks
     patterns = ["masks", "/*.*", "/test/*.*", "/holdout", "test/unsure"]
     assert load_set(tmp_path, path="s", exclude=patterns)["test"].remarks == ()
 

@@ -251,6 +251,16 @@ def test_a_pattern_that_matches_nothing_is_an_error(tmp_path: Path) -> None:
     assert "matches no frame" in _refused(tmp_path, path="s", source_pattern=r"(id\d+)_")
 
 
+def test_a_pattern_that_matches_nothing_in_several_splits_is_refused_once(tmp_path: Path) -> None:
+    _pictures(tmp_path, ["s/test/real/a.png", "s/test/fake/b.png", "s/train/c.png", "s/calibration/d.png"])
+    refusal = _refused(tmp_path, path="s", source_pattern=r"(id\d+)_")
+    assert refusal.count("matches no frame of") == 1
+    apart = {split: {"path": f"s/{split}", "source_pattern": r"(id\d+)_"} for split in ("test", "train")}
+    refusal = _refused(tmp_path, **apart)
+    assert refusal.count("matches no frame of") == 1
+    assert all(f"s/{split}" in refusal.replace("\\", "/") for split in apart)
+
+
 def test_broken_files_are_listed_before_any_work(tmp_path: Path) -> None:
     _pictures(tmp_path, ["s/real/a.png", "s/fake/b.png", "s/fake/cut.jpg", "s/fake/cut.webp", "s/fake/cut.png"])
     for suffix in ("jpg", "webp", "png"):

@@ -609,7 +609,7 @@ def test_deepfakebench_finds_its_frames(tmp_path: Path, json_at: str, frames_at:
     in_video = sorted((e.frame_index or 0, e.path) for e in test.values() if "00170" in e.path)
     assert [Path(path).stem for _, path in in_video] == ["000", "014", "1000"]
     (remark,) = listing.remarks
-    assert "3 test videos stand under train, validation too; they are read as test alone" in remark
+    assert "3 test videos listed under train, validation too; read as test alone" in remark
 
 
 def _forensics(head: str, levels: Iterable[str] = ("c23",)) -> dict[str, Any]:

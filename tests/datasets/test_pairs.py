@@ -79,7 +79,7 @@ def test_what_is_shared_is_told_by_single_sources() -> None:
     assert problem.endswith("'2': test fake/1_2.png = train real/2.png")
     assert not shared_sources({"test": judged, "train": learned[1:]})
     (remark,) = shared_among_judged({"test": judged, "validation": learned})
-    assert remark == "Test and validation share 1 sources: 2."
+    assert remark == "Test and validation share 1 source: 2."
 
 
 # --------------------------------------------------------------------------------- patterns

@@ -13,6 +13,7 @@ from torch import Tensor
 from bench import detectors
 from bench.detectors.families import xception
 from bench.detectors.presets import PRESETS
+from bench.errors import UserError
 from bench.records import Preprocessing
 from tests.support import upstream
 
@@ -92,6 +93,30 @@ def test_other_names_of_it_are_known(tmp_path: Path) -> None:
     _, reading, (logits, _) = answers(tmp_path / "faceforensics.pth", preprocessing, frames)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
     assert reading.names == "names of DeepfakeBench behind model"
+
+
+@pytest.mark.parametrize("head", ["last_linear", "fc"])
+def test_pointwise_convolutions_may_be_matrices(head: str, tmp_path: Path) -> None:
+    """As in Cadene's files, from before PyTorch wrote such weights with the sides of their kernels."""
+    state = {
+        name.replace("last_linear", head): tensor.flatten(1) if "pointwise" in name else tensor
+        for name, tensor in upstream.weights(shapes(), seed=1, gain=1.25).items()
+        if "adjust_channel" not in name
+    }
+    torch.save(state, tmp_path / "xception.pth")
+    preprocessing = Preprocessing(size=96, mean=HALF.mean, std=HALF.std)
+    _, reading, (logits, _) = answers(tmp_path / "xception.pth", preprocessing, upstream.frames(8, 96))
+    torch.testing.assert_close(logits, torch.tensor(LOGITS), atol=1e-4, rtol=0)
+    matrices = sum("pointwise" in name for name in state)
+    assert f"{matrices} matrices [out, in] read as weights [out, in, 1, 1] of pointwise convolutions" in reading.names
+
+
+def test_matrices_of_another_shape_are_refused(tmp_path: Path) -> None:
+    state = upstream.weights(shapes(), seed=1, gain=1.25)
+    name = "backbone.block2.rep.1.pointwise.weight"
+    torch.save(state | {name: state[name].flatten(1).T.contiguous()}, tmp_path / "transposed.pth")
+    with pytest.raises(UserError, match=r"of another shape \(1\).*pointwise"):
+        detectors.read("xception", tmp_path / "transposed.pth", Preprocessing(size=96))
 
 
 def test_the_estimate_of_its_work_is_what_is_counted() -> None:

@@ -185,6 +185,11 @@ def test_the_report_names_an_import(finished_once: Path) -> None:
     assert (finished_once / "reports/first/report.html").read_text(encoding="utf-8").count("imported from") >= 10
 
 
+def test_no_file_that_is_read_rightly_is_said_to_be_misread(finished_once: Path) -> None:
+    """Of a dozen exports, one to float16 and one to int8 among them."""
+    assert "It was read as" not in (finished_once / "reports/first/report.md").read_text(encoding="utf-8")
+
+
 def test_a_second_run_does_nothing_and_new_weights_build_no_import_again(finished: Path) -> None:
     """An import hangs on its file and on how frames are prepared, not on the detector's weights."""
     assert "nothing to do" in bench("plan")[1]

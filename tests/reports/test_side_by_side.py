@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from bench.records import Constraints, SideBySide, SideBySideScores
+from bench.records import Constraints, Filters, Preprocessing, SideBySide, SideBySideScores
 from bench.reports import is_whole, read_scores, summary_of_all
+from bench.reports.content.inputs import networks_and_inputs
 from bench.reports.content.side_by_side import overall
 from bench.reports.scores_json import as_json, scores, scores_side_by_side, typed_scores
 from bench.reports.terminal.plain import WIDTH
@@ -38,6 +39,27 @@ def test_golden(tmp_path: Path) -> None:
     assert written["report.md"] == (GOLDEN / "report.md").read_text(encoding="utf-8")
     assert well_formed(written["report.md"])
     assert rounded(written["scores.json"]) == rounded((GOLDEN / "scores.json").read_text(encoding="utf-8"))
+
+
+def test_preprocessing_is_shown_where_detectors_differ(tmp_path: Path) -> None:
+    """And not where it is the same."""
+    by_name = {
+        "a": Preprocessing(size=224, fit="crop", interpolation="pil-bicubic", crop_pct=0.875),
+        "b": Preprocessing(size=224, fit="pad", pad="centre", interpolation=Filters("area", "bicubic")),
+        "c": Preprocessing(size=224, interpolation="pil-bicubic", crop="dfdc"),
+    }
+    runs = {name: dataclasses.replace(alone("b5", B5).run, preprocessing=given) for name, given in by_name.items()}
+    network = "efficientnet_b5, 224 × 224 px RGB"
+    assert networks_and_inputs(runs) == {
+        "a": f"{network}, centre crop of 87.5 %, pil-bicubic, whole frames",
+        "b": f"{network}, padded (centre), area down, bicubic up, whole frames",
+        "c": f"{network}, stretched, pil-bicubic, faces cut as dfdc",
+    }
+    assert networks_and_inputs({"a": runs["a"]}) == {"a": network}
+    page = (rendered(three(), tmp_path) / "report.html").read_text(encoding="utf-8")
+    assert "xception, 256 × 256 px RGB, bicubic, mean 0.5, std 0.5" in page
+    assert "mobilenetv3_large_100, 224 × 224 px RGB, area down, bicubic up, mean 0, std 1" in page
+    assert "stretched" not in page
 
 
 def test_the_report_is_whole_with_those_of_its_detectors(tmp_path: Path) -> None:

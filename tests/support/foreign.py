@@ -129,6 +129,23 @@ def in_rgb_of_bytes(detector: Detector) -> onnx.ModelProto:
     return model
 
 
+def in_statistics(detector: Detector, mean: Sequence[float], std: Sequence[float]) -> onnx.ModelProto:
+    """Floats in RGB, less a mean and divided by a standard deviation, the detector's preprocessing inside."""
+    model = whole(detector)
+    sides = (1, 3, 1, 1)
+    std_name = constant(model, "their_std", 255 * np.array(std, np.float32).reshape(sides))
+    mean_name = constant(model, "their_mean", 255 * np.array(mean, np.float32).reshape(sides))
+    nodes = [
+        helper.make_node("Mul", ["given", std_name], ["scaled"]),
+        helper.make_node("Add", ["scaled", mean_name], ["bytes"]),
+        helper.make_node("Round", ["bytes"], ["rounded"]),
+        helper.make_node("Cast", ["rounded"], ["_"], to=TensorProto.UINT8),
+    ]
+    with_input(model, nodes, TensorProto.FLOAT, ["n", 3, SIZE, SIZE])
+    del model.graph.output[1:]
+    return model
+
+
 def of_batch(detector: Detector, batch: int) -> onnx.ModelProto:
     """A fixed batch, which a Reshape has in its constant too."""
     model = network(detector)

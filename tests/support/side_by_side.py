@@ -13,6 +13,7 @@ from bench.records import (
     Alone,
     Conditions,
     Constraints,
+    Filters,
     Footprint,
     LabelledFrames,
     Predictions,
@@ -48,10 +49,14 @@ MOBILE: Spec = {
     "q16": (("cast: fp16",), 8.12, 6.1, 1.9),
     "q8": (("quantize: int8",), 4.31, 4.0, 2.3),
 }
+HALF = (0.5, 0.5, 0.5)
 INPUTS = {
     "b5": ("efficientnet_b5", Preprocessing(size=380, channels="bgr", wavelet="sym2")),
-    "xception": ("xception", Preprocessing(size=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))),
-    "mobile": ("mobilenetv3_large_100", Preprocessing(size=224)),
+    "xception": (
+        "xception",
+        Preprocessing(size=256, interpolation="bicubic", mean=HALF, std=HALF),
+    ),
+    "mobile": ("mobilenetv3_large_100", Preprocessing(size=224, interpolation=Filters("area", "bicubic"))),
 }
 SPECS = {"b5": B5, "xception": XCEPTION, "mobile": MOBILE}
 

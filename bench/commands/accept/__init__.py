@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.commands.accept import reference
 from bench.commands.accept.reference import NAME, Accepted, weights_digest
-from bench.errors import UserError, listed, on_one_line, quoted
+from bench.errors import UserError, counted, listed, on_one_line, quoted
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import render
 from bench.pipeline.build import build_context
@@ -110,7 +110,7 @@ def _refuse_chance(part: Finished, settings: ExperimentSettings) -> None:
     auc = "unknown" if fell.value is None else f"{fell.value:.4f}"
     interval = f" (95 % interval {fell.interval.low:.4f} to {fell.interval.high:.4f})" if fell.interval else ""
     of_set = f" of {part.frame_set}" if part.frame_set else ""
-    what = f"has the AUC {auc}{interval} on {scores.frames['test'].count:,} test frames{of_set}"
+    what = f"has the AUC {auc}{interval} on {counted(scores.frames['test'].count, 'test frame')}{of_set}"
     baseline = f"{detector}/{fell.variant}" if detector else fell.variant
     if fell.gate != ABOVE_CHANCE:
         raise UserError(
@@ -144,7 +144,7 @@ def _refuse_stale(run: RunRecord, setup: Setup) -> None:
 
 def describe(accepted: Accepted, to: Path) -> str:
     """What was accepted, how large the file is, and what to do next."""
-    count, path = f"{accepted.frames['test'].count:,} test frames", on_one_line(str(to))
+    count, path = f"{counted(accepted.frames['test'].count, 'test frame')}", on_one_line(str(to))
     if accepted.sets:
         sets = {name: of_set.frames["test"].count for name, of_set in accepted.by_set.items()}
         count = f"the test frames of {', '.join(f'{name} ({frames:,})' for name, frames in sets.items())}"

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.commands.accept.reference import Accepted, AcceptedVariant, logit_diffs, unpacked, weights_digest
+from bench.errors import counted
 from bench.experiment import ExperimentSettings
 from bench.pipeline.finished import Finished
 from bench.pipeline.render import spelled
 from bench.records import GateOutcome, LabelledFrames, Predictions, RunRecord, Unit, VariantResult
-from bench.reports.content.text import counted, further
+from bench.reports.content.text import further
 from bench.results import store
 from bench.results.score import videos
 from bench.results.score.against import Change, against, answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.errors import listed, shown
+from bench.errors import counted, listed, shown
 from bench.footage import folder
 from bench.footage.extracting import Extracted
 
@@ -21,10 +21,10 @@ def _lines(extracted: Extracted) -> Iterator[str]:
     """How many videos have frames, which were skipped, and which are damaged."""
     counts = extracted.counts
     videos = counts.statuses.get("ok", 0)
-    read = f"{counts.decoded:,} frames read, {counts.crops:,} written"
+    read = f"{counted(counts.decoded, 'frame')} read, {counts.crops:,} written"
     yield f"{videos:,} of {extracted.videos:,} videos have frames: {read}{_reused(extracted)}"
     if counts.faceless and videos:
-        yield f"without a face: {counts.faceless:,} frames"
+        yield f"without a face: {counted(counts.faceless, 'frame')}"
     statuses: dict[str, list[str]] = {}
     for name, outcome in extracted.skipped:
         statuses.setdefault(outcome.status, []).append(f"{shown(name)} ({outcome.reason})")
@@ -37,7 +37,7 @@ def _lines(extracted: Extracted) -> Iterator[str]:
 
 def _reused(extracted: Extracted) -> str:
     before = extracted.videos - extracted.read - extracted.counts.statuses.get("no file", 0)
-    return f" ({before:,} videos were there already)" if before else ""
+    return f" ({counted(before, 'video')} {'was' if before == 1 else 'were'} there already)" if before else ""
 
 
 def paths(extracted: Extracted) -> Iterator[tuple[str, Path]]:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from bench.commands.plan import Forecast
+from bench.errors import counted
 from bench.pipeline import judging
 from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, duration, total
 from bench.pipeline.forecast import Link, Row, is_drawn, pending
@@ -62,8 +63,8 @@ def _head(forecast: Forecast) -> str:
         frames.append(f"{counts}{prepared.of_frames(name)}{built}")
     about = "about " if pending(prepared) else ""
     return (
-        f"{first.name}: {variants} variants of {' and '.join(detectors)}; frames: {about}{'; '.join(frames)}; "
-        f"on {first.device}, {first.threads} threads"
+        f"{first.name}: {counted(variants, 'variant')} of {' and '.join(detectors)}; "
+        f"frames: {about}{'; '.join(frames)}; on {first.device}, {counted(first.threads, 'thread')}"
     )
 
 
@@ -77,13 +78,13 @@ def _rows(forecast: Forecast) -> list[tuple[str, ...]]:
         # The weights are listed once, at the baseline, and what is built once at the first frame set.
         links = row.links[1:] if row.setup.is_first_set and len(row.links) > 1 else row.links[-1:]
         for link in links:
-            evaluate = f"{row.frames:,} frames, {row.runtime}" if row.frames else f"reused, {row.runtime}"
+            evaluate = f"{counted(row.frames, 'frame')}, {row.runtime}" if row.frames else f"reused, {row.runtime}"
             last = (evaluate, time) if link is row.links[-1] else ("", "")
             name = _title(row) if link is links[0] else ""
             cells.append((name, _cut(link.step, 30), _artifact(link), *last))
     for search in outlook.due(forecast.prepared):
-        judged = f"{search.frames:,} validation frames"
-        cells.append((_cut(search.title, 24), search.search.text, f"of {search.chains} chains", judged, "due"))
+        chains, judged = counted(search.chains, "chain"), counted(search.frames, "validation frame")
+        cells.append((_cut(search.title, 24), search.search.text, f"of {chains}", judged, "due"))
     return cells
 
 
@@ -144,13 +145,13 @@ def _notes(forecast: Forecast) -> list[str]:
             notes.append(f"videos{prepared.of_frames(name)}: {judged}")
     if moved := sum(row.moves for row in forecast.rows):
         notes.append(
-            f"{moved} results lie where they were before the experiment had these detectors or frame sets: `bench run` "
-            "moves them to their folders"
+            f"{counted(moved, 'result')} from before the experiment had these detectors or frame sets: `bench run` "
+            f"moves {'it to its folder' if moved == 1 else 'them to their folders'}"
         )
     if prepared.unread:
         notes.append(
-            f"{prepared.unread:,} frames are not read yet: all that depends on them counts as due. `bench run` reads "
-            "them, and finds broken files, masks and copies"
+            f"{counted(prepared.unread, 'frame')} {'is' if prepared.unread == 1 else 'are'} not read yet, and all that "
+            "depends on frames counts as due. `bench run` reads them, and finds broken files, masks and copies"
         )
     readings = {
         f"weights of {name}" if first.settings.is_side_by_side else "weights": setup.reading
@@ -205,7 +206,7 @@ def _sureness(forecast: Forecast, whole: Estimate) -> str:
     if speed is None:
         return f"{sure} on a busy machine"
     free = min(speed.free_cores, speed.threads)
-    return f"{sure} if the machine does not stay as busy as now ({free:.1f} of {speed.threads} cores free)"
+    return f"{sure} if the machine does not stay as busy as now ({free:.1f} of {counted(speed.threads, 'core')} free)"
 
 
 def _disk(forecast: Forecast) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from bench.errors import shown
+from bench.errors import counted, shown
 from bench.records.evidence import EVIDENCE, Verified
 
 _SIGNS = {"ok": "ok", "differs": "DIFFERS", "missing": "MISSING", "not checked": "not checked"}
@@ -20,7 +20,7 @@ def describe(verified: Verified) -> str:
         name, word = f" {on.frame_set}" if on.frame_set else "", on.verdict.get("verdict") or "no verdict"
         auc = on.verdict.get("auc")
         ranked = f"AUC {auc:.4f}" if isinstance(auc, (int, float)) else "no AUC"
-        lines.append(shown(f"verdict on {on.count:,} test frames{name}: {word}, {ranked}"))
+        lines.append(shown(f"verdict on {counted(on.count, 'test frame')}{name}: {word}, {ranked}"))
     for finding in verified.findings:
         note = f": {shown(finding.note, 400)}" if finding.note else ""
         lines.append(f"  {finding.what}  {_SIGNS[finding.outcome]}{note}")

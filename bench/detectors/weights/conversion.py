@@ -16,7 +16,7 @@ from bench.detectors.weights.fits import File, Network, is_counter
 from bench.detectors.weights.labels import labels_beside
 from bench.detectors.weights.matching import Match, holds_all
 from bench.detectors.weights.stored_tensors import StoredTensor
-from bench.errors import UserError, listed, shown
+from bench.errors import UserError, counted, listed, shown
 from bench.records import Conventions, Preprocessing, Reading
 
 if TYPE_CHECKING:
@@ -179,7 +179,11 @@ def state_of(
             f"({len(integers)}): {listed(integers, 6)}; save the weights as floats"
         )
     _refuse_negative_variances(tensors, path)
-    state = dict(match.scheme.made({name: tensors[given] for name, given in match.names.items()}))
+    given_tensors = {
+        name: tensors[given][:, :, None, None] if name in match.flat else tensors[given]
+        for name, given in match.names.items()
+    }
+    state = dict(match.scheme.made(given_tensors))
     for leaf, given in (("weight", weight), ("bias", bias)):
         by_class = [torch.zeros_like(given[0]) if row is None else given[row] for row in rows]
         state[f"{network.logits}.{leaf}"] = torch.stack(by_class)
@@ -215,11 +219,20 @@ def reading_of(match: Match, logits: Logits, arithmetic: str, detector: Detector
             f"behind {listed((key or 'no prefix' for key in match.other_sets), _MOST_LEFT_OUT)}."
         )
     return Reading(
-        names=f"names of {match.scheme.owner}{behind}",
+        names=f"names of {match.scheme.owner}{behind}{_flat_weights(len(match.flat))}",
         logits=logits.meaning,
         arithmetic=arithmetic,
         heatmap=detector.map_note,
         map_kind=detector.map_kind,
         left_out=listed(match.left_out, _MOST_LEFT_OUT),
         warnings=tuple(warnings),
+    )
+
+
+def _flat_weights(count: int) -> str:
+    """That a file holds matrices where the network has convolutions of one position; empty where it has none."""
+    if not count:
+        return ""
+    return (
+        f", {counted(count, 'matrix', 'matrices')} [out, in] read as weights [out, in, 1, 1] of pointwise convolutions"
     )

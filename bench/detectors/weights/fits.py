@@ -46,13 +46,15 @@ class File:
 class Fit:
     """Names of a file that are those of a scheme behind a prefix, by the detector's.
 
-    `network` has the tensors that files of this scheme hold.
+    `network` has the tensors that files of this scheme hold, in the shapes that they have there. `flat` are those of
+    pointwise convolutions that the file holds as matrices, [out, in] for [out, in, 1, 1].
     """
 
     scheme: Scheme
     network: Network
     prefix: str
     names: dict[str, str]
+    flat: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -117,7 +119,20 @@ def _fits(file: File, network: Network, scheme: Scheme) -> list[Fit]:
             tensor = by_renamed.get(end_of_name)
             if tensor is not None and start >= len(file.folders[name]) and name.count(".", 0, start) <= _MOST_PARTS:
                 by_prefix[name[:start]][tensor] = name
-    return [Fit(scheme, network, prefix, names) for prefix, names in by_prefix.items()]
+    return [_fit(file, network, scheme, prefix, names) for prefix, names in by_prefix.items()]
+
+
+def _fit(file: File, network: Network, scheme: Scheme, prefix: str, names: dict[str, str]) -> Fit:
+    """With matrices in the place of pointwise convolutions, where a file has these, as Cadene's Xception does."""
+    shapes = network.shapes
+    flat = {
+        tensor: shapes[tensor][:2]
+        for tensor, name in names.items()
+        if shapes[tensor][2:] == (1, 1) and file.shape(name) == shapes[tensor][:2]
+    }
+    if flat:
+        network = replace(network, shapes={**shapes, **flat})
+    return Fit(scheme, network, prefix, names, frozenset(flat))
 
 
 def unwrapped(name: str) -> str:

@@ -25,7 +25,7 @@ class Match:
     `weight` and `bias` belong to the layer `head`, which writes `rows` logits; there may be no bias. `is_usual` tells
     whether the scheme's own code has its head there. `left_out` and `suspicious` are of no part of the network; the
     latter could be something that it computes with. `other_sets` are prefixes of further weights of the same network,
-    whole or not.
+    whole or not. `flat` are the detector's names of pointwise convolutions that the file holds as matrices.
     """
 
     scheme: Scheme
@@ -39,6 +39,7 @@ class Match:
     left_out: tuple[str, ...]
     suspicious: tuple[str, ...]
     other_sets: tuple[str, ...]
+    flat: frozenset[str] = frozenset()
 
 
 def match(
@@ -75,6 +76,7 @@ def match(
         left_out=tuple(rest),
         suspicious=tuple(name for name in rest if not is_harmless(file, fit, name)),
         other_sets=tuple(sorted({*_keys(other for other in others if not is_same(whole_file, other, fit)), *copies})),
+        flat=fit.flat,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from bench.detectors.weights.fits import File, Fit, Network
 from bench.detectors.weights.huggingface_names import other_network
 from bench.detectors.weights.leftovers import problems_of
 from bench.detectors.weights.schemes import Scheme
-from bench.errors import UserError, listed, shown
+from bench.errors import UserError, counted, listed, shown
 from bench.records import Conventions
 
 # Of a network's tensors, the least that a file must hold before its names count as those of a scheme.
@@ -64,7 +64,7 @@ def _of_no_scheme(
 ) -> UserError:
     """That no names are those of any scheme, with some of the file and of each scheme."""
     examples = "; ".join(f"{scheme.owner}'s, such as {_example(scheme, network)}" for scheme in schemes)
-    content = f"it holds {len(file.tensors)} tensors, such as {listed(sorted(file.tensors), 4)}"
+    content = f"it holds {counted(len(file.tensors), 'tensor')}, such as {listed(sorted(file.tensors), 4)}"
     hints = (*_hint(looks_like), *_of_transformers(file))
     return _not_fitting(file, architecture, content, f"names that would fit, behind any prefix: {examples}", *hints)
 

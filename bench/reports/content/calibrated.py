@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from bench.errors import counted
 from bench.records import CALIBRATION_METHODS, Calibration, Estimate, Evaluation, Interval, RunRecord, Scaling, Unit
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell, with_interval
 from bench.reports.content.spans import Part, Sentence, code, docs, listed, paragraph, sentence
-from bench.reports.content.text import counted, enough, number, signed, span, within
+from bench.reports.content.text import enough, number, signed, span, within
 
 BINS = 15
 """Those of the expected calibration error."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.errors import counted
 from bench.records import Auc, ClassName, Effect, Evaluation, Faithfulness, Interval, RunRecord, Slice
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell, with_interval
 from bench.reports.content.spans import Sentence, sentence, strong
-from bench.reports.content.text import chance, change, counted, difference, estimate_and_range, number, signed, span
+from bench.reports.content.text import chance, change, difference, estimate_and_range, number, signed, span
 from bench.reports.content.variants import area_cell, difference_cell, ratio_cell
 
 if TYPE_CHECKING:

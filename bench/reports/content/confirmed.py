@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bench.errors import counted
 from bench.records import ConfirmedSlice, Evaluation, Interval
 from bench.reports.content.cells import Cell, Column, Table, cell, columns, table, variant_cell, with_interval
 from bench.reports.content.spans import Sentence, sentence, strong
-from bench.reports.content.text import counted, moved, number, span, within
+from bench.reports.content.text import moved, number, span, within
 
 
 def confirmed(evaluation: Evaluation) -> Table | None:

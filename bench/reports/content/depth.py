@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from bench.errors import counted
 from bench.records import Evaluation, Forecast, NarrowedChannels, RoundedLayer, RunRecord, VariantResult, VariantSpeed
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, table
 from bench.reports.content.spans import Part, Sentence, code, sentence, strong
-from bench.reports.content.text import MIB, NONE, counted, number, rough
+from bench.reports.content.text import MIB, NONE, number, rough
 
 MOST_ROWS = 20
 _PART = re.compile(r"^.*?\d+(?=[./]|$)")

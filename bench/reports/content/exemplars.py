@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.errors import counted
 from bench.records import Evaluation, Exemplars, RunRecord, sources_of
 from bench.reports.content.cells import Column, Table, cell, columns, table
 from bench.reports.content.spans import Sentence, Span, docs, listed, sentence, strong
-from bench.reports.content.text import counted, enough, number, plain, shortened
+from bench.reports.content.text import enough, number, plain, shortened
 
 if TYPE_CHECKING:
     import pandas as pd

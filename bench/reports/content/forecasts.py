@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from bench.errors import counted
 from bench.records import Evaluation, MeasuredNoise, RunRecord, VariantResult
 from bench.reports.content.cells import Cell, Column, Table, cell, table, variant_cell
 from bench.reports.content.spans import Sentence, docs, sentence, strong
-from bench.reports.content.text import counted, number
+from bench.reports.content.text import number
 
 MUCH = 2.0
 """Further off than by this factor, a forecast is not to be trusted, and the report says so."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.errors import counted
 from bench.records import Comparison, Evaluation, OnSets, OverallVerdict, RunRecord, Unit
 from bench.reports.content import frame_sets_tables as tables
 from bench.reports.content import recommendation, robustness
 from bench.reports.content.cells import Table
-from bench.reports.content.report import input_of
+from bench.reports.content.inputs import input_of
 from bench.reports.content.side_by_side import warnings_of
 from bench.reports.content.spans import Part, Sentence, code, docs, joined, listed, paragraph, sentence, strong
-from bench.reports.content.text import counted, difference, estimate_and_range, further, moved
+from bench.reports.content.text import difference, estimate_and_range, further, moved
 
 
 @dataclass(frozen=True)

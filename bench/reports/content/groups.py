@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bench.errors import counted
 from bench.records import RATES, Evaluation, GroupGap, Rate, RunRecord
 from bench.reports.content.cells import (
     EMPTY,
@@ -19,7 +20,7 @@ from bench.reports.content.cells import (
 )
 from bench.reports.content.judged import in_words
 from bench.reports.content.spans import Sentence, code, sentence
-from bench.reports.content.text import counted, number, signed, span
+from bench.reports.content.text import number, signed, span
 
 CALLED: dict[Rate, str] = {"fpr": "FPR", "fnr": "FNR"}
 CLASSES: dict[Rate, str] = {"fpr": "real frame", "fnr": "fake"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bench.errors import counted
 from bench.records import Evaluation, RunRecord
 from bench.reports.content import robustness
 from bench.reports.content.spans import Sentence, joined, listed, sentence, strong
-from bench.reports.content.text import MIB, chance, counted, difference, number, rough, times, within
+from bench.reports.content.text import MIB, chance, difference, number, rough, times, within
 from bench.reports.content.variants import reduction
 
 NEARLY_ALL = 0.95

@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from bench.errors import counted
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit, VideoScore
 from bench.reports.content.axes import Axis
 from bench.reports.content.cells import Cell, Table
 from bench.reports.content.plots import Plots, Trade
 from bench.reports.content.spans import Sentence, Span, sentence
-from bench.reports.content.text import counted
 
 # A call takes one frame, and speed is in frames a second, whatever is judged.
 _FRAME = re.compile(r"(?<!one )\b([Ff])rame(s?)\b(?!/s| a second)")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, TypeAlias
 
+from bench.errors import counted
 from bench.records import Evaluation, RunRecord, ScoresFile
 from bench.reports.content import tables, variants
 from bench.reports.content.cells import Table
 from bench.reports.content.judged import judged
-from bench.reports.content.text import counted
 
 Value: TypeAlias = str | float | None
 

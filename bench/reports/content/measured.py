@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.errors import counted
 from bench.records import (
     CalibrationShift,
     Conditions,
@@ -16,7 +17,7 @@ from bench.records import (
 )
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Sentence, code, listed, sentence, strong, with_code
-from bench.reports.content.text import NONE, counted, dtypes, fitted, number, rough, small
+from bench.reports.content.text import NONE, dtypes, fitted, number, rough, small
 
 DISTURBED = 0.1
 """A larger share of all cores than this, used by others, is worth a warning."""
@@ -242,7 +243,7 @@ def provenance(run: RunRecord) -> Table:
     for split, frames in run.frames.items():
         labelled = f"{frames.fake:,} fake, {frames.real:,} real" if frames.fake or frames.real else "labels not used"
         root = f"{frames.root}: " if frames.root else ""
-        counts = f"{root}{frames.count:,} frames ({labelled}{_sources(frames)}), digest "
+        counts = f"{root}{counted(frames.count, 'frame')} ({labelled}{_sources(frames)}), digest "
         rows.append([cell(f"frames, {split}"), cell(counts, code(frames.digest))])
     if run.files_left_out:
         rows.append([cell("files left out"), cell(run.files_left_out)])

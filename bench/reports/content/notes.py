@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bench.errors import counted
 from bench.records import Evaluation, RunRecord
 from bench.reports.content.spans import Part, Sentence, code, docs, emphasis, listed, sentence, strong
-from bench.reports.content.text import counted, enough, number
+from bench.reports.content.text import enough, number
 
 
 def _note(section: str, *parts: Part) -> Sentence:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.errors import counted
 from bench.records import (
     Candidate,
     Choice,
@@ -17,7 +18,7 @@ from bench.records import (
 )
 from bench.reports.content import robustness
 from bench.reports.content.spans import Part, Sentence, code, joined, listed, sentence, strong
-from bench.reports.content.text import change, counted, enough, further, moved, number, rough, times
+from bench.reports.content.text import change, enough, further, moved, number, rough, times
 
 PREFERRED = {"size": "by size", "latency": "by latency", "auc": "by AUC"}
 UNITS = {"auc_drop": "", "size_mib": " MiB", "latency_ms": " ms"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bench.errors import counted
 from bench.records import Choice, Evaluation, Requirement, RunRecord, VariantEvaluation, VariantResult
 from bench.reports.content.measured import recovery
 from bench.reports.content.recommendation import DIGITS, UNITS, is_worse_at_fixed, weighs
 from bench.reports.content.spans import Part, code, emphasis, sentence, strong
-from bench.reports.content.text import ALL_EQUAL, chance, counted, cutoff, enough, further, moved, number, small, times
+from bench.reports.content.text import ALL_EQUAL, chance, cutoff, enough, further, moved, number, small, times
 
 
 def remarks(

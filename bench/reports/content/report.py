@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.errors import counted
 from bench.records import Evaluation, RunRecord, ScoresFile, SplitSummary, Unit
 from bench.reports.content import (
     calibrated,
@@ -26,10 +27,11 @@ from bench.reports.content import tables as of_quality
 from bench.reports.content.cells import Table
 from bench.reports.content.exemplars import Lost
 from bench.reports.content.found_threshold import how_found
+from bench.reports.content.inputs import input_of
 from bench.reports.content.insights import insights, other_reason
 from bench.reports.content.judged import Judged, how, judged
 from bench.reports.content.spans import Sentence, paragraph, sentence, strong, with_code
-from bench.reports.content.text import counted, test_frames
+from bench.reports.content.text import test_frames
 from bench.reports.content.warnings import warnings
 
 
@@ -201,11 +203,3 @@ def _opening(run: RunRecord) -> Sentence:
         f" ({run.architecture}, {input_of(run)}) in {counted(len(run.variants), 'variant')}, evaluated on "
         f"{frames} in {test.root}.{where}",
     )
-
-
-def input_of(run: RunRecord) -> str:
-    """Size, channels and blend of what its networks see."""
-    preprocessing = run.preprocessing
-    assert preprocessing is not None
-    blend = f", {preprocessing.wavelet} wavelet blend" if preprocessing.wavelet != "none" else ""
-    return f"{preprocessing.size} × {preprocessing.size} px {preprocessing.channels.upper()}{blend}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.errors import counted
 from bench.records import Auc, Degradation, DegradedScore, Evaluation, RunRecord
 from bench.reports.content.axes import Axis, Mark, ticks
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, table
 from bench.reports.content.spans import Sentence, joined, sentence, strong
-from bench.reports.content.text import counted, estimate_and_range, moved, number, within
+from bench.reports.content.text import estimate_and_range, moved, number, within
 
 AS_THEY_ARE = "as they are"
 HOLDS = ("baseline", "stable", "improved")

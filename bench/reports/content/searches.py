@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.errors import counted
 from bench.records import Interval, RunRecord, SearchOutcome, SearchTrail, TriedChain
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, with_interval
 from bench.reports.content.spans import Sentence, code, docs, paragraph, sentence, with_code
-from bench.reports.content.text import counted, number, signed, small, span
+from bench.reports.content.text import number, signed, small, span
 
 _MIB = 2**20
 _MEANS: dict[SearchOutcome, str] = {

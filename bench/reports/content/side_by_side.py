@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.errors import counted
 from bench.records import Choice, SideBySide
 from bench.reports.content import recommendation, robustness, side_by_side_tables
 from bench.reports.content.cells import Table
 from bench.reports.content.judged import judged
 from bench.reports.content.plots import Plots, Trade, trade
 from bench.reports.content.spans import Sentence, code, joined, listed, paragraph, sentence, strong, with_code
-from bench.reports.content.text import MIB, counted, difference, number, rough, test_frames
+from bench.reports.content.text import MIB, difference, number, rough, test_frames
 
 
 @dataclass(frozen=True)

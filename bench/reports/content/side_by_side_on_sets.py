@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.errors import counted
 from bench.records import SideBySideOnSets
 from bench.reports.content import frame_sets, recommendation, robustness
 from bench.reports.content import side_by_side_on_sets_tables as tables
 from bench.reports.content.cells import Table
 from bench.reports.content.side_by_side import Section, section_on, sessions_of, warnings_of
 from bench.reports.content.spans import Sentence, listed, sentence, strong
-from bench.reports.content.text import counted
 
 
 @dataclass(frozen=True)

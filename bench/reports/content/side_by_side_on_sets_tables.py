@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bench.records import Choice, SideBySideOnSets
 from bench.reports.content.cells import EMPTY, NOT_PRINTED, ON_SET, Cell, Column, Table, cell, table, variant_cell
 from bench.reports.content.frame_sets_tables import auc_cell, comparison_cell, set_columns, verdict_cell
-from bench.reports.content.report import input_of
+from bench.reports.content.inputs import networks_and_inputs
 from bench.reports.content.side_by_side_tables import size_cell
 from bench.reports.content.spans import link, sentence, strong
 from bench.reports.content.text import rough, within
@@ -16,9 +16,9 @@ from bench.reports.content.variants import area_cell
 
 def detectors(together: SideBySideOnSets, page: str, below: Mapping[str, Mapping[str, str]]) -> Table:
     """A row for each detector as it is: its AUC on each set leads to its report there."""
-    rows = []
+    rows, networks = [], networks_and_inputs({name: across.run for name, across in together.detectors.items()})
     for name, across in together.detectors.items():
-        cells = [variant_cell(name), cell(f"{across.run.architecture}, {input_of(across.run)}")]
+        cells = [variant_cell(name), cell(networks[name])]
         for frame_set, alone in across.sets.items():
             judged, target = alone.judged.variants.get(alone.baseline), f"{below[frame_set][name]}/{page}"
             auc = judged.auc if judged else None

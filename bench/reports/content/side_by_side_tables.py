@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from bench.records import Alone, Evaluation, SideBySide, VariantEvaluation, VariantResult
 from bench.reports.content.cells import EMPTY, NOT_PRINTED, Cell, Column, Table, cell, several, table, variant_cell
+from bench.reports.content.inputs import networks_and_inputs
 from bench.reports.content.recommendation import recommend
-from bench.reports.content.report import input_of
 from bench.reports.content.spans import link, sentence, strong, with_code
 from bench.reports.content.text import MIB, chance, moved, number, rough
 from bench.reports.content.variants import area_cell, difference_cell, ratio_cell, verdict
@@ -15,7 +15,7 @@ from bench.reports.content.variants import area_cell, difference_cell, ratio_cel
 
 def detectors(together: SideBySide, page: str, below: Mapping[str, str]) -> Table:
     """A row for each detector: what it is, how good as it is, and which of its own variants it would ship."""
-    rows = []
+    rows, networks = [], networks_and_inputs({name: alone.run for name, alone in together.detectors.items()})
     for name, alone in together.detectors.items():
         baseline = alone.run.baseline
         judged = alone.judged.variants.get(baseline.name)
@@ -24,7 +24,7 @@ def detectors(together: SideBySide, page: str, below: Mapping[str, str]) -> Tabl
         rows.append(
             [
                 Cell(sentence(link(name, f"{below[name]}/{page}")), variant=name),
-                cell(f"{alone.run.architecture}, {input_of(alone.run)}"),
+                cell(networks[name]),
                 area_cell(judged.auc if judged else None),
                 difference_cell(comparison.delta) if comparison else cell(_why_best(together, judged)),
                 cell(chance(comparison.p_holm)) if comparison else EMPTY,

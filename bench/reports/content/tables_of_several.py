@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from bench.errors import counted
 from bench.records import (
     ScoredDetector,
     ScoredOverall,
@@ -31,7 +32,6 @@ from bench.reports.content.main_tables import (
 )
 from bench.reports.content.side_by_side import Section
 from bench.reports.content.side_by_side_on_sets import OverallOnSets
-from bench.reports.content.text import counted
 
 OF_VARIANT = tuple(dict.fromkeys((*PERFORMANCE, *CLASSIFICATION, *CHANGES)))
 OF_DETECTOR = ("auc_delta", "auc_delta_ci", "auc_delta_p", "auc_delta_p_holm")

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from bench.errors import counted
 from bench.records import Auc, Executed, Interval, Ratio, RunRecord, Unit
 
 NONE = "–"
@@ -163,10 +164,6 @@ def further(frames: int, unit: Unit = "frame") -> str:
 
 ALL_EQUAL = "all its scores are equal"
 """What is reported of a variant that gives every frame the same score."""
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def test_frames(run: RunRecord) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+from bench.errors import counted
 from bench.records import Evaluation, RunRecord, VariantEvaluation, VideoCounts
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.flipped_videos import MOST_VIDEOS
 from bench.reports.content.judged import SCORES
 from bench.reports.content.spans import Sentence, code, docs, paragraph, sentence, strong
-from bench.reports.content.text import counted, number
+from bench.reports.content.text import number
 from bench.reports.content.variants import area_cell, difference_cell, verdict
 
 NAMED = 5

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.errors import counted
 from bench.reports.content.axes import part_axis
 from bench.reports.content.plots import Calibration, Histogram, ReliabilityPanel, Roc, RocPanel, Trade
 from bench.reports.content.robustness import RobustnessPanel, RobustnessPlot, description
-from bench.reports.content.text import counted, plain
+from bench.reports.content.text import plain
 from bench.reports.html.chart import Frame, colour, element, marker, picture
 from bench.reports.html.names import margin_label, names
 

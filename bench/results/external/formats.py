@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.errors import UserError, nearest, quoted
+from bench.errors import UserError, counted, nearest, quoted
 from bench.text_encoding import not_utf8
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _refuse_misfits(path: Path, cells: int) -> None:
     if lines:
         numbers = examples([f"line {line}" for line in lines[:EXAMPLES]], len(lines))
         raise UserError(
-            f"{path}: {len(lines):,} rows have other than {cells} cells, as the first line has: {numbers} "
+            f"{path}: {counted(len(lines), 'row')} of other than {cells} cells, as the first line has: {numbers} "
             "(a cell with a comma in it belongs in double quotes; numbers have a decimal point)"
         )
 

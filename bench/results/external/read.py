@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError, listed, nearest, quoted, shown
+from bench.errors import UserError, counted, listed, nearest, quoted, shown
 from bench.records import ANNOTATION_COLUMNS, LABELLED_SPLITS, PREDICTED, VIDEO_COLUMNS, label_word
 from bench.results.external import formats, score_column
 from bench.results.external.formats import EXAMPLES, ScoreFile, examples
@@ -314,7 +314,9 @@ class _ColumnReader:
         rows = [np.flatnonzero(indices == code)[:2].tolist() for code in twice[:EXAMPLES]]
         lines = self.table.locations(sorted({row for pair in rows for row in pair}))
         pairs = [f"{quoted(imported.frames[row].as_py())} ({lines[row]} and {lines[other]})" for row, other in rows]
-        self.problems.append(f"{len(twice):,} frames stand there more than once: {examples(pairs, len(twice))}")
+        stand = "stands" if len(twice) == 1 else "stand"
+        repeated = f"{counted(len(twice), 'frame')} {stand} there more than once"
+        self.problems.append(f"{repeated}: {examples(pairs, len(twice))}")
 
     def _text(self, name: str | None) -> Any:
         assert name is not None

@@ -19,7 +19,7 @@ from bench.datasets.layouts.deepfakebench.frames import Frames
 from bench.datasets.layouts.deepfakebench.records import Reader, Record
 from bench.datasets.layouts.deepfakebench.videos import as_videos, paths_of_videos
 from bench.datasets.native import File, Video
-from bench.errors import UserError, listed
+from bench.errors import UserError, counted, listed
 from bench.records import MissingVideo, Split, joined_sources
 
 RANK = 12
@@ -169,12 +169,12 @@ def _doubled(file: Path, records: Sequence[Record], splits: Mapping[str, Split])
         if again:
             words = listed(sorted({other for _, other in again}))
             videos = len({path for path, _ in again})
-            yield f"{file}: {videos:,} {split} videos stand under {words} too; they are read as {split} alone."
+            yield f"{file}: {counted(videos, f'{split} video')} listed under {words} too; read as {split} alone."
 
 
 def _without_frames(file: Path, reader: Reader) -> Iterator[str]:
     if videos := reader.without_frames:
-        yield f"{file}: {len(videos):,} videos have an empty list of frames: {listed(videos, 5)}."
+        yield f"{file}: {counted(len(videos), 'video')} with an empty list of frames: {listed(videos, 5)}."
 
 
 def _levels(file: Path, levels: Mapping[str, int]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench import phases
 from bench.artifacts.footprint import two_of_four as by_layer
-from bench.errors import UserError
+from bench.errors import UserError, counted
 from bench.records import Built, Foretold, FrameSet, Split
 from bench.variants.steps import Cost, Leaves, StepForecast, Turn
 from bench.variants.steps.prune.settings import LEAST_FRAMES
@@ -130,8 +130,9 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
         if settings.structure == "2of4":
             for_what, other = "choose weights", "structure: unstructured"
         raise UserError(
-            f"prune: {count} calibration frames are too few to {for_what}; give at least {LEAST_FRAMES}, "
-            f"better {settings.frames}; or use `prune: {{amount: {settings.amount:g}, {other}}}`"
+            f"prune: {counted(count, 'calibration frame')} {'is' if count == 1 else 'are'} too few to {for_what}; "
+            f"give at least {LEAST_FRAMES}, better {settings.frames}; or use `prune: {{amount: {settings.amount:g}, "
+            f"{other}}}`"
         )
 
 

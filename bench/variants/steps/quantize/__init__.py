@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from bench import phases
-from bench.errors import UserError, in_yaml
+from bench.errors import UserError, counted, in_yaml
 from bench.records import Built, Foretold, FrameSet, Proposal, Split
 from bench.variants.steps import Cost, Leaves, Turn
 
@@ -163,7 +163,8 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
     count = len(frame_sets["calibration"].frames)
     if count < LEAST_FRAMES:
         raise UserError(
-            f"quantize: {count} calibration frames are too few to find {'errors' if settings.weights else 'ranges'}; "
+            f"quantize: {counted(count, 'calibration frame')} {'is' if count == 1 else 'are'} too few to find "
+            f"{'errors' if settings.weights else 'ranges'}; "
             f"give at least {LEAST_FRAMES}, better {settings.frames}"
         )
 

@@ -31,8 +31,9 @@ def chosen(patterns: Sequence[str], names: Collection[str], *, could: str = "cou
 
 def nothing_left(count: int) -> UserError:
     """The error where all of so many layers would stay in float."""
+    layers = "the only layer" if count == 1 else f"all {count} layers"
     return UserError(
-        f"quantize: float: keeps all {count} layers in float, so that nothing would be quantised; "
+        f"quantize: float: keeps {layers} in float, so that nothing would be quantised; "
         "name fewer, or leave `quantize` out"
     )
 

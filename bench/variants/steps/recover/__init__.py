@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.errors import UserError
+from bench.errors import UserError, counted
 from bench.records import FrameSet, Split
 from bench.variants.steps import Cost, Leaves, Turn
 from bench.variants.steps.recover import norms, rates, training
@@ -72,8 +72,8 @@ def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
     count = len(frames["train"].frames)
     if count < settings.batch_size:
         raise UserError(
-            f"recover: {count} train frames are less than one batch of {settings.batch_size}; "
-            "give more frames, or set a smaller batch_size"
+            f"recover: {counted(count, 'train frame')} {'is' if count == 1 else 'are'} less than one batch of "
+            f"{settings.batch_size}; give more frames, or set a smaller batch_size"
         )
 
 

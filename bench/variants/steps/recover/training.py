@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from bench import phases
-from bench.errors import UserError
+from bench.errors import UserError, counted
 from bench.provenance import write_json
 from bench.records import Frame, Recovery
 from bench.variants import augmentation, checkpoints
@@ -236,7 +236,7 @@ def _record(
         "ended": training.ended,
         "cut_short": training.cut_short,
         "precision": precision,
-        "judged_on": f"{held_out.count} {held_out.name} frames",
+        "judged_on": counted(held_out.count, f"{held_out.name} frame"),
         "best_step": training.best_step,
         "error": {"before": training.first_error, "after": training.best_error},
     }
