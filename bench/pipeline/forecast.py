@@ -17,7 +17,7 @@ from bench.pipeline.history import History, recall
 from bench.pipeline.jobs import Executable, is_time_due, keys
 from bench.pipeline.prepared import Prepared, Setup
 from bench.pipeline.present_speed import PresentSpeed
-from bench.pipeline.search import choosing, outlook
+from bench.pipeline.search import outlook
 from bench.records import LABELLED_SPLITS, Degradation, Event, OnEvent, silent
 from bench.results import predict
 from bench.variants import build, cache, ids
@@ -245,7 +245,8 @@ def _search(prepared: Prepared, history: History, now: PresentSpeed) -> tuple[St
     if not due:
         return ()
     takes = estimates.total(outlook.takes(search, history, now) for search in due.values())
-    return (Stage("search", f"{', '.join(due)}: at most {choosing.MOST_TRIED} chains built for each", takes),)
+    most = ", ".join(f"{title}: at most {counted(search.most, 'chain')} built" for title, search in due.items())
+    return (Stage("search", most, takes),)
 
 
 def _build(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:

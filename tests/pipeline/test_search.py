@@ -238,7 +238,7 @@ def test_the_plan_says_what_will_be_searched(workplace: Path) -> None:
     path = set_variants(workplace, best="{find: smallest, keep: {auc_drop: 0.02}, within: {minutes: 3}}")
     plan = describe(forecast(read(path), path))
     assert "find: smallest  of 5 chains" in plan
-    assert "at most 8 chains built for each" in plan
+    assert "best: at most 5 chains built" in plan
     assert "at most 0.02 of AUC lost, begun within 3 minutes" in " ".join(plan.split())
 
 

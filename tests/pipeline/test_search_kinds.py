@@ -44,6 +44,7 @@ def test_a_graph_is_searched(graph: Path) -> None:
     path = set_variants(graph, best=LOSES_ANYTHING)
     plan = describe(forecast(read(path), path))
     assert "find: smallest  of 3 chains" in plan
+    assert "best: at most 3 chains built" in plan
     finished = run(path)
     assert not finished.failed
     trail = trail_of(graph)

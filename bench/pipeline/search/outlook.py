@@ -33,6 +33,11 @@ class Due:
         return self.setup.title(self.variant)
 
     @property
+    def most(self) -> int:
+        """How many chains are built at most."""
+        return min(choosing.MOST_TRIED, self.chains)
+
+    @property
     def limits(self) -> str:
         """What the search is to keep, and how long it may take."""
         keep, within = self.search.keep, self.search.within
@@ -55,7 +60,7 @@ def takes(of: Due, history: History, now: PresentSpeed) -> Estimate:
     setup, chain = of.setup, _usual(problems.chains_of(of.setup))
     candidate = of_candidate(setup, chain, of.search, history, now)
     look = estimates.step(setup, chain[:1], history, now) if chain[0].is_foretold else Estimate()
-    low, high = look + candidate * LEAST_TRIED, look + candidate * choosing.MOST_TRIED
+    low, high = look + candidate * min(LEAST_TRIED, of.most), look + candidate * of.most
     high_s = high.high_s
     if of.search.within:
         # What was begun in time is done.
