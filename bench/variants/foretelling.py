@@ -47,7 +47,7 @@ def proposals(
     `title` names the work in events.
     """
     forecasts: dict[str, StepForecast | None] = {}
-    for name in dict.fromkeys(chain[0].name for chain in chains if hasattr(chain[0].step, "foretell")):
+    for name in dict.fromkeys(chain[0].name for chain in chains if chain[0].is_foretold):
         uses = {chain[0].text: chain[0] for chain in chains if chain[0].name == name}
         step: Any = next(iter(uses.values())).step
         with _work(source, context, _folder(context, baseline.id, name), title) as work:

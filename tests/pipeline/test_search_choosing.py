@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from bench.pipeline.search import choosing
 from bench.pipeline.search.choosing import MOST_TRIED, NO_TIME, following
-from bench.records import ChainForecast, Judged, TriedChain
+from bench.records import ChainForecast, Judged, SearchTrail, TriedChain
 from bench.variants import foretelling, proposals
 from bench.variants.foretelling import ForetoldChain
 from bench.variants.search_settings import Aim
@@ -71,12 +72,19 @@ def tried(proposal: ForetoldChain) -> TriedChain:
     )
 
 
+def trail_of(
+    done: Sequence[TriedChain], aim: Aim = "smallest", limit: float = LIMIT, mean_dp: float | None = None
+) -> SearchTrail:
+    """A search that has tried these chains."""
+    return SearchTrail("", aim, 0.005, 100, 100, 1_000_000, mean_dp=mean_dp, noise_limit=limit, candidates=tuple(done))
+
+
 def search(
     among: list[ForetoldChain], aim: Aim, limit: float = LIMIT, fits: Callable[[ForetoldChain], bool] = lambda _: True
 ) -> tuple[list[TriedChain], str]:
     """All that a search builds, in its order, and why it ended."""
     done: list[TriedChain] = []
-    while (then := following(among, done, aim, limit, fits)).proposal:
+    while (then := following(among, trail_of(done, aim, limit), fits)).proposal:
         done.append(tried(then.proposal))
     return done, then.why_ended
 
@@ -118,7 +126,7 @@ def test_where_nothing_keeps_the_verdict_the_nearest_is_taken() -> None:
         return TriedChain(built.steps, built.foretold, "loses", size_bytes=1, judged=built.judged)
 
     done: list[TriedChain] = []
-    while (then := following(among, done, "smallest", 0.0)).proposal:
+    while (then := following(among, trail_of(done, limit=0.0))).proposal:
         done.append(lost(then.proposal))
     assert then.why_ended == choosing.NOTHING_NEARER
     nearest = done[choosing.chosen(done, "smallest")]
@@ -131,7 +139,7 @@ def test_the_clock_ends_a_search_and_the_best_so_far_wins() -> None:
     done, why = search(among, "smallest", fits=lambda _: False)
     assert why == NO_TIME
     assert len(done) == 1, "the first is built whatever the clock says"
-    then = following(among, done, "smallest", LIMIT, lambda _: False)
+    then = following(among, trail_of(done), lambda _: False)
     assert then.cut_short
     assert choosing.chosen(done, "smallest") == 0
 
@@ -147,11 +155,11 @@ def test_what_does_not_fit_in_time_makes_way_for_what_does() -> None:
 
 def test_a_chain_that_fails_is_a_candidate_without_numbers() -> None:
     among = proposed(1.0, trained=False)
-    first = following(among, [], "smallest", LIMIT).proposal
+    first = following(among, trail_of([])).proposal
     assert first is not None
     failed = TriedChain(choosing.steps_of(first), tried(first).foretold, "failed", reason="out of memory")
     assert choosing.chosen([failed], "smallest") == -1
-    second = following(among, [failed], "smallest", LIMIT).proposal
+    second = following(among, trail_of([failed])).proposal
     assert second is not None
     assert choosing.steps_of(second) != failed.steps
 
@@ -159,16 +167,58 @@ def test_a_chain_that_fails_is_a_candidate_without_numbers() -> None:
 def test_noise_is_corrected_by_the_part_of_a_chain_that_it_came_from() -> None:
     among = {choosing.steps_of(each): each for each in proposed(1.0)}
     pruned = among["prune: 0.3",]
-    measured = TriedChain(
-        ("prune: 0.3",),
-        tried(pruned).foretold,
-        "keeps",
-        size_bytes=1,
-        judged=Judged(0, 0, 0, 0, 3 * pruned.noise["prune"]),
-    )
-    factors = choosing.corrections([(pruned, measured)])
+    factors = choosing.corrections([(pruned, 3 * pruned.noise["prune"])])
     assert factors == pytest.approx({"prune": 3.0})
     more = among["prune: 0.4", "quantize: {weights: int4}"]
     assert choosing.corrected(more, factors) == pytest.approx(3 * more.noise["prune"] + 5e-4)
     trained = among["prune: 0.4", "recover"]
     assert choosing.corrected(trained, factors) == pytest.approx(3 * trained.noise["prune, recover"])
+
+
+def losing(steps: tuple[str, ...], among: Sequence[ForetoldChain], mean_dp: float = 0.0) -> TriedChain:
+    """A chain that lost the verdict, with the noise that was foretold of it."""
+    proposal = next(each for each in among if choosing.steps_of(each) == steps)
+    noise = sum(proposal.noise.values())
+    return replace(tried(proposal), outcome="loses", judged=Judged(-0.1, -0.2, 0.0, mean_dp, noise))
+
+
+def test_what_goes_on_from_a_chain_that_loses_is_left_out_but_for_training() -> None:
+    among = proposed(1e-4)
+    done = [losing(("prune: 0.6",), among)]
+    by_steps = {choosing.steps_of(each): each for each in among}
+    left = choosing._undecided(by_steps, [(by_steps[each.steps], each) for each in done])
+    pruned = [each for each in left if each.chain[0].name == "prune"]
+    assert max(amount_of(each.chain) for each in pruned if each.chain[1:2] and each.chain[1].name != "recover") == 0.55
+    assert by_steps["prune: 0.6", "recover"] in left
+    assert by_steps["prune: 0.8", "recover", "cast: fp16"] in left
+    assert by_steps["prune: 0.55", "cast: fp16"] in left
+    assert by_steps["cast: fp16",] in left
+
+
+@pytest.mark.parametrize("aim", ["smallest", "fastest"])
+@pytest.mark.parametrize("growth", ["as the amount", "as the root of noise"])
+def test_movement_of_p_fake_steers_what_is_tried_next(aim: Aim, growth: str) -> None:
+    """Pruning moves P(fake) as a whole, which its little noise says nothing of."""
+    among, most = proposed(1.0, trained=False), 0.1
+
+    def built(proposal: ForetoldChain) -> TriedChain:
+        amount = amount_of(proposal.chain)
+        moved = 0.4 * amount if growth == "as the amount" else (4 * noise_of_pruning(amount)) ** 0.5
+        judged = Judged(0.0, -0.001, 0.001, moved, 0.1 * noise_of_pruning(amount))
+        return replace(tried(proposal), outcome="keeps" if moved <= most else "loses", judged=judged)
+
+    done: list[TriedChain] = []
+    while proposal := following(among, trail_of(done, aim, mean_dp=most)).proposal:
+        done.append(built(proposal))
+    assert sum(not each.qualifies for each in done) <= 2, [each.steps for each in done]
+    taken = done[choosing.chosen(done, aim)]
+    assert taken.qualifies
+    best = min(choosing.measured(each, aim) for each in map(built, among) if each.qualifies)
+    assert choosing.measured(taken, aim) <= 1.1 * best
+
+
+def test_movement_without_a_limit_of_it_is_no_noise() -> None:
+    moved = losing(("prune: 0.6",), proposed(1.0), mean_dp=0.3)
+    assert moved.judged
+    assert choosing.noise_of(moved, trail_of([])) == moved.judged.noise
+    assert choosing.noise_of(moved, trail_of([], mean_dp=0.1)) == pytest.approx(9 * LIMIT)

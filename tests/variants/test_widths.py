@@ -129,8 +129,7 @@ def test_only_what_some_network_forbids_is_looked_at_before_work(
     written: dict[str, Any], earlier: str, is_looked_at: bool
 ) -> None:
     before = [parse(earlier)] if earlier else []
-    settings: Any = parse({"prune": written}).settings
-    assert prune.depends_on_network(settings, before) is is_looked_at
+    assert prune.depends_on_network(prune.Settings.model_validate(written), before) is is_looked_at
 
 
 @pytest.mark.parametrize("speed", [1.0, 0.5, "2", True])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.records import TriedChain
+from bench.records import SearchTrail, TriedChain
 from bench.variants.foretelling import ForetoldChain
 from bench.variants.search_settings import Aim
 
@@ -21,6 +21,7 @@ _ROUNDS = 30
 _SPARED = 0.7
 """Where a variant lost the verdict with less noise than foretold, the limit goes below that noise by this factor."""
 
+_BETTER: Mapping[Aim, str] = {"smallest": "smaller", "fastest": "faster"}
 NOTHING_BETTER = "nothing else is foretold to keep the verdict and to be {better}"
 NOTHING_NEARER = "nothing is foretold to come nearer"
 ENOUGH = f"{MOST_TRIED} chains were built, as many as a search tries"
@@ -39,41 +40,45 @@ class Next:
 
 def following(
     proposals: Sequence[ForetoldChain],
-    tried: Sequence[TriedChain],
-    aim: Aim,
-    limit: float,
+    trail: SearchTrail,
     fits: Callable[[ForetoldChain], bool] = lambda proposal: True,
 ) -> Next:
-    """The chain to try after the `tried` ones.
-
-    `limit` is the most noise that is foretold to keep the verdict, `fits` whether a chain would be done in time.
-    """
+    """The chain to try after those of the trail; `fits` is whether a chain would be done in time."""
+    tried = trail.candidates
     if len(tried) >= MOST_TRIED:
         return Next(None, why_ended=ENOUGH)
-    by_steps = {steps_of(proposal): proposal for proposal in proposals}
-    done = [(by_steps[chain.steps], chain) for chain in tried if chain.steps in by_steps]
-    factors, limit = corrections(done), _limit_after(tried, limit)
-    foretold = {steps_of(proposal): _objective(proposal, done, aim) for proposal in proposals}
-    left = [each for each in _undecided(proposals, done) if _is_gain(each, foretold[steps_of(each)], tried, aim)]
-    eligible = [proposal for proposal in left if corrected(proposal, factors) <= _CAUTION * limit]
-    # Training takes many times as long as the rest: first comes what needs none.
-    eligible = [proposal for proposal in eligible if not _is_trained(proposal)] or eligible
-    if not eligible and not any(chain.qualifies for chain in tried):
-        # Nothing keeps the verdict so far: what comes nearest is worth knowing.
-        noises = [chain.judged.noise for chain in tried if chain.judged]
-        least = min(left, key=lambda proposal: corrected(proposal, factors), default=None)
-        if least and (not noises or corrected(least, factors) < min(noises)):
-            eligible = [least]
-    best = sorted(eligible, key=lambda proposal: (foretold[steps_of(proposal)], corrected(proposal, factors)))
-    for proposal in best:
+    promising = _promising(proposals, trail)
+    for proposal, noise in promising:
         if not tried or fits(proposal):
-            return Next(proposal, corrected(proposal, factors))
-    if best:
+            return Next(proposal, noise)
+    if promising:
         return Next(None, why_ended=NO_TIME, cut_short=True)
-    better = {"smallest": "smaller", "fastest": "faster"}[aim]
     if any(chain.qualifies for chain in tried):
-        return Next(None, why_ended=NOTHING_BETTER.format(better=better))
+        return Next(None, why_ended=NOTHING_BETTER.format(better=_BETTER[trail.find]))
     return Next(None, why_ended=NOTHING_NEARER)
+
+
+def _promising(proposals: Sequence[ForetoldChain], trail: SearchTrail) -> list[tuple[ForetoldChain, float]]:
+    """What is worth trying after the chains of the trail, the best first, with the noise that is foretold by now."""
+    by_steps = {steps_of(proposal): proposal for proposal in proposals}
+    done = [(by_steps[chain.steps], chain) for chain in trail.candidates if chain.steps in by_steps]
+    noises = [(proposal, noise) for proposal, chain in done if (noise := noise_of(chain, trail)) is not None]
+    factors, limit = corrections(noises), _limit_after(trail)
+    objectives = {steps: _objective(proposal, done, trail.find) for steps, proposal in by_steps.items()}
+    left = [
+        (proposal, corrected(proposal, factors))
+        for proposal in _undecided(by_steps, done)
+        if _is_gain(proposal, objectives[steps_of(proposal)], trail)
+    ]
+    eligible = [each for each in left if each[1] <= _CAUTION * limit]
+    # Training takes many times as long as the rest: first comes what needs none.
+    eligible = [each for each in eligible if not _is_trained(each[0])] or eligible
+    if not eligible and left and not any(chain.qualifies for chain in trail.candidates):
+        # Nothing keeps the verdict so far: what comes nearest is worth knowing.
+        least = min(left, key=lambda each: each[1])
+        if least[1] < min((noise for _, noise in noises), default=float("inf")):
+            eligible = [least]
+    return sorted(eligible, key=lambda each: (objectives[steps_of(each[0])], each[1]))
 
 
 def chosen(tried: Sequence[TriedChain], aim: Aim) -> int:
@@ -104,7 +109,7 @@ def _objective(proposal: ForetoldChain, done: Sequence[tuple[ForetoldChain, Trie
 def _ending(proposal: ForetoldChain) -> str:
     """The step that makes the format of a chain's file; empty where it is the baseline's."""
     last = proposal.chain[-1]
-    return last.text if getattr(last.step, "TURN", None) == "round" else ""
+    return last.text if last.turn == "round" else ""
 
 
 def measured(chain: TriedChain, aim: Aim) -> float:
@@ -114,10 +119,25 @@ def measured(chain: TriedChain, aim: Aim) -> float:
     return 1 / chain.speedup if chain.speedup else 1.0
 
 
-def corrections(done: Iterable[tuple[ForetoldChain, TriedChain]]) -> dict[str, float]:
-    """By part of a chain, how many times its foretold noise was measured, in the share that it had in the whole."""
+def noise_of(chain: TriedChain, trail: SearchTrail) -> float | None:
+    """The noise of a chain that was built; None where it failed.
+
+    Where P(fake) as a whole has moved, by what no noise tells, it is the noise that comes as near to its limit as that
+    movement comes to its own: movement grows with the root of noise.
+    """
+    if chain.judged is None:
+        return None
+    used = chain.judged.mean_dp / trail.mean_dp if trail.mean_dp else 0.0
+    return max(chain.judged.noise, used**2 * trail.noise_limit)
+
+
+def corrections(noises: Iterable[tuple[ForetoldChain, float]]) -> dict[str, float]:
+    """By part of a chain, how many times its foretold noise was measured, in the share that it had in the whole.
+
+    `noises` are those of the chains that were built.
+    """
     factors: dict[str, float] = {}
-    measured_noise = [(each.noise, chain.judged.noise) for each, chain in done if chain.judged and chain.judged.noise]
+    measured_noise = [(proposal.noise, noise) for proposal, noise in noises if noise]
     # In rounds, since each chain has its say on the parts that it shares with others.
     for by_part, noise in measured_noise * _ROUNDS:
         foretold = {part: _factor(part, factors) * share for part, share in by_part.items()}
@@ -137,38 +157,54 @@ def _factor(part: str, factors: Mapping[str, float]) -> float:
     return factors.get(part, factors.get(part.partition(", ")[0], 1.0))
 
 
-def _limit_after(tried: Sequence[TriedChain], limit: float) -> float:
+def _limit_after(trail: SearchTrail) -> float:
     """The limit of noise, by what kept the verdict with more and lost it with less."""
-    judged = [(chain.judged.noise, chain.qualifies) for chain in tried if chain.judged]
-    keeping = max((noise for noise, qualifies in judged if qualifies), default=0.0)
-    lost = min((noise for noise, qualifies in judged if not qualifies), default=float("inf"))
-    limit = max(limit, keeping / _CAUTION)
+    built = [(noise, chain.qualifies) for chain in trail.candidates if (noise := noise_of(chain, trail)) is not None]
+    keeping = max((noise for noise, qualifies in built if qualifies), default=0.0)
+    lost = min((noise for noise, qualifies in built if not qualifies), default=float("inf"))
+    limit = max(trail.noise_limit, keeping / _CAUTION)
     return limit if lost > limit else max(keeping / _CAUTION, _SPARED * lost)
 
 
 def _undecided(
-    proposals: Sequence[ForetoldChain], done: Sequence[tuple[ForetoldChain, TriedChain]]
+    by_steps: Mapping[tuple[str, ...], ForetoldChain], done: Sequence[tuple[ForetoldChain, TriedChain]]
 ) -> list[ForetoldChain]:
-    """The chains that were not tried, without those that take more away than one that did not keep the verdict."""
+    """The chains that were not tried, without those that take more away than one that did not keep the verdict.
+
+    That is more of the same, or further steps after it: of these, training alone may bring the verdict back.
+    """
     tried = {steps_of(proposal) for proposal, _ in done}
     lost = [(_way(proposal), proposal.size_bytes) for proposal, chain in done if not chain.qualifies]
+
+    def is_lost(proposal: ForetoldChain) -> bool:
+        return any(_way(proposal) == way and proposal.size_bytes <= size for way, size in lost)
+
     return [
         proposal
-        for proposal in proposals
-        if steps_of(proposal) not in tried
-        and not any(_way(proposal) == way and proposal.size_bytes <= size for way, size in lost)
+        for steps, proposal in by_steps.items()
+        if steps not in tried and not any(is_lost(each) for each in (proposal, *_beginnings(proposal, by_steps)))
     ]
+
+
+def _beginnings(proposal: ForetoldChain, by_steps: Mapping[tuple[str, ...], ForetoldChain]) -> Iterator[ForetoldChain]:
+    """The shorter chains that it begins with and goes on from without training."""
+    steps = steps_of(proposal)
+    for length in range(len(steps) - 1, 0, -1):
+        if proposal.chain[length].turn == "train":
+            return
+        if steps[:length] in by_steps:
+            yield by_steps[steps[:length]]
 
 
 def _way(proposal: ForetoldChain) -> tuple[str, ...]:
     """What chains have in common that differ in how much they take away."""
-    return tuple(use.name if getattr(use.step, "foretell", None) else use.text for use in proposal.chain)
+    return tuple(use.name if use.is_foretold else use.text for use in proposal.chain)
 
 
-def _is_gain(proposal: ForetoldChain, objective: float, tried: Sequence[TriedChain], aim: Aim) -> bool:
-    best = min((measured(chain, aim) for chain in tried if chain.qualifies), default=float("inf"))
+def _is_gain(proposal: ForetoldChain, objective: float, trail: SearchTrail) -> bool:
+    best = min((measured(chain, trail.find) for chain in trail.candidates if chain.qualifies), default=float("inf"))
     return objective < best * (LEAST_GAIN_OF_TRAINING if _is_trained(proposal) else LEAST_GAIN)
 
 
 def _is_trained(proposal: ForetoldChain) -> bool:
-    return any(getattr(use.step, "TURN", None) == "train" for use in proposal.chain)
+    return any(use.turn == "train" for use in proposal.chain)

@@ -54,7 +54,7 @@ def takes(of: Due, history: History, now: PresentSpeed) -> Estimate:
     """From two chains that are built and judged up to the most, and a look at the network before."""
     setup, chain = of.setup, _usual(problems.chains_of(of.setup))
     candidate = of_candidate(setup, chain, of.search, history, now)
-    look = estimates.step(setup, chain[:1], history, now) if hasattr(chain[0].step, "foretell") else Estimate()
+    look = estimates.step(setup, chain[:1], history, now) if chain[0].is_foretold else Estimate()
     low, high = look + candidate * LEAST_TRIED, look + candidate * choosing.MOST_TRIED
     high_s = high.high_s
     if of.search.within:
@@ -65,6 +65,6 @@ def takes(of: Due, history: History, now: PresentSpeed) -> Estimate:
 
 def _usual(chains: list[Chain]) -> Chain:
     """A chain as a search tries most: without training, in the middle of the amounts."""
-    untrained = [chain for chain in chains if all(getattr(use.step, "TURN", None) != "train" for use in chain)]
+    untrained = [chain for chain in chains if all(use.turn != "train" for use in chain)]
     longest = [chain for chain in untrained if len(chain) == max(map(len, untrained))]
     return longest[len(longest) // 2]

@@ -51,11 +51,10 @@ class _Search:
         proposals, held_out = self._proposals(baseline), self._held_out(baseline)
         clock = Clock(self._setup, self._settings)
         trail = stored or self._begun(baseline, held_out, len(proposals), began)
-        aim = self._settings.find
         while True:
             trails.write(self._setup, self._variant, trail)
             fits = partial(clock.fits, spent_s=trail.seconds)
-            following = choosing.following(proposals, trail.candidates, aim, trail.noise_limit, fits)
+            following = choosing.following(proposals, trail, fits)
             if following.proposal is None:
                 break
             self._tell(len(trail.candidates), ", ".join(choosing.steps_of(following.proposal)))
@@ -65,7 +64,7 @@ class _Search:
             trail,
             ended=following.why_ended,
             cut_short=following.cut_short,
-            chosen=choosing.chosen(trail.candidates, aim),
+            chosen=choosing.chosen(trail.candidates, trail.find),
         )
         trails.write(self._setup, self._variant, trail)
         foretelling.forget(self._setup.source, self._context)

@@ -278,6 +278,17 @@ class Use:
     def step(self) -> Step:
         return find(self.name)
 
+    @property
+    def turn(self) -> Turn | None:
+        """When the step comes in a chain that a search tries; None where no search tries it."""
+        turn: Turn | None = getattr(self.step, "TURN", None)
+        return turn
+
+    @property
+    def is_foretold(self) -> bool:
+        """Whether a look at the network tells what the step comes to with each of its settings."""
+        return hasattr(self.step, "foretell")
+
     def frames(self, start: Kind = "torch") -> Mapping[Split, str]:
         """The splits that the step reads under these settings, with what it does with them.
 
