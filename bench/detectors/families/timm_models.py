@@ -99,7 +99,8 @@ def _what_it_has(name: str) -> str:
     if current in names:
         behind = " (without the name of pretrained weights behind a dot)" if "." in name else ""
         return f"calls it {quoted(PREFIX + current)}{behind}"
-    beginning = [other for other in names if word and other.startswith(word)]
+    is_torchvisions = any(word in words.split() for words in torchvision_names.SYNONYMS.values())
+    beginning = [other for other in names if word and other.startswith(word) and not is_torchvisions]
     close = nearest(name, names, torchvision_names.SYNONYMS)
     return f"has no such network{f'; names that begin so: {listed(beginning, 6)}' if beginning else close}"
 
