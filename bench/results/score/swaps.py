@@ -155,9 +155,9 @@ def _unbounded(scores: NDArray[np.floating]) -> NDArray[np.float64]:
     inside = values[(values > 0) & (values < 1)]
     if not len(inside):
         return values
-    least = min(inside.min(), 1 - inside.max()) / 2
-    clipped = np.clip(values, least, 1 - least)
-    logits: NDArray[np.float64] = np.log(clipped / (1 - clipped))
+    # 1 - least would be 1 where least is below the last digit of 1; and the odds must stay a finite number.
+    least = max(min(inside.min(), 1 - inside.max()) / 2, np.finfo(np.float64).tiny)
+    logits: NDArray[np.float64] = np.log(np.maximum(values, least) / np.maximum(1 - values, least))
     return logits
 
 

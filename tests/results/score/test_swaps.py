@@ -203,6 +203,22 @@ def test_decisions_of_a_perfect_detector_prove_little() -> None:
     assert judged(labels, decisions, decisions) == "inconclusive"
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("smallest", [1e-14, 1e-17, 1e-31, 5e-324])
+def test_saturated_scores_prove_nothing(smallest: float) -> None:
+    """In single precision P(fake) reaches 1 at logit 17 and 1e-31 at -71: no number must fall off the end of either."""
+    labels, before, after = drawn(1, 30, 30, 0.02)
+
+    def saturated(logits: Scores) -> Scores:
+        probabilities = np.where(logits > APART / 2, 1.0, 10.0 ** (-10 + 4 * np.minimum(logits - APART / 2, 0)))
+        probabilities[np.argmin(logits)] = smallest
+        return probabilities
+
+    delta, _ = difference(*placed(labels, saturated(before), saturated(after)), None)
+    assert delta.interval.low < -0.01
+    assert np.isfinite(swaps(*placed(labels, saturated(before), saturated(after))).share)
+
+
 def test_two_frames_prove_nothing() -> None:
     labels, before = np.array([1, 0]), np.array([0.9, 0.1])
     assert difference(*placed(labels, before, before), None)[0].interval.width == 2
