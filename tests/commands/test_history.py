@@ -241,3 +241,11 @@ def test_what_is_no_commit_is_none(head: str, tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git/HEAD").write_bytes(head.encode("utf-8", "surrogateescape"))
     assert commit_of(tmp_path) is None
+
+
+def test_every_gate_that_fell_is_named_on_lines_of_80() -> None:
+    fell = ("auc_drop", "min_balanced_accuracy", "fpr_by_skin_tone", "latency_ms")
+    variant = VariantThen(0.949, -0.031, (-0.035, -0.027), "degraded", 1234.25, 5.0, fell)
+    lines = describe([check(2, variants={"q8": variant})], 10).splitlines()
+    assert all(name in "\n".join(lines) for name in fell)
+    assert max(map(len, lines)) <= 80

@@ -17,17 +17,17 @@ def describe(checks: Sequence[Check], last: int) -> str:
     """The last checks, how each ended, and below each variant what it was then."""
     shown = checks[-last:]
     lines = wrapped([f"{len(checks):,} checks, the last {len(shown):,}:" if len(shown) < len(checks) else "checks:"])
-    lines += [_line(check, _OUTCOMES[check.outcome]) for check in shown]
+    lines += wrapped([_line(check, _OUTCOMES[check.outcome]) for check in shown])
     for name in names(shown):
         lines += wrapped([f"{name}: dAUC against the baseline (95 %), AUC, MiB, verdict"])
-        lines += [_line(check, _then(check.variants[name])) for check in shown if name in check.variants]
+        lines += wrapped([_line(check, _then(check.variants[name])) for check in shown if name in check.variants])
     return "\n".join(lines)
 
 
 def _line(check: Check, text: str) -> str:
     """Date, the commit's first digits, and what is said of it."""
     date = datetime.fromisoformat(check.date).strftime("%Y-%m-%d %H:%M")
-    return ascii_(f"{date} {(check.commit or NONE)[:8]:8} {text}")[:80]
+    return ascii_(f"{date} {(check.commit or NONE)[:8]:8} {text}")
 
 
 def _then(variant: VariantThen) -> str:
