@@ -102,6 +102,23 @@ def test_close_variants_are_proven_stable_on_few_frames(moved: float, each: int,
     assert np.mean([each == "stable" for each in verdicts]) >= least
 
 
+@pytest.mark.parametrize(
+    ("moved", "pairs", "half", "stable"), [(0.001, 0.08, 0.0008, 1), (0.05, 4, 0.007, 0.75), (0.2, 15, 0.023, 1 / 7)]
+)
+def test_the_worked_example_of_50_frames(moved: float, pairs: float, half: float, stable: float) -> None:
+    """What docs/verdicts.md says of 25 fakes and 25 reals, with what 100 draws leave to chance."""
+    swapped, widths, verdicts = [], [], []
+    for seed in range(100):
+        labels, before, after = drawn(seed, 25, 25, moved)
+        orders = [np.sign(scores[labels == 1][:, None] - scores[labels == 0]) for scores in (before, after)]
+        swapped.append((orders[0] != orders[1]).sum())
+        widths.append(difference(*placed(labels, after, before), None)[0].interval.width)
+        verdicts.append(judged(labels, before, after) == "stable")
+    assert np.mean(swapped) == pytest.approx(pairs, rel=0.15, abs=0.08)
+    assert np.mean(widths) / 2 == pytest.approx(half, rel=0.1)
+    assert np.mean(verdicts) == pytest.approx(stable, abs=0.12)
+
+
 def test_half_a_change_is_no_less_certain_than_the_whole() -> None:
     wrong, looked = 0, 0
     for seed in range(150):
