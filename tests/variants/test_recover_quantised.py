@@ -106,7 +106,7 @@ def test_the_graph_answers_more_like_the_teacher(kind: str, detector: Detector, 
     settings = recover.Settings(steps=30, batch_size=8, learning_rate=1e-2)
     changed = recover.apply_quantised(graph, settings, around)
     record = json.loads((around.scratch / recover.RECORD).read_text())
-    assert record["error"]["after"] < 0.7 * record["error"]["before"]
+    assert record["error"]["after"] < 0.8 * record["error"]["before"]
     unseen = frames(32, 32, seed=9)
     with torch.no_grad():
         expected = b0.margin(detector(unseen).logits.numpy())
