@@ -373,4 +373,5 @@ def heatmaps(prepared: Prepared) -> int:
 
 
 def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' if count > 1 else ''}" if count else ""
+    """How many of what; empty where there is nothing."""
+    return counted(count, noun) if count else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from bench.errors import UserError
+from bench.errors import UserError, counted
 from bench.files import unwritable_above, write_text
 from bench.records import Checked, GateOutcome
 from bench.reports.content.cells import Cell, Column, cell, table, with_interval
@@ -105,12 +105,11 @@ def append_to_page(checked: Checked) -> str | None:
 def headline(checked: Checked) -> str:
     """How it went in one line: "2 of 7 gates fell, 1 variant failed"."""
     count, fell = len(checked.outcomes), len(checked.fell)
-    gates = f"{count} gate{'' if count == 1 else 's'}"
+    gates = counted(count, "gate")
     line = f"{fell} of {gates} fell" if fell else f"{gates} passed" if count else "no gate to judge"
     unproven = sum(not gate.fell and not gate.proven for gate in checked.outcomes)
     line += f", {unproven} of them not proven" if unproven and not fell else ""
-    failed = len(checked.failed)
-    return line + (f", {failed} variant{'' if failed == 1 else 's'} failed" if failed else "")
+    return line + (f", {counted(len(checked.failed), 'variant')} failed" if checked.failed else "")
 
 
 def terminal(checked: Checked) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import stored
+from bench.errors import counted
 from bench.files import remove, write_atomically, write_text
 from bench.records import (
     AnySpec,
@@ -138,7 +139,7 @@ def predict(
     lows = range(0, len(rows), SHARD_FRAMES)
     missing = {low: [variant for variant in pending if not _shard(variant, low).exists()] for low in lows}
     noun = "evaluation" if any(isinstance(variant.spec, DegradedSpec) for variant in pending) else "variant"
-    work = f"{work} {len(pending)} {noun}{'s' if len(pending) > 1 else ''}"
+    work = f"{work} {counted(len(pending), noun)}"
     progress = partial(Event, work, total=len(rows))
     on_event(progress(0, note="decoding the first frames"))
     computed = {low: variants for low, variants in missing.items() if variants}

@@ -146,7 +146,10 @@ def test_the_clock_ends_a_search_and_the_best_so_far_wins() -> None:
 
 def test_what_does_not_fit_in_time_makes_way_for_what_does() -> None:
     """Training takes too long: the search goes on without it."""
-    fits: Callable[[ForetoldChain], bool] = lambda proposal: all(use.name != "recover" for use in proposal.chain)  # noqa: E731
+
+    def fits(proposal: ForetoldChain) -> bool:
+        return all(use.name != "recover" for use in proposal.chain)
+
     unlimited, _ = search(proposed(0.1), "smallest")
     assert len(unlimited) > 1
     done, _ = search(proposed(0.1), "smallest", fits=fits)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.artifacts.imports.outputs import PREFIX, plain
 from bench.artifacts.onnx_session import session_options
-from bench.errors import UserError, quoted, shown
+from bench.errors import UserError, counted, quoted, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +77,7 @@ def _rows(answer: NDArray[np.floating], block: int, name: str) -> NDArray[np.flo
         raise UserError(f"its output {quoted(plain(name))} is {answer.dtype}, not floats: expected scores")
     if answer.size not in (block, 2 * block) or (block > 1 and answer.shape[0] != block):
         raise UserError(
-            f"its output {quoted(plain(name))} is {list(answer.shape)} for {block} frame{'s' if block > 1 else ''}; "
+            f"its output {quoted(plain(name))} is {list(answer.shape)} for {counted(block, 'frame')}; "
             "expected one or two numbers a frame"
         )
     return answer.reshape(block, -1).astype(np.float64)

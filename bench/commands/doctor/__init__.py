@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.commands.doctor import libraries, machine
 from bench.commands.doctor.findings import Finding
+from bench.errors import counted
 
 WIDTH = 100
 
@@ -66,5 +67,5 @@ def describe(findings: Sequence[Finding]) -> str:
 def _verdict(findings: Sequence[Finding]) -> str:
     problems, notes = (sum(finding.level == level for finding in findings) for level in ("problem", "note"))
     if problems:
-        return f"{problems} problem{'s' if problems > 1 else ''}: `bench run` cannot work here until they are mended"
-    return f"`bench run` works here; {notes} note{'s' if notes > 1 else ''} above" if notes else "all well"
+        return f"{counted(problems, 'problem')}: `bench run` cannot work here until they are mended"
+    return f"`bench run` works here; {counted(notes, 'note')} above" if notes else "all well"

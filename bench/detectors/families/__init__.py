@@ -106,13 +106,19 @@ def _prefix(family: Family) -> str:
     return getattr(family, "PREFIX", "")
 
 
+def _open_to(architecture: str) -> Any:
+    """The open family that an architecture is of by its prefix, known there or not; None where it is of none."""
+    open_families = filter(is_open, modules())
+    return next((family for family in open_families if architecture.startswith(_prefix(family))), None)
+
+
 def find(architecture: str) -> Family:
     """The family of an architecture; a `UserError` names the choices."""
+    if (of_names := _open_to(architecture)) is not None:
+        of_names.refuse_unknown(architecture)
+        of_prefix: Family = of_names
+        return of_prefix
     for family in modules():
-        if is_open(family) and architecture.startswith(_prefix(family)):
-            of_names: Any = family
-            of_names.refuse_unknown(architecture)
-            return family
         if architecture in family.ARCHITECTURES:
             return family
     choices = architectures()
@@ -145,8 +151,9 @@ def offers(architecture: str) -> frozenset[Offer]:
 
 def version_for(architecture: str) -> int | None:
     """The version of how an architecture is built; None where it is that of all."""
-    families: list[Any] = [family for family in modules() if is_open(family)]
-    return next((f.version_for(architecture) for f in families if architecture.startswith(_prefix(f))), None)
+    family = _open_to(architecture)
+    version: int | None = None if family is None else family.version_for(architecture)
+    return version
 
 
 def flavours(family: Family, architecture: str) -> dict[str, str]:

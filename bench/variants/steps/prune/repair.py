@@ -98,10 +98,14 @@ def repair(
 
 def _copies(work: StepContext, frames: int, copies: int) -> Iterator[NDArray[np.uint8]]:
     """Batches of the calibration frames so many times: as they are, then varied, every time otherwise."""
-    for copy in range(copies):
-        for number, batch in enumerate(work.calibration_batches(frames)):
-            varied = augmentation.varied(torch.from_numpy(batch), copy, number, all_ways=True) if copy else None
-            yield batch if varied is None else varied.numpy()
+    read = []
+    for batch in work.calibration_batches(frames):
+        yield batch
+        if copies > 1:
+            read.append(torch.from_numpy(batch))
+    for copy in range(1, copies):
+        for number, frames_read in enumerate(read):
+            yield augmentation.varied(frames_read, copy, number, all_ways=True).numpy()
 
 
 def _lost_inputs(name: str, whole: nn.Module, cut: nn.Module) -> dict[str, Layer]:

@@ -201,8 +201,7 @@ class HeldOut:
     """What the student is evaluated on: uint8 RGB batches with the teacher's logit differences [N] and CAMs [N, h, w].
 
     `name` is "held-out", or "train" where no frames are held out. `count` is that of the frames, of which few are
-    there several times, varied. `labels`, 1 for fake, are given where every frame
-    has one and both classes occur.
+    there several times, varied. `labels`, 1 for fake, are given where every frame has one and both classes occur.
     """
 
     name: str
