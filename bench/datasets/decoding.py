@@ -57,6 +57,21 @@ def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
     return _fitted(file, [spec])[spec]
 
 
+def picture(file: Path) -> NDArray[np.uint8]:
+    """A file as RGB, uint8 [height, width, 3], at its size; `UserError` where it can't be decoded."""
+    try:
+        return _decoded(file)[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the decoder says, it is about this file
+        raise _undecodable(file, error) from error
+
+
+def _undecodable(file: Path, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return UserError(f"{file}: can't be decoded: {reason.strip()}. Expected {READABLE}; replace it")
+
+
 def _fitted(
     file: Path, specs: Iterable[AnySpec], look: Callable[[Appearance], None] | None = None
 ) -> dict[AnySpec, NDArray[np.uint8]]:
@@ -72,8 +87,7 @@ def _fitted(
     except MemoryError:
         raise
     except Exception as error:  # whatever the decoder says, it is about this file
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UserError(f"{file}: can't be decoded: {reason.strip()}. Expected {READABLE}; replace it") from error
+        raise _undecodable(file, error) from error
     return fitted | _degraded(file, frame, [spec for spec in specs if isinstance(spec, DegradedSpec)])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.records import POINTS
 from bench.records.inspection import PARTS, FaceEvidence, Hottest
-from bench.results.explanation.template import eye_distance, part_map
+from bench.records.face_template import eye_distance, part_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

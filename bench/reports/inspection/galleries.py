@@ -1,0 +1,1 @@
+Card=Gallery=write_gallery=None

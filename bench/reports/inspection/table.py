@@ -1,0 +1,1 @@
+explanations=write_explanations=None
