@@ -469,7 +469,8 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
 @guarded
 def inspect(  # noqa: PLR0913, PLR0917 - a command's options
     given: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="A picture, a video, or a folder of pictures, real/ and fake/ or not.")
+        Path,
+        typer.Argument(metavar="INPUT", help="A picture, a video, or a folder of pictures, real/ and fake/ or not."),
     ],
     experiment: Annotated[
         str | None, typer.Option(help="Name under `experiments:`; not needed if there is only one.")
@@ -488,7 +489,8 @@ def inspect(  # noqa: PLR0913, PLR0917 - a command's options
         ),
     ] = "auto",
     target: Annotated[
-        str | None, typer.Option(help="fake or real: what maps speak for; what each variant calls the frame if left out.")
+        str | None,
+        typer.Option(help="fake or real: what maps speak for; what each variant calls the frame if left out."),
     ] = None,
     levels: Annotated[int, typer.Option(help="How many resolutions of maps must agree.")] = 2,
     above: Annotated[

@@ -84,7 +84,7 @@ class Journey:
 
     `levels` are what speaks for the target class at the last resolution, at the one before, and so on: each [h, w],
     nowhere negative. `logits` (real, fake) are those of the pass that the heat is of. `activations_by` and `heat_by`
-    say what computed them, empty where nothing did.
+    say what computed them, empty where nothing did; `level_titles` are what each level is.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -92,7 +92,7 @@ class Journey:
     logits: tuple[float, float] | None = None
     activations_by: str = ""
     heat_by: str = ""
-    levels_are: str = ""
+    level_titles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,8 +182,9 @@ class Look:
 
     `target` is the class that heat and shares are for. `cam` [h, w] is the variant's own signed map, for fake where
     positive, None without one. `heat` [h, w] is what of it speaks for the target, of a variant without a map that of
-    the last resolution; None where there is neither. `agreed` is the map of several levels. `on_face` and `agreed_on_face`
-    are the parts of the face in these two, None without a face or heat. `notes` are sentences for the reader.
+    the last resolution; None where there is neither. `agreed` is what `levels` maps agree on, the first of them `heat`,
+    the others those of the journey; None of one map alone. `on_face` and `agreed_on_face` are the parts of the face in
+    these two, None without a face or heat. `notes` are sentences for the reader.
     """
 
     judge: Judge
@@ -195,6 +196,7 @@ class Look:
     agreed: NDArray[np.float64] | None
     journey: Journey
     hottest: tuple[Hottest, ...]
+    levels: int
     on_face: FaceEvidence | None
     agreed_on_face: FaceEvidence | None
     notes: tuple[str, ...] = ()

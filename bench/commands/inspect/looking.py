@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -53,21 +54,33 @@ def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassNam
     own_map = None if cam is None else np.maximum(cam if target == "fake" else -cam, 0)
     maps = ([own_map] if own_map is not None else list(way.levels[:1])) + list(way.levels[1:levels])
     heat = maps[0] if maps else None
-    side = len(subject.fitted)
     combined = agreed(maps) if len(maps) > 1 else None
     on_face = _on_face(heat, cam, subject)
     if on_face is not None and subject.points is not None:
         from bench.results.explanation.blurred import falls
 
         on_face = replace(on_face, falls=falls(panelist.session, subject.fitted, subject.points, score))
+    sharpest = combined if combined is not None and combined.any() else heat
     return Look(
-        panelist.judge, logits, score, target, cam, heat, combined, replace(way, levels=tuple(maps)),
-        () if heat is None else hottest(heat if combined is None or not combined.any() else combined, subject.points, side),
-        on_face, _on_face(combined, None, subject), tuple(_notes(panelist, way, score, maps, combined)),
-    )  # fmt: skip
+        judge=panelist.judge,
+        logits=logits,
+        p_fake=score,
+        target=target,
+        cam=cam,
+        heat=heat,
+        agreed=combined,
+        journey=way,
+        hottest=() if sharpest is None else hottest(sharpest, subject.points, len(subject.fitted)),
+        levels=len(maps),
+        on_face=on_face,
+        agreed_on_face=_on_face(combined, None, subject),
+        notes=tuple(_notes(panelist, way, score, combined)),
+    )
 
 
-def _on_face(heat: NDArray[np.floating] | None, cam: NDArray[np.floating] | None, subject: Subject) -> FaceEvidence | None:
+def _on_face(
+    heat: NDArray[np.floating] | None, cam: NDArray[np.floating] | None, subject: Subject
+) -> FaceEvidence | None:
     from bench.results.explanation.evidence import face_evidence
 
     if heat is None or subject.points is None:
@@ -85,7 +98,11 @@ def _journey(panelist: Panelist, frame: NDArray[np.uint8], target: ClassName) ->
     way = journey(detector, frame, target)
     if panelist.activations is None:
         if panelist.judge.file.endswith(".onnx"):
-            return replace(way, activations_by="a PyTorch copy with the dequantised weights", heat_by=f"{way.heat_by}, of that copy")
+            return replace(
+                way,
+                activations_by="a PyTorch copy with the dequantised weights",
+                heat_by=f"{way.heat_by}, of that copy",
+            )
         return way
     of_graph = panelist.activations.of(frame)
     named = {families.stage_name(detector.architecture, name): written for name, written in of_graph.items()}
@@ -103,7 +120,7 @@ def _with(stage: Stage, written: NDArray[np.float32] | None) -> Stage:
     return replace(stage, shape=tuple(written.shape), activation=np.abs(written[0]).mean(0))
 
 
-def _notes(panelist, way, score, maps, combined):  # type: ignore[no-untyped-def]
+def _notes(panelist: Panelist, way: Journey, score: float, combined: NDArray[np.floating] | None) -> Iterator[str]:
     """What a reader must know before the pictures."""
     if panelist.remark:
         yield panelist.remark
@@ -118,5 +135,3 @@ def _notes(panelist, way, score, maps, combined):  # type: ignore[no-untyped-def
         )
     if combined is not None and not combined.any():
         yield "The finer map shows nothing where the coarse one is strong: they do not agree."
-    if len(maps) == 1:
-        yield "There is one level alone: nothing can be agreed."

@@ -77,7 +77,9 @@ def _of_one_detector(settings: ExperimentSettings, variants: Sequence[str]) -> t
     for (_, called), given in zip(pairs, variants, strict=True):
         named = settings.of(pairs[0][0]).variants
         if called not in named:
-            raise UserError(f"there is no variant {quoted(given)}{nearest(given, named)}; variants are: {', '.join(named)}")
+            raise UserError(
+                f"there is no variant {quoted(given)}{nearest(given, named)}; variants are: {', '.join(named)}"
+            )
     detectors = dict.fromkeys(detector for detector, _ in pairs)
     if len(detectors) > 1:
         raise UserError(
@@ -100,7 +102,9 @@ def _result(base: Path, run: RunRecord, variant: str, experiment: str) -> Varian
     return result
 
 
-def _loaded(folder: Path, result: VariantResult, settings: ExperimentSettings, preprocessing: Preprocessing) -> Panelist:
+def _loaded(
+    folder: Path, result: VariantResult, settings: ExperimentSettings, preprocessing: Preprocessing
+) -> Panelist:
     """A variant in the runtime and on the device that evaluated it."""
     built = cache.read(folder, result.id)
     cache.check(built)

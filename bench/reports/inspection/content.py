@@ -141,7 +141,9 @@ def _face_note(subject: Subject) -> Sentence:
         subject.others, f" There are {subject.others} other faces in the picture."
     )
     more = f"{others} The one with the highest P(fake) is judged." if others else ""
-    return sentence(f"Found by {subject.face.network}, score {number(subject.face.score, 3)}. Left is the viewer's.{more}")
+    return sentence(
+        f"Found by {subject.face.network}, score {number(subject.face.score, 3)}. Left is the viewer's.{more}"
+    )
 
 
 def _preprocessing(inspected: Inspection) -> Sentence:
@@ -188,7 +190,7 @@ def _parts(look: Look) -> Table:
             _speaks(evidence.signed.get(part)),
             _fall(evidence.falls.get(part)),
         ])  # fmt: skip
-    titles = (f"evidence for {look.target}", "two levels agree", "speaks for", "P(fake) when blurred")
+    titles = (f"evidence for {look.target}", "levels agree", "speaks for", "P(fake) changes when blurred")
     return table([Column("Part", "left"), *columns(titles)], rows)
 
 

@@ -75,7 +75,7 @@ def variant_numbers(look: Look, threshold: float) -> dict[str, Any]:
         "activations_by": look.journey.activations_by or None,
         "heat_by": look.journey.heat_by or None,
         "logits_of_heat": None if look.journey.logits is None else list(look.journey.logits),
-        "levels": [list(level.shape) for level in look.journey.levels],
+        "levels": [list(level.shape) for level in look.journey.levels[: look.levels]],
         "parts": _parts(look.on_face),
         "agreed_parts": _parts(look.agreed_on_face),
         "hottest": [asdict(each) for each in look.hottest],

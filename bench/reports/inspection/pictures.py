@@ -49,7 +49,7 @@ def of_look(inspected: Inspection, look: Look) -> Iterator[tuple[str, NDArray[np
     """Step E: the variant's map, the maps of each level, and what they agree on."""
     pixels, fake, folder = inspected.subject.fitted, look.target == "fake", f"e_evidence/{folder_of(look.judge.name)}"
     yield f"{folder}/{MAP}.png", overlay(pixels, look.heat, fake)
-    for number, level in enumerate(look.journey.levels[1:], 2):
+    for number, level in enumerate(look.journey.levels[: max(look.levels, 1)], 1):
         yield f"{folder}/level_{number}.png", overlay(pixels, level, fake)
     if look.agreed is not None:
         yield f"{folder}/{AGREED}.png", overlay(pixels, look.agreed, fake)

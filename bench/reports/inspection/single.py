@@ -81,12 +81,11 @@ def _named(drawn: _Pictures) -> dict[str, Shown]:
 def _maps(inspected: Inspection, look: Look, drawn: _Pictures) -> list[tuple[str, Shown]]:
     """A variant's maps, each with a title."""
     shown = drawn.write(pictures.of_look(inspected, look), _MAP)
-    first = inspected.map_kind if look.cam is not None else look.journey.heat_by or "no map"
-    sizes = [f"{height}×{width}" for height, width in (level.shape for level in look.journey.levels)]
-    titles = [f"{first}{f', {sizes[0]}' if sizes else ''}"]
-    titles += [f"{look.journey.heat_by.partition(',')[0]}, {size}" for size in sizes[1:]]
+    first = inspected.map_kind if look.cam is not None else "final map" if look.heat is not None else "no map"
+    size = "" if look.heat is None else f", {look.heat.shape[0]}×{look.heat.shape[1]}"
+    titles = [f"its own {first}{size}", *look.journey.level_titles[: max(look.levels, 1)]]
     if look.agreed is not None:
-        titles.append(f"{len(sizes)} levels agree")
+        titles.append(f"what {look.levels} levels agree on")
     return list(zip(titles, shown, strict=True))
 
 

@@ -84,7 +84,9 @@ class _Weights:
         shift = zero_point[0] if zero_point and zero_point[0] is not None else 0
         if scale.ndim > 1:
             return None  # a scale for each block of a row
-        shifted = values.astype("float64") - (shift.reshape(shape).astype("float64") if hasattr(shift, "reshape") else 0)
+        shifted = values.astype("float64") - (
+            shift.reshape(shape).astype("float64") if hasattr(shift, "reshape") else 0
+        )
         dequantised: NDArray[Any] = shifted * scale.reshape(shape).astype("float64")
         return dequantised
 
