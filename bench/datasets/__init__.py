@@ -13,6 +13,6 @@ from bench.datasets.sources import find_sources
 
 __all__ = [
     "Appearance", "FrameSetSettings", "Listed", "Location", "account", "annotations_of", "checked_pattern",
-    "decode", "decoder_versions", "degradations", "find", "find_sources", "fit", "fitted_points", "left_out", "load", "picture", "read", "read_batches",
-    "read_for_each", "refuse_shared_content", "source_remarks", "times_at",
+    "decode", "decoder_versions", "degradations", "find", "find_sources", "fit", "fitted_points", "left_out", "load",
+    "picture", "read", "read_batches", "read_for_each", "refuse_shared_content", "source_remarks", "times_at",
 ]  # fmt: skip

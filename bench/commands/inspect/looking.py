@@ -38,7 +38,8 @@ def score_of(logits: tuple[float, float]) -> float:
     """P(fake), as evaluation computes it."""
     import numpy as np
 
-    return float(p_fake(np.float32(logits[0]), np.float32(logits[1])))
+    real, fake = np.array(logits, np.float32).reshape(2, 1)
+    return float(p_fake(real, fake)[0])
 
 
 def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassName | None, levels: int) -> Look:

@@ -1,4 +1,4 @@
-"""From the pictures that are given to the frames that networks judge: which are frames of the set, which are cropped."""
+"""From pictures to the frames that networks judge: which are frames of the set, which are cropped."""
 
 from __future__ import annotations
 

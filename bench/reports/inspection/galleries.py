@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.records.inspection import PARTS, Inspection, Subject
 from bench.reports.content.axes import axis, part_axis
-from bench.reports.content.cells import EMPTY, Column, Table, cell, columns, table, variant_cell
+from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Sentence, sentence, strong
 from bench.reports.content.text import number
 from bench.reports.html.chart import Frame, colour, dashes, element
@@ -108,17 +109,26 @@ def _mean_shares(rows: pd.DataFrame, by: str, title: str) -> Table:
     body = []
     names = [f"share_{part.replace(' ', '_')}" for part in PARTS]
     for (variant, group), inside in rows.dropna(subset=["leading"]).groupby(["variant", by], sort=False):
-        means = inside[names].mean()
-        most = means.max()
-        shares = [
-            EMPTY if mean != mean else cell(strong(f"{100 * mean:.0f} %") if mean == most else f"{100 * mean:.0f} %", value=mean)
-            for mean in means.tolist()
-        ]  # fmt: skip
-        distance = inside["distance"].mean()
-        body.append([variant_cell(str(variant)), cell(str(group)), cell(f"{len(inside):,}"), *shares,
-                     EMPTY if distance != distance else cell(number(distance, 2), value=distance)])  # fmt: skip
+        means = [_mean_or_none(mean) for mean in inside[names].mean().tolist()]
+        most = max(mean or 0.0 for mean in means)
+        distance = _mean_or_none(inside["distance"].mean())
+        away = EMPTY if distance is None else cell(number(distance, 2), value=distance)
+        shares = [_share(mean, is_most=mean == most) for mean in means]
+        body.append([variant_cell(str(variant)), cell(str(group)), cell(f"{len(inside):,}"), *shares, away])
     titles = ("n", *PARTS, "from the nearest landmark, in eye distances")
     return table([Column("Model", "left"), Column(title, "left"), *columns(titles)], body)
+
+
+def _mean_or_none(value: float) -> float | None:
+    """None for a mean of nothing."""
+    return None if math.isnan(value) else value
+
+
+def _share(share: float | None, *, is_most: bool) -> Cell:
+    if share is None:
+        return EMPTY
+    text = f"{100 * share:.0f} %"
+    return cell(strong(text) if is_most else text, value=share)
 
 
 def write_gallery(gallery: Gallery, folder: Path, name: str) -> Mapping[str, Path]:

@@ -64,7 +64,7 @@ def face_evidence(
 
 
 def _signed(cam: NDArray[np.floating], parts: NDArray[np.intp], present: Sequence[int]) -> dict[str, float]:
-    both = resized(np.maximum(cam, 0), parts.shape) - resized(np.maximum(-cam, 0), parts.shape)  # type: ignore[arg-type]
+    both = resized(np.maximum(cam, 0), parts.shape) - resized(np.maximum(-cam, 0), parts.shape)
     whole = float(np.abs(both).sum())
     sums = np.bincount(parts.ravel(), both.ravel(), len(PARTS))
     return {PARTS[index]: float(sums[index] / whole) if whole else 0.0 for index in present}
