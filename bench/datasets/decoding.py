@@ -68,7 +68,11 @@ def picture(file: Path) -> NDArray[np.uint8]:
 
 
 def _undecodable(file: Path, error: Exception) -> UserError:
+    from PIL import UnidentifiedImageError
+
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        reason = "no picture, or its header is broken"  # Pillow's own words name an object of Python
     return UserError(f"{file}: can't be decoded: {reason.strip()}. Expected {READABLE}; replace it")
 
 

@@ -13,7 +13,7 @@ from bench.reports.content.axes import axis, part_axis
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Sentence, sentence, strong
 from bench.reports.content.text import number
-from bench.reports.html.chart import Frame, colour, dashes, element
+from bench.reports.html.chart import Frame, colour, dashes, element, marker
 from bench.reports.html.chart import picture as svg
 from bench.reports.inspection import pages, pictures
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST_CARDS = 300
 """More would make the page slow to open; the table has all."""
 _SIDE = 190
+_APART = 13.0
+"""How far scores are written from each other at least."""
 
 
 @dataclass(frozen=True)
@@ -158,13 +160,22 @@ def timeline(gallery: Gallery) -> Markup:
         for (x, y), moment in zip(points, gallery.moments, strict=True):
             title = element("title", f"frame {moment.number}, {variant}: {moment.p_fake[variant]:.4f}")
             parts.append(element("circle", title, cx=x, cy=y, r=2.4, class_=f"mark {colour(index)}"))
-        if variant in gallery.scores:
-            text = number(gallery.scores[variant], 3)
-            height = frame.y(gallery.scores[variant]) + 4
-            parts.append(element("text", text, x=frame.right + 10, y=height, class_=f"name {colour(index)}"))
+    parts += _scores(frame, gallery)
     parts.append(element("text", frame.across.label, x=frame.right, y=frame.bottom + 36, text_anchor="end"))
     shown = "P(fake) of each variant over the frames of the video; on the right the video's score."
     return svg(f"Scores of {gallery.title}", shown, *parts, size=(690, 232))
+
+
+def _scores(frame: Frame, gallery: Gallery) -> list[Markup]:
+    """The score of the whole video by each variant, beside the right edge, so far apart that all can be read."""
+    drawn, lowest = [], -math.inf
+    by_height = sorted(gallery.scores.items(), key=lambda pair: -pair[1])
+    for name, score in by_height:
+        index, y = gallery.variants.index(name), frame.y(score)
+        lowest = max(y + 4, lowest + _APART)
+        drawn.append(marker(index, frame.right + 8, y, 4.0))
+        drawn.append(element("text", number(score, 3), x=frame.right + 18, y=lowest, class_=f"name {colour(index)}"))
+    return drawn
 
 
 def scores_table(gallery_scores: Mapping[str, float], threshold: float, counts: str) -> Table:
