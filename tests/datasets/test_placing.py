@@ -22,7 +22,7 @@ SPECS = {
 def test_a_point_is_where_its_square_is(spec: InputSpec, size: tuple[int, int]) -> None:
     height, width = size
     picture = np.zeros((height, width, 3), np.uint8)
-    x, y, reach = width // 2 + 3, height // 2 - 4, max(2, max(size) // 30)
+    x, y, reach = width // 2 + 3, height // 2 - 4, max(2, min(size) // 10)
     picture[y - reach : y + reach, x - reach : x + reach] = 255
     fitted = fit(picture, spec)[..., 0].astype(float)
     rows, columns = np.indices(fitted.shape) + 0.5
