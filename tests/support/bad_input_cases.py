@@ -1880,9 +1880,9 @@ CASES: dict[str, list[Case]] = {
     "Looking into one frame": [
         Case("no results to look with", "before `bench run`", ("no results yet; `bench run` makes them",),
              command="inspect", arguments=(INSPECTED,)),
-        Case("a picture that is not there", "`bench inspect faces/test/real/00.png`",
-             ("no such file or folder (did you mean '000.png'?)",), command="inspect",
-             arguments=("faces/test/real/00.png",)),
+        Case("a picture that is not there", "`bench inspect faces/tset`",
+             ("faces/tset: no such file or folder (did you mean 'test'?)",), command="inspect",
+             arguments=("faces/tset",)),
         Case("no picture", "text in `text.png`", ("text.png: can't be decoded: no picture",),
              both(measured(), written("text.png", b"text")), command="inspect", arguments=("text.png",)),
         Case("no video", "text in `clip.mp4`", ("clip.mp4: no video, or broken at its start",),
