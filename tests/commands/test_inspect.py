@@ -60,18 +60,18 @@ def stored(folder: Path, variant: str, frame: str) -> pd.Series:
 
 def test_a_frame_of_the_set_has_the_score_of_the_run(inspected: Path) -> None:
     output = inspect("faces/test/fake/portrait.png", "--variant", "q16", "--variant", "q8", "--to", "one")
-    said = numbers(inspected / "one/portrait")
-    assert list(said["variants"]) == list(VARIANTS)
-    for name, variant in said["variants"].items():
+    content = numbers(inspected / "one/portrait")
+    assert list(content["variants"]) == list(VARIANTS)
+    for name, variant in content["variants"].items():
         of_run = stored(inspected, name, "fake/portrait.png")
         assert variant["p_fake"] == pytest.approx(of_run["p_fake"], abs=1e-5)
         assert variant["logits"] == pytest.approx([of_run["logit_real"], of_run["logit_fake"]], abs=1e-5)
         assert name in output
-    assert said["input"]["of_set"]
-    assert said["input"]["label"] == "fake"
-    assert said["input"]["frame"] == {"height": 160, "width": 160, "matrix": [1, 0, 0, 0, 1, 0]}
-    assert said["input"]["face"]["finder"] == "yunet"
-    assert set(said["statistics"]["wavelet_low_band"]) == {"red", "green", "blue"}
+    assert content["input"]["of_set"]
+    assert content["input"]["label"] == "fake"
+    assert content["input"]["frame"] == {"height": 160, "width": 160, "matrix": [1, 0, 0, 0, 1, 0]}
+    assert content["input"]["face"]["finder"] == "yunet"
+    assert set(content["statistics"]["wavelet_low_band"]) == {"red", "green", "blue"}
 
 
 def test_everything_is_written(inspected: Path) -> None:
@@ -145,20 +145,18 @@ def test_a_folder_gives_a_table_and_a_gallery(inspected: Path) -> None:
     table = pd.read_parquet(inspected / "many/explanations.parquet")
     assert len(table) == 3 * 2
     assert table["explained"].all()
-    rows = table.set_index(["frame", "variant"])
-    assert rows.loc[("fake/portrait", "q8"), "label"] == 1
-    assert rows.loc[("real/portrait", "baseline"), "label"] == 0
-    assert pd.isna(rows.loc[("mirrored", "baseline"), "label"])
+    rows = {(row["frame"], row["variant"]): row for row in table.to_dict("records")}
+    assert rows["fake/portrait", "q8"]["label"] == 1
+    assert rows["real/portrait", "baseline"]["label"] == 0
+    assert table[table["frame"] == "mirrored"]["label"].isna().all()
     of_run = stored(inspected, "q8", "real/portrait.png")["p_fake"]
-    assert rows.loc[("real/portrait", "q8"), "p_fake"] == pytest.approx(of_run, abs=1e-5)
-    shares = rows[[name for name in rows if name.startswith("share_")]].sum(axis=1)
-    assert shares[rows["leading"].notna()].to_numpy(float) == pytest.approx(1)
+    assert rows["real/portrait", "q8"]["p_fake"] == pytest.approx(of_run, abs=1e-5)
+    shares = table[[f"share_{part.replace(' ', '_')}" for part in PARTS]].sum(axis=1)
+    assert shares[table["leading"].notna()].to_numpy(float) == pytest.approx(1)
     page = (inspected / "many/gallery.html").read_text()
-    off = {
-        name: max(abs(group["label"] - group["p_fake"]))
-        for name, group in table.dropna(subset=["label"]).groupby("frame")
-    }
-    expected = [*sorted(off, key=lambda name: -off[name]), "mirrored"]
+    labelled = table.dropna(subset=["label"])
+    off = (labelled["label"] - labelled["p_fake"]).abs().groupby(labelled["frame"]).max()
+    expected = [*map(str, off.sort_values(ascending=False).index), "mirrored"]
     assert sorted(expected, key=lambda name: page.index(f'"{name}/inspection.html"')) == expected
     assert all((inspected / "many" / name / "inspection.html").exists() for name in expected)
 
@@ -179,14 +177,16 @@ def test_above_explains_only_what_is_suspected(inspected: Path) -> None:
 def test_a_video_is_scored_over_time(inspected: Path) -> None:
     write_video(inspected / "clip.mp4", 12, draw=portrait)
     output = inspect("clip.mp4", "--variant", "q8", "--frames", "4", "--to", "videos")
-    said = json.loads((inspected / "videos/clip/inspection.json").read_text())
-    for variant in said["variants"].values():
+    content = json.loads((inspected / "videos/clip/inspection.json").read_text())
+    for variant in content["variants"].values():
         assert [frame["number"] for frame in variant["frames"]] == [0, 3, 7, 11]
         assert variant["p_fake"] == pytest.approx(np.mean([frame["p_fake"] for frame in variant["frames"]]))
-    by_number = {frame["number"]: frame["p_fake"] for frame in said["variants"]["baseline"]["frames"]}
-    assert said["explained"] == sorted(by_number, key=lambda number: -by_number[number])[:3]
-    first = inspected / f"videos/clip/frame_{said['explained'][0]:06d}"
-    assert numbers(first)["variants"]["baseline"]["p_fake"] == pytest.approx(by_number[said["explained"][0]], abs=1e-5)
+    by_number = {frame["number"]: frame["p_fake"] for frame in content["variants"]["baseline"]["frames"]}
+    assert content["explained"] == sorted(by_number, key=lambda number: -by_number[number])[:3]
+    first = inspected / f"videos/clip/frame_{content['explained'][0]:06d}"
+    assert numbers(first)["variants"]["baseline"]["p_fake"] == pytest.approx(
+        by_number[content["explained"][0]], abs=1e-5
+    )
     page = (inspected / "videos/clip/inspection.html").read_text()
     assert 'class="limit"' in page
     assert "P(fake)" in output

@@ -70,9 +70,9 @@ def test_heat_is_grad_cam_of_every_part(target: ClassName, tiny_family: Any) -> 
     for (_, part), stage in zip(detector.parts(), way.stages, strict=False):
         detector.requires_grad_(True)
         with GradCAM(Logits(detector), [part]) as grad_cam:
-            (theirs,) = grad_cam(inputs, [lambda logits: sign * (logits[1] - logits[0])])
+            (expected,) = grad_cam(inputs, [lambda logits: sign * (logits[1] - logits[0])])
         assert stage.heat is not None
-        np.testing.assert_allclose(scaled(stage.heat, 32), theirs, atol=1e-4)
+        np.testing.assert_allclose(scaled(stage.heat, 32), expected, atol=1e-4)
         heated += bool(stage.heat.any())
     assert heated >= {"fake": 3, "real": 1}[target]
 
@@ -86,7 +86,7 @@ def test_the_last_heat_is_the_map_that_speaks_for_the_class(tiny_family: Any) ->
         way = journey(detector, picture, target)  # type: ignore[arg-type]
         # Grad-CAM averages gradients over positions, of which there are so many.
         np.testing.assert_allclose(way.levels[0] * cam.size, speaking, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(way.logits, prediction.logits[0].numpy(), atol=1e-5)
+        assert way.logits == pytest.approx(prediction.logits[0].tolist(), abs=1e-5)
 
 
 def test_stages_have_names_and_shapes_and_levels_rise_in_resolution(tiny_family: Any) -> None:
@@ -108,7 +108,9 @@ def test_an_activation_is_the_mean_of_absolute_values_before_others_overwrite_it
         for name, part in detector.stages():
             value = part(value.clone())
             expected = value.abs().mean(1)[0].numpy()
-            np.testing.assert_allclose(way[name.removeprefix("backbone.")].activation, expected, atol=1e-5)
+            activation = way[name.removeprefix("backbone.")].activation
+            assert activation is not None
+            np.testing.assert_allclose(activation, expected, atol=1e-5)
 
 
 def b_detector(name: str, preset: Preprocessing) -> Detector:
@@ -126,7 +128,7 @@ def test_an_efficientnet_has_the_names_of_efficientnet_pytorch() -> None:
 @pytest.mark.slow
 def test_the_46_rows_of_a_b5_at_380_px() -> None:
     way = journey(b_detector("efficientnet_b5", PRESETS["fsbi"]), frame(380), "fake")
-    shapes = [(name, (1, channels, side, side)) for name, channels, side in SEED_000]
+    shapes: list[tuple[str, tuple[int, ...]]] = [(name, (1, channels, side, side)) for name, channels, side in SEED_000]
     shapes += [("avg_pool", (1, 2048, 1, 1)), ("dropout", (1, 2048)), ("fc", (1, 2))]
     assert [(stage.name, stage.shape) for stage in way.stages] == shapes
     assert len(way.stages) == 46
@@ -148,7 +150,7 @@ def test_the_maps_of_a_transformers_blocks_add_up_to_its_map() -> None:
     named = {stage.name: stage for stage in way.stages}
     assert named["blocks.0.attention"].heat is not None
     assert named["blocks.0.mlp"].heat is None
-    np.testing.assert_allclose(way.logits, prediction.logits[0].numpy(), atol=1e-4)
+    assert way.logits == pytest.approx(prediction.logits[0].tolist(), abs=1e-4)
 
 
 def test_places_of_a_spectrum_are_no_places_of_the_frame() -> None:

@@ -74,10 +74,10 @@ def test_the_fine_map_is_kept_where_the_coarse_one_is_strong() -> None:
     coarse = np.zeros((4, 4))
     coarse[0, 0] = 1
     fine = np.ones((8, 8))
-    kept = agreed([coarse, fine])
-    assert kept[0, 0] == 1
-    assert kept[4:, :].sum() == kept[:, 4:].sum() == 0
-    assert 1 <= kept.sum() <= 9
+    combined = agreed([coarse, fine])
+    assert combined[0, 0] == 1
+    assert combined[4:, :].sum() == combined[:, 4:].sum() == 0
+    assert 1 <= combined.sum() <= 9
 
 
 def test_maps_that_contradict_each_other_agree_on_nothing() -> None:

@@ -42,14 +42,14 @@ def inspect(
     )  # fmt: skip
     if request.kind == "picture":
         subjects = reader.subjects(request.file, request.file.stem)
-        return _one_picture(subjects, request.to, Inspector(name, load(chosen, on_event), options), on_event)
+        return _a_picture(subjects, request.to, Inspector(name, load(chosen, on_event), options), on_event)
     if request.kind == "video":
         line = video.timeline(request.file)
         return video.inspect(request, line, reader, Inspector(name, load(chosen, on_event), options), on_event)
     return folder.inspect(request, reader, Inspector(name, load(chosen, on_event), options), on_event)
 
 
-def _one_picture(subjects: Sequence[Subject], to: Path, inspector: Inspector, on_event: OnEvent) -> Written:
+def _a_picture(subjects: Sequence[Subject], to: Path, inspector: Inspector, on_event: OnEvent) -> Written:
     from bench.reports import inspection
 
     subject = inspector.highest(subjects)

@@ -64,6 +64,7 @@ class FramesOfSet:
         return sizes
 
     def _listed(self) -> Iterator[tuple[Path, Frame]]:
+        """Every labelled frame of the run."""
         answered = next((each.name for each in self._run.variants if each.status == "ok"), None)
         if answered is None:
             return

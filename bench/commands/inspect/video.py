@@ -157,6 +157,7 @@ def _scores(judged: _Judged, inspector: Inspector, variants: tuple[str, ...]) ->
 
 
 def _numbers(request: Request, judged: _Judged, scores: dict[str, float], threshold: float) -> dict[str, object]:
+    """What inspection.json of a video holds."""
     return {
         "schema": 1,
         "input": {"file": str(request.file), "sha256": file_digest(request.file)},

@@ -108,6 +108,7 @@ def parts_tables(rows: pd.DataFrame) -> list[tuple[str, Table]]:
 
 
 def _mean_shares(rows: pd.DataFrame, by: str, title: str) -> Table:
+    """A row for each variant and value of the column `by`."""
     body = []
     names = [f"share_{part.replace(' ', '_')}" for part in PARTS]
     for (variant, group), inside in rows.dropna(subset=["leading"]).groupby(["variant", by], sort=False):

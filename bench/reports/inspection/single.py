@@ -57,9 +57,9 @@ def write(inspected: Inspection, folder: Path) -> Mapping[str, Path]:
     remove(folder / STEPS)
     drawn = _Pictures(folder)
     drawn.write(pictures.of_input(inspected), _WIDE)
-    said = content(inspected)
+    written = content(inspected)
     context: dict[str, Any] = {
-        **vars(said),
+        **vars(written),
         "inspected": inspected,
         "input": _named(drawn),
         "maps": [(look, _maps(inspected, look, drawn)) for look in inspected.looks],
