@@ -6,8 +6,8 @@ A step is a module with
   nothing of what was before: it is then its chain's only entry, and its id depends on no weights;
 - `NEEDS`: what it must find in a detector, of `bench.detectors.offers`: refused before any work where that is missing;
 - `FRAMES`: the splits it reads, with what it does with them;
-- `VERSION`: raised whenever the same settings would give another artifact; where it was raised for some networks alone,
-  `version_for(architecture)`: the version of what it makes of those;
+- `VERSION`: raised whenever the same settings would give another artifact; where it was raised for some networks
+  or settings alone, `version_for(settings, architecture)`: the version of what it makes of those;
 - `SEEDED`: whether it draws random numbers, so that the seed belongs into the artifact's id;
 - `LIBRARIES`: the distributions whose versions belong into the artifact's id;
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;

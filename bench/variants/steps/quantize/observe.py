@@ -71,6 +71,15 @@ class Convolution:
         return self.pointwise or self.before_limits
 
     @property
+    def takes_floats(self) -> bool:
+        """Whether its weights alone are rounded: it is a depthwise convolution, and what it reads is no bytes yet.
+
+        It multiplies so little for every value that the ways into bytes and back cost more than integers save.
+        """
+        is_depthwise = self.groups == len(self.weight) > 1 and self.weight.shape[1] == 1
+        return is_depthwise and self.behind is None
+
+    @property
     def position_axes(self) -> tuple[int, ...]:
         """The axes of its input along which it is applied again and again."""
         return tuple(range(1, self.axes - 1)) if self.linear else (2, 3)
