@@ -81,11 +81,11 @@ CALIBRATION_PIXELS = 8 * 160 * 160
 
 @dataclass(frozen=True)
 class Cost:
-    """Processor time of a step: `once_s` seconds, and `frame_s` for each of `frames` frames.
+    """Processor time of a step: `once_s` seconds, `network_s` for the weights, `frame_s` for each of `frames` frames.
 
-    Both are of the machine that rough rates come from (`bench/pipeline/estimates.py`), `frame_s` of an EfficientNet-B5
-    at 380 px. Threads share the part `parallel`. `note` is a line for `bench plan`, where its reader must know what
-    is taken for granted.
+    All are of the machine that rough rates come from (`bench/pipeline/estimates.py`), `network_s` of an EfficientNet-B5
+    and `frame_s` of that at 380 px. Threads share the part `parallel`. `note` is a line for `bench plan`, where its
+    reader must know what is taken for granted.
     """
 
     once_s: float
@@ -93,6 +93,7 @@ class Cost:
     frame_s: float = 0.0
     parallel: float = 0.1
     note: str = ""
+    network_s: float = 0.0
 
 
 @dataclass(frozen=True)

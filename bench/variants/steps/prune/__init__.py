@@ -57,6 +57,10 @@ MOST_OF_ANY = 0.5
 """As much can go of every network that was tried; whether more can is looked at before work."""
 FAR_LESS = 0.8
 """Where less than this share of what may stay is left, the report says why."""
+_COPIES_NOTE = (
+    "prune counts calibration frames as they are; where they are few and what is cut will be felt, the repair reads "
+    "varied copies too, which takes about as long again"
+)
 _MIB = 2**20
 
 
@@ -101,7 +105,9 @@ def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]
     """Passes over the calibration frames, if it reads any."""
     if not frames(settings):
         return Cost(2.0)
-    return Cost(48.0, min(settings.frames, counts["calibration"]), 2.0, 0.9)
+    read = min(settings.frames, counts["calibration"])
+    note = _COPIES_NOTE if settings.structure == "structured" and settings.repair else ""
+    return Cost(6.0, read, 2.0, 0.9, note, network_s=42.0)
 
 
 def leaves(settings: Settings) -> Leaves:

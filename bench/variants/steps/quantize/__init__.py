@@ -171,7 +171,7 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
 
 def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
     """The export, and passes over the calibration frames."""
-    return Cost(60.0, min(settings.frames, counts["calibration"]), 2.0, 0.6)
+    return Cost(8.0, min(settings.frames, counts["calibration"]), 2.0, 0.6, network_s=52.0)
 
 
 def leaves(settings: Settings) -> Leaves:
