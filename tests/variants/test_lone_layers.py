@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from onnx import helper
@@ -27,17 +25,15 @@ NODES = [
 GRAPH = helper.make_graph(NODES, "chain", [], [])
 
 
-def rounded(name: str, *, shares_bytes: bool = False) -> Layer:
-    """A layer on integers; `shares_bytes`: a depthwise one that writes what the next one reads."""
+def rounded(name: str) -> Layer:
+    """A layer on integers."""
     convolution = Convolution(name, f"{name}.in", f"{name}.out", WEIGHT, np.zeros(4, np.float32), 1, True, None)
-    if shares_bytes:
-        convolution = replace(convolution, pointwise=False, before_limits=True)
     return Layer(convolution, nearest(WEIGHT), None, Activation(0.1, 0))
 
 
-def in_float(*on_integers: str, named: tuple[str, ...] = (), sharing: str = "") -> list[str]:
+def in_float(*on_integers: str, named: tuple[str, ...] = ()) -> list[str]:
     """Of these layers, those whose weights alone are rounded."""
-    layers = [rounded(name, shares_bytes=name == sharing) for name in on_integers]
+    layers = [rounded(name) for name in on_integers]
     return [layer.convolution.name for layer in weights_alone(layers, GRAPH, named) if layer.input is None]
 
 
@@ -58,9 +54,3 @@ def test_a_layer_among_layers_in_float_is_in_float(on_integers: tuple[str, ...],
 
 def test_layers_that_the_settings_name_change_no_others() -> None:
     assert in_float("b", named=("a",)) == []
-
-
-def test_bytes_are_written_for_a_layer_on_integers_alone() -> None:
-    assert in_float("a", "b", "c", sharing="b") == []
-    assert in_float("a", "b", sharing="b") == ["b", "a"][::-1], "and then a is alone too"
-    assert in_float("a", "b", "d", sharing="b") == ["b"]

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 # The fit is made from so many frames with their copies, of so many pixels: a large frame has many positions anyway.
 _FRAMES_AND_COPIES, _PIXELS, _MOST_COPIES = 512, 512 * 160 * 160, 4
 # Of the variance of the logit difference: channels of so little noise are taken over well by few frames.
-_HARDLY_FELT = 1e-3
+_HARDLY_FELT = 3e-4
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
 """Layers whose rounded inputs would save nothing: they compute in float, and their weights alone are rounded.
 
 Such are layers on integers whose nearest layers all compute in float: what they save costs more on the ways into bytes
-and back, on which whole maps are rearranged too. So are depthwise convolutions that would write the bytes of a layer
-which stays in float: there is no kernel for them.
+and back, on which whole maps are rearranged too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from bench.artifacts.onnx_graph import Nearest, nearest_layers
+from bench.artifacts.onnx_graph import nearest_layers
 from bench.variants.steps.quantize.rounding import Layer, nearest
 
 if TYPE_CHECKING:
@@ -23,21 +22,11 @@ def weights_alone(layers: Sequence[Layer], graph: onnx.GraphProto, named: Collec
     `graph` is the float one. Layers that the settings name count as others: what they lie beside stays what it was.
     """
     around = nearest_layers(graph)
-    rounded = {layer.convolution.name: layer for layer in layers if layer.input is not None}
-    while alone := {name for name, layer in rounded.items() if _saves_nothing(layer, around, {*rounded, *named})}:
-        rounded = {name: layer for name, layer in rounded.items() if name not in alone}
+    rounded = {layer.convolution.name for layer in layers if layer.input is not None}
+    others = rounded | set(named)
+    beside = {name: around[name].before | around[name].behind for name in rounded}
+    lone = {name for name, nearby in beside.items() if nearby and not nearby & others}
     return [
-        layer
-        if layer.input is None or layer.convolution.name in rounded
-        else Layer(layer.convolution, nearest(layer.convolution.weight))
+        Layer(layer.convolution, nearest(layer.convolution.weight)) if layer.convolution.name in lone else layer
         for layer in layers
     ]
-
-
-def _saves_nothing(layer: Layer, around: Mapping[str, Nearest], on_integers: Collection[str]) -> bool:
-    near = around[layer.convolution.name]
-    behind = any(name in on_integers for name in near.behind)
-    if layer.convolution.before_limits and not layer.convolution.pointwise:
-        return not behind
-    beside = {*near.before, *near.behind}
-    return bool(beside) and not any(name in on_integers for name in beside)
