@@ -32,6 +32,7 @@ from tests.conftest import run_quickly, write_workplace
 from tests.support import ROOT
 from tests.support.command_line import bench as command
 from tests.support.pace import limit
+from tests.support.published_rules import check_predictions, check_verdicts, stored_predictions
 
 # Random weights remember nothing of any frames.
 pytestmark = pytest.mark.filterwarnings("ignore:These weights look trained:UserWarning")
@@ -126,6 +127,15 @@ def test_run_gives_what_the_command_gives(copy: Path, monkeypatch: pytest.Monkey
     assert results.folder is not None
     assert (results.folder / "report.html").exists()
     assert results.failed == {}
+
+
+def test_verdicts_and_flips_are_those_of_the_stored_predictions(folder: Path) -> None:
+    """By the rules of the page and other libraries, from what the run left."""
+    content = json.loads((folder / "reports/first/scores.json").read_text(encoding="utf-8"))
+    assert check_verdicts(content) == 2
+    tables = stored_predictions(folder / "results/first")
+    assert list(tables) == sorted(content["variants"])
+    check_predictions(content, tables)
 
 
 def test_run_and_read_print_nothing(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
