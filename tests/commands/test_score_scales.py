@@ -218,7 +218,7 @@ def test_scores_of_real_are_told() -> None:
     labels, before, after = drawn()
     _, output = numbers(write("fp32", labels, 1 - share(before)), write("q8", labels, 1 - share(after)))
     assert "below 0.5" in output
-    assert "scores that are higher for real ones need --positive real" in output
+    assert "scores that are higher for real ones need `--positive real`" in output
     variants, output = numbers("fp32.csv", "q8.csv", "--positive", "real")
     assert variants["fp32"]["auc"] > 0.9
     assert "below 0.5" not in output
