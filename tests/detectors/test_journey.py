@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -155,7 +156,7 @@ def test_the_maps_of_a_transformers_blocks_add_up_to_its_map() -> None:
 
 def test_places_of_a_spectrum_are_no_places_of_the_frame() -> None:
     torch.manual_seed(0)
-    preset = PRESETS["ganfingerprint"]
+    preset = replace(PRESETS["ganfingerprint"], size=64)
     detector = ready(families.find("ganfingerprint").build("ganfingerprint", "upstream", preset))
     named = {stage.name: stage for stage in journey(detector, frame(preset.size), "fake").stages}
     assert named["spectrum"].activation is not None

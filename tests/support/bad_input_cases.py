@@ -1925,7 +1925,7 @@ CASES: dict[str, list[Case]] = {
              arguments=(INSPECTED, "--levels", "0")),
         Case("P(fake) above one", "`--above 50`", ("--above: expected P(fake), from 0 to 1, found 50",),
              command="inspect", arguments=(INSPECTED, "--above", "50")),
-        Case("no frames of a video", "`--frames 0`", ("--frames: expected a number from 1 to 1,000, found 0",),
+        Case("no frame to look into", "`--frames 0`", ("--frames: expected a number from 1 to 1,000, found 0",),
              command="inspect", arguments=(INSPECTED, "--frames", "0")),
     ],
 }  # fmt: skip
