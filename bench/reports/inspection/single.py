@@ -81,9 +81,11 @@ def _named(drawn: _Pictures) -> dict[str, Shown]:
 def _maps(inspected: Inspection, look: Look, drawn: _Pictures) -> list[tuple[str, Shown]]:
     """A variant's maps, each with a title."""
     shown = drawn.write(pictures.of_look(inspected, look), _MAP)
-    first = inspected.map_kind if look.cam is not None else "final map" if look.heat is not None else "no map"
-    size = "" if look.heat is None else f", {look.heat.shape[0]}×{look.heat.shape[1]}"
-    titles = [f"its own {first}{size}", *look.journey.level_titles[: max(look.levels, 1)]]
+    first = "no map"
+    if look.heat is not None:
+        height, width = look.heat.shape
+        first = f"{'its own ' + inspected.map_kind if look.cam is not None else 'final map'}, {height}×{width}"
+    titles = [first, *look.journey.level_titles[: max(look.levels, 1)]]
     if look.agreed is not None:
         titles.append(f"what {look.levels} levels agree on")
     return list(zip(titles, shown, strict=True))
