@@ -84,7 +84,8 @@ def _maps(inspected: Inspection, look: Look, drawn: _Pictures) -> list[tuple[str
     first = "no map"
     if look.heat is not None:
         height, width = look.heat.shape
-        first = f"{'its own ' + inspected.map_kind if look.cam is not None else 'final map'}, {height}×{width}"
+        kind = f"its own {inspected.map_kind}" if look.cam is not None else "final map"
+        first = f"{'occlusion map' if look.by_blurring else kind}, {height}×{width}"
     titles = [first, *look.journey.level_titles[: max(look.levels, 1)]]
     if look.agreed is not None:
         titles.append(f"what {look.levels} levels agree on")
