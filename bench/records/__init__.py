@@ -139,7 +139,38 @@ from bench.records.runs import (
     SplitSummary,
     VariantResult,
 )
+from bench.records.scored_choice import (
+    ScoredCandidate,
+    ScoredChoice,
+    ScoredConstraints,
+    ScoredEffect,
+    ScoredRequirement,
+)
+from bench.records.scored_decisions import (
+    Ends,
+    ScoredCalibration,
+    ScoredConfusion,
+    ScoredDrift,
+    ScoredFaithfulness,
+    ScoredFlips,
+    ScoredPoint,
+    ScoredScaling,
+    ScoredShift,
+)
+from bench.records.scored_slices import (
+    ScoredConfirmedSlice,
+    ScoredDegradation,
+    ScoredGroup,
+    ScoredGroupGap,
+    ScoredSlice,
+    ScoredSliceSearch,
+)
 from bench.records.scored_threshold import ScoredRates, ScoredThresholdRule
+from bench.records.scored_variant import (
+    ScoredByVideo,
+    ScoredLatency,
+    ScoredVariant,
+)
 from bench.records.scores import (
     THRESHOLD_KINDS,
     Auc,
@@ -163,32 +194,9 @@ from bench.records.scores import (
 )
 from bench.records.scores_file import (
     SCORES_SCHEMA,
-    Ends,
     ScoredAgainst,
-    ScoredByVideo,
-    ScoredCalibration,
-    ScoredCandidate,
-    ScoredChoice,
-    ScoredConfirmedSlice,
-    ScoredConfusion,
-    ScoredConstraints,
-    ScoredDegradation,
     ScoredDetector,
-    ScoredDrift,
-    ScoredEffect,
-    ScoredFaithfulness,
-    ScoredFlips,
     ScoredFrames,
-    ScoredGroup,
-    ScoredGroupGap,
-    ScoredLatency,
-    ScoredPoint,
-    ScoredRequirement,
-    ScoredScaling,
-    ScoredShift,
-    ScoredSlice,
-    ScoredSliceSearch,
-    ScoredVariant,
     ScoredVideos,
     ScoredVideosOfSplit,
     ScoresFile,
