@@ -123,12 +123,12 @@ def refuse_together(
 ) -> None:
     """Raise all problems in one `UserError`, a line each, after the lines of `first`, which stand in no file.
 
-    Each has its keys, whose place `where` tells.
+    Each has its keys, whose place `where` tells. What is wrong with a variant of several detectors is one problem.
     """
     lines = list(first)
-    for keys, problem in problems:
-        first, *further = problem.lines if isinstance(problem, UserError) else (problem,)
-        lines += [f"{where(*keys)}: {first}", *further]
+    texts = ((keys, problem.lines if isinstance(problem, UserError) else (problem,)) for keys, problem in problems)
+    for keys, (line, *further) in dict.fromkeys(texts):
+        lines += [f"{where(*keys)}: {line}", *further]
     if lines:
         raise UserError(*lines)
 

@@ -322,7 +322,7 @@ def _read(
             faults = list(problems_of((), partial(read[name].read_files, variant, chain, request.path.parent)))
             if variant in request.selected[name]:
                 keys = request.variant_key(name, variant)
-                problems += [(keys, fault) for _, fault in faults if (keys, fault) not in problems]
+                problems += [(keys, fault) for _, fault in faults]
     for name, listing in listings.items():
         # Hours of extraction do not begin where the run will be refused.
         draw = for_run and not problems

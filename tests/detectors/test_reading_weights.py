@@ -328,7 +328,7 @@ def test_the_example_of_a_key_is_yaml(name: str, of_timm: nn.Module, tmp_path: P
     example = re.search(r"`weights: (.*?})`", caught.value.lines[0])
     assert example is not None
     written = yaml.safe_load(example[1])
-    assert written["file"] == "w.pth"
+    assert written["file"] == str(tmp_path / "w.pth")
     logits, _ = read({"a": plain, name: state}, tmp_path, Conventions(key=written["key"]))
     torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
 

@@ -207,6 +207,16 @@ def test_a_chain_that_a_detector_cannot_take_is_refused_with_the_way_out(folder:
     file.unlink()
 
 
+def test_what_is_wrong_with_a_variant_of_both_is_said_once(folder: Path) -> None:
+    file = folder / "broken.yaml"
+    (folder / "broken.onnx").write_bytes(b"no graph")
+    file.write_text(EXPERIMENT.replace("q16: [cast: fp16]", "q16: [import: broken.onnx]"))
+    code, output = bench("plan", "--file", str(file))
+    assert code == 2
+    assert output.count("experiments.first.variants.q16") == 1
+    file.unlink()
+
+
 def test_gates_are_each_detectors(folder: Path) -> None:
     code, output = bench("check", "--anyway", "--no-timing")
     assert code == 0, output

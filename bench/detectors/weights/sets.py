@@ -85,7 +85,7 @@ def _as_in(file: File, keys: Sequence[str]) -> str:
     """An example of what to write: the average of the weights where there is one."""
     averages = [key for key in keys if _is_average(key)] or [key for key in keys if not _is_current(key)]
     key = averages[0] if len(averages) < len(keys) else keys[-1]
-    return f"as in `weights: {{file: {plain_yaml(file.path.name)}, key: {plain_yaml(key)}}}`"
+    return f"as in `weights: {{file: {plain_yaml(file.path.as_posix())}, key: {plain_yaml(key)}}}`"
 
 
 def _refuse_several_heads(file: File, fits: Sequence[Fit]) -> None:
