@@ -24,6 +24,10 @@ NO_JOURNEY = (
 BLURRED = (
     "It gives no map: its map shows by how much the logit difference falls where squares of the frame are blurred."
 )
+OF_GRAPH = (
+    "further outputs of the artifact's own graph (of a PyTorch copy, where its names do not tell them, and behind the "
+    "last feature map)"
+)
 APART = 0.05
 """Between P(fake) of an artifact and of its copy in floats: from here on a reader is warned."""
 
@@ -121,7 +125,7 @@ def _journey(panelist: Panelist, frame: NDArray[np.uint8], target: ClassName) ->
     named = {families.stage_name(detector.architecture, name): written for name, written in of_graph.items()}
     stages = tuple(_with(stage, named.get(stage.name)) for stage in way.stages)
     heat_by = f"{way.heat_by}, of a PyTorch copy with the dequantised weights"
-    return replace(way, stages=stages, activations_by="further outputs of the artifact's own graph", heat_by=heat_by)
+    return replace(way, stages=stages, activations_by=OF_GRAPH, heat_by=heat_by)
 
 
 def _with(stage: Stage, written: NDArray[np.float32] | None) -> Stage:
