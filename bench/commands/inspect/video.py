@@ -78,7 +78,7 @@ def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspect
         ),
         variants=variants,
         threshold=threshold,
-        tables=(("The video's score", inspection.scores_table(scores, threshold, how)),),
+        tables=((f"The video's score: {how}", inspection.scores_table(scores, threshold)),),
         cards=tuple(cards),
         moments=tuple(judged.moments),
         scores=scores,

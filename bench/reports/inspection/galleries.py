@@ -179,7 +179,7 @@ def _scores(frame: Frame, gallery: Gallery) -> list[Markup]:
     return drawn
 
 
-def scores_table(gallery_scores: Mapping[str, float], threshold: float, counts: str) -> Table:
+def scores_table(gallery_scores: Mapping[str, float], threshold: float) -> Table:
     """The score of a video by each variant, and what that makes it."""
     rows = [
         [
@@ -189,7 +189,7 @@ def scores_table(gallery_scores: Mapping[str, float], threshold: float, counts: 
         ]
         for name, score in gallery_scores.items()
     ]
-    return table([Column("Model", "left"), *columns((f"P(fake), {counts}", "label"))], rows)
+    return table([Column("Model", "left"), *columns(("P(fake)", "label"))], rows)
 
 
 def opening(*texts: str) -> tuple[Sentence, ...]:
