@@ -26,6 +26,7 @@ class Reader:
         self.files = Files(manifest.parent)
         self.wrong: dict[str, list[str]] = {}
         self.words: dict[str, None] = {}
+        self.hints: dict[str, str] = {}
         self.seen: dict[tuple[Split | None, str], str] = {}
         self.further = further(columns)
         self.has_boxes = set(BOX_COLUMNS) <= set(columns) and FACE_SIZE not in columns
@@ -49,7 +50,7 @@ class Reader:
         return Listing(self.manifest.parent, by_path, self._problems(), self.tally.unused)
 
     def _problems(self) -> tuple[str, ...]:
-        hints = {_NO_LABEL: label_hints.hint(self.words)}
+        hints = {_NO_LABEL: label_hints.hint(self.words), **self.hints}
         return tuple(
             f"{self.manifest}: {kind}: {listed(rows, 10)}{hints.get(kind, '')}" for kind, rows in self.wrong.items()
         )
@@ -80,11 +81,14 @@ class Reader:
                         self._attributes(cells),
                         cells.get("video", "").strip() or None,
                         self._frame_index(where, cells),
+                        self._mask(where, cells),
                     ),
                 )
 
-    def _report(self, kind: str, row: str) -> None:
+    def _report(self, kind: str, row: str, hint: str = "") -> None:
         self.wrong.setdefault(kind, []).append(row)
+        if hint:
+            self.hints[kind] = hint
 
     def _split(self, where: str, cells: Mapping[str, str]) -> Split | None:
         """The split that a row names; one that could mean two is none."""
@@ -127,15 +131,26 @@ class Reader:
             attributes = (*attributes, (FACE_SIZE, _face_size(cells)))
         return self.shared.setdefault(attributes, attributes)
 
-    def _path(self, where: str, cells: Mapping[str, str]) -> str | None:
-        """The path of a row relative to the manifest; None where it is empty or outside."""
-        written = cells.get("path", "").strip()
+    def _mask(self, where: str, cells: Mapping[str, str]) -> str | None:
+        """The file of a row's mask; several frames may share one."""
+        if not cells.get("mask", "").strip():
+            return None
+        path = self._path(where, cells, "mask")
+        located, problem = self.files.locate(path, "mask") if path is not None else (None, "")
+        if problem:
+            hint = "; if the column is of something else, rename it, or write `columns: {mask: …}`"
+            self._report(problem, f"{where} {quoted(path)}", hint)
+        return located.file if located else None
+
+    def _path(self, where: str, cells: Mapping[str, str], column: str = "path") -> str | None:
+        """The path in a cell of a row, relative to the manifest; None where it is empty or outside."""
+        written = cells.get(column, "").strip()
         path = self.files.normal(written)
         if not path or path == ".":
-            self._report("path is empty", where)
+            self._report(f"{column} is empty", where)
             return None
         if path.startswith(("../", "/")) or path == ".." or path[1:2] == ":":
-            kind = f"path must be relative to {self.files.folder}, or absolute, and stay inside it"
+            kind = f"{column} must be relative to {self.files.folder}, or absolute, and stay inside it"
             self._report(kind, f"{where} {quoted(written)}")
             return None
         return path
