@@ -26,7 +26,7 @@ from bench.records import (
     RunRecord,
     silent,
 )
-from bench.results import predict, store
+from bench.results import localisation, predict, store
 from bench.results.appearance import APPEARANCE
 from bench.results.attributes import ATTRIBUTES
 from bench.results.copies import COPIES
@@ -51,7 +51,8 @@ def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finish
             reasons.write(setup, jobs)
         if first.results != prepared.results:
             # Of an earlier run of one detector on one set, whose results nobody renders any more.
-            for record in (store.RUN, reasons.RECORD, APPEARANCE, ATTRIBUTES, COPIES):
+            of_setup = (APPEARANCE, ATTRIBUTES, COPIES, localisation.MASKS, localisation.RECORD)
+            for record in (store.RUN, reasons.RECORD, *of_setup):
                 (prepared.results / record).unlink(missing_ok=True)
         return report(first.base, first.name, first.settings, on_event=on_event)
 

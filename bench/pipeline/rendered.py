@@ -10,6 +10,7 @@ from bench.errors import UserError
 from bench.files import write_text
 from bench.pipeline.degraded import with_degraded
 from bench.pipeline.finished import REPORT
+from bench.pipeline.masks import with_localisation
 from bench.pipeline.occlusions import with_occlusions
 from bench.provenance import digest, file_digest, version
 from bench.records import Evaluation, LabelledFrames, RunRecord
@@ -64,7 +65,7 @@ def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
     rows = len(test.labels) + (len(validation.labels) if validation else 0)
     predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
     evaluation = with_degraded(run, score.evaluate(run, test, validation, predictions), results)
-    return with_occlusions(run, evaluation, results)
+    return with_localisation(run, with_occlusions(run, evaluation, results), results)
 
 
 def with_times(run: RunRecord, evaluation: Evaluation, base: Path) -> Evaluation:

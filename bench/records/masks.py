@@ -35,8 +35,8 @@ class MaskCounts:
     `key` is that of the fitted masks. Of `fakes` fakes, `used` have a mask that counts; of the others, `missing` have
     none, `unreadable` have a file that is no picture, `misshapen` one whose sides are in another proportion than the
     frame's, `black` one in which nothing is forged (of which `faint` have nothing brighter than 127, and are not black
-    throughout), and what is forged in `outside` is cut off before the network sees it. `marked_real` counts real frames
-    with a mask that is not black: these are not used.
+    throughout), what is forged in `outside` is cut off before the network sees it, and `whole` leave nothing that is
+    not forged. `marked_real` counts real frames with a mask that is not black: these are not used.
     """
 
     key: str
@@ -48,6 +48,7 @@ class MaskCounts:
     black: int = 0
     faint: int = 0
     outside: int = 0
+    whole: int = 0
     marked_real: int = 0
 
 
@@ -55,15 +56,17 @@ class MaskCounts:
 class FittedMasks:
     """The masks of test fakes as the network sees them.
 
-    `rows` [n] are the rows of the test frames, rising, and `shares` [n, PLACES, PLACES] how much of each place is
-    forged, 0 to 255; it may be a memory map. Copies of a frame have no mask.
+    `rows` [n] are the rows of the test frames, rising, `positions` [n] those of their masks among `shares` [m, PLACES,
+    PLACES], how much of each place is forged, 0 to 255; that may be a memory map. Copies of a frame have no mask.
     """
 
     counts: MaskCounts
     rows: NDArray[np.int64]
+    positions: NDArray[np.int64]
     shares: NDArray[np.uint8]
 
     def of(self, row: int) -> NDArray[np.uint8] | None:
         """The mask of a test frame; None where it has none."""
         index = int(self.rows.searchsorted(row))
-        return self.shares[index] if index < len(self.rows) and self.rows[index] == row else None
+        is_masked = index < len(self.rows) and self.rows[index] == row
+        return self.shares[self.positions[index]] if is_masked else None

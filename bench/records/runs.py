@@ -10,6 +10,7 @@ from bench.records.choice import Constraints
 from bench.records.degradations import Degradation
 from bench.records.forecasts import Forecast
 from bench.records.frames import Preprocessing
+from bench.records.masks import MaskCounts
 from bench.records.measurements import CalibrationShift, Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
 from bench.records.search import SearchTrail
@@ -138,6 +139,7 @@ class RunRecord:
     under which re-compression variants were to be judged again. `groups` are the columns between whose values the gap
     of error rates is given. `threshold` is the fixed one; where the experiment gives a rule in place of a number,
     `threshold_rule` is that and `threshold_choice` what it found, None where the baseline failed.
+    `masks` says what became of the masks of test frames, None where there are none.
     """
 
     experiment: str
@@ -165,6 +167,7 @@ class RunRecord:
     threshold_rule: ThresholdRule | None = None
     threshold_choice: ThresholdChoice | None = None
     groups: tuple[str, ...] = ()
+    masks: MaskCounts | None = None
     schema: int = 1
 
     @property
