@@ -114,6 +114,52 @@ class ScoredFaithfulness:
 
 
 @dataclass(frozen=True)
+class ScoredLocalisation:
+    """Whether heatmaps lie on what was forged, over `frames` test fakes with a mask; all from 0 to 1.
+
+    See `Localised`. Deltas are to the baseline's on the same fakes. Where a variant has no maps, `reason` says why, and
+    the numbers are None.
+    """
+
+    reason: str | None
+    frames: int | None
+    blank: int | None
+    pointing_game: float | None
+    pointing_game_ci: Ends | None
+    pointing_game_delta: float | None
+    pointing_game_delta_ci: Ends | None
+    evidence_inside: float | None
+    evidence_inside_ci: Ends | None
+    evidence_inside_delta: float | None
+    evidence_inside_delta_ci: Ends | None
+    mask_auc: float | None
+    mask_auc_ci: Ends | None
+    mask_auc_delta: float | None
+    mask_auc_delta_ci: Ends | None
+    interval: Literal["sources", "frames"] | None
+
+
+@dataclass(frozen=True)
+class ScoredMasks:
+    """The masks of test fakes, and what maps come to beside them that know nothing; see `MaskCounts` and `Chance`."""
+
+    fakes: int
+    used: int
+    missing: int
+    unreadable: int
+    misshapen: int
+    black: int
+    outside: int
+    whole: int
+    marked_real: int
+    compared: int
+    area: float | None
+    centre_pointing: float | None
+    centre_inside: float | None
+    centre_auc: float | None
+
+
+@dataclass(frozen=True)
 class ScoredSlice:
     """AUC, and its difference to the baseline's, on the test frames that share a value of a column."""
 
@@ -417,6 +463,7 @@ class ScoredVariant:
     noise: MeasuredNoise | None = None
     forecasts: tuple[Forecast, ...] = ()
     auc_delta_unresolved: float | None = None
+    localisation: ScoredLocalisation | None = None
 
     @property
     def by_video(self) -> ScoredVariant:
@@ -517,7 +564,8 @@ class ScoresFile(Judged):
     `judge` is what `choice` goes by: frames, or videos, whose numbers are in `video` of each variant. `videos` is None
     where none are known. `threshold_rule` is how `threshold` was found, None where the experiment says a number.
     `exemplars` are the test frames that most variants lose, None where too few variants decide otherwise than others.
-    `searches` are the trails of those variants whose steps were searched for.
+    `searches` are the trails of those variants whose steps were searched for. `masks` are those of test fakes, None
+    where no fake has one.
     """
 
     schema: int
@@ -539,6 +587,7 @@ class ScoresFile(Judged):
     exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
     slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
     searches: dict[str, SearchTrail] = field(default_factory=dict, kw_only=True)
+    masks: ScoredMasks | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -560,6 +609,7 @@ class ScoredDetector:
     exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
     slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
     searches: dict[str, SearchTrail] = field(default_factory=dict, kw_only=True)
+    masks: ScoredMasks | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

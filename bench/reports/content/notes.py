@@ -273,6 +273,7 @@ def galleries(run: RunRecord, evaluation: Evaluation) -> Sentence:
         ", the lighter the stronger. All variants share one scale within a frame, so that pictures of one frame "
         "compare; those of different frames do not.",
         sentence(" ", listed(bare), f" {have} pictures are frames alone.") if bare else "",
+        " A white line goes around what was forged." if evaluation.masks and evaluation.masks.counts.used else "",
     )
 
 

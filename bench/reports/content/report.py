@@ -15,6 +15,7 @@ from bench.reports.content import (
     exemplars,
     forecasts,
     groups,
+    localisation,
     measured,
     notes,
     recommendation,
@@ -65,6 +66,7 @@ class Report:
     lost: Lost | None
     drift: Table | None
     faithful: Table | None
+    localised: Table | None
     robustness: Table | None
     confirmed: Table | None
     searched: Sentence
@@ -111,7 +113,11 @@ def gather(
         method=of.sentence(notes.method(of.run, of.evaluation)),
         noted=measured.noted(run),
         searches=searches.searches(run),
-        insights=[*of.sentences(insights(of.run, of.evaluation)), *other_reason(evaluation)],
+        insights=[
+            *of.sentences(insights(of.run, of.evaluation)),
+            *other_reason(evaluation),
+            *localisation.finding(run, evaluation),
+        ],
         performance=of.table(variants.performance(of.run, of.evaluation)),
         found_threshold=how_found(run, numbers),
         classification=of_quality.classification(of.evaluation),
@@ -123,6 +129,7 @@ def gather(
         lost=exemplars.lost(run, evaluation),
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
+        localised=localisation.localised(evaluation),
         robustness=robustness.robustness(of.run, of.evaluation),
         confirmed=confirmed.confirmed(of.evaluation),
         searched=of.sentence(confirmed.searched(of.evaluation)),
@@ -156,6 +163,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "execution": notes.execution(),
         "drift": notes.drift(run),
         "faithful": notes.faithful(),
+        "localised": localisation.note(evaluation),
         "galleries": notes.galleries(run, evaluation),
         "no_maps": notes.no_maps(),
         "blurred": notes.blurred(),
