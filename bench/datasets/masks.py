@@ -40,7 +40,8 @@ def with_folder(listing: Listing, folder: Path) -> Listing:
         pairs = zip(part.entries, of_part, strict=True)
         masked = (replace(entry, mask=str(folder / names[0]) if names else None) for entry, names in pairs)
         parts[split] = replace(part, entries=tuple(masked))
-    problems += _none_at_all(listing, parts.values(), folder)
+    judged = parts.get("test", parts.get(None))
+    problems += _none_at_all(listing, [judged] if judged else [], folder)
     return replace(
         listing,
         parts=parts,
@@ -75,7 +76,7 @@ def _mask_of(path: str, masks: dict[str, list[str]]) -> list[str]:
 
 
 def _none_at_all(listing: Listing, parts: Iterable[Part], folder: Path) -> Iterator[str]:
-    """That no fake has a mask, with how the first one's would be called."""
+    """That no fake of the test frames has a mask, with how the first one's would be called."""
     fakes = [entry for part in parts for entry in part.entries if entry.label == 1]
     if fakes and not any(entry.mask for entry in fakes):
         first = fakes[0].file[len(str(listing.root)) + 1 :]

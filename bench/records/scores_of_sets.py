@@ -15,6 +15,7 @@ from bench.records.scores_file import (
     ScoredDetector,
     ScoredEffect,
     ScoredFrames,
+    ScoredMasks,
     ScoredSliceSearch,
     ScoredVariant,
     ScoredVideos,
@@ -41,6 +42,7 @@ class ScoredSet(Judged):
     videos: ScoredVideos | None = field(default=None, kw_only=True)
     threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
     exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
+    masks: ScoredMasks | None = field(default=None, kw_only=True)
     slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
 
 
