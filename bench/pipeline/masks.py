@@ -37,8 +37,8 @@ def key_of(setup: Setup) -> str:
     for row, frame in enumerate(test.frames):
         if frame.mask:
             content.update(json.dumps([row, frame.mask.digest, frame.mask.fault]).encode())
-    spec = as_inputs(setup.spec)
-    return digest({"frames": test.digest, "spec": spec, "masks": content.hexdigest(), **datasets.fitting_versions()})
+    of_files = {"frames": test.digest, "masks": content.hexdigest()}
+    return digest({**of_files, "spec": as_inputs(setup.spec), "fitting": datasets.fitting_versions()})
 
 
 def counts_of(setup: Setup) -> MaskCounts | None:
