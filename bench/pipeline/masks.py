@@ -171,10 +171,10 @@ def remarks(counts: MaskCounts | None) -> Iterator[str]:
     if counts is None:
         return
     kinds = {
-        "are of another proportion than their frames (of whole frames, where these are crops?)": counts.misshapen,
-        "are black: nothing is forged": counts.black,
-        "show what is cut off before the network sees it": counts.outside,
-        "cover all that the network sees": counts.whole,
+        "of another proportion than their frames (whole frames, where these are crops?)": counts.misshapen,
+        "black (nothing is forged)": counts.black,
+        "of what is cut off before the network sees it": counts.outside,
+        "that cover all that the network sees": counts.whole,
     }
     left_out = [f"{count:,} {what}" for what, count in kinds.items() if count]
     if left_out:

@@ -90,7 +90,7 @@ def test_what_became_of_every_mask_is_told(finished: Path) -> None:
     text = (finished / "reports/first/report.md").read_text(encoding="utf-8")
     assert "2 of 18 test fakes have no mask" in text
     assert "1 test masks can't be read" in text
-    assert "1 are black: nothing is forged" in text
+    assert "are not used: 1 black (nothing is forged)." in text
     assert "1 real test frames have a mask that is not black" in text
     assert "Does it still look at the forgery?" in text
     assert "over the 14 of 18 test fakes that have one" in text

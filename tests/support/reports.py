@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.records import (
+    PLACES,
     BlurredFrame,
     CalibrationShift,
     Conditions,
@@ -20,8 +21,10 @@ from bench.records import (
     Evaluation,
     Executed,
     Fidelity,
+    FittedMasks,
     Footprint,
     LabelledFrames,
+    MaskCounts,
     Measurement,
     Occlusion,
     PeakMemory,
@@ -33,6 +36,7 @@ from bench.records import (
     VariantResult,
 )
 from bench.reports import render, rows_in_galleries
+from bench.results.localisation import localisation
 from bench.results.score import evaluate, p_fake
 from bench.results.score.faithfulness import faithfulness
 from bench.results.score.robustness import robustness
@@ -232,6 +236,26 @@ def _blurred(row: int, p_fake: float, fake: bool) -> BlurredFrame:
     return BlurredFrame(row, fake, logit_diff, (0.3, 0.25), answers[0], tuple(answers[1:]))
 
 
+def masked(run: RunRecord, evaluation: Evaluation) -> Evaluation:
+    """With masks of the fakes but the last two: the half of the frame that speaks for fake more in the baseline's map.
+
+    So that the baseline looks at them, and the others more or less.
+    """
+    rows = np.flatnonzero(evaluation.test.labels)
+    cam = next((each.cam for each in evaluation.predictions.values() if each.cam is not None), None)
+    if cam is None:
+        return evaluation
+    shares = np.zeros((len(rows) - 2, PLACES, PLACES), np.uint8)
+    for share, row in zip(shares, rows, strict=False):
+        columns = cam[row].mean(0)
+        half = slice(0, PLACES // 2) if columns[:2].sum() > columns[2:].sum() else slice(PLACES // 2, None)
+        share[:, half] = 255
+    counts = MaskCounts("ab" * 8, len(rows), len(shares), missing=2)
+    fitted = FittedMasks(counts, rows[: len(shares)], np.arange(len(shares)), shares)
+    located = localisation(fitted, evaluation.test, evaluation.predictions, run.baseline.name)
+    return dataclasses.replace(evaluation, masks=fitted, localisation=located)
+
+
 def degraded(run: RunRecord, evaluation: Evaluation) -> Evaluation:
     """With answers to re-compressed frames, by which the last variant loses more than the others."""
     noise = np.random.default_rng(11).normal(0, 1, (len(DEGRADATIONS) + 1, len(evaluation.test.labels)))
@@ -255,5 +279,5 @@ def _noisier(p_fake: NDArray[np.float64], *noises: NDArray[np.float64]) -> NDArr
 def rendered(root: Path, run: RunRecord, answers: Answers) -> tuple[Path, Path]:
     results, report = root / "results" / run.experiment, root / "reports" / run.experiment
     run = dataclasses.replace(run, degradations=DEGRADATIONS)
-    render(run, degraded(run, blurred(run, judged(run, answers))), pixels, results, report)
+    render(run, degraded(run, masked(run, blurred(run, judged(run, answers)))), pixels, results, report)
     return results, report
