@@ -15,7 +15,7 @@ from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import fits_network, judging, masks, readings, threshold
+from bench.pipeline import face_points, fits_network, judging, masks, readings, threshold
 from bench.pipeline.degraded import undoable
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
@@ -97,6 +97,8 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     ]
     prepared = trails.with_found(Prepared(tuple(setups)))
     request.refuse(list(_untimed_searches(request, prepared, timing)))
+    if request.settings.regions and (why := face_points.problem()):
+        request.refuse([(("experiments", request.name, "regions"), why)])
     if for_run:
         request.refuse([(_dataset_key(name), problem) for name, problem in masks.problems(prepared)])
     return prepared

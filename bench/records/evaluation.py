@@ -13,6 +13,7 @@ from bench.records.masks import FittedMasks
 from bench.records.measurements import Latencies, Timing, VariantSpeed
 from bench.records.occlusion import Occlusion
 from bench.records.predictions import LabelledFrames, Predictions
+from bench.records.regions import Regions
 from bench.records.runs import RunRecord
 from bench.records.scores import Comparison, DegradedScore, Effect, Independence, VariantEvaluation
 from bench.records.slice_search import SliceSearch
@@ -35,8 +36,9 @@ class Evaluation:
     `validation` are then videos, called by their names, in the order of `videos`, `predictions` have their scores, and
     rows are those of videos. What needs frames is missing there: drift and occlusions. `unit` says what rows are.
     `masks` are those of test fakes, and `localisation` says whether heatmaps lie on them; None where no masks are
-    known. `exemplars` are the rows that most variants lose, None where too few variants differ. `noises` are those of
-    frames, by variant, where they were foretold.
+    known; `regions` on which parts of the face they lie, None where nobody asked. `exemplars` are the rows that most
+    variants lose, None where too few variants differ. `noises` are those of frames, by variant, where they were
+    foretold.
     """
 
     test: LabelledFrames
@@ -62,6 +64,7 @@ class Evaluation:
     noises: Mapping[str, MeasuredNoise] = field(default_factory=dict)
     masks: FittedMasks | None = None
     localisation: Localisation | None = None
+    regions: Regions | None = None
 
     def by(self, unit: Unit) -> Evaluation:
         """The evaluation per frame or per video; that per frame where nothing is known of videos, or all failed."""

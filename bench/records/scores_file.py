@@ -15,6 +15,7 @@ from bench.records.choice import Loosening
 from bench.records.degradations import DegradationKind
 from bench.records.exemplars import ScoredExemplars
 from bench.records.forecasts import Forecast, MeasuredNoise
+from bench.records.frames import Outcome
 from bench.records.groups import Rate
 from bench.records.measurements import CalibrationShift, Fidelity, Timing
 from bench.records.resolution import Resolution
@@ -157,6 +158,49 @@ class ScoredMasks:
     centre_pointing: float | None
     centre_inside: float | None
     centre_auc: float | None
+
+
+@dataclass(frozen=True)
+class ScoredPart:
+    """The mean share of the evidence for the called class on a part of the face; see `PartShare`."""
+
+    share: float
+    share_ci: Ends
+    delta: float | None
+    delta_ci: Ends | None
+
+
+@dataclass(frozen=True)
+class ScoredOutcomeRegions:
+    """The parts of the face over `frames` frames of an outcome, `compared` of them with the baseline's beside them."""
+
+    frames: int
+    compared: int
+    parts: dict[str, ScoredPart]
+
+
+@dataclass(frozen=True)
+class ScoredRegions:
+    """Which parts of the face a variant looks at, by outcome; `changed` of `compared` frames have another leading part.
+
+    Where a variant has no maps, `reason` says why, and there are no outcomes.
+    """
+
+    reason: str | None
+    compared: int | None
+    changed: int | None
+    outcomes: dict[Outcome, ScoredOutcomeRegions]
+
+
+@dataclass(frozen=True)
+class ScoredFaces:
+    """In how many of `frames` test frames a face was found, by which finder, and the parts' shares of the area."""
+
+    finder: str
+    frames: int
+    faces: int
+    compared: int
+    areas: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -464,6 +508,7 @@ class ScoredVariant:
     forecasts: tuple[Forecast, ...] = ()
     auc_delta_unresolved: float | None = None
     localisation: ScoredLocalisation | None = None
+    regions: ScoredRegions | None = None
 
     @property
     def by_video(self) -> ScoredVariant:
@@ -565,7 +610,7 @@ class ScoresFile(Judged):
     where none are known. `threshold_rule` is how `threshold` was found, None where the experiment says a number.
     `exemplars` are the test frames that most variants lose, None where too few variants decide otherwise than others.
     `searches` are the trails of those variants whose steps were searched for. `masks` are those of test fakes, None
-    where no fake has one.
+    where no fake has one. `faces` are those found for `regions: true`, None where nobody asked.
     """
 
     schema: int
@@ -588,6 +633,7 @@ class ScoresFile(Judged):
     slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
     searches: dict[str, SearchTrail] = field(default_factory=dict, kw_only=True)
     masks: ScoredMasks | None = field(default=None, kw_only=True)
+    faces: ScoredFaces | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -610,6 +656,7 @@ class ScoredDetector:
     slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
     searches: dict[str, SearchTrail] = field(default_factory=dict, kw_only=True)
     masks: ScoredMasks | None = field(default=None, kw_only=True)
+    faces: ScoredFaces | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from bench.records.scores_file import (
     ScoredChoice,
     ScoredDetector,
     ScoredEffect,
+    ScoredFaces,
     ScoredFrames,
     ScoredMasks,
     ScoredSliceSearch,
@@ -43,6 +44,7 @@ class ScoredSet(Judged):
     threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
     exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
     masks: ScoredMasks | None = field(default=None, kw_only=True)
+    faces: ScoredFaces | None = field(default=None, kw_only=True)
     slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
 
 

@@ -19,6 +19,7 @@ from bench.reports.content import (
     measured,
     notes,
     recommendation,
+    regions,
     robustness,
     searches,
     variants,
@@ -67,6 +68,8 @@ class Report:
     drift: Table | None
     faithful: Table | None
     localised: Table | None
+    regions: list[regions.RegionsOfOutcome]
+    changed_parts: list[Sentence]
     robustness: Table | None
     confirmed: Table | None
     searched: Sentence
@@ -117,6 +120,7 @@ def gather(
             *of.sentences(insights(of.run, of.evaluation)),
             *other_reason(evaluation),
             *localisation.finding(run, evaluation),
+            *regions.finding(run, evaluation),
         ],
         performance=of.table(variants.performance(of.run, of.evaluation)),
         found_threshold=how_found(run, numbers),
@@ -130,6 +134,8 @@ def gather(
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
         localised=localisation.localised(evaluation),
+        regions=regions.regions(run, evaluation),
+        changed_parts=regions.changed(evaluation),
         robustness=robustness.robustness(of.run, of.evaluation),
         confirmed=confirmed.confirmed(of.evaluation),
         searched=of.sentence(confirmed.searched(of.evaluation)),
@@ -164,6 +170,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "drift": notes.drift(run),
         "faithful": notes.faithful(),
         "localised": localisation.note(evaluation),
+        "regions": regions.note(evaluation),
         "galleries": notes.galleries(run, evaluation),
         "no_maps": notes.no_maps(),
         "blurred": notes.blurred(),

@@ -70,9 +70,7 @@ def _signed(cam: NDArray[np.floating], parts: NDArray[np.intp], present: Sequenc
     return {PARTS[index]: float(sums[index] / whole) if whole else 0.0 for index in present}
 
 
-def hottest(
-    heat: NDArray[np.floating], points: Sequence[tuple[float, float]] | None, side: int
-) -> tuple[Hottest, ...]:
+def hottest(heat: NDArray[np.floating], points: Sequence[tuple[float, float]] | None, side: int) -> tuple[Hottest, ...]:
     """Up to three places where a map [h, w] is hottest, the hottest first, each at least half as hot as that.
 
     Distances to the five points of the face, in pixels of a frame of `side`, are in distances between the eyes.

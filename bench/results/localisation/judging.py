@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import Chance, FittedMasks, LabelledFrames, Localisation, Localised, Predictions, evenly
-from bench.results.localisation.measuring import centre, measured, up_sampled
+from bench.results.localisation.measuring import centre, measured, speaks_for, up_sampled
 from bench.results.score import means
 from bench.results.score.clusters import Clusters, clusters
 
@@ -41,7 +41,7 @@ def localisation(
     if not chosen:
         return Localisation(masks.counts, 0, reasons=dict.fromkeys(predictions, NO_MASKS))
     rows, shares = masks.rows[chosen], np.asarray(masks.shares[masks.positions[chosen]])
-    of_sources = _clusters(test, rows)
+    of_sources = clusters_of(test, rows)
     values = {name: _measured(each.cam, rows, shares) for name, each in predictions.items() if each.cam is not None}
     before = values.get(baseline)
     return Localisation(
@@ -59,7 +59,7 @@ def localisation(
 NO_MAPS, NO_MASKS = "its answers have no class-activation map", "no mask counts"
 
 
-def _clusters(test: LabelledFrames, rows: NDArray[np.int64]) -> Clusters | None:
+def clusters_of(test: LabelledFrames, rows: NDArray[np.int64]) -> Clusters | None:
     """The clusters of some test frames, by what hangs together among all of them; None where no two share one."""
     frames = test.without_copies()
     of_all = clusters(frames.sources, frames.labels)
@@ -72,7 +72,9 @@ def _clusters(test: LabelledFrames, rows: NDArray[np.int64]) -> Clusters | None:
 
 def _measured(cam: NDArray[np.float32], rows: NDArray[np.int64], shares: NDArray[np.uint8]) -> _Values:
     pairs = zip(rows.tolist(), shares, strict=True)
-    return _as_values([measured(up_sampled(cam[row]), mask) for row, mask in pairs])
+    return _as_values(
+        [measured(up_sampled(cam[row]), mask, blank=not speaks_for(cam[row], fake=True)) for row, mask in pairs]
+    )
 
 
 def _as_values(of_frames: list[tuple[float, float, float, bool]]) -> _Values:

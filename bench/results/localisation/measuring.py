@@ -32,6 +32,11 @@ def up_sampled(cam: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.asarray(fine, np.float32)
 
 
+def speaks_for(cam: NDArray[np.floating], *, fake: bool) -> bool:
+    """Whether a map [h, w] shows anything for a class. Up-sampling swings over: what it adds is no evidence."""
+    return bool(np.isfinite(cam).all() and (cam if fake else -cam).max() > 0)
+
+
 def centre() -> NDArray[np.float32]:
     """A map that knows nothing of a frame: a Gaussian around its centre."""
     distance = (np.arange(PLACES) + 0.5) / PLACES - 0.5
@@ -39,19 +44,21 @@ def centre() -> NDArray[np.float32]:
     return np.asarray(np.outer(profile, profile), np.float32)
 
 
-def measured(fine: NDArray[np.float32], mask: NDArray[np.uint8]) -> tuple[float, float, float, bool]:
+def measured(
+    fine: NDArray[np.float32], mask: NDArray[np.uint8], *, blank: bool = False
+) -> tuple[float, float, float, bool]:
     """Whether the hottest place is inside of the mask, the share of evidence inside, the AUC, and whether it is blank.
 
-    `fine` is a map, `mask` how much of each place is forged, 0 to 255; both [PLACES, PLACES]. A blank map has nothing
-    that is positive: it points nowhere and has no evidence, so that the first two are 0. Of places with the same value,
-    the first in reading order is the hottest. A mask has something inside and something outside.
+    `fine` is a map, `mask` how much of each place is forged, 0 to 255; both [PLACES, PLACES]. A `blank` map has
+    nothing that is positive: it points nowhere and has no evidence, so that the first two are 0. Of places with the
+    same value, the first in reading order is the hottest. A mask has something inside and something outside.
     """
     forged = mask.reshape(-1) / 255
     values = fine.reshape(-1)
     hottest, area = int(values.argmax()), _auc(values, forged)
     evidence = np.maximum(values, 0).astype(np.float64)
     total = float(evidence.sum())
-    if not total > 0:
+    if blank or not total > 0:
         return 0.0, 0.0, area, True
     return float(forged[hottest] >= HALF), float(evidence @ forged) / total, area, False
 
