@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from bench.records import ClassName, Preprocessing
 
 GRAD_CAM, ROLL_OUT = "Grad-CAM of the logit difference", "what the class token reads, by roll-out"
-RESOLUTIONS, DEPTHS = "the last layer of each resolution", "all blocks, then the first half of them"
 
 
 def network_input(preprocessing: Preprocessing, frame: NDArray[np.uint8]) -> NetworkInput:
@@ -59,8 +58,9 @@ def journey(detector: Detector, frame: NDArray[np.uint8], target: ClassName) -> 
         for (name, output), gradient in zip(outputs.items(), gradients, strict=True)
     ]
     levels = _last_of_each_resolution(stages)
+    titles = tuple(f"Grad-CAM, {height}×{width}" for height, width in (level.shape for level in levels))
     stages += _of_head(detector, features)
-    return Journey(tuple(stages), levels, _pair(logits), "PyTorch", GRAD_CAM, RESOLUTIONS)
+    return Journey(tuple(stages), levels, _pair(logits), "PyTorch", GRAD_CAM, titles)
 
 
 def _watched(detector: Detector, inputs: Tensor) -> tuple[dict[str, Tensor], Any]:
@@ -146,7 +146,8 @@ def _of_tokens(detector: Detector, inputs: Tensor, target: ClassName) -> Journey
         assert isinstance(early, Tensor)
         logits = detector.classify(features).logits
     levels = (whole.relu().numpy(), early.relu().numpy())
-    return Journey(tuple(stages), levels, _pair(logits), "PyTorch", ROLL_OUT, DEPTHS)
+    titles = ("roll-out, all blocks", "roll-out, the first half of the blocks")
+    return Journey(tuple(stages), levels, _pair(logits), "PyTorch", ROLL_OUT, titles)
 
 
 def in_rows(vector: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from bench.records.footage import Face
+from bench.records.frames import Preprocessing
+from bench.records.weights import ClassName
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -80,7 +84,7 @@ class Journey:
 
     `levels` are what speaks for the target class at the last resolution, at the one before, and so on: each [h, w],
     nowhere negative. `logits` (real, fake) are those of the pass that the heat is of. `activations_by` and `heat_by`
-    say what computed them, empty where nothing did.
+    say what computed them, empty where nothing did; `level_titles` are what each level is.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -88,7 +92,7 @@ class Journey:
     logits: tuple[float, float] | None = None
     activations_by: str = ""
     heat_by: str = ""
-    levels_are: str = ""
+    level_titles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,3 +128,98 @@ class FaceEvidence:
     def leading(self) -> str:
         """The part with the largest share."""
         return max(self.shares, key=lambda part: self.shares[part])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A picture to be looked into, and the frame that networks judge of it.
+
+    `name` is its path below what was given, without its ending. `pixels` [h, w, 3] is the picture, `frame` [h, w, 3]
+    what is judged: a crop of it, or all of it. `fitted` [size, size, 3] is that as detectors take it. `face` is in
+    pixels of the picture, `points` are its five points in pixels of `fitted`; None where no face was found. `matrix`
+    leads from the picture into the frame, as that of a `Crop`. `others` counts further faces. `label` is 1 for fake,
+    None where unknown. `of_set` is whether it is a frame of the experiment's set, `how` says how the frame came about.
+    """
+
+    name: str
+    file: str
+    digest: str
+    pixels: NDArray[np.uint8]
+    frame: NDArray[np.uint8]
+    fitted: NDArray[np.uint8]
+    face: Face | None
+    points: tuple[tuple[float, float], ...] | None
+    matrix: tuple[float, float, float, float, float, float]
+    how: str
+    others: int = 0
+    of_set: bool = False
+    label: int | None = None
+    method: str = ""
+
+    @property
+    def is_cropped(self) -> bool:
+        return self.frame.shape != self.pixels.shape or self.matrix != (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A variant that looks at pictures: what it is, and what executes it."""
+
+    name: str
+    id: str
+    steps: tuple[str, ...]
+    file: str
+    digest: str
+    stored: str
+    runtime: str
+    device: str
+    computed: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a variant says of a frame, and why.
+
+    `target` is the class that heat and shares are for. `cam` [h, w] is the variant's own signed map, for fake where
+    positive, None without one. `heat` [h, w] is what of it speaks for the target, of a variant without a map that of
+    the last resolution; None where there is neither. `agreed` is what `levels` maps agree on, the first of them `heat`,
+    the others those of the journey; None of one map alone. `on_face` and `agreed_on_face` are the parts of the face in
+    these two, None without a face or heat. `notes` are sentences for the reader.
+    """
+
+    judge: Judge
+    logits: tuple[float, float]
+    p_fake: float
+    target: ClassName
+    cam: NDArray[np.float32] | None
+    heat: NDArray[np.float32] | None
+    agreed: NDArray[np.float64] | None
+    journey: Journey
+    hottest: tuple[Hottest, ...]
+    levels: int
+    on_face: FaceEvidence | None
+    agreed_on_face: FaceEvidence | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def probabilities(self) -> tuple[float, float]:
+        return 1 - self.p_fake, self.p_fake
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A picture, what the preprocessing makes of it, and how each variant sees it, the baseline first.
+
+    `time` is when it was made, in ISO 8601; `process` names that. `asked` is the target class that was asked for.
+    """
+
+    experiment: str
+    process: str
+    time: str
+    subject: Subject
+    preprocessing: Preprocessing
+    network_input: NetworkInput
+    threshold: float
+    looks: tuple[Look, ...]
+    map_kind: str
+    asked: ClassName | None = None

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import Session
+from bench.records.face_template import part_map
 from bench.records.inspection import PARTS
-from bench.results.explanation.template import part_map
 from bench.results.occlusion.blurring import EDGE, with_blurred
 from bench.results.score import p_fake
 

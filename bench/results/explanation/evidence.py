@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import POINTS
+from bench.records.face_template import eye_distance, part_map
 from bench.records.inspection import PARTS, FaceEvidence, Hottest
-from bench.results.explanation.template import eye_distance, part_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
