@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from bench.errors import UserError
 from bench.records import POINT_COLUMNS, FaceCounts, LabelledFrames, Predictions
+from bench.records.face_template import POINTS, part_map
 from bench.records.inspection import PARTS
 from bench.results import regions
-from bench.results.explanation.template import POINTS, part_map
 from bench.results.regions import judging
 from bench.results.regions.measuring import areas, parts_of, shares
 

@@ -36,8 +36,8 @@ from bench.records import (
     SplitSummary,
     VariantResult,
 )
+from bench.records.face_template import POINTS as TEMPLATE
 from bench.reports import render, rows_in_galleries
-from bench.results.explanation.template import POINTS as TEMPLATE
 from bench.results.localisation import localisation
 from bench.results.regions import regions
 from bench.results.score import evaluate, p_fake

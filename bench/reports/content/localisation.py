@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.errors import counted
 from bench.records import Chance, Evaluation, Localisation, Localised, Mean, RunRecord
-from bench.reports.content.cells import Cell, Column, Table, cell, columns, table, variant_cell, with_interval
+from bench.reports.content.cells import Cell, Column, Table, cell, table, variant_cell, with_interval
 from bench.reports.content.spans import Sentence, docs, joined, listed, paragraph, sentence, strong
 from bench.reports.content.text import number, signed, span, within
 
@@ -20,7 +20,8 @@ def localised(evaluation: Evaluation) -> Table | None:
     rows = [[variant_cell(name), *_cells(of_variant)] for name, of_variant in located.variants.items()]
     rows += [[cell("pointing anywhere"), *_guess(located.chance, centre=False)]]
     rows += [[cell("pointing at the centre"), *_guess(located.chance, centre=True)]]
-    return table([Column("Model", "left"), *columns(_TITLES)], rows)
+    stacked = [Column(title, stacked=True) for title in _TITLES]
+    return table([Column("Model", "left"), *stacked], rows)
 
 
 def _cells(located: Localised) -> list[Cell]:

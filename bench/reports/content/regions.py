@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.errors import counted
-from bench.records import OUTCOMES, Evaluation, Mean, Outcome, OutcomeRegions, Regions, RunRecord, VariantRegions
+from bench.records import OUTCOMES, Evaluation, Mean, OutcomeRegions, Regions, RunRecord, VariantRegions
 from bench.records.inspection import PARTS
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, table, variant_cell, with_interval
 from bench.reports.content.galleries import TITLES
@@ -100,32 +100,34 @@ def _named(evaluation: Evaluation, row: int, before: str, after: str) -> Sentenc
 
 
 def finding(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
-    """The part that the baseline looks at most in fakes that it finds, and the variants that do otherwise."""
-    of_all, outcome = evaluation.regions, _FOUND
-    baseline = of_all.variants.get(run.baseline.name) if of_all else None
-    if of_all is None or baseline is None or outcome not in baseline.outcomes:
+    """The part that the baseline looks at most in fakes that it finds, and the variants that do otherwise.
+
+    The part that holds most beyond its share of the area: by evidence alone, large parts would always lead.
+    """
+    of_all = evaluation.regions
+    if of_all is None:
         return []
-    name, leads = run.baseline.name, _leading(baseline.outcomes[outcome])
-    shares = baseline.outcomes[outcome].parts
-    share, area = (f"{number(100 * part, 1)} %" for part in (shares[leads].share.value, of_all.areas[leads]))
-    facts = f" looks at {leads} most ({share} of the evidence, on {area} of the area)"
-    start = sentence("In fakes that it finds, ", strong(name), facts)
-    others = {
-        other: _leading(each.outcomes[outcome])
-        for other, each in of_all.variants.items()
-        if other != name and outcome in each.outcomes
+    resolved = {
+        name: each.outcomes["true_positives"].parts
+        for name, each in of_all.variants.items()
+        if "true_positives" in each.outcomes
     }
-    away = [sentence(strong(other), f" at {part}") for other, part in others.items() if part != leads]
+    leads = {
+        name: max(parts, key=lambda part: parts[part].share.value - of_all.areas[part])
+        for name, parts in resolved.items()
+    }
+    name = run.baseline.name
+    if name not in leads:
+        return []
+    part = leads[name]
+    share, area = (f"{number(100 * each, 1)} %" for each in (resolved[name][part].share.value, of_all.areas[part]))
+    facts = f" looks, beyond chance, most at {part} ({share} of the evidence, on {area} of the area)"
+    start = sentence("In fakes that it finds, ", strong(name), facts)
+    others = [other for other in leads if other != name]
+    away = [sentence(strong(other), f" at {leads[other]}") for other in others if leads[other] != part]
     if not others:
         return [sentence(start, ".")]
     return [sentence(start, "; ", joined(away, ", "), "." if away else "so does every other variant.")]
-
-
-_FOUND: Outcome = "true_positives"
-
-
-def _leading(of_outcome: OutcomeRegions) -> str:
-    return max(of_outcome.parts, key=lambda part: of_outcome.parts[part].share.value)
 
 
 def note(evaluation: Evaluation) -> Sentence:
@@ -140,9 +142,9 @@ def note(evaluation: Evaluation) -> Sentence:
     frames = f"{of_all.frames:,} of {test_frames}"
     return sentence(
         f"Which parts of the face heatmaps lie on, over the {frames} that have a face: polygons laid on the five "
-        "points that YuNet finds. Given is the mean share of what speaks for the called class in percent, with its 95 % "
-        "interval; of other variants than the baseline, in parentheses the paired difference to the baseline's map of "
-        "the same frames for the same class, bold where it is significant by its own interval and at least "
+        "points that YuNet finds. Given is the mean share of what speaks for the called class in percent, with its "
+        "95 % interval; of other variants than the baseline, in parentheses the paired difference to the baseline's map "
+        "of the same frames for the same class, bold where it is significant by its own interval and at least "
         f"{100 * WORTH_A_LOOK:g} point.",
         without,
         " More: ",

@@ -62,6 +62,7 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
                 for of_variant in flipped_videos(run, evaluation)
             ],
             depth_pictures=depth.pictures(report.depths),
+            region_legend=regions.legend(),
             region_bars=[regions.bars(of_outcome) for of_outcome in report.regions],
             lost_frames=lost_frames(run, evaluation, ranks(run, True)),
             other_reasons=galleries.other_reasons(run, evaluation) if pictures else {},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.records.inspection import PARTS
 from bench.reports.content.regions import RegionsOfOutcome
 from bench.reports.content.text import fitted, number
 from bench.reports.html.chart import element, picture
@@ -15,6 +16,16 @@ _WIDTH, _LEFT, _BAR, _STEP, _TOP = 760, 150, 18, 27, 6
 _LEAST_NAMED = 0.11
 """A narrower part has no room for its name; a pointer shows it."""
 _NAME = 20
+
+
+def legend() -> Markup:
+    """The colour of each part."""
+    drawn, left = list["Markup"](), 2.0
+    for index, part in enumerate(PARTS):
+        drawn.append(element("rect", x=left, y=3, width=12, height=12, class_=f"part part{index}"))
+        drawn.append(element("text", part, x=left + 17, y=13))
+        left += 30 + 7.2 * len(part)
+    return picture("The parts of the face", ", ".join(PARTS), *drawn, size=(_WIDTH, 20))
 
 
 def bars(of_outcome: RegionsOfOutcome) -> Markup:

@@ -94,7 +94,7 @@ def regions(
 
 
 def _seen(cam: NDArray[np.float32], rows: NDArray[np.int64], parts: list[NDArray[np.intp]]) -> _Seen:
-    fake, real = [], []
+    fake, real = list["NDArray[np.float64]"](), list["NDArray[np.float64]"]()
     for row, of_frame in zip(rows.tolist(), parts, strict=True):
         fine = up_sampled(cam[row])
         for is_fake, of_class in ((True, fake), (False, real)):

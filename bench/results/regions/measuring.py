@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.records import PLACES
+from bench.records.face_template import POINTS, part_map, similarity
 from bench.records.inspection import PARTS
-from bench.results.explanation.template import POINTS, part_map, similarity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
