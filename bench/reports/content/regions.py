@@ -143,8 +143,8 @@ def note(evaluation: Evaluation) -> Sentence:
     return sentence(
         f"Which parts of the face heatmaps lie on, over the {frames} that have a face: polygons laid on the five "
         "points that YuNet finds. Given is the mean share of what speaks for the called class in percent, with its "
-        "95 % interval; of other variants than the baseline, in parentheses the paired difference to the baseline's map "
-        "of the same frames for the same class, bold where it is significant by its own interval and at least "
+        "95 % interval; of other variants than the baseline, in parentheses the paired difference to the baseline's "
+        "map of the same frames for the same class, bold where it is significant by its own interval and at least "
         f"{100 * WORTH_A_LOOK:g} point.",
         without,
         " More: ",
