@@ -12,6 +12,7 @@ from bench.reports.content.galleries import TITLES
 from bench.reports.content.spans import Sentence, Span, docs, joined, sentence, strong
 from bench.reports.content.text import number, plain, signed
 
+AREA = "share of the area"
 WORTH_A_LOOK = 0.01
 """A smaller change of a share is not marked, be it as sure as it may."""
 _MOST_FRAMES = 5
@@ -40,7 +41,7 @@ def regions(run: RunRecord, evaluation: Evaluation) -> list[RegionsOfOutcome]:
             if outcome in of_variant.outcomes
         }
         if by_variant:
-            parts.append(RegionsOfOutcome(TITLES[outcome], _table(run, of_all, by_variant), _bars(by_variant)))
+            parts.append(RegionsOfOutcome(TITLES[outcome], _table(run, of_all, by_variant), _bars(of_all, by_variant)))
     return parts
 
 
@@ -53,7 +54,7 @@ def _table(run: RunRecord, of_all: Regions, by_variant: dict[str, OutcomeRegions
             for part in of_variant.parts.values()
         ]
         rows.append([variant_cell(name), cell(f"{of_variant.frames:,}", value=of_variant.frames), *cells])
-    rows.append([cell("share of the area"), EMPTY, *(cell(number(100 * of_all.areas[part], 1)) for part in PARTS)])
+    rows.append([cell(AREA), EMPTY, *(cell(number(100 * of_all.areas[part], 1)) for part in PARTS)])
     stacked = [Column(f"{part.capitalize()} (%)", stacked=True) for part in PARTS]
     return table([Column("Model", "left"), Column("Frames"), *stacked], rows)
 
@@ -71,12 +72,13 @@ def _changed(share: Mean, delta: Mean) -> Cell:
     return Cell(sentence(number(100 * share.value, 1)), ends, share.value, stressed=stressed)
 
 
-def _bars(by_variant: dict[str, OutcomeRegions]) -> list[tuple[str, int, list[tuple[str, float]]]]:
-    """A bar for each variant: its name, its frames, and the shares of the parts, which add up to 1."""
-    return [
+def _bars(of_all: Regions, by_variant: dict[str, OutcomeRegions]) -> list[tuple[str, int, list[tuple[str, float]]]]:
+    """A bar for each variant: its name, its frames, and the shares of the parts, which add up to 1; last the areas."""
+    bars = [
         (name, of_variant.frames, [(part, each.share.value) for part, each in of_variant.parts.items()])
         for name, of_variant in by_variant.items()
     ]
+    return [*bars, (AREA, 0, [(part, of_all.areas[part]) for part in PARTS])]
 
 
 def changed(evaluation: Evaluation) -> list[Sentence]:

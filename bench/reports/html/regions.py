@@ -33,7 +33,7 @@ def bars(of_outcome: RegionsOfOutcome) -> Markup:
     drawn: list[Markup] = []
     for index, (name, frames, shares) in enumerate(of_outcome.bars):
         top, left = _TOP + index * _STEP, float(_LEFT)
-        label = f"{fitted(name, _NAME)} ({frames:,})"
+        label = f"{fitted(name, _NAME)} ({frames:,})" if frames else name
         drawn.append(element("text", label, x=_LEFT - 8, y=top + 13, text_anchor="end"))
         for number_of_part, (part, share) in enumerate(shares):
             width = share * (_WIDTH - _LEFT - 10)
