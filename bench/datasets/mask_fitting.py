@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.datasets.decoding import decoder_versions, fit, picture, shown_size
 from bench.errors import UserError
-from bench.records import PLACES, Frame, InputSpec
+from bench.records import GRID, Frame, InputSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ _VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class FittedMask:
-    """A mask that was read. `shares` [PLACES, PLACES] are how much of each place is forged, 0 to 255.
+    """A mask that was read. `shares` [GRID, GRID] are how much of each place is forged, 0 to 255.
 
     `is_black` is whether nothing is forged in the file, `is_faint` whether that is so though it is not black
     throughout.
@@ -34,7 +34,7 @@ class FittedMask:
 
 def fitting_versions() -> dict[str, str]:
     """What turns files of masks into shares, by version, for keys."""
-    return {"masks": str(_VERSION), "places": str(PLACES), **decoder_versions()}
+    return {"masks": str(_VERSION), "places": str(GRID), **decoder_versions()}
 
 
 def misshapen(frame: Frame) -> str:
@@ -75,6 +75,6 @@ def fitted(frame: Frame, spec: InputSpec) -> FittedMask:
         forged = np.asarray(cv2.resize(forged, (width, height), interpolation=filters), np.uint8)
     # Where a frame is cut and padded does not hang on its filter.
     seen = fit(np.repeat(forged[..., None], 3, axis=2), replace(spec, interpolation="area"))[..., 0]
-    shares = cv2.resize(np.ascontiguousarray(seen), (PLACES, PLACES), interpolation=cv2.INTER_AREA)
+    shares = cv2.resize(np.ascontiguousarray(seen), (GRID, GRID), interpolation=cv2.INTER_AREA)
     is_black = not bool((values > FORGED_ABOVE).any())
     return FittedMask(np.asarray(shares, np.uint8), is_black, is_black and bool(values.any()))

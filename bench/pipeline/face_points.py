@@ -52,19 +52,19 @@ def counts_of(setup: Setup) -> FaceCounts | None:
         return None
     from bench.footage import faces
 
-    known = regions.stored_faces(setup.results, key).points
+    points_of = regions.stored_faces(setup.results, key).points
     frames = setup.frames["test"].distinct
-    if not all(frame.digest in known for frame in frames):
+    if not all(frame.digest in points_of for frame in frames):
         return None
-    return FaceCounts(key, faces.DEFAULT, len(frames), sum(known[frame.digest] is not None for frame in frames))
+    return FaceCounts(key, faces.DEFAULT, len(frames), sum(points_of[frame.digest] is not None for frame in frames))
 
 
 def frames_left(setup: Setup) -> int:
     """In how many test frames a face is still to be sought."""
     if not setup.settings.regions:
         return 0
-    known, test = regions.stored_faces(setup.results, key_of(setup)).points, setup.frames["test"]
-    return sum(frame.digest not in known for frame in (test.distinct if test.digest else test.frames))
+    points_of, test = regions.stored_faces(setup.results, key_of(setup)).points, setup.frames["test"]
+    return sum(frame.digest not in points_of for frame in (test.distinct if test.digest else test.frames))
 
 
 def work_on(setup: Setup) -> str:
@@ -83,25 +83,26 @@ def find(prepared: Prepared, on_event: OnEvent) -> None:
 
 
 def _find(setup: Setup, on_event: OnEvent) -> None:
+    """Look at the test frames of a set that have no row yet, and store what is there, a few hundred at a time."""
     key, frames = key_of(setup), setup.frames["test"].distinct
-    known = dict(regions.stored_faces(setup.results, key).points)
-    due = [frame for frame in frames if frame.digest not in known]
+    points_of = dict(regions.stored_faces(setup.results, key).points)
+    due = [frame for frame in frames if frame.digest not in points_of]
     names = [(frame.path, frame.digest) for frame in frames]
     work = work_on(setup)
     setup.results.mkdir(parents=True, exist_ok=True)
     on_event(Event(work, 0, len(due)))
-    for done, (frame, points) in enumerate(_found(setup, due), start=1):
-        known[frame.digest] = points
+    for done, (frame, points) in enumerate(_faces_in(setup, due), start=1):
+        points_of[frame.digest] = points
         if done % _SAVED_EVERY == 0 or done == len(due):
-            regions.write(setup.results, key, names, known)
+            regions.write(setup.results, key, names, points_of)
             on_event(Event(work, done, len(due)))
         elif done % 10 == 0:
             on_event(Event(work, done, len(due)))
     if not due:  # frames have left the set
-        regions.write(setup.results, key, names, known)
+        regions.write(setup.results, key, names, points_of)
 
 
-def _found(setup: Setup, frames: list[Frame]) -> Iterator[tuple[Frame, regions.Points | None]]:
+def _faces_in(setup: Setup, frames: list[Frame]) -> Iterator[tuple[Frame, regions.Points | None]]:
     """Each frame with the points of its largest face, as shares of the sides of what the network sees."""
     from bench.footage import faces
     from bench.footage.cutting import largest
@@ -110,8 +111,8 @@ def _found(setup: Setup, frames: list[Frame]) -> Iterator[tuple[Frame, regions.P
     side = max(spec.size, _LEAST_SIDE)
     finder = faces.load()
     for frame in frames:
-        found = largest(finder.find(datasets.decode(frame.file, replace(spec, size=side))))
-        points = found[0].points if found else ()
+        of_largest = largest(finder.find(datasets.decode(frame.file, replace(spec, size=side))))
+        points = of_largest[0].points if of_largest else ()
         yield frame, tuple(part / side for point in points for part in point) if points else None
 
 

@@ -137,9 +137,9 @@ class _Fitting:
         with ThreadPoolExecutor(self._setup.threads, "masks") as pool:
             for start in range(0, len(rows), _CHUNK):
                 part = rows[start : start + _CHUNK]
-                yield from zip(part, pool.map(self._one, part), strict=True)
+                yield from zip(part, pool.map(self._fit, part), strict=True)
 
-    def _one(self, row: int) -> datasets.FittedMask | str:
+    def _fit(self, row: int) -> datasets.FittedMask | str:
         frame = self._test.frames[row]
         try:
             if datasets.misshapen(frame):
@@ -161,9 +161,9 @@ def _kind(fitted: datasets.FittedMask) -> str:
 def _nothing() -> NDArray[np.uint8]:
     import numpy as np
 
-    from bench.records import PLACES
+    from bench.records import GRID
 
-    return np.zeros((PLACES, PLACES), np.uint8)
+    return np.zeros((GRID, GRID), np.uint8)
 
 
 def remarks(counts: MaskCounts | None) -> Iterator[str]:

@@ -113,7 +113,7 @@ from bench.records.localisation import (
     Mean,
 )
 from bench.records.masks import (
-    PLACES,
+    GRID,
     FittedMasks,
     ForgeryMask,
     MaskCounts,
@@ -280,7 +280,7 @@ __all__ = [
     "ONNX",
     "OUTCOMES",
     "PICTURE_FORMS",
-    "PLACES",
+    "GRID",
     "POINTS",
     "POINT_COLUMNS",
     "PREDICTED",

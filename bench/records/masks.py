@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PLACES = 64
+GRID = 64
 """Masks and maps are compared at so many places along each side of what the network sees."""
 
 
@@ -56,8 +56,8 @@ class MaskCounts:
 class FittedMasks:
     """The masks of test fakes as the network sees them.
 
-    `rows` [n] are the rows of the test frames, rising, `positions` [n] those of their masks among `shares` [m, PLACES,
-    PLACES], how much of each place is forged, 0 to 255; that may be a memory map. Copies of a frame have no mask.
+    `rows` [n] are the rows of the test frames, rising, `positions` [n] those of their masks among `shares` [m, GRID,
+    GRID], how much of each place is forged, 0 to 255; that may be a memory map. Copies of a frame have no mask.
     """
 
     counts: MaskCounts

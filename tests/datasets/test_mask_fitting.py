@@ -13,7 +13,7 @@ from PIL import Image
 
 from bench.datasets import decode, fitted, misshapen
 from bench.errors import UserError
-from bench.records import PLACES, ForgeryMask, Frame, InputSpec
+from bench.records import GRID, ForgeryMask, Frame, InputSpec
 
 FITS: tuple[dict[str, Any], ...] = (
     {"size": 96},
@@ -52,7 +52,7 @@ def test_a_mask_goes_where_its_frame_goes(tmp_path: Path, shape: tuple[int, int]
     Image.fromarray(np.repeat(np.where(forged, np.uint8(255), np.uint8(0))[..., None], 3, 2)).save(tmp_path / "f.png")
     frame = frame_of(tmp_path / "f.png", saved(tmp_path / "m.png", forged))
     seen = decode(frame.file, spec)[..., 0]
-    expected = cv2.resize(seen, (PLACES, PLACES), interpolation=cv2.INTER_AREA) / 255
+    expected = cv2.resize(seen, (GRID, GRID), interpolation=cv2.INTER_AREA) / 255
     shares = fitted(frame, spec).shares / 255
     assert np.abs(shares - expected).mean() < 0.01
     assert np.abs(shares.mean() - seen.mean() / 255) < 0.005, "the area is right"

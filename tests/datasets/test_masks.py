@@ -114,10 +114,10 @@ def test_missing_and_broken_masks_are_told(tmp_path: Path) -> None:
     assert broken is not None
     assert broken.fault
     assert not broken.digest
-    told = " ".join(frames.remarks)
-    assert "1 of 2 test fakes have no mask" in told
-    assert "fake/sub/b.mp4.png" in told
-    assert "1 test masks can't be read" in told
+    remarks = " ".join(frames.remarks)
+    assert "1 of 2 test fakes have no mask" in remarks
+    assert "fake/sub/b.mp4.png" in remarks
+    assert "1 test masks can't be read" in remarks
 
 
 def test_unread_masks_have_no_digest(tmp_path: Path) -> None:

@@ -79,11 +79,11 @@ def test_faces_and_parts_are_in_scores_and_report(finished: Path) -> None:
 
 
 def test_stored_points_lie_on_the_drawn_faces(finished: Path) -> None:
-    """What is drawn is known: the eyes are above the middle, beside each other, and darker parts are theirs."""
+    """What is drawn is with_face: the eyes are above the middle, beside each other, and darker parts are theirs."""
     key = json.loads((finished / "results/first/run.json").read_text())["faces"]["key"]
-    known = [points for points in regions.stored_faces(finished / "results/first", key).points.values() if points]
-    assert len(known) == PORTRAITS
-    for points in known:
+    with_face = [points for points in regions.stored_faces(finished / "results/first", key).points.values() if points]
+    assert len(with_face) == PORTRAITS
+    for points in with_face:
         (left, right, nose, *mouth) = np.array(points).reshape(5, 2)
         assert 0 < left[0] < nose[0] < right[0] < 1
         assert max(left[1], right[1]) < nose[1] < min(corner[1] for corner in mouth)

@@ -15,7 +15,7 @@ from scipy.ndimage import zoom
 from sklearn.metrics import roc_auc_score
 
 from bench.errors import UserError
-from bench.records import PLACES, FittedMasks, LabelledFrames, MaskCounts, Predictions
+from bench.records import GRID, FittedMasks, LabelledFrames, MaskCounts, Predictions
 from bench.results import localisation
 from bench.results.localisation import judging, measuring
 from bench.results.localisation.measuring import centre, measured, up_sampled
@@ -23,11 +23,11 @@ from bench.results.localisation.measuring import centre, measured, up_sampled
 KEY = "ab" * 32
 
 
-def disc(x: float, y: float, radius: float = 0.2, places: int = PLACES) -> NDArray[np.uint8]:
+def disc(x: float, y: float, radius: float = 0.2, side: int = GRID) -> NDArray[np.uint8]:
     """How much of each place is in a disc, 0 to 255, by eight points across each."""
-    fine = (np.arange(8 * places) + 0.5) / (8 * places)
+    fine = (np.arange(8 * side) + 0.5) / (8 * side)
     inside = (fine[None] - x) ** 2 + (fine[:, None] - y) ** 2 < radius**2
-    shares = inside.reshape(places, 8, places, 8).mean((1, 3))
+    shares = inside.reshape(side, 8, side, 8).mean((1, 3))
     return np.asarray((255 * shares).round(), np.uint8)
 
 
@@ -56,14 +56,14 @@ def test_against_a_direct_computation_at_eight_times_as_many_points(cells: int, 
     assert auc == pytest.approx(roc_auc_score(inside.ravel(), large.ravel()), abs=0.004)
     row, column = np.unravel_index(large.argmax(), large.shape)
     distance = np.hypot(pixel[column] - x, pixel[row] - y)
-    if abs(distance - radius) > 2 / PLACES:  # at its very rim, a place and a pixel may differ
+    if abs(distance - radius) > 2 / GRID:  # at its very rim, a place and a pixel may differ
         assert pointing == float(distance < radius)
 
 
 def test_the_area_under_the_curve_weighs_places_by_their_shares() -> None:
     rng = np.random.default_rng(0)
-    fine = rng.integers(0, 20, (PLACES, PLACES)).astype(np.float32)  # many ties
-    mask = rng.integers(0, 256, (PLACES, PLACES), dtype=np.uint8)
+    fine = rng.integers(0, 20, (GRID, GRID)).astype(np.float32)  # many ties
+    mask = rng.integers(0, 256, (GRID, GRID), dtype=np.uint8)
     values, shares = fine.ravel(), mask.ravel() / 255
     labels, weights = np.repeat([1, 0], len(values)), np.concatenate([shares, 1 - shares])
     expected = roc_auc_score(labels, np.tile(values, 2), sample_weight=weights)
@@ -74,10 +74,8 @@ def test_up_sampled_as_drawn_and_not_turned() -> None:
     cam = peak(0.2, 0.7)
     fine = up_sampled(cam)
     row, column = np.unravel_index(fine.argmax(), fine.shape)
-    assert (column / PLACES, row / PLACES) == pytest.approx((0.2, 0.7), abs=0.08)
-    assert (
-        np.corrcoef(fine.ravel(), zoom(cam, PLACES / 7, order=3, grid_mode=True, mode="nearest").ravel())[0, 1] > 0.99
-    )
+    assert (column / GRID, row / GRID) == pytest.approx((0.2, 0.7), abs=0.08)
+    assert np.corrcoef(fine.ravel(), zoom(cam, GRID / 7, order=3, grid_mode=True, mode="nearest").ravel())[0, 1] > 0.99
 
 
 def test_perfect_and_inverted_maps() -> None:
@@ -130,11 +128,11 @@ def frames(sources: list[str] | None = None) -> LabelledFrames:
 def masks(test: LabelledFrames, without: int = 0) -> FittedMasks:
     """A disc in every fake but the last few."""
     rows = np.flatnonzero(test.labels)[: COUNT - without]
-    shares = np.stack([disc(*_place(row)) for row in rows])
+    shares = np.stack([disc(*_middle(row)) for row in rows])
     return FittedMasks(MaskCounts(KEY, COUNT, len(rows), missing=without), rows, np.arange(len(rows)), shares)
 
 
-def _place(row: int) -> tuple[float, float]:
+def _middle(row: int) -> tuple[float, float]:
     x, y = np.random.default_rng(row).uniform(0.25, 0.75, 2).tolist()
     return x, y
 
@@ -143,7 +141,7 @@ def answers(test: LabelledFrames, off: float = 0.0, every: int = 1) -> Predictio
     """Maps with their hill on the disc, or `off` to the side in every so many frames."""
     cams = []
     for row in range(len(test.labels)):
-        x, y = _place(row)
+        x, y = _middle(row)
         cams.append(peak(x + (off if row % every == 0 else 0), y))
     p_fake = np.where(test.labels == 1, 0.9, 0.1)
     return Predictions(p_fake, None, np.stack(cams))
@@ -250,7 +248,7 @@ def test_stored_masks_come_back(tmp_path: Path) -> None:
     for row in (1, 5, 75):
         mask = read.of(row)
         assert mask is not None
-        assert (mask == disc(*_place(row))).all()
+        assert (mask == disc(*_middle(row))).all()
     assert read.of(0) is None
     assert read.of(79) is None
 
@@ -268,7 +266,7 @@ def _change(key: str, value: object) -> object:
     "damage",
     [
         lambda folder: (folder / localisation.MASKS).write_bytes(b"no array"),
-        lambda folder: np.save(folder / localisation.MASKS, np.zeros((2, PLACES, PLACES), np.uint8)),
+        lambda folder: np.save(folder / localisation.MASKS, np.zeros((2, GRID, GRID), np.uint8)),
         lambda folder: np.save(folder / localisation.MASKS, np.zeros((38, 8, 8), np.uint8)),
         lambda folder: (folder / localisation.MASKS).unlink(),
         lambda folder: (folder / localisation.RECORD).write_text("{}"),
@@ -294,4 +292,4 @@ def test_masks_of_another_run_are_refused(tmp_path: Path) -> None:
 
 
 def test_measuring_is_quick_enough_to_render_again() -> None:
-    assert judging.MOST_FRAMES * measuring.PLACES**2 <= 2_000 * 64**2
+    assert judging.MOST_FRAMES * measuring.GRID**2 <= 2_000 * 64**2

@@ -19,7 +19,7 @@ from bench.results import regions
 from bench.results.regions import judging
 from bench.results.regions.measuring import areas, parts_of, shares
 
-KEY, COUNT, PLACES = "ab" * 8, 40, 64
+KEY, COUNT, GRID = "ab" * 8, 40, 64
 
 
 def face(x: float = 0.5, y: float = 0.42, eyes: float = 0.2, turn: float = 0.0) -> NDArray[np.float64]:
@@ -34,7 +34,7 @@ def index(part: str) -> int:
 
 @pytest.mark.parametrize("points", [face(), face(0.4, 0.5, 0.3, 0.3), face(0.6, 0.3, 0.12, -0.6), face(0.1, 0.2)])
 def test_the_raster_shows_what_the_polygons_do(points: NDArray[np.float64]) -> None:
-    exact = part_map([(float(x) * PLACES, float(y) * PLACES) for x, y in points], PLACES, PLACES)
+    exact = part_map([(float(x) * GRID, float(y) * GRID) for x, y in points], GRID, GRID)
     assert (parts_of(points) == exact).mean() > 0.985, "but for places on an outline"
 
 
@@ -48,13 +48,13 @@ def test_parts_lie_where_they_should() -> None:
         "skin": (0.36, 0.5),
     }
     for part, (x, y) in at.items():
-        assert PARTS[parts[int(y * PLACES), int(x * PLACES)]] == part
+        assert PARTS[parts[int(y * GRID), int(x * GRID)]] == part
     assert areas(parts).sum() == pytest.approx(1)
 
 
 def test_shares_are_those_of_a_sum_by_hand() -> None:
     rng, parts = np.random.default_rng(0), parts_of(face())
-    fine = rng.normal(0, 1, (PLACES, PLACES)).astype(np.float32)
+    fine = rng.normal(0, 1, (GRID, GRID)).astype(np.float32)
     for is_fake in (True, False):
         support = np.maximum(fine if is_fake else -fine, 0)
         by_hand = [support[parts == part].sum() / support.sum() for part in range(len(PARTS))]
@@ -90,10 +90,10 @@ def judged(**predictions: Predictions) -> Any:
 def test_who_looks_elsewhere_is_told() -> None:
     of_all = judged(baseline=answers("mouth"), same=answers("mouth"), away=answers("hair"))
     baseline, same, away = (of_all.variants[name] for name in ("baseline", "same", "away"))
-    found = baseline.outcomes["true_positives"]
-    assert (found.frames, found.compared) == (COUNT, 0)
-    assert max(found.parts, key=lambda part: found.parts[part].share.value) == "mouth"
-    assert sum(part.share.value for part in found.parts.values()) == pytest.approx(1)
+    resolved = baseline.outcomes["true_positives"]
+    assert (resolved.frames, resolved.compared) == (COUNT, 0)
+    assert max(resolved.parts, key=lambda part: resolved.parts[part].share.value) == "mouth"
+    assert sum(part.share.value for part in resolved.parts.values()) == pytest.approx(1)
     assert "false_negatives" not in baseline.outcomes
     assert same.changed == ()
     assert same.compared == 2 * COUNT
@@ -106,8 +106,8 @@ def test_who_looks_elsewhere_is_told() -> None:
 
 
 def test_frames_whose_leading_part_changed_are_named() -> None:
-    of_all = judged(baseline=answers("nose"), some=answers("nose", "hair", every=20))
-    assert sorted(each.row for each in of_all.variants["some"].changed) == [1, 21, 41, 61]
+    of_all = judged(baseline=answers("nose"), sometimes=answers("nose", "hair", every=20))
+    assert sorted(each.row for each in of_all.variants["sometimes"].changed) == [1, 21, 41, 61]
 
 
 def test_where_a_verdict_changes_the_same_class_is_compared() -> None:
@@ -124,9 +124,9 @@ def test_frames_without_a_face_and_variants_without_maps() -> None:
     bare = dataclasses.replace(answers("mouth"), cam=None)
     of = ("baseline", 0.5)
     predictions = {"baseline": answers("mouth"), "bare": bare}
-    some = regions.regions(FaceCounts(KEY, "yunet", 80, 10), points, frames(), predictions, of)
-    assert some.frames == 10
-    assert set(some.reasons) == {"bare"}
+    ten = regions.regions(FaceCounts(KEY, "yunet", 80, 10), points, frames(), predictions, of)
+    assert ten.frames == 10
+    assert set(ten.reasons) == {"bare"}
     none = regions.regions(FaceCounts(KEY, "yunet", 80, 0), np.full_like(points, np.nan), frames(), predictions, of)
     assert (none.frames, none.variants) == (0, {})
     assert set(none.reasons.values()) == {judging.NO_FACES}
@@ -143,10 +143,10 @@ def stored(folder: Path) -> FaceCounts:
 
 def test_stored_points_come_back(tmp_path: Path) -> None:
     counts = stored(tmp_path)
-    known = regions.stored_faces(tmp_path, KEY).points
-    assert len(known) == 5, "what was not looked at has no row"
-    assert known[f"{0:064x}"] is None
-    assert known[f"{1:064x}"] == pytest.approx(face().ravel(), abs=1e-6)
+    points_of = regions.stored_faces(tmp_path, KEY).points
+    assert len(points_of) == 5, "what was not looked at has no row"
+    assert points_of[f"{0:064x}"] is None
+    assert points_of[f"{1:064x}"] == pytest.approx(face().ravel(), abs=1e-6)
     points = regions.read(tmp_path, counts, pd.Series(["1.png", "0.png", "5.png"]))
     assert points[0] == pytest.approx(face(), abs=1e-6)
     assert np.isnan(points[1:]).all()

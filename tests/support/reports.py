@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.records import (
-    PLACES,
+    GRID,
     BlurredFrame,
     CalibrationShift,
     Conditions,
@@ -248,10 +248,10 @@ def masked(run: RunRecord, evaluation: Evaluation) -> Evaluation:
     cam = next((each.cam for each in evaluation.predictions.values() if each.cam is not None), None)
     if cam is None:
         return evaluation
-    shares = np.zeros((len(rows) - 2, PLACES, PLACES), np.uint8)
+    shares = np.zeros((len(rows) - 2, GRID, GRID), np.uint8)
     for share, row in zip(shares, rows, strict=False):
         columns = cam[row].mean(0)
-        half = slice(0, PLACES // 2) if columns[:2].sum() > columns[2:].sum() else slice(PLACES // 2, None)
+        half = slice(0, GRID // 2) if columns[:2].sum() > columns[2:].sum() else slice(GRID // 2, None)
         share[:, half] = 255
     counts = MaskCounts("ab" * 8, len(rows), len(shares), missing=2)
     fitted = FittedMasks(counts, rows[: len(shares)], np.arange(len(shares)), shares)

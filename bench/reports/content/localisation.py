@@ -71,6 +71,7 @@ def finding(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
 
 
 def _of_baseline(name: str, baseline: Localised, located: Localisation) -> Sentence:
+    """Where the baseline's maps lie, and whether that is more than chance."""
     chance = located.chance
     assert chance is not None
     where = (
@@ -106,8 +107,8 @@ def _losses(located: Localisation) -> list[Sentence]:
             else sentence("No variant has less of its evidence there.")
         ]
     losses = joined((sentence(strong(name), f" {_difference(deltas[name])}") for name in less), "; ")
-    kept = [name for name in deltas if name not in less]
-    others = sentence(" Of ", listed(kept), " no loss is shown.") if kept else sentence("")
+    unlost = [name for name in deltas if name not in less]
+    others = sentence(" Of ", listed(unlost), " no loss is shown.") if unlost else sentence("")
     return [sentence("Less of their evidence lies there, each by its own interval: ", losses, ".", others)]
 
 

@@ -37,9 +37,9 @@ def bars(of_outcome: RegionsOfOutcome) -> Markup:
         drawn.append(element("text", label, x=_LEFT - 8, y=top + 13, text_anchor="end"))
         for number_of_part, (part, share) in enumerate(shares):
             width = share * (_WIDTH - _LEFT - 10)
-            said = f"{part}: {number(100 * share, 1)} %"
+            tooltip = f"{part}: {number(100 * share, 1)} %"
             bar = element(
-                "rect", element("title", said), x=left, y=top, width=max(width, 0.0), height=_BAR,
+                "rect", element("title", tooltip), x=left, y=top, width=max(width, 0.0), height=_BAR,
                 class_=f"part part{number_of_part}",
             )  # fmt: skip
             drawn.append(bar)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from bench import stored
 from bench.errors import UserError
 from bench.files import remove, write_atomically, write_text
-from bench.records import PLACES, FittedMasks, MaskCounts
+from bench.records import GRID, FittedMasks, MaskCounts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +34,11 @@ class _Record:
 
 
 def write_masks(folder: Path, count: int, masks: Iterator[NDArray[np.uint8]]) -> None:
-    """Write `count` masks [PLACES, PLACES] one by one; a record that stands there is removed first."""
+    """Write `count` masks [GRID, GRID] one by one; a record that stands there is removed first."""
     import numpy as np
 
     remove(folder / RECORD)
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, PLACES, PLACES)}
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, GRID, GRID)}
 
     def fill(file: BinaryIO) -> None:
         np.lib.format.write_array_header_1_0(file, header)
@@ -95,7 +95,7 @@ def _fitted(path: Path, record: _Record, frames: int) -> FittedMasks:
     except Exception as error:  # a damaged file makes its readers fail in any way
         raise stored.DamagedError(f"it is no array: {type(error).__name__}") from error
     rows, positions = (np.array(each, np.int64) for each in (record.rows, record.positions))
-    is_array = shares.dtype == np.uint8 and shares.ndim == 3 and shares.shape[1:] == (PLACES, PLACES)
+    is_array = shares.dtype == np.uint8 and shares.ndim == 3 and shares.shape[1:] == (GRID, GRID)
     is_rising = all((np.diff(each) > 0).all() and each.min(initial=0) >= 0 for each in (rows, positions))
     is_whole = is_rising and len(rows) == len(positions) == record.counts.used
     if not is_array or not is_whole or rows.max(initial=-1) >= frames or positions.max(initial=-1) >= len(shares):

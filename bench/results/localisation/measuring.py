@@ -1,6 +1,6 @@
 """One map beside one mask: is its hottest place forged, how much of its evidence, how well does it rank places?
 
-Both are compared at `PLACES` places a side of what the network sees. Maps are up-sampled to these as heatmaps are
+Both are compared at `GRID` places a side of what the network sees. Maps are up-sampled to these as heatmaps are
 drawn, signed: what is positive speaks for fake. A place counts by the share of it that is forged.
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import PLACES
+from bench.records import GRID
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,8 +27,8 @@ def up_sampled(cam: NDArray[np.floating]) -> NDArray[np.float32]:
 
     signed = np.asarray(cam, np.float32)
     if not np.isfinite(signed).all():
-        return np.zeros((PLACES, PLACES), np.float32)
-    fine = Image.fromarray(signed).resize((PLACES, PLACES), Image.Resampling.BICUBIC)
+        return np.zeros((GRID, GRID), np.float32)
+    fine = Image.fromarray(signed).resize((GRID, GRID), Image.Resampling.BICUBIC)
     return np.asarray(fine, np.float32)
 
 
@@ -39,7 +39,7 @@ def speaks_for(cam: NDArray[np.floating], *, fake: bool) -> bool:
 
 def centre() -> NDArray[np.float32]:
     """A map that knows nothing of a frame: a Gaussian around its centre."""
-    distance = (np.arange(PLACES) + 0.5) / PLACES - 0.5
+    distance = (np.arange(GRID) + 0.5) / GRID - 0.5
     profile = np.exp(-((distance / CENTRE) ** 2) / 2)
     return np.asarray(np.outer(profile, profile), np.float32)
 
@@ -49,7 +49,7 @@ def measured(
 ) -> tuple[float, float, float, bool]:
     """Whether the hottest place is inside of the mask, the share of evidence inside, the AUC, and whether it is blank.
 
-    `fine` is a map, `mask` how much of each place is forged, 0 to 255; both [PLACES, PLACES]. A `blank` map has
+    `fine` is a map, `mask` how much of each place is forged, 0 to 255; both [GRID, GRID]. A `blank` map has
     nothing that is positive: it points nowhere and has no evidence, so that the first two are 0. Of places with the
     same value, the first in reading order is the hottest. A mask has something inside and something outside.
     """

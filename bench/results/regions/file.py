@@ -46,7 +46,7 @@ def write(folder: Path, key: str, frames: Sequence[tuple[str, str]], points: Map
     seen = [(name, digest) for name, digest in frames if digest in points]
     columns: dict[str, object] = {"frame": [name for name, _ in seen], "digest": [digest for _, digest in seen]}
     for index, column in enumerate(POINT_COLUMNS):
-        of_column = ((found := points[digest]) and found[index] for _, digest in seen)
+        of_column = ((of_frame := points[digest]) and of_frame[index] for _, digest in seen)
         columns[column] = pa.array(of_column, pa.float32())
     table = pa.table(columns).replace_schema_metadata({_KEY: key.encode()})
     write_atomically(folder / FACES, partial(pq.write_table, table))
@@ -59,8 +59,8 @@ def stored_faces(folder: Path, key: str) -> StoredFaces:
     except (OSError, ValueError):
         return StoredFaces({})
     points = table[list(POINT_COLUMNS)].to_numpy("float64")
-    known = table[list(POINT_COLUMNS)].notna().all(axis=1)
-    pairs = zip(table["digest"], points.tolist(), known, strict=True)
+    is_face = table[list(POINT_COLUMNS)].notna().all(axis=1)
+    pairs = zip(table["digest"], points.tolist(), is_face, strict=True)
     return StoredFaces({digest: tuple(row) if has_face else None for digest, row, has_face in pairs})
 
 

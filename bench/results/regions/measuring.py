@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import PLACES
+from bench.records import GRID
 from bench.records.face_template import POINTS, part_map, similarity
 from bench.records.inspection import PARTS
 
@@ -28,23 +28,23 @@ def _template() -> NDArray[np.intp]:
 
 
 def parts_of(points: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The index in `PARTS` of what each of [PLACES, PLACES] places shows.
+    """The index in `PARTS` of what each of [GRID, GRID] places shows.
 
     `points` [5, 2] are shares of the sides of what the network sees.
     """
     matrix = similarity([(float(x), float(y)) for x, y in points])
-    middles = (np.arange(PLACES) + 0.5) / PLACES
+    middles = (np.arange(GRID) + 0.5) / GRID
     x, y = np.meshgrid(middles, middles)
     at = np.linalg.solve(matrix[:, :2], np.stack([x.ravel(), y.ravel()]) - matrix[:, 2:])
     cells = np.floor((at + _REACH) * _RASTER / (2 * _REACH)).astype(np.int64)
     inside = ((cells >= 0) & (cells < _RASTER)).all(0)
     column, row = np.clip(cells, 0, _RASTER - 1)
     parts = np.where(inside, _template()[row, column], PARTS.index("background"))
-    return np.asarray(parts.reshape(PLACES, PLACES), np.intp)
+    return np.asarray(parts.reshape(GRID, GRID), np.intp)
 
 
 def shares(fine: NDArray[np.float32], parts: NDArray[np.intp], fake: bool) -> NDArray[np.float64]:
-    """The share of each part [parts] in what a signed map [PLACES, PLACES] shows for a class; NaN where it is nothing.
+    """The share of each part [parts] in what a signed map [GRID, GRID] shows for a class; NaN where it is nothing.
 
     `parts` is as `parts_of` gives it.
     """

@@ -21,9 +21,9 @@ def sources_of(count: int, size: int) -> Clusters:
 def test_a_mean_by_frame_is_students() -> None:
     values = RNG.uniform(0, 1, 30)
     low, high = stats.t.interval(0.95, 29, values.mean(), stats.sem(values))
-    found = mean(values, None)
-    assert (found.value, found.by_source) == (pytest.approx(values.mean()), None)
-    assert (found.by_frame.low, found.by_frame.high) == pytest.approx((low, high))
+    estimate = mean(values, None)
+    assert (estimate.value, estimate.by_source) == (pytest.approx(values.mean()), None)
+    assert (estimate.by_frame.low, estimate.by_frame.high) == pytest.approx((low, high))
 
 
 def test_a_mean_by_sources_of_equal_size_is_that_of_their_means() -> None:

@@ -26,7 +26,6 @@ class Reader:
         self.files = Files(manifest.parent)
         self.wrong: dict[str, list[str]] = {}
         self.words: dict[str, None] = {}
-        self.hints: dict[str, str] = {}
         self.seen: dict[tuple[Split | None, str], str] = {}
         self.further = further(columns)
         self.has_boxes = set(BOX_COLUMNS) <= set(columns) and FACE_SIZE not in columns
@@ -50,7 +49,7 @@ class Reader:
         return Listing(self.manifest.parent, by_path, self._problems(), self.tally.unused)
 
     def _problems(self) -> tuple[str, ...]:
-        hints = {_NO_LABEL: label_hints.hint(self.words), **self.hints}
+        hints = {_NO_LABEL: label_hints.hint(self.words), f"no such mask below {self.files.folder}": _NO_MASK}
         return tuple(
             f"{self.manifest}: {kind}: {listed(rows, 10)}{hints.get(kind, '')}" for kind, rows in self.wrong.items()
         )
@@ -85,10 +84,8 @@ class Reader:
                     ),
                 )
 
-    def _report(self, kind: str, row: str, hint: str = "") -> None:
+    def _report(self, kind: str, row: str) -> None:
         self.wrong.setdefault(kind, []).append(row)
-        if hint:
-            self.hints[kind] = hint
 
     def _split(self, where: str, cells: Mapping[str, str]) -> Split | None:
         """The split that a row names; one that could mean two is none."""
@@ -138,8 +135,7 @@ class Reader:
         path = self._path(where, cells, "mask")
         located, problem = self.files.locate(path, "mask") if path is not None else (None, "")
         if problem:
-            hint = "; if the column is of something else, rename it, or write `columns: {mask: …}`"
-            self._report(problem, f"{where} {quoted(path)}", hint)
+            self._report(problem, f"{where} {quoted(path)}")
         return located.file if located else None
 
     def _path(self, where: str, cells: Mapping[str, str], column: str = "path") -> str | None:
@@ -183,4 +179,5 @@ def _face_size(cells: Mapping[str, str]) -> str:
     return "" if size is None else f"{size:.1f}"
 
 
+_NO_MASK = "; if the column is of something else, rename it, or write `columns: {mask: …}`"
 _NO_LABEL = "label is neither real, 0 nor fake, 1"
