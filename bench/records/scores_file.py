@@ -164,6 +164,7 @@ class ScoredMasks:
 class ScoredPart:
     """The mean share of the evidence for the called class on a part of the face; see `PartShare`."""
 
+    part: str
     share: float
     share_ci: Ends
     delta: float | None
@@ -174,9 +175,10 @@ class ScoredPart:
 class ScoredOutcomeRegions:
     """The parts of the face over `frames` frames of an outcome, `compared` of them with the baseline's beside them."""
 
+    outcome: Outcome
     frames: int
     compared: int
-    parts: dict[str, ScoredPart]
+    parts: tuple[ScoredPart, ...]
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,15 @@ class ScoredRegions:
     reason: str | None
     compared: int | None
     changed: int | None
-    outcomes: dict[Outcome, ScoredOutcomeRegions]
+    outcomes: tuple[ScoredOutcomeRegions, ...]
+
+
+@dataclass(frozen=True)
+class ScoredArea:
+    """A part of the face, and its mean share of what the network sees."""
+
+    part: str
+    area: float
 
 
 @dataclass(frozen=True)
@@ -200,7 +210,7 @@ class ScoredFaces:
     frames: int
     faces: int
     compared: int
-    areas: dict[str, float]
+    areas: tuple[ScoredArea, ...]
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from bench.records import (
     Evaluation,
     Mean,
+    Outcome,
     OutcomeRegions,
     PartShare,
     Regions,
+    ScoredArea,
     ScoredFaces,
     ScoredOutcomeRegions,
     ScoredPart,
@@ -20,7 +22,8 @@ def scored_faces(regions: Regions | None) -> ScoredFaces | None:
     if regions is None:
         return None
     counts = regions.counts
-    return ScoredFaces(counts.finder, counts.frames, counts.faces, regions.frames, dict(regions.areas))
+    areas = tuple(ScoredArea(part, area) for part, area in regions.areas.items())
+    return ScoredFaces(counts.finder, counts.frames, counts.faces, regions.frames, areas)
 
 
 def scored_regions(evaluation: Evaluation, variant: str) -> ScoredRegions | None:
@@ -30,21 +33,21 @@ def scored_regions(evaluation: Evaluation, variant: str) -> ScoredRegions | None
         return None
     of_variant = regions.variants.get(variant)
     if of_variant is None:
-        return ScoredRegions(regions.reasons.get(variant), None, None, {})
-    outcomes = {outcome: _outcome(each) for outcome, each in of_variant.outcomes.items()}
+        return ScoredRegions(regions.reasons.get(variant), None, None, ())
+    outcomes = tuple(_outcome(outcome, each) for outcome, each in of_variant.outcomes.items())
     return ScoredRegions(None, of_variant.compared, len(of_variant.changed), outcomes)
 
 
-def _outcome(of_outcome: OutcomeRegions) -> ScoredOutcomeRegions:
-    parts = {name: _part(part) for name, part in of_outcome.parts.items()}
-    return ScoredOutcomeRegions(of_outcome.frames, of_outcome.compared, parts)
+def _outcome(outcome: Outcome, regions: OutcomeRegions) -> ScoredOutcomeRegions:
+    parts = tuple(_part(name, part) for name, part in regions.parts.items())
+    return ScoredOutcomeRegions(outcome, regions.frames, regions.compared, parts)
 
 
-def _part(part: PartShare) -> ScoredPart:
+def _part(name: str, part: PartShare) -> ScoredPart:
     delta = part.delta
     if delta is None:
-        return ScoredPart(part.share.value, _ends(part.share), None, None)
-    return ScoredPart(part.share.value, _ends(part.share), delta.value, _ends(delta))
+        return ScoredPart(name, part.share.value, _ends(part.share), None, None)
+    return ScoredPart(name, part.share.value, _ends(part.share), delta.value, _ends(delta))
 
 
 def _ends(mean: Mean) -> tuple[float, float]:

@@ -66,11 +66,11 @@ def test_faces_and_parts_are_in_scores_and_report(finished: Path) -> None:
         "finder": "yunet", "frames": PORTRAITS + 1, "faces": PORTRAITS, "compared": PORTRAITS,
     }  # fmt: skip
     of_q16 = scores(finished)["variants"]["q16"]["regions"]
-    frames = sum(outcome["frames"] for outcome in of_q16["outcomes"].values())
+    frames = sum(outcome["frames"] for outcome in of_q16["outcomes"])
     assert 0 < frames <= PORTRAITS
-    for outcome in of_q16["outcomes"].values():
-        assert sum(part["share"] for part in outcome["parts"].values()) == pytest.approx(1)
-        assert all(abs(part["delta"]) < 0.05 for part in outcome["parts"].values()), "fp16 changes little"
+    for outcome in of_q16["outcomes"]:
+        assert sum(part["share"] for part in outcome["parts"]) == pytest.approx(1)
+        assert all(abs(part["delta"]) < 0.05 for part in outcome["parts"]), "fp16 changes little"
     text = (finished / "reports/first/report.md").read_text(encoding="utf-8")
     assert "### Parts of the face" in text
     assert "over the 6 of 7 test frames that have a face" in text
