@@ -126,20 +126,20 @@ def note(evaluation: Evaluation) -> Sentence:
     if located is None:
         return sentence("")
     of = f"{located.frames:,} of {counted(located.counts.fakes, 'test fake')}"
-    without = []
+    without = ""
     if located.reasons:
-        without = [sentence(" ", listed(list(located.reasons)), f": {next(iter(located.reasons.values()))}.")]
+        without = f"; {', '.join(located.reasons)}: {next(iter(located.reasons.values()))}"
     return sentence(
-        f"Heatmaps beside masks of what was forged, over the {of} that have one. ",
-        strong("Points at it"),
-        " is the pointing game: the share of fakes whose hottest place is forged. ",
-        strong("Evidence inside"),
-        " is the share of what speaks for fake that lies in the mask, 0 where nothing does (a blank map), ",
+        f"Heatmaps beside masks of what was forged, over the {of} that have one: ",
+        strong("points at it"),
+        ", the pointing game, is the share of fakes whose hottest place is forged, ",
+        strong("evidence inside"),
+        " the share of what speaks for fake that lies in the mask, 0 where nothing does (a blank map), ",
         strong("AUC against the mask"),
-        " how well the map ranks forged places above others. Each with its 95 % interval, by source where frames share "
-        "some; Δ is the paired difference to the baseline on the same fakes, bold where less is significant.",
-        *without,
-        " More: ",
+        " how well the map ranks forged places above others. Intervals are of 95 %, by source where frames share some; "
+        "Δ is the paired difference to the baseline on the same fakes, bold where less is significant",
+        without,
+        ". More: ",
         docs("verdicts.md#where-heatmaps-lie"),
         ".",
     )

@@ -139,7 +139,7 @@ def note(evaluation: Evaluation) -> Sentence:
         return sentence("")
     without = ""
     if of_all.reasons:
-        without = f" {', '.join(of_all.reasons)}: {next(iter(of_all.reasons.values()))}."
+        without = f"; {', '.join(of_all.reasons)}: {next(iter(of_all.reasons.values()))}"
     test_frames = counted(of_all.counts.frames, "test frame")
     frames = f"{of_all.frames:,} of {test_frames}"
     return sentence(
@@ -147,9 +147,9 @@ def note(evaluation: Evaluation) -> Sentence:
         "points that YuNet finds. Given is the mean share of what speaks for the called class in percent, with its "
         "95 % interval; of other variants than the baseline, in parentheses the paired difference to the baseline's "
         "map of the same frames for the same class, bold where it is significant by its own interval and at least "
-        f"{100 * WORTH_A_LOOK:g} point.",
+        f"{100 * WORTH_A_LOOK:g} point",
         without,
-        " More: ",
+        ". More: ",
         docs("verdicts.md#parts-of-the-face"),
         ".",
     )

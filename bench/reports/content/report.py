@@ -169,14 +169,14 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "execution": notes.execution(),
         "drift": notes.drift(run),
         "faithful": notes.faithful(),
-        "localised": localisation.note(evaluation),
-        "regions": regions.note(evaluation),
         "galleries": notes.galleries(run, evaluation),
         "no_maps": notes.no_maps(),
         "blurred": notes.blurred(),
         "timings": notes.timings(),
         "forecasts": forecasts.note(evaluation),
         "robustness": notes.robustness(run),
+        **({"localised": localisation.note(evaluation)} if evaluation.localisation else {}),
+        **({"regions": regions.note(evaluation)} if evaluation.regions else {}),
         **videos.notes(run, evaluation),
     }
 
