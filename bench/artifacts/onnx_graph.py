@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
+
+LAYERS = ("Conv", "MatMul")
+"""The operators of layers with weights; products of two activations are MatMul too."""
 
 
 class GraphWriter:
@@ -82,6 +85,50 @@ def bias_additions(graph: onnx.GraphProto) -> dict[str, tuple[onnx.NodeProto, st
             for other in vectors.intersection(nodes[0].input):
                 additions[name] = (nodes[0], other)
     return additions
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The names of the layers that a layer is nearest to: no other lies between."""
+
+    before: frozenset[str]
+    behind: frozenset[str]
+
+
+def nearest_layers(graph: onnx.GraphProto) -> dict[str, Nearest]:
+    """By name of each layer of a graph, those nearest to it."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    producer = {output: node for node in graph.node for output in node.output}
+
+    def before(node: onnx.NodeProto) -> Iterable[onnx.NodeProto]:
+        return (producer[name] for name in node.input if name in producer)
+
+    def behind(node: onnx.NodeProto) -> Iterable[onnx.NodeProto]:
+        return (reader for name in node.output for reader in readers.get(name, ()))
+
+    return {
+        node.name: Nearest(_reached(node, before), _reached(node, behind))
+        for node in graph.node
+        if node.op_type in LAYERS
+    }
+
+
+def _reached(node: onnx.NodeProto, onward: Callable[[onnx.NodeProto], Iterable[onnx.NodeProto]]) -> frozenset[str]:
+    """The names of the layers that are reached from a node in one direction without passing another layer."""
+    waiting, seen, layers = list(onward(node)), set[int](), set[str]()
+    while waiting:
+        other = waiting.pop()
+        if id(other) in seen:
+            continue
+        seen.add(id(other))
+        if other.op_type in LAYERS:
+            layers.add(other.name)
+        else:
+            waiting += onward(other)
+    return frozenset(layers)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def score(  # noqa: PLR0913 - the options of the command
     frames : array-like of shape (n,), optional
         Names of the frames, each once in a split; their positions if left out.
     splits : array-like of shape (n,), optional
-        "test" or "validation". Validation frames only set thresholds. All are test frames if left out.
+        "test" or "validation", or their other names in `bench score`, such as "val". Validation frames only set
+        thresholds. All are test frames if left out.
     videos : array-like of shape (n,), optional
         The video that each frame was taken from. Where every test frame names its, videos are judged.
     frame_indices : array-like of shape (n,), optional

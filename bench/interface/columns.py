@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, quoted
-from bench.records import LABELLED_SPLITS, PREDICTED, VIDEO_COLUMNS
+from bench.records import PREDICTED, VIDEO_COLUMNS
 from bench.results.external.formats import EXAMPLES, examples
 from bench.results.external.read import ImportedScores
 
@@ -98,6 +99,8 @@ def scores_by_variant(
 
     Raises `UserError` with all that is wrong.
     """
+    from bench.results.external.scales import narrow
+
     _refuse_unlike(columns)
     problems: list[str] = []
     labels, splits = _labels(columns["labels"], problems), _splits(columns.get("splits"), problems)
@@ -114,14 +117,20 @@ def scores_by_variant(
         raise UserError(*problems)
     texts = {name: columns[f"attributes[{name!r}]"].text for name in attributes}
     sources = columns["sources"].text if "sources" in columns else None
-    first, *others = meanings
-    present = {name: text for name, text in texts.items() if text is not None}
-    return {
-        first: ImportedScores(
-            Path(first), (), frames, scores[first], labels, splits, sources, present, videos, indices
-        ),
-        **{name: ImportedScores(Path(name), (), frames, scores[name], splits=splits) for name in others},
+    imported = {
+        name: ImportedScores(Path(name), (), frames, scaled, splits=splits, remarks=narrow("scores", name, scaled))
+        for name, scaled in scores.items()
     }
+    first = next(iter(imported))
+    imported[first] = replace(
+        imported[first],
+        labels=labels,
+        sources=sources,
+        attributes={name: text for name, text in texts.items() if text is not None},
+        videos=videos,
+        frame_indices=indices,
+    )
+    return imported
 
 
 def _refuse_unlike(columns: Mapping[str, Column]) -> None:
@@ -164,14 +173,18 @@ def _labels(column: Column, problems: list[str]) -> NDArray[np.int8]:
 
 
 def _splits(column: Column | None, problems: list[str]) -> NDArray[np.int8] | None:
+    """The index in `LABELLED_SPLITS` [n], by the words of files of `bench score`; None where all lack it."""
     import numpy as np
 
-    if column is None:
+    from bench.datasets.layouts import SPLIT_WORDS
+    from bench.results.external.read import no_split, split_codes
+
+    text = None if column is None else column.text
+    if column is None or text is None:
         return None
-    codes = np.array(
-        [LABELLED_SPLITS.index(value) if value in LABELLED_SPLITS else -1 for value in column.values], np.int8
-    )
-    problems += filter(None, [column.wrong("a split is neither test nor validation", codes < 0)])
+    by_word = split_codes(SPLIT_WORDS)
+    codes = np.array([by_word.get((word or "").lower(), -1) for word in text.to_pylist()], np.int8)
+    problems += filter(None, [column.wrong(no_split(by_word), codes < 0)])
     return codes
 
 
@@ -217,7 +230,8 @@ def _scores(column: Column, meaning: Meaning, problems: list[str]) -> Scaled:
     """P(fake) [n], and logits where the numbers are these; what is wrong with them is added to the problems."""
     import numpy as np
 
-    from bench.results.external.scales import Scaled, looks_like, outside, scaled
+    from bench.results.external.scale_hints import looks_like
+    from bench.results.external.scales import Scaled, outside, scaled
 
     try:
         numbers = column.numbers

@@ -25,6 +25,8 @@ RECORDED, ROUGH = "this folder's earlier runs", "rough rates"
 # area.
 RATES_ORIGIN = "EfficientNet-B5 on an AMD EPYC, scaled by network, area and this machine's present speed"
 RATES_SIZE, RATES_GFLOPS = 380, 90.0
+RATES_PARAMETERS = 28.3
+"""Millions: what a step does with the weights grows with them."""
 FRAME_SECONDS = {"onnxruntime": 0.28, "openvino": 0.28, "pytorch": 0.4, "inductor": 0.4}
 DRAWN_FRAME_SECONDS, DECODED_FRAME_SECONDS, HEATMAP_SECONDS = 0.026, 0.004, 0.01
 LOAD_SECONDS, PROCESS_SECONDS, REPORT_SECONDS = 1.8, 4.5, 4.5
@@ -123,8 +125,17 @@ def step(setup: Setup, chain: Sequence[Use], history: History, now: PresentSpeed
     if cost is None or (on_frames and (network is None or setup.device != "cpu")):
         return unknown(f"{text} on {setup.device}")
     left = share(chain[:-1], of_time=False) if on_frames else 1.0
-    cpu_by_rate = cost.once_s + cost.frames * cost.frame_s * _scale(setup, network or 1.0)
-    return by_rate(cpu_by_rate * left, cost.parallel, now)
+    return by_rate(rated_s(cost, setup) * left, cost.parallel, now)
+
+
+def rated_s(cost: Cost, setup: Setup) -> float:
+    """Seconds of processor time of a step on the machine that the rates come from, for a detector and its frames.
+
+    A network of unknown size is taken for an EfficientNet-B5.
+    """
+    size = families.size_of(setup.source.architecture)
+    macs, parameters = (size.macs, size.parameters / RATES_PARAMETERS) if size else (1.0, 1.0)
+    return cost.once_s + cost.network_s * parameters + cost.frames * cost.frame_s * _scale(setup, macs)
 
 
 def cost_of(setup: Setup, chain: Sequence[Use]) -> Cost | None:

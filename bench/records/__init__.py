@@ -159,7 +159,47 @@ from bench.records.runs import (
     SplitSummary,
     VariantResult,
 )
+from bench.records.scored_choice import (
+    ScoredCandidate,
+    ScoredChoice,
+    ScoredConstraints,
+    ScoredEffect,
+    ScoredRequirement,
+)
+from bench.records.scored_decisions import (
+    Ends,
+    ScoredCalibration,
+    ScoredConfusion,
+    ScoredDrift,
+    ScoredFaithfulness,
+    ScoredFlips,
+    ScoredPoint,
+    ScoredScaling,
+    ScoredShift,
+)
+from bench.records.scored_maps import (
+    ScoredArea,
+    ScoredFaces,
+    ScoredLocalisation,
+    ScoredMasks,
+    ScoredOutcomeRegions,
+    ScoredPart,
+    ScoredRegions,
+)
+from bench.records.scored_slices import (
+    ScoredConfirmedSlice,
+    ScoredDegradation,
+    ScoredGroup,
+    ScoredGroupGap,
+    ScoredSlice,
+    ScoredSliceSearch,
+)
 from bench.records.scored_threshold import ScoredRates, ScoredThresholdRule
+from bench.records.scored_variant import (
+    ScoredByVideo,
+    ScoredLatency,
+    ScoredVariant,
+)
 from bench.records.scores import (
     THRESHOLD_KINDS,
     Auc,
@@ -183,39 +223,9 @@ from bench.records.scores import (
 )
 from bench.records.scores_file import (
     SCORES_SCHEMA,
-    Ends,
     ScoredAgainst,
-    ScoredArea,
-    ScoredByVideo,
-    ScoredCalibration,
-    ScoredCandidate,
-    ScoredChoice,
-    ScoredConfirmedSlice,
-    ScoredConfusion,
-    ScoredConstraints,
-    ScoredDegradation,
     ScoredDetector,
-    ScoredDrift,
-    ScoredEffect,
-    ScoredFaces,
-    ScoredFaithfulness,
-    ScoredFlips,
     ScoredFrames,
-    ScoredGroup,
-    ScoredGroupGap,
-    ScoredLatency,
-    ScoredLocalisation,
-    ScoredMasks,
-    ScoredOutcomeRegions,
-    ScoredPart,
-    ScoredPoint,
-    ScoredRegions,
-    ScoredRequirement,
-    ScoredScaling,
-    ScoredShift,
-    ScoredSlice,
-    ScoredSliceSearch,
-    ScoredVariant,
     ScoredVideos,
     ScoredVideosOfSplit,
     ScoresFile,

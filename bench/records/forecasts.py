@@ -13,6 +13,12 @@ Count = Annotated[int, Ge(0)]
 Noise = Annotated[float, Ge(0), Lt(math.inf)]
 FLOAT_BITS = 32
 """The bits of what stays in float."""
+_DIGITS = 4
+
+
+def shortened(value: float) -> float:
+    """A number with as many digits as forecasts are stored with."""
+    return float(f"{value:.{_DIGITS}g}")
 
 
 @dataclass(frozen=True)

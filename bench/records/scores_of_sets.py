@@ -6,19 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.records.exemplars import ScoredExemplars
+from bench.records.scored_choice import (
+    ScoredChoice,
+    ScoredEffect,
+)
+from bench.records.scored_decisions import (
+    Ends,
+)
+from bench.records.scored_maps import ScoredFaces, ScoredMasks
+from bench.records.scored_slices import (
+    ScoredSliceSearch,
+)
 from bench.records.scored_threshold import ScoredThresholdRule
+from bench.records.scored_variant import (
+    ScoredVariant,
+)
 from bench.records.scores import Verdict
 from bench.records.scores_file import (
-    Ends,
     Judged,
-    ScoredChoice,
     ScoredDetector,
-    ScoredEffect,
-    ScoredFaces,
     ScoredFrames,
-    ScoredMasks,
-    ScoredSliceSearch,
-    ScoredVariant,
     ScoredVideos,
     ScoresFile,
     SideBySideScores,

@@ -107,8 +107,8 @@ def _of_network(architecture: str, use: Use) -> dict[str, Any]:
 
 def _version(use: Use, architecture: str) -> int:
     """A step's version, or the last one that gave networks of this architecture other artifacts."""
-    version_for: Callable[[str], int] | None = getattr(use.step, "version_for", None)
-    return version_for(architecture) if version_for else use.step.VERSION
+    version_for: Callable[[BaseModel, str], int] | None = getattr(use.step, "version_for", None)
+    return version_for(use.settings, architecture) if version_for else use.step.VERSION
 
 
 def _settings(use: Use) -> dict[str, Any]:

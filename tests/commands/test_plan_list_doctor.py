@@ -293,6 +293,11 @@ def test_rough_rates_hold_on_the_machine_they_come_from(workplace: Path) -> None
     for chain, seconds in (([quantize], 62), (half[:1], 42), (half, 6), ([*half, quantize], 38)):
         takes = estimates.step(setup, chain, NO_HISTORY, QUIET)
         assert takes.low_s < seconds < takes.high_s <= 2 * takes.low_s, chain[-1].text
+    # A B0 at 160 px: 10 s and 6 s, docs/benchmarks.md, 8.
+    smaller_network = replace(setup, source=replace(setup.source, architecture="efficientnet_b0"))
+    for chain, share in (([quantize], 10 / 47), (half[:1], 6 / 29)):
+        takes, of_b5 = (estimates.step(of, chain, NO_HISTORY, QUIET) for of in (smaller_network, setup))
+        assert takes.low_s == pytest.approx(share * of_b5.low_s, rel=0.3), chain[-1].text
     chains = [[], [parse({"cast": "fp16"})], [quantize], half, half, [*half, quantize]]
     passes = [estimates.frame(setup, chain, "onnxruntime", NO_HISTORY, QUIET) for chain in chains]
     evaluated = estimates.total(passes) * 440

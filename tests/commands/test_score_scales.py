@@ -62,6 +62,11 @@ def refusal(*arguments: str) -> str:
     return " ".join(output.split())
 
 
+def spoilt(scores: Scores, count: int, by: float) -> Scores:
+    """The scores with another number in place of the first `count`."""
+    return np.where(np.arange(len(scores)) < count, by, scores)
+
+
 # ------------------------------------------------------------------------------------------------ scales
 def test_any_scale_is_judged_alike() -> None:
     """Shares, percentages, logits and scores of real of the same network; each file may have its own."""
@@ -108,7 +113,13 @@ def test_percentages_are_guessed_where_nothing_else_is_possible() -> None:
         (lambda p: np.where(p > 0.5, 100 * p, p), (), ("look like percentages: --scale percent", "between 0 and 1")),
         (lambda p: np.where(p > 0.5, 100 * p, -p), (), ("lies outside [0, 1] (these look like logits: --scale logit",)),
         (lambda p: 500 * p, (), ("expected probabilities of fake; --scale logit ranks by any score",)),
-        (lambda p: 5 * p, ("--scale", "probability"), ("lies outside [0, 1]", "look like percentages")),
+        (lambda p: 5 * p, ("--scale", "probability"), ("lies outside [0, 1] (the highest is 4.8", "the share of it")),
+        (lambda p: 2 * p - 1, (), ("like cosines or other scores from -1 to 1: write (x + 1) / 2", "thresholds then")),
+        (lambda p: -p, (), ("look like probabilities with a minus sign: write P(fake) without it",)),
+        (np.log, (), ("none is above 0. Of logarithms of P(fake), write the exponentials",)),
+        (lambda p: np.round(255 * p), (), ("look like bytes, from 0 to 255: divide them by 255",)),
+        (lambda p: spoilt(p, 3, -1), (), ("all others lie within: where -1 stands for a frame without a score",)),
+        (lambda p: spoilt(p, 1, 1.01), (), ("all others lie within: are these damaged? --scale percent only where",)),
         (lambda p: 500 * p, ("--scale", "percent"), ("lies outside [0, 100] in",)),
         (lambda p: np.where(p > 0.5, 1, -1), (), ("these look like classes: write the score of each frame",)),
         (lambda p: np.where(p > 0.9, np.nan, p), (), ("p_fake is not a number in",)),
@@ -130,6 +141,19 @@ def test_what_can_be_no_score_is_refused(scores: Any, options: tuple[str, ...], 
     output = refusal(write("fp32", labels, share(before)), write("q8", labels, scores(share(before))), *options)
     for part in words:
         assert part in output
+
+
+def test_logits_that_are_hardly_logits_are_told() -> None:
+    """From -1 to 1 they are judged by their ranks, and it is said that their probabilities may mean nothing."""
+    labels, before, after = drawn()
+    before = np.tanh(before / 2)
+    fp32, q8 = write("fp32", labels, before), write("q8", labels, after)
+    variants, output = numbers(fp32, q8, "--scale", "logit")
+    assert variants["q8"]["auc"] == pytest.approx(roc_auc_score(labels, after))
+    assert "fp32.csv: all of 'p_fake' lie between -1 and 1" in output
+    assert "q8.csv: all of 'p_fake' lie" not in output
+    results = bench_package.score(labels, {"baseline": before, "q8": after}, scale="logit")
+    assert any("scores: all of 'baseline' lie between -1 and 1" in text for text in results.warnings)
 
 
 def test_numbers_in_any_notation_are_numbers() -> None:
@@ -194,7 +218,7 @@ def test_scores_of_real_are_told() -> None:
     labels, before, after = drawn()
     _, output = numbers(write("fp32", labels, 1 - share(before)), write("q8", labels, 1 - share(after)))
     assert "below 0.5" in output
-    assert "scores that are higher for real ones need --positive real" in output
+    assert "scores that are higher for real ones need `--positive real`" in output
     variants, output = numbers("fp32.csv", "q8.csv", "--positive", "real")
     assert variants["fp32"]["auc"] > 0.9
     assert "below 0.5" not in output

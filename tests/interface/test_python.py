@@ -32,6 +32,7 @@ from tests.conftest import run_quickly, write_workplace
 from tests.support import ROOT
 from tests.support.command_line import bench as command
 from tests.support.pace import limit
+from tests.support.published_rules import check_predictions, check_verdicts, stored_predictions
 
 # Random weights remember nothing of any frames.
 pytestmark = pytest.mark.filterwarnings("ignore:These weights look trained:UserWarning")
@@ -126,6 +127,15 @@ def test_run_gives_what_the_command_gives(copy: Path, monkeypatch: pytest.Monkey
     assert results.folder is not None
     assert (results.folder / "report.html").exists()
     assert results.failed == {}
+
+
+def test_verdicts_and_flips_are_those_of_the_stored_predictions(folder: Path) -> None:
+    """By the rules of the page and other libraries, from what the run left."""
+    content = json.loads((folder / "reports/first/scores.json").read_text(encoding="utf-8"))
+    assert check_verdicts(content) == 2
+    tables = stored_predictions(folder / "results/first")
+    assert list(tables) == sorted(content["variants"])
+    check_predictions(content, tables)
 
 
 def test_run_and_read_print_nothing(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -479,6 +489,26 @@ def test_score_writes_the_report_where_it_is_asked_to(tmp_path: Path) -> None:
 P, Y = np.linspace(0.1, 0.9, 20), np.arange(20) % 2
 
 
+@pytest.mark.parametrize("words", [("val", "Testing"), ("VALID", "test"), (" dev ", "TEST")])
+def test_splits_have_the_names_that_files_may_give_them(words: tuple[str, str], tmp_path: Path) -> None:
+    """The same words mean the same to `bench score`, and mean what "validation" and "test" do."""
+    splits, usual = np.repeat(words, 10), np.repeat(("validation", "test"), 10)
+    scores = {"baseline": P, "q8": P[::-1].copy()}
+    results = bench.score(Y, scores, splits=splits)
+    assert results.scores == bench.score(Y, scores, splits=usual).scores
+    names = [f"{index}.png" for index in range(20)]
+    for name, column in scores.items():
+        table = pd.DataFrame({"frame": names, "label": Y, "p_fake": column, "split": splits})
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    files = [str(tmp_path / f"{name}.csv") for name in scores]
+    assert command("score", "--name", "s", "--to", str(tmp_path / "s"), *files)[0] == 0
+    assert bench.read(tmp_path / "s").verdicts == results.verdicts
+
+
+def test_splits_that_are_all_missing_are_none() -> None:
+    assert bench.score(Y, {"baseline": P}, splits=[None] * 20).scores == bench.score(Y, {"baseline": P}).scores
+
+
 @pytest.mark.parametrize(
     ("labels", "scores", "further", "message"),
     [
@@ -507,7 +537,7 @@ P, Y = np.linspace(0.1, 0.9, 20), np.arange(20) % 2
         (Y, {"baseline": P}, {"sources": ["a"]}, "sources: has 1 rows"),
         (Y, {"baseline": P}, {"frames": ["a"] * 20}, "more than once"),
         (Y, {"baseline": P}, {"frames": [None] * 20}, "no name of a frame"),
-        (Y, {"baseline": P}, {"splits": ["train"] * 20}, "neither test nor validation"),
+        (Y, {"baseline": P}, {"splits": ["train"] * 20}, "none of test, testing, validation, valid, val, dev"),
         (Y, {"baseline": P}, {"attributes": {"label": Y}}, "another meaning"),
         (Y, {"baseline": P}, {"attributes": ["method"]}, "attributes: expected a mapping"),
         (Y, {"baseline": P}, {"attributes": {1: Y}}, "attributes: expected names as text, found 1"),

@@ -21,6 +21,7 @@ from bench.results import predict, store, timing
 from tests.conftest import run_quickly, write_frames
 from tests.support import tiny
 from tests.support.command_line import bench
+from tests.support.published_rules import check_verdicts
 
 SETS, VARIANTS = ("near", "far"), ("baseline", "q16", "q8")
 
@@ -215,6 +216,7 @@ def test_scores_have_the_first_set_on_top_and_each_below(folder: Path) -> None:
         assert set(overall["worst_first"]) == set(SETS)
         assert overall["pooled"] is None
     assert isinstance(read_scores(folder / "reports/first"), ScoresOnSets)
+    assert check_verdicts(together) == 2 * (1 + len(SETS))
 
 
 def test_reports_lead_to_each_other(folder: Path) -> None:

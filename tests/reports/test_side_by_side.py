@@ -13,16 +13,19 @@ from typing import Any
 
 import pytest
 
-from bench.records import Constraints, Filters, Preprocessing, SideBySide, SideBySideScores
-from bench.reports import is_whole, read_scores, summary_of_all
+from bench.records import Alone, Constraints, Filters, Preprocessing, SideBySide, SideBySideScores
+from bench.reports import is_whole, plain_warnings, read_scores, summary_of_all
 from bench.reports.content.inputs import networks_and_inputs
 from bench.reports.content.side_by_side import overall
+from bench.reports.content.spans import code
 from bench.reports.scores_json import as_json, scores, scores_side_by_side, typed_scores
 from bench.reports.terminal.plain import WIDTH
 from bench.results.score import side_by_side
 from bench.stored import DamagedError
 from tests.reports.test_reports import rounded, well_formed
+from tests.support.reports import FRAMES, judged, made_up
 from tests.support.side_by_side import B5, LATER, MOBILE, XCEPTION, all_failed, alone, rendered, three
+from tests.support.videos import of_videos
 
 GOLDEN = Path(__file__).parent / "golden/side_by_side"
 BUDGET = Constraints(latency_ms=35)
@@ -176,6 +179,30 @@ def test_a_warning_of_all_is_said_once() -> None:
     warnings = overall({"faces": together}, {name: ["busy", *(["odd"] if name == "b5" else [])] for name in names},
                    "report.md", {name: name for name in names}).warnings  # fmt: skip
     assert list(map(str, warnings)) == ["busy", "b5: odd"]
+
+
+def test_code_in_warnings_of_detectors_is_code() -> None:
+    run, answers = made_up(FRAMES)
+    evaluation = judged(run, answers)
+    texts = plain_warnings(run, scores(run, evaluation))
+    [inexact] = [text for text in texts if "inexact" in text]
+    assert "Choose another `runtime:`, or" in inexact
+    together = side_by_side({name: Alone(run, evaluation) for name in ("b5", "small")})
+    report = overall({"faces": together}, {"b5": texts, "small": texts}, "report.md", {"b5": "b5", "small": "small"})
+    assert code("runtime:") in [span for warning in report.warnings for span in warning.spans]
+
+
+def test_the_most_accurate_is_that_of_videos_where_these_are_judged() -> None:
+    run, answers = of_videos(*made_up(FRAMES))
+    run, evaluation = dataclasses.replace(run, judge="video"), judged(run, answers)
+    assert evaluation.video is not None
+    frames, videos = (each.variants["baseline"].auc for each in (evaluation, evaluation.video))
+    assert frames is not None
+    assert videos is not None
+    assert videos.value < frames.value
+    together = side_by_side({name: Alone(run, evaluation) for name in ("b5", "small")})
+    report = overall({"": together}, {}, "report.md", {name: name for name in together.detectors})
+    assert str(report.sections[0].detectors.rows[0][3].text) == "most accurate"
 
 
 def test_each_frame_set_has_a_section_and_files_of_its_own() -> None:

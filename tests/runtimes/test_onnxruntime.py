@@ -31,7 +31,7 @@ def test_int8_is_native_on_a_cpu(int8: Built) -> None:
     assert executed.int8 == "native"
     assert executed.heavy_operators == convolutions + 1  # and the head
     layers = json.loads(b0.facts(onnx.load(int8.file))["layers"])
-    assert executed.int8_operators == sum(weight == 8 for weight, _, _ in layers.values())
+    assert executed.int8_operators == sum(read == 8 for _, read, _ in layers.values())
     assert (executed.stored, executed.computed) == ("int8", "int8")
     assert executed.providers == ("CPUExecutionProvider",)
 

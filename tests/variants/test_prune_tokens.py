@@ -26,7 +26,7 @@ from bench.variants.layers import convolutions
 from bench.variants.steps import cast, prune, recover
 from bench.variants.steps.prune import elimination, ranking
 from bench.variants.steps.prune.channels import Channels
-from bench.variants.steps.prune.repair import repair
+from bench.variants.steps.prune.repair import Evidence, repair
 from bench.variants.steps.prune.widths import Budget
 from tests.support import tokens
 from tests.support.step_work import frames, work
@@ -209,7 +209,7 @@ def test_what_is_said_twice_is_said_once_afterwards(parent: Detector, tmp_path: 
         if group.root in (QKV, HIDDEN):
             left |= channels.cut(group, ranked[group.root].importance, group.width // 2)
     bare = error(cut, parent)
-    repair(cut, parent, left, work(tmp_path, parent), 32)
+    repair(cut, parent, left, work(tmp_path, parent), Evidence(32))
     assert error(cut, parent) < 0.02
     assert error(cut, parent) < 0.1 * bare
 
@@ -233,7 +233,7 @@ def test_a_layer_that_is_added_makes_up_for_what_its_input_lacks(parent: Detecto
     channels = Channels(spoiled.requires_grad_(True))
     group = next(group for group in channels.groups if group.root == QKV)
     left = channels.cut(group, channels.magnitudes(group), 1)
-    repair(spoiled, parent, left, work(tmp_path, parent), 32)
+    repair(spoiled, parent, left, work(tmp_path, parent), Evidence(32))
     assert float((stream(spoiled) - stream(parent)).square().mean()) < 0.6 * before
 
 

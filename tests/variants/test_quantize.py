@@ -105,8 +105,10 @@ def test_lowered_graph_computes_the_same(tmp_path: Path) -> None:
 
 def test_lowered_graph_runs_on_integers() -> None:
     kinds = Counter(node.op_type for node in lowering.lower(quantised()).graph.node)
-    rounded = sum(weight == 8 for weight, _, _ in bits_and_noise(quantised()).values())
-    assert kinds["QLinearConv"] + kinds["MatMulIntegerToFloat"] == rounded
+    rounded = {name: (weight, read) for name, (weight, read, _) in bits_and_noise(quantised()).items()}
+    on_integers = sum(bits == (8, 8) for bits in rounded.values())
+    assert kinds["QLinearConv"] + kinds["MatMulIntegerToFloat"] == on_integers > len(rounded) / 2
+    assert {bits for name, bits in rounded.items() if name.endswith("conv_dw")} <= {(8, 32), (32, 32)}
     assert kinds["Sigmoid"] < kinds["QuickGelu"], "x * sigmoid(x) is one operator"
     assert kinds["Transpose"] <= 2 * kinds["QLinearConv"] + 2 * kinds["Conv"]
     for part in ("input", "output"):
@@ -264,9 +266,22 @@ def test_the_noisiest_convolutions_stay_as_they_are_within_the_budget() -> None:
         for name, shares in noise.items()
     }
     budget = allocation.Budget(noise=0.05, weights=0.12, macs=1.0)
-    allocations = allocation.allocate(tried, weights, dict.fromkeys(noise, 1), budget)
+    sizes = {name: allocation.Size(count, 1, name) for name, count in weights.items()}
+    allocations = allocation.allocate(tried, sizes, budget)
     indices = {name: allocated.candidate for name, allocated in allocations.items()}
     assert indices == {"a": 1, "b": None, "c": 0, "d": None, "e": 1}
+
+
+@pytest.mark.parametrize(
+    ("macs", "in_float"), [({"a": 1, "b": 1, "c": 1, "d": 7}, {"a", "b"}), ({"a": 1, "b": 4, "c": 1, "d": 7}, {"c"})]
+)
+def test_layers_that_share_bytes_stay_in_float_together(macs: dict[str, int], in_float: set[str]) -> None:
+    """Or, where all of them are too many, not at all."""
+    noise = {"a": 0.01, "b": 0.4, "c": 0.2, "d": 0.01}
+    tried = {name: [allocation.Candidate(share, 0)] for name, share in noise.items()}
+    sizes = {name: allocation.Size(1, macs[name], "a" if name in "ab" else name) for name in noise}
+    allocations = allocation.allocate(tried, sizes, allocation.Budget(noise=0.25, weights=1.0, macs=0.2))
+    assert {name for name, allocated in allocations.items() if allocated.candidate is None} == in_float
 
 
 @pytest.mark.parametrize(
@@ -373,9 +388,9 @@ def test_frames_that_look_all_the_same_are_refused() -> None:
 
 def test_a_network_that_rounding_would_destroy_is_refused() -> None:
     tried = {"a": [allocation.Candidate(3.0, 0)], "b": [allocation.Candidate(0.1, 0)]}
-    even = dict.fromkeys(tried, 1)
+    even = {name: allocation.Size(1, 1, name) for name in tried}
     with pytest.raises(UserError, match=r"change the logit difference by 3\.1 times.*weights: int8"):
-        allocation.allocate(tried, even, even, allocation.Budget(noise=0.05, weights=0.12, macs=1.0))
+        allocation.allocate(tried, even, allocation.Budget(noise=0.05, weights=0.12, macs=1.0))
 
 
 def test_every_library_of_linear_algebra_is_kept_to_one_thread() -> None:

@@ -29,7 +29,7 @@ from bench.variants.steps.prune import repair as repair_module
 from bench.variants.steps.prune.channels import Channels, Group
 from bench.variants.steps.prune.elimination import Ranked
 from bench.variants.steps.prune.regression import Moments, deciding_frames
-from bench.variants.steps.prune.repair import repair
+from bench.variants.steps.prune.repair import Evidence, repair
 from bench.variants.steps.prune.widths import Budget
 from tests.support import b0, tiny
 from tests.support.chains import check as check_chain
@@ -208,7 +208,7 @@ def cut_in_half(model: Detector, folder: Path, repaired: bool, count: int = 32) 
     ranked = ranking.rank(copy.deepcopy(model), channels.groups, surroundings, 32)
     left = channels.cut(group, ranked[group.root].importance, INNER // 2)
     if repaired:
-        repair(pruned, model, left, surroundings, 32)
+        repair(pruned, model, left, surroundings, Evidence(32))
     return pruned
 
 
@@ -299,7 +299,7 @@ def test_a_sum_makes_up_for_what_its_input_lacks(parent: Detector, tmp_path: Pat
     group = inner(channels)
     left = channels.cut(group, channels.magnitudes(group), INNER - 8)
     before = float((stream(pruned) - stream(parent)).square().mean())
-    repair(pruned, parent, left, work(tmp_path, parent), 32)
+    repair(pruned, parent, left, work(tmp_path, parent), Evidence(32))
     assert float((stream(pruned) - stream(parent)).square().mean()) < 0.6 * before
 
 

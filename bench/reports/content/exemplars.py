@@ -160,11 +160,15 @@ def _table(run: RunRecord, evaluation: Evaluation, record: Exemplars) -> Table:
                 cell(plain(source) if isinstance(source, str) else ""),
                 cell(f"{by} of {len(record.variants)}"),
                 cell(number(float(baseline[row]), digits)),
-                cell(f"{number(min(scores), digits)}–{number(max(scores), digits)}"),
+                cell(_range(number(min(scores), digits), number(max(scores), digits))),
             ]
         )
     titles = ("Lost by", "Baseline P(fake)", "Variants' P(fake)")
     return table([*columns(("Frame", "Class", "Source"), "left"), *map(Column, titles)], rows)
+
+
+def _range(lowest: str, highest: str) -> str:
+    return lowest if lowest == highest else f"{lowest}–{highest}"
 
 
 def _lost_frame(run: RunRecord, evaluation: Evaluation, names: tuple[str, ...], row: int) -> LostFrame:

@@ -52,7 +52,7 @@ def _why_best(together: SideBySide, judged: VariantEvaluation | None) -> str:
     """What is said of the detector that others are compared with: on one of several frame sets it may not be first."""
     if judged is None or judged.auc is None:
         return "failed" if judged is None else "no AUC"
-    others = [alone.evaluation.variants.get(alone.baseline) for alone in together.detectors.values()]
+    others = [alone.judged.variants.get(alone.baseline) for alone in together.detectors.values()]
     highest = max(other.auc.value for other in others if other and other.auc)
     return "most accurate" if judged.auc.value >= highest else "most accurate over all frame sets"
 

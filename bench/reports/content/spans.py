@@ -86,6 +86,11 @@ def with_code(text: str) -> Sentence:
     return sentence(*(span for span in spans if span.text))
 
 
+def backticked(text: Sentence) -> str:
+    """As in messages of the command line, where code stands between backticks; `with_code` reads it back."""
+    return "".join(f"`{span.text}`" if span.style == "code" else span.text for span in text.spans)
+
+
 def link(text: str, target: str) -> Span:
     return Span(text, "link", target)
 

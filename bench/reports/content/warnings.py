@@ -9,7 +9,7 @@ from bench.reports.content import found_threshold
 from bench.reports.content.coarse import coarse
 from bench.reports.content.measured import DISTURBED, clipped, disturbances
 from bench.reports.content.recommendation import baseline_called
-from bench.reports.content.spans import Part, Sentence, code, joined, listed, paragraph, sentence, strong
+from bench.reports.content.spans import Part, Sentence, backticked, code, joined, listed, paragraph, sentence, strong
 from bench.reports.content.text import number, plain
 
 
@@ -37,8 +37,8 @@ def warnings_for_receivers(run: RunRecord, numbers: ScoresFile) -> list[Sentence
 
 
 def plain_warnings(run: RunRecord, numbers: ScoresFile) -> list[str]:
-    """The warnings as plain text, for a terminal."""
-    return [plain(warning) for warning in warnings(run, numbers)]
+    """The warnings as plain text, for a terminal: code stands between backticks."""
+    return [plain(backticked(warning)) for warning in warnings(run, numbers)]
 
 
 def _warnings(run: RunRecord, numbers: ScoresFile) -> list[_Warning]:

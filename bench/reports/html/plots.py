@@ -143,7 +143,7 @@ def histograms(plots: tuple[Histogram, ...], threshold: float) -> list[tuple[str
 
 
 def _histogram(frame: Frame, plot: Histogram, threshold: float) -> Markup:
-    """The bars of both classes, as square roots so that few frames show too."""
+    """The bars of both classes, as square roots so that a few show too."""
     middle, count = frame.y(0), len(plot.fakes)
     parts = []
     for shares, is_fake in ((plot.fakes, True), (plot.reals, False)):
@@ -153,8 +153,9 @@ def _histogram(frame: Frame, plot: Histogram, threshold: float) -> Markup:
                 reach = middle - frame.y(math.sqrt(share))
                 box = {"x": frame.x(index / count) + 0.5, "y": middle - reach if is_fake else middle}
                 parts.append(element("rect", **box, width=frame.width / count - 1, height=reach, class_=f"bin {side}"))
-        y = frame.top + 12 if is_fake else frame.bottom - 4
-        parts.append(element("text", f"{side}s", x=frame.left + 90, y=y, class_=f"side {side}"))
+        # At the end of the axis that the class seldom reaches, so that no bar is below the word.
+        x, y, anchor = (frame.left, frame.top + 12, "start") if is_fake else (frame.right, frame.bottom - 4, "end")
+        parts.append(element("text", f"{side}s", x=x, y=y, text_anchor=anchor, class_=f"side {side}"))
     parts.append(element("line", x1=frame.left, x2=frame.right, y1=middle, y2=middle, class_="zero"))
     for value in (0.0, 0.25, 0.5, 0.75, 1.0):
         anchor = {0.0: "start", 1.0: "end"}.get(value, "middle")

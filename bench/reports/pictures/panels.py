@@ -75,4 +75,6 @@ def panels_of(panels: Sequence[PanelT], tall: float, title: str) -> tuple[Figure
         titled.append((axes, panel))
     for left_over in grid:
         left_over.set_axis_off()
+    for axes, _ in titled[-columns:]:
+        axes.tick_params(labelbottom=True)  # also where the last row has no panel below it
     return figure, iter(titled)

@@ -125,7 +125,7 @@ def read(
         frames=frames,
         scores=scores,
         labels=reader.labels(by_role["label"]),
-        splits=reader.coded("split", by_role["split"], _split_codes(words), "test or validation"),
+        splits=reader.splits(by_role["split"]),
         sources=reader.text(by_role["source"]),
         attributes=_attributes(table, by_role, columns, further),
         videos=reader.text(by_role["video"]),
@@ -138,9 +138,15 @@ def read(
     return imported
 
 
-def _split_codes(words: Words) -> dict[str, int]:
+def split_codes(splits: Mapping[str, str]) -> dict[str, int]:
+    """The index in `LABELLED_SPLITS` by word, in lower case, of the words for these splits."""
     codes = {name: code for code, name in enumerate(LABELLED_SPLITS)}
-    return {word: codes[split] for word, split in words.splits.items() if split in codes}
+    return {word: codes[split] for word, split in splits.items() if split in codes}
+
+
+def no_split(codes: Mapping[str, int]) -> str:
+    """What is wrong with a word for a split that is none of these."""
+    return f"a split is none of {', '.join(codes)} (frames of other splits are to be left out)"
 
 
 def _roles(table: ScoreFile, columns: Columns, only_labels: bool) -> dict[str, str | None]:
@@ -272,19 +278,23 @@ class _ColumnReader:
 
     def labels(self, name: str | None) -> NDArray[np.int8] | None:
         """1 for fake and 0 for real [n]; true means fake."""
-        return self.coded("label", name, self.words.labels, "real, 0, fake or 1", label_word)
+        return self.coded(name, self.words.labels, "label is not real, 0, fake or 1", label_word)
+
+    def splits(self, name: str | None) -> NDArray[np.int8] | None:
+        """The index in `LABELLED_SPLITS` [n]."""
+        codes = split_codes(self.words.splits)
+        return self.coded(name, codes, no_split(codes))
 
     def coded(
         self,
-        what: str,
         name: str | None,
         words: Mapping[str, int],
-        expected: str,
+        fault: str,
         spelled: Callable[[str], str] = str.lower,
     ) -> NDArray[np.int8] | None:
         """The codes of the words in a column [n]; None where the column is missing or empty.
 
-        `spelled` gives a cell as it stands in `words`.
+        `spelled` gives a cell as it stands in `words`. `fault` says what is wrong with a cell that is none of them.
         """
         import numpy as np
 
@@ -297,7 +307,7 @@ class _ColumnReader:
             return None
         code_of = np.array([words.get(word, -1) for word in distinct] + [-1], np.int8)
         codes: NDArray[np.int8] = code_of[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
-        self._report(f"{what} is not {expected}", codes < 0, name)
+        self._report(fault, codes < 0, name)
         return codes
 
     def refuse_doubled(self, imported: ImportedScores) -> None:

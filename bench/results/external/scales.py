@@ -139,27 +139,16 @@ def by_logits(
     return Scaled(shares, fake - real) if np.allclose(shares, of_logits, rtol=0, atol=_ROUNDING) else None
 
 
-def looks_like(numbers: NDArray[np.float64], option: str = "--scale {}") -> str:
-    """A hint on what numbers outside [0, 1] probably are; `option` is how a caller says what they are."""
-    import numpy as np
-
-    finite = numbers[np.isfinite(numbers)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    logit, percent = option.format("logit"), option.format("percent")
-    if 0 <= low <= high <= 1:
-        return ""
-    if len(np.unique(finite)) == 2:
-        return " (these look like classes: write the score of each frame, or 0 for real and 1 for fake)"
-    if low < 0:
-        return (
-            f" (these look like logits: {logit} takes 1 / (1 + exp(-z)) for the probability of fake, and ranks by any "
-            "score that is higher for fakes)"
-        )
-    if high > 100 or float(np.mean(finite)) <= 1:
-        return f" (expected probabilities of fake; {logit} ranks by any score that is higher for fakes)"
-    below = int(((finite > 0) & (finite < 1)).sum())
-    mixed = f"; {below:,} of {len(finite):,} lie between 0 and 1: are these shares among percentages?" if below else ""
-    return f" (these look like percentages: {percent} divides them by 100{mixed})"
+def narrow(file: object, column: str, scaled_numbers: Scaled) -> tuple[str, ...]:
+    """A remark where all logits of a column lie in [-1, 1]: few detectors are that unsure of every frame."""
+    logits = scaled_numbers.logit_diff
+    if logits is None or not len(logits) or abs(logits).max() > 1:
+        return ()
+    return (
+        f"{file}: all of {quoted(column)} lie between -1 and 1, and so P(fake) of these logits between 0.27 and 0.73. "
+        "Where these are cosines or other scores, read AUC and verdicts alone: thresholds, calibration and the Brier "
+        "score then mean nothing.",
+    )
 
 
 def option_of_arrays(scales: Any, positives: Any, variants: Sequence[str]) -> dict[str, Meaning]:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from bench.errors import quoted
 from bench.records import label_word
 from bench.results.external.formats import EXAMPLES, ScoreFile
+from bench.results.external.scale_hints import looks_like
 from bench.results.external.scales import (
     UNSAID,
     Meaning,
     Scaled,
     by_logits,
     guessed,
-    looks_like,
+    narrow,
     outside,
     remark,
     scaled,
@@ -101,7 +102,8 @@ def _column(
         return None
     is_guess = scale != "probability" and meaning.scale is None and not signed.any()
     remarks = (remark(table.path, column, scale),) if is_guess else ()
-    return scaled(numbers, Meaning(scale, meaning.positive)), remarks
+    scores = scaled(numbers, Meaning(scale, meaning.positive))
+    return scores, (*remarks, *narrow(table.path, column, scores))
 
 
 def _advice(table: ScoreFile, column: str, missing: NDArray[np.bool_], labels: Mapping[str, int]) -> str:

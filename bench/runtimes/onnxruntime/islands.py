@@ -5,11 +5,11 @@ The layouts of float and of integer kernels differ too, so that whole maps are r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.runtimes.onnxruntime.lowering import LAYERS, Kernels, Lowering
+from bench.artifacts.onnx_graph import LAYERS, nearest_layers
+from bench.runtimes.onnxruntime.lowering import Kernels, Lowering
 
 if TYPE_CHECKING:
     import onnx
@@ -21,34 +21,12 @@ def without_islands(model: onnx.ModelProto, kernels: Kernels) -> Kernels:
     `model` holds inferred shapes.
     """
     graph = Lowering(model, kernels)
-
-    def before(node: onnx.NodeProto) -> Iterable[onnx.NodeProto]:
-        return (graph.producer[name] for name in node.input if name in graph.producer)
-
-    def behind(node: onnx.NodeProto) -> Iterable[onnx.NodeProto]:
-        return (reader for name in node.output for reader in graph.readers.get(name, ()))
-
+    layers = (node for node in graph.graph.node if node.op_type in LAYERS)
+    on_integers = {node.name for node in layers if graph.on_integers(node)}
+    around = nearest_layers(graph.graph)
     islands = set()
-    for node in graph.graph.node:
-        if node.op_type in LAYERS and graph.on_integers(node):
-            nearest = [*_nearest(node, before), *_nearest(node, behind)]
-            if nearest and not any(graph.on_integers(layer) for layer in nearest):
-                islands.add(node.name)
+    for name in on_integers:
+        nearest = around[name].before | around[name].behind
+        if nearest and not nearest & on_integers:
+            islands.add(name)
     return replace(kernels, floats=kernels.floats | islands)
-
-
-def _nearest(
-    node: onnx.NodeProto, onward: Callable[[onnx.NodeProto], Iterable[onnx.NodeProto]]
-) -> list[onnx.NodeProto]:
-    """The layers that are reached from a node in one direction without passing another layer."""
-    waiting, seen, layers = list(onward(node)), set[int](), []
-    while waiting:
-        other = waiting.pop()
-        if id(other) in seen:
-            continue
-        seen.add(id(other))
-        if other.op_type in LAYERS:
-            layers.append(other)
-        else:
-            waiting += onward(other)
-    return layers

@@ -18,7 +18,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.artifacts.onnx_graph import bias_additions, groups, is_pointwise
+from bench.artifacts.onnx_graph import LAYERS, bias_additions, groups, is_pointwise
 from bench.runtimes.onnxruntime import clamps
 from bench.runtimes.onnxruntime.clamps import WayToBytes
 from bench.runtimes.onnxruntime.layouts import LayoutWriter
@@ -53,7 +53,6 @@ _ELEMENTWISE = {
     "Add", "Sub", "Mul", "Div", "Sigmoid", "Relu", "Clip", "Tanh", "HardSigmoid", "HardSwish", "LeakyRelu", "Elu",
     "QuantizeLinear", "DequantizeLinear", "Cast",
 }  # fmt: skip
-LAYERS = ("Conv", "MatMul")
 _CONTRIB = "com.microsoft"
 _MEAN = "mean_over_"
 _LARGEST_BIAS = 2.0**30

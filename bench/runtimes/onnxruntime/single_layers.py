@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.runtimes.onnxruntime.lowering import EVERYWHERE, LAYERS, Kernels, Lowering, as_model
+from bench.artifacts.onnx_graph import LAYERS
+from bench.runtimes.onnxruntime.lowering import EVERYWHERE, Kernels, Lowering, as_model
 
 if TYPE_CHECKING:
     import onnx

@@ -6,8 +6,8 @@ A step is a module with
   nothing of what was before: it is then its chain's only entry, and its id depends on no weights;
 - `NEEDS`: what it must find in a detector, of `bench.detectors.offers`: refused before any work where that is missing;
 - `FRAMES`: the splits it reads, with what it does with them;
-- `VERSION`: raised whenever the same settings would give another artifact; where it was raised for some networks alone,
-  `version_for(architecture)`: the version of what it makes of those;
+- `VERSION`: raised whenever the same settings would give another artifact; where it was raised for some networks
+  or settings alone, `version_for(settings, architecture)`: the version of what it makes of those;
 - `SEEDED`: whether it draws random numbers, so that the seed belongs into the artifact's id;
 - `LIBRARIES`: the distributions whose versions belong into the artifact's id;
 - `Settings`: a pydantic model, `MAIN` the name of its one main field or None;
@@ -81,11 +81,11 @@ CALIBRATION_PIXELS = 8 * 160 * 160
 
 @dataclass(frozen=True)
 class Cost:
-    """Processor time of a step: `once_s` seconds, and `frame_s` for each of `frames` frames.
+    """Processor time of a step: `once_s` seconds, `network_s` for the weights, `frame_s` for each of `frames` frames.
 
-    Both are of the machine that rough rates come from (`bench/pipeline/estimates.py`), `frame_s` of an EfficientNet-B5
-    at 380 px. Threads share the part `parallel`. `note` is a line for `bench plan`, where its reader must know what
-    is taken for granted.
+    All are of the machine that rough rates come from (`bench/pipeline/estimates.py`), `network_s` of an EfficientNet-B5
+    and `frame_s` of that at 380 px. Threads share the part `parallel`. `note` is a line for `bench plan`, where its
+    reader must know what is taken for granted.
     """
 
     once_s: float
@@ -93,6 +93,7 @@ class Cost:
     frame_s: float = 0.0
     parallel: float = 0.1
     note: str = ""
+    network_s: float = 0.0
 
 
 @dataclass(frozen=True)

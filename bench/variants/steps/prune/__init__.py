@@ -33,14 +33,13 @@ if TYPE_CHECKING:
 
     from bench.detectors.detector import Detector
     from bench.detectors.offers import Offer
-    from bench.variants.layers.convolutions import Layer
     from bench.variants.steps import StepContext, Use
 
 ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 NEEDS: frozenset[Offer] = frozenset({"widths"})
 FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and repairs what stays"}
-VERSION = 10
+VERSION = 11
 SEEDED = False
 SEES_SOURCES = True
 ON_DEVICE = True
@@ -58,6 +57,10 @@ MOST_OF_ANY = 0.5
 """As much can go of every network that was tried; whether more can is looked at before work."""
 FAR_LESS = 0.8
 """Where less than this share of what may stay is left, the report says why."""
+_COPIES_NOTE = (
+    "prune counts calibration frames as they are; where they are few and what is cut will be felt, the repair reads "
+    "varied copies too, which takes about as long again"
+)
 _MIB = 2**20
 
 
@@ -102,7 +105,9 @@ def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]
     """Passes over the calibration frames, if it reads any."""
     if not frames(settings):
         return Cost(2.0)
-    return Cost(48.0, min(settings.frames, counts["calibration"]), 2.0, 0.9)
+    read = min(settings.frames, counts["calibration"])
+    note = _COPIES_NOTE if settings.structure == "structured" and settings.repair else ""
+    return Cost(6.0, read, 2.0, 0.9, note, network_s=42.0)
 
 
 def leaves(settings: Settings) -> Leaves:
@@ -157,14 +162,14 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     Raises `UserError` for zeros in a network that standardises its weights.
     """
     from bench.variants.layers.convolutions import repeatable
-    from bench.variants.steps.prune import two_of_four
+    from bench.variants.steps.prune import two_of_four, zeros
 
     if settings.structure != "structured":
         _refuse_standardised(model, settings)
     dtype = model.dtype
     model.float().eval().requires_grad_(True)
     if settings.structure == "unstructured":
-        _zero(model, settings.amount)
+        zeros.zero(model, settings.amount)
     elif settings.structure == "2of4":
         two_of_four.sparsify(model, settings.frames, work)
     else:
@@ -186,60 +191,13 @@ def _refuse_standardised(model: Detector, settings: Settings) -> None:
         )
 
 
-def _zero(model: Detector, amount: float) -> None:
-    """Make the share `amount` of the backbone's weights zero, the smallest first, whichever layer they are in.
-
-    Layers that would lose every weight lose that share of their own. The head stays: its weights are few, and small
-    beside those of convolutions, so that all would go.
-    """
-    import torch
-    from torch.nn.utils import prune
-
-    phases.begin("choosing weights")
-    layers = model.weighted_layers()
-    alone = _losing_all(layers, amount)
-    pairs = [(layer, "weight") for name, layer in layers.items() if name not in alone]
-    if pairs:
-        prune.global_unstructured(pairs, prune.L1Unstructured, amount=amount)
-    for name in alone:
-        count = layers[name].weight.numel()
-        fewer = min(round(amount * count), count - 1)
-        prune.l1_unstructured(layers[name], "weight", amount=fewer)  # type: ignore[no-untyped-call]
-    for layer in layers.values():
-        prune.remove(layer, "weight")  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            # The mask leaves a -0 of every negative weight, whose sign bit would be stored and compressed.
-            layer.weight.add_(0.0)
-
-
-def _losing_all(layers: Mapping[str, Layer], amount: float) -> set[str]:
-    """The layers of which every weight is among the smallest `amount` of all, and those of which then is.
-
-    Nothing would pass them any more: small weights mean little where a norm follows, or a bias of 1 as in gates.
-    """
-    import torch
-
-    magnitudes = {name: layer.weight.detach().abs().flatten() for name, layer in layers.items()}
-    losing: set[str] = set()
-    while others := {name: values for name, values in magnitudes.items() if name not in losing}:
-        together = torch.cat(list(others.values()))
-        if not (count := round(amount * together.numel())):
-            break
-        limit = together.kthvalue(count).values
-        small = {name for name, values in others.items() if values.max() <= limit}
-        if not small:
-            break
-        losing |= small
-    return losing
-
-
 def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     """Cut whole channels until at most `1 - amount` of parameters, MACs and file is left, and repair the rest."""
     import torch
 
     from bench.variants.steps.prune import forecast, ranking
     from bench.variants.steps.prune.channels import Channels
-    from bench.variants.steps.prune.repair import repair
+    from bench.variants.steps.prune.repair import Evidence, copies_pay, repair
     from bench.variants.steps.prune.widths import Budget
 
     phases.begin("tracing the network")
@@ -253,7 +211,7 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     ranked = ranking.rank(original, channels.groups, work, settings.frames) if by_loss else {}
     phases.begin("choosing widths")
     widths = budget.cheapest(ranked) if by_loss else budget.uniform()
-    forecast.write(channels, widths, ranked if settings.repair else {}, settings.frames, work)
+    foretold = forecast.write(channels, widths, ranked if settings.repair else {}, settings.frames, work)
     narrowed = [group for group in channels.groups if widths[group.root] < group.width]
     importance = {root: of_group.importance for root, of_group in ranked.items()}
     if unranked := [group for group in narrowed if by_loss and group.root not in ranked]:
@@ -269,7 +227,8 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
         felt = {
             readers[root]: of_group.gradients for root, of_group in ranked.items() if of_group.gradients is not None
         }
-        repair(model, original, left, work, settings.frames, felt)
+        evidence = Evidence(settings.frames, felt, varied=copies_pay(foretold.noise))
+        repair(model, original, left, work, evidence)
     model.cpu().to(memory_format=torch.contiguous_format)
 
 

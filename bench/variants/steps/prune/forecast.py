@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING
 from bench.detectors.layer_names import short_name
 from bench.provenance import write_json
 from bench.records import Foretold, NarrowedChannels
+from bench.records.forecasts import shortened
 
 if TYPE_CHECKING:
     from bench.variants.steps import StepContext
     from bench.variants.steps.prune.channels import Channels, Group
     from bench.variants.steps.prune.elimination import Ranked
 
-_DIGITS = 4
-
 
 def write(
     channels: Channels, widths: Mapping[str, int], ranked: Mapping[str, Ranked], frames: int, work: StepContext
-) -> None:
+) -> Foretold:
     """Store what is left of each group of channels, and what the ranking foretells of it, for `variant.json`.
 
     `ranked` are the groups of which that is known: to second order, others taking over as the repair lets them, and
-    groups taken as independent. At most `frames` calibration frames were looked at.
+    groups taken as independent. At most `frames` calibration frames were looked at. Returns it too.
     """
     from bench.variants.steps.prune.ranking import FRAMES
 
@@ -38,9 +37,10 @@ def write(
     noise = None if unknown else sum(group.noise or 0.0 for group in groups)
     count = len(work.sample_evenly("calibration", min(frames, FRAMES))) if ranked else 0
     variance = next((of_group.variance for of_group in ranked.values()), None)
-    deviation = None if variance is None else _short(math.sqrt(variance))
-    foretold = Foretold(None if noise is None else _short(noise), count, deviation, (), tuple(groups))
+    deviation = None if variance is None else shortened(math.sqrt(variance))
+    foretold = Foretold(None if noise is None else shortened(noise), count, deviation, (), tuple(groups))
     write_json(work.scratch / "record.json", {"foretold": asdict(foretold)})
+    return foretold
 
 
 def _narrowed(name: str, group: Group, width: int, ranked: Ranked | None) -> NarrowedChannels:
@@ -48,9 +48,5 @@ def _narrowed(name: str, group: Group, width: int, ranked: Ranked | None) -> Nar
     if width == group.width:
         noise = 0.0
     elif ranked is not None and ranked.variance is not None:
-        noise = _short(float(ranked.losses[group.width - width]) / ranked.variance)
+        noise = shortened(float(ranked.losses[group.width - width]) / ranked.variance)
     return NarrowedChannels(short_name(name), group.width, width, noise, group.columns > 1)
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")

@@ -6,8 +6,8 @@ compare He et al., Channel Pruning, ICCV 2017). Where a unit adds its input to w
 corrects what the units before got wrong. How strong the ridge is, a part of the frames decides, which the fit is not
 made from: by the errors that the logit difference feels, where its gradients are known from the ranking.
 
-Where few frames are read, the fit is made from copies too that are varied as frames of the field are: they fill the
-place of frames that nobody has.
+Where few frames are read and much is cut, the fit is made from copies too that are varied as frames of the field are:
+they fill the place of frames that nobody has.
 
 Scales do not matter: inputs are brought to unit variance before the ridge is added, so that a network whose
 channels are scaled and whose next layer takes the inverse is repaired to the same function.
@@ -16,7 +16,7 @@ channels are scaled and whose next layer takes the inverse is repaired to the sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,28 +41,41 @@ if TYPE_CHECKING:
 
 # The fit is made from so many frames with their copies, of so many pixels: a large frame has many positions anyway.
 _FRAMES_AND_COPIES, _PIXELS, _MOST_COPIES = 512, 512 * 160 * 160, 4
+# Of the variance of the logit difference: channels of so little noise are taken over well by few frames.
+_HARDLY_FELT = 3e-4
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a repair goes by: at most so many calibration `frames`, and whether `varied` copies of few are read too.
+
+    `felt` gives, by layer, the second moments [outputs, outputs] of the logit difference's gradient at what the
+    original writes: errors that it feels decide on the ridge there.
+    """
+
+    frames: int
+    felt: Mapping[str, Tensor] = field(default_factory=dict)
+    varied: bool = True
+
+
+def copies_pay(noise: float | None) -> bool:
+    """Whether a repair needs varied copies, by the noise that is foretold of what was cut; None: nothing is."""
+    return noise is None or noise > _HARDLY_FELT
 
 
 @torch.no_grad()
 def repair(
-    pruned: Detector,
-    original: Detector,
-    left: Mapping[str, Tensor],
-    work: StepContext,
-    frames: int,
-    felt: Mapping[str, Tensor] = MappingProxyType({}),
+    pruned: Detector, original: Detector, left: Mapping[str, Tensor], work: StepContext, evidence: Evidence
 ) -> None:
     """Refit every layer of `pruned` that lost inputs, in place, to what `original` writes there.
 
-    `left` gives, by layer that lost outputs, which of the original's stayed. At most `frames` calibration frames
-    are read. `felt` gives, by layer, the second moments [outputs, outputs] of the logit difference's gradient at what
-    the original writes: errors that it feels decide on the ridge there. Raises `UserError` where a fit is not finite.
+    `left` gives, by layer that lost outputs, which of the original's stayed. Raises `UserError` where a fit is not
+    finite.
     """
     before, now = HalvedBatches(), HalvedBatches()
-    sources = [frame.source for frame in work.sample_evenly("calibration", frames)]
-    fitting = min(_FRAMES_AND_COPIES, _PIXELS // work.spec.size**2)
-    copies = max(1, min(_MOST_COPIES, fitting // len(sources)))
-    for batch in _copies(work, frames, copies):
+    sources = [frame.source for frame in work.sample_evenly("calibration", evidence.frames)]
+    copies = _copies_of(len(sources), work.spec.size) if evidence.varied else 1
+    for batch in _copies(work, evidence.frames, copies):
         inputs = convolutions.prepared(original, batch)
         before.append(inputs)
         now.append(inputs)
@@ -84,7 +97,7 @@ def repair(
             norm = pruned.get_submodule(norms[layer]) if layer in norms else None
             if _adds_input(whole, original.get_submodule(norms.get(layer, layer)), before[0]):
                 _add_input_error(targets, pruned.get_submodule(layer), norm, left.get(layer), before, now)
-            weighing = _stayed_in_both(felt.get(layer), left.get(layer))
+            weighing = _stayed_in_both(evidence.felt.get(layer), left.get(layer))
             moments = Moments(decides, weighing)
             _refit(pruned.get_submodule(layer), norm, cut, now, targets, moments, layer)
         before = after
@@ -94,6 +107,12 @@ def repair(
         work.progress(done, len(pairs), "layers", "repairing")
     if now[0].shape[1] < before[0].shape[1]:
         _correct_head(pruned, original, before, now)
+
+
+def _copies_of(frames: int, size: int) -> int:
+    """How many times so many frames of `size` x `size` pixels are fitted to: as they are, and varied."""
+    fitting = min(_FRAMES_AND_COPIES, _PIXELS // size**2)
+    return max(1, min(_MOST_COPIES, fitting // frames))
 
 
 def _copies(work: StepContext, frames: int, copies: int) -> Iterator[NDArray[np.uint8]]:

@@ -40,7 +40,7 @@ ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
 NEEDS: frozenset[Offer] = frozenset()
 FRAMES: Mapping[Split, str] = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
-VERSION = 8
+VERSION = 9
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
@@ -171,7 +171,7 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
 
 def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
     """The export, and passes over the calibration frames."""
-    return Cost(60.0, min(settings.frames, counts["calibration"]), 2.0, 0.6)
+    return Cost(8.0, min(settings.frames, counts["calibration"]), 2.0, 0.6, network_s=52.0)
 
 
 def leaves(settings: Settings) -> Leaves:
@@ -185,11 +185,16 @@ def leaves(settings: Settings) -> Leaves:
     return Leaves(time=0.8 if settings.dtype else 1.0, stored=stored, adds=noise)
 
 
-def version_for(architecture: str) -> int:
-    """The version of what is made of a network: 8 brought limits, as of ReLU6, which EfficientNets do not have."""
+def version_for(settings: Settings, architecture: str) -> int:
+    """The version of what is made of a network.
+
+    9 brought depthwise convolutions in float to `dtype`, 8 limits, as of ReLU6, which EfficientNets do not have.
+    """
     from bench.detectors.families import efficientnet
 
-    return 7 if architecture in efficientnet.ARCHITECTURES else VERSION
+    if settings.dtype:
+        return VERSION
+    return 7 if architecture in efficientnet.ARCHITECTURES else 8
 
 
 def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelProto:
@@ -197,13 +202,15 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
 
     Weights are symmetric integers with one scale per output channel, and per about 64 inputs where they have four
     bits. Activations are uint8 with one scale per tensor, and multiplied by channel scales where that pays; so are the
-    outputs of convolutions other than 1x1. Layers whose rounding would add the most noise stay in float. Products of
+    outputs of convolutions other than 1x1. Depthwise convolutions, and layers that would be alone on integers, have
+    integer weights and compute in float; only behind limits as of ReLU6 are depthwise ones on integers: there they read
+    bytes anyway. Layers whose rounding would add the most noise stay in float. Products of
     two activations, as in attention, do so too, and layers that a frame does not call exactly once: what they read
     can't be watched.
     """
     from bench.artifacts.footprint import positions_by_call, positions_in_all
     from bench.system.idle_cores import Load
-    from bench.variants.steps.quantize import allocation, candidates, forecast, in_float, observe, qdq
+    from bench.variants.steps.quantize import allocation, candidates, forecast, in_float, lone_layers, observe, qdq
     from bench.variants.steps.quantize.sensitivities import sensitivities
 
     load = Load()
@@ -219,6 +226,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     budget, calls = allocation.BUDGETS[settings.stored], positions_in_all(model, positions)
     allocations = allocation.among_layers(tried, noise, calls, budget, named)
     layers = candidates.allocated(tried, allocations, statistics, settings.weights)
+    layers = lone_layers.weights_alone(layers, exported.graph, named)
     layers = _compensated(layers, statistics, model, settings.frames, work)
     macs = {layer.name: layer.weight.size * calls[layer.name] for layer in convolutions}
     forecast.write(model, exported, forecast.Allocated(layers, noise, macs), watched, work)

@@ -44,6 +44,19 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Size:
+    """Of a layer: its weights, its multiply-accumulates for a frame, and the `unit` that stays in float as a whole.
+
+    Layers between which limits alone lie, as of ReLU6, are a unit: one writes the bytes that the next one reads. In
+    the middle of such a chain maps are widest, and the way from float to bytes would cost most.
+    """
+
+    weights: int
+    macs: int
+    unit: str
+
+
+@dataclass(frozen=True)
 class Allocation:
     """`candidate`: the index of the candidate; None where the convolution stays as it is. `noise`: its expected one.
 
@@ -64,27 +77,28 @@ def among_layers(
 ) -> dict[str, Allocation]:
     """By convolution, as `allocate`: `noise` is that of its candidates, `positions` how often it runs for a frame."""
     phases.begin("allocating bits")
-    weights = {name: layers[0].convolution.weight.size for name, layers in candidates.items()}
-    macs = {name: size * positions[name] for name, size in weights.items()}
+    sizes: dict[str, Size] = {}
+    for name, (layer, *_) in candidates.items():
+        weights, before = layer.convolution.weight.size, layer.convolution.behind_layer
+        sizes[name] = Size(weights, weights * positions[name], sizes[before].unit if before in sizes else name)
     expected = {
         name: [Candidate(share, layer.extra_scales) for share, layer in zip(noise[name], layers, strict=True)]
         for name, layers in candidates.items()
     }
-    return allocate(expected, weights, macs, budget, in_float)
+    return allocate(expected, sizes, budget, in_float)
 
 
 def allocate(
     candidates: Mapping[str, Sequence[Candidate]],
-    weights: Mapping[str, int],
-    macs: Mapping[str, int],
+    sizes: Mapping[str, Size],
     budget: Budget,
     in_float: Collection[str] = (),
 ) -> dict[str, Allocation]:
     """The allocation of each convolution, by name.
 
     It gets the candidate with the fewest channel scales whose noise is within an even share of the budget; where none
-    is, the one of least noise. If the sum is then above the budget, the noisiest convolutions stay as they are, as far
-    as the budget's weights and MACs go. Those of `in_float` stay so on top of that, whatever it is. Raises `UserError`
+    is, the one of least noise. If the sum is then above the budget, the noisiest units stay as they are, as far as the
+    budget's weights and MACs go. Those of `in_float` stay so on top of that, whatever it is. Raises `UserError`
     where noise would bury the logit difference.
     """
     even_share = budget.noise / max(len(candidates), 1)
@@ -92,13 +106,18 @@ def allocate(
     for name, of_convolution in candidates.items():
         best = _best(of_convolution, even_share)
         allocations[name] = Allocation(best, of_convolution[best].noise)
-    left_weights, left_macs = budget.weights * sum(weights.values()), budget.macs * sum(macs.values())
-    for name in sorted(allocations, key=lambda name: -allocations[name].noise):
+    units: dict[str, list[str]] = {}
+    for name in candidates:
+        units.setdefault(sizes[name].unit, []).append(name)
+    left_weights = budget.weights * sum(size.weights for size in sizes.values())
+    left_macs = budget.macs * sum(size.macs for size in sizes.values())
+    for unit in sorted(units.values(), key=lambda unit: -sum(allocations[name].noise for name in unit)):
         if _total_noise(allocations) <= budget.noise:
             break
-        if weights[name] <= left_weights and macs[name] <= left_macs:
-            left_weights, left_macs = left_weights - weights[name], left_macs - macs[name]
-            allocations[name] = Allocation(None, 0.0)
+        weights, macs = (sum(getattr(sizes[name], of) for name in unit) for of in ("weights", "macs"))
+        if weights <= left_weights and macs <= left_macs:
+            left_weights, left_macs = left_weights - weights, left_macs - macs
+            allocations |= {name: Allocation(None, 0.0) for name in unit}
     # The others keep what they have without these, so that less noise is left by just theirs.
     allocations |= {name: Allocation(None, 0.0, in_float=True) for name in in_float}
     expected = _total_noise(allocations)

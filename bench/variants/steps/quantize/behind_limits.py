@@ -25,7 +25,7 @@ def with_limits(graph: onnx.GraphProto, layers: Sequence[Convolution]) -> list[C
     constants = {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer if not constant.dims}
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(value.name for value in graph.output)
-    writers = {layer.output for layer in layers if not layer.linear}
+    writers = {layer.output: layer.name for layer in layers if not layer.linear}
     before = {}
     for node in graph.node:
         read, written = next(iter(node.input), ""), node.output[0]
@@ -38,6 +38,7 @@ def with_limits(graph: onnx.GraphProto, layers: Sequence[Convolution]) -> list[C
         replace(
             layer,
             behind=before[layer.input][1] if layer.input in behind else None,
+            behind_layer=writers[before[layer.input][0]] if layer.input in behind else None,
             before_limits=layer.output in rounded_behind,
         )
         for layer in layers

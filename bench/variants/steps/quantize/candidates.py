@@ -76,7 +76,11 @@ def for_all(
 def for_convolution(
     convolution: Convolution, statistics: Mapping[str, ChannelStatistics], weights: WeightsAlone
 ) -> list[Layer]:
-    """The candidates of one convolution, those without channel scales first."""
+    """The candidates of one convolution, those without channel scales first.
+
+    Where activations are rounded too, each has the bias that it will have at last: without it, candidates with coarse
+    weights would be taken for far noisier than they are.
+    """
     entering = statistics[convolution.input]
     if weights:
         four = weights == "int4" and convolution.groups == 1
@@ -86,6 +90,8 @@ def for_convolution(
             Layer(convolution, nearest(convolution.weight, bits)),
             Layer(convolution, nearest(convolution.divided_weight(channel_scales), bits), channel_scales),
         ]
+    if convolution.takes_floats:
+        return [Layer(convolution, nearest(convolution.weight)).bias_corrected(entering.mean)]
     layers = []
     # Kernels that write integers add their bias as 32 bits, in units of both scales: it has to fit.
     least = None if convolution.pointwise else np.abs(convolution.bias) / _LARGEST_BIAS
@@ -97,7 +103,7 @@ def for_convolution(
             least_scales = None if least is None else least / read.scale
             rounded = nearest(convolution.divided_weight(stretch), 8, least_scales)
             layers += [Layer(convolution, rounded, stretch, read, *output) for output in outputs]
-    return layers
+    return [layer.bias_corrected(entering.mean) for layer in layers]
 
 
 def allocated(
@@ -132,7 +138,8 @@ def in_eight_bits(candidates: Sequence[Layer], statistics: Mapping[str, ChannelS
 
 def _integer_outputs(convolution: Convolution, weights: WeightsAlone) -> list[str]:
     """The output, where integer kernels write integers. Those of 1x1 convolutions, matrix products, write floats."""
-    return [] if weights or convolution.writes_floats else [convolution.output]
+    floats_alone = weights or convolution.takes_floats or convolution.writes_floats
+    return [] if floats_alone else [convolution.output]
 
 
 def _outputs(convolution: Convolution, statistics: Mapping[str, ChannelStatistics], coverage: float) -> list[Any]:

@@ -12,7 +12,7 @@ import onnx
 from bench.detectors.layer_names import short_name
 from bench.provenance import write_json
 from bench.records import Foretold, RoundedLayer
-from bench.records.forecasts import FLOAT_BITS
+from bench.records.forecasts import FLOAT_BITS, shortened
 from bench.variants.steps.quantize import qdq, sensitivities
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 RECORD = "record.json"
 """The file in the step's scratch folder that holds the forecast, for `variant.json`."""
 
-_DIGITS = 4
 # Larger tensors are left out of copies of a graph.
 _SMALL_BYTES = 1024
 _EMPTY = [0]
@@ -54,20 +53,16 @@ def write(model: Detector, exported: onnx.ModelProto, allocated: Allocated, fram
             short_name(name),
             layer.weight.bits if layer else FLOAT_BITS,
             8 if layer and layer.input else FLOAT_BITS,
-            _short(of_each[name] if layer else min(expected)),
+            shortened(of_each[name] if layer else min(expected)),
             grown.get(name, 0),
             allocated.macs[name],
         )
         layers.append(rounded)
-    count, deviation = len(work.sample_evenly("calibration", frames)), _short(math.sqrt(variance))
+    count, deviation = len(work.sample_evenly("calibration", frames)), shortened(math.sqrt(variance))
     # What a layer reads has been moved by those before it, so that their errors are independent.
     together = sum(layer.noise for layer in layers if not layer.in_float)
-    foretold = Foretold(_short(together), count, deviation, tuple(layers))
+    foretold = Foretold(shortened(together), count, deviation, tuple(layers))
     write_json(work.scratch / RECORD, {"foretold": asdict(foretold)})
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
 
 
 def float_bytes(exported: onnx.ModelProto, layers: Sequence[Layer]) -> dict[str, int]:

@@ -48,8 +48,8 @@ class Convolution:
     `gate` is the name of the tensor [n, in, 1, 1] that scales its input channel by channel, where the product of the
     two is made for this convolution alone. `linear`: it is a linear layer over the last axis, whose input has as many
     `axes`, and its gate is the layer norm that writes the input. `behind`: its input is what these limits, as of
-    ReLU6, leave of the output of another convolution, for this one alone; that other one is `before_limits`, and
-    rounding the input rounds its output.
+    ReLU6, leave of the output of another convolution, `behind_layer`, for this one alone; that other one is
+    `before_limits`, and rounding the input rounds its output.
     """
 
     name: str
@@ -63,12 +63,22 @@ class Convolution:
     linear: bool = False
     axes: int = 4
     behind: Limits | None = None
+    behind_layer: str | None = None
     before_limits: bool = False
 
     @property
     def writes_floats(self) -> bool:
         """Whether its output needs no rounding of its own: a matrix product, or what the next convolution rounds."""
         return self.pointwise or self.before_limits
+
+    @property
+    def takes_floats(self) -> bool:
+        """Whether its weights alone are rounded: it is a depthwise convolution, and what it reads is no bytes yet.
+
+        It multiplies so little for every value that the ways into bytes and back cost more than integers save.
+        """
+        is_depthwise = self.groups == len(self.weight) > 1 and self.weight.shape[1] == 1
+        return is_depthwise and self.behind is None
 
     @property
     def position_axes(self) -> tuple[int, ...]:

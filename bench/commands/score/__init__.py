@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bench import datasets, reports, stored
+from bench import datasets, reports
+from bench.commands.score.checks import SCORES, checked, refuse_to_overwrite
 from bench.datasets.layouts import SPLIT_WORDS
 from bench.errors import UserError, listed, quoted
-from bench.files import is_leftover, make_folder, remove, rename, sweep, temporary_name
-from bench.folder_names import checked_name
+from bench.files import make_folder, remove, rename, sweep, temporary_name
 from bench.pipeline.finished import REPORT, Finished
 from bench.provenance import file_digest, provenance
 from bench.records import (
@@ -31,13 +31,12 @@ from bench.records import (
     silent,
     single_sources,
 )
-from bench.results import groups, score, store
+from bench.results import groups, score
 from bench.results.external import align, of_runs, read
 from bench.results.external.judging import Judging, judged_as
 from bench.results.external.read import Columns, ImportedScores
 from bench.results.external.scales import Meaning
 
-_SCORES = "scores.json"
 LABELS = "labels"
 """What options for a single file call the file of labels."""
 
@@ -105,8 +104,8 @@ def columns_by_file(options: Mapping[str, Sequence[str]], names: Sequence[str]) 
 
 def score_files(request: Request, on_event: OnEvent = silent) -> Finished:
     """Score and render the files. Raises `UserError` for bad input before anything is written."""
-    variants = _checked(request)
-    _refuse_to_overwrite(request)
+    variants = checked(request)
+    refuse_to_overwrite(request)
     aligned = _read(request, variants, on_event)
     run = _with_threshold(_run(request, variants, aligned), aligned)
     on_event(Event("scoring", 0, 1, "reports"))
@@ -121,7 +120,7 @@ def score_imported(request: Request, imported: Mapping[str, ImportedScores]) -> 
     A report is written only to `request.to`. Raises `UserError` for bad input before anything is written.
     """
     if request.to is not None:
-        _refuse_to_overwrite(request)
+        refuse_to_overwrite(request)
     aligned = align.align(imported, None, request.columns)
     digests = {
         name: hashlib.sha256(predictions.ranks.tobytes()).hexdigest()
@@ -157,75 +156,11 @@ def _render(run: RunRecord, evaluation: Evaluation, folder: Path) -> None:
     try:
         reports.render(run, evaluation, None, None, scratch)
         files = [path.relative_to(scratch) for path in scratch.rglob("*") if path.is_file()]
-        for path in sorted(files, key=lambda path: path.name != _SCORES):
+        for path in sorted(files, key=lambda path: path.name != SCORES):
             make_folder((folder / path).parent)
             rename(scratch / path, folder / path)
     finally:
         remove(scratch)
-
-
-def _checked(request: Request) -> dict[str, Path]:
-    """The files by the names of their variants; all that is wrong with the command is one `UserError`."""
-    problems = [*_number_problems(request), *_name_problems(request), *_doubled_names(request)]
-    if problems:
-        raise UserError(*problems)
-    return dict(request.variants)
-
-
-def _number_problems(request: Request) -> Iterator[str]:
-    if not 0 <= request.margin < 1:
-        yield f"--margin: expected a number from 0 to below 1, found {request.margin}"
-    try:
-        datasets.checked_pattern(request.source_pattern)
-    except ValueError as error:
-        yield f"--source-pattern: {error}"
-
-
-def _name_problems(request: Request) -> Iterator[str]:
-    """What is wrong with the names of the report and of the variants."""
-    hint = "; write NAME=FILE to call it otherwise"
-    for what, name, advice in (
-        ("--name", request.name, ""),
-        *((str(file), name, hint if name == file.stem else "") for name, file in request.variants),
-    ):
-        try:
-            checked_name(name)
-        except ValueError as error:
-            yield f"{what}: {error}{advice}"
-
-
-def _doubled_names(request: Request) -> Iterator[str]:
-    variants: dict[str, Path] = {}
-    for name, file in request.variants:
-        if (key := name.casefold()) in variants:
-            example = quoted(f"other={file}")
-            yield (
-                f"{variants[key]} and {file}: both would be the variant {quoted(name)}, as a variant is called like "
-                f"its file; write NAME=FILE, such as {example}"
-            )
-        variants.setdefault(key, file)
-
-
-def _refuse_to_overwrite(request: Request) -> None:
-    """Raise `UserError` where the folder holds anything but a report of this command."""
-    folder = request.folder
-    results = Path("results") / request.name
-    # Below it are the records where there are several detectors.
-    if request.to is None and ((results / store.RUN).exists() or any(results.glob(f"*/{store.RUN}"))):
-        raise UserError(
-            f"{folder}: belongs to the experiment {quoted(request.name)} of `bench run`; choose another --name"
-        )
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file, and the report's folder would be there; move it away")
-    if not folder.is_dir() or all(is_leftover(path) for path in folder.iterdir()):
-        return
-    try:
-        content = stored.read_json(folder / _SCORES)
-        is_of_scores = content["detector"] == content["architecture"] == ""
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{folder}: holds other files; choose another --name or --to, or empty it") from None
-    if not is_of_scores:
-        raise UserError(f"{folder}: holds the report of an experiment of `bench run`; choose another --name or --to")
 
 
 def _read(request: Request, variants: Mapping[str, Path], on_event: OnEvent) -> align.Aligned:
