@@ -467,6 +467,56 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
 
 @app.command()
 @guarded
+def inspect(  # noqa: PLR0913, PLR0917 - a command's options
+    given: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="A picture, a video, or a folder of pictures, real/ and fake/ or not."),
+    ],
+    experiment: Annotated[
+        str | None, typer.Option(help="Name under `experiments:`; not needed if there is only one.")
+    ] = None,
+    variant: Annotated[
+        Named, typer.Option(help="A variant to look with; may be repeated. The baseline stands beside them.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder to write into; reports/EXPERIMENT/inspect if left out.")
+    ] = None,
+    faces: Annotated[
+        str,
+        typer.Option(
+            help="auto, always or never: whether the face is cut out first. auto leaves alone what is a frame of the "
+            "experiment's set, and all where the detector takes whole frames."
+        ),
+    ] = "auto",
+    target: Annotated[
+        str | None,
+        typer.Option(help="fake or real: what maps speak for; what each variant calls the frame if left out."),
+    ] = None,
+    levels: Annotated[int, typer.Option(help="How many resolutions of maps must agree.")] = 2,
+    above: Annotated[
+        float | None, typer.Option(help="Of a folder, explain only what a variant gives this P(fake) or more.")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="How many frames of a video are judged, at even distances.")] = 16,
+    file: File = DEFAULT_FILE,
+) -> None:
+    """Explain one frame: what each variant makes of it layer by layer, and which parts of the face decide."""
+    with _reading(file) as (experiments, bars):
+        from bench.commands.inspect import Options
+        from bench.commands.inspect import inspect as look_into
+        from bench.commands.inspect.request import as_faces, as_target
+        from bench.commands.inspect.text import describe
+        from bench.experiment import select
+
+        name, settings = select(experiments, experiment, file)
+        options = Options(tuple(variant or ()), to, as_faces(faces), as_target(target), levels, above, frames)
+        written = look_into(given, file.parent, name, settings, options, bars)
+    console.say(describe(written))
+    for what, path in written.pages.items():
+        console.name_path(f"{what}:", path)
+
+
+@app.command()
+@guarded
 def history(
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,

@@ -4,14 +4,17 @@ from bench.datasets import degradations
 from bench.datasets.accounts import account, left_out
 from bench.datasets.annotations import annotations_of, times_at
 from bench.datasets.appearance import Appearance
-from bench.datasets.decoding import decode, decoder_versions, read_batches, read_for_each
+from bench.datasets.decoding import decode, decoder_versions, fit, picture, read_batches, read_for_each
 from bench.datasets.loading import Listed, find, load, read, refuse_shared_content
+from bench.datasets.mask_fitting import FittedMask, fitted, fitting_versions, misshapen
+from bench.datasets.placing import fitted_points
 from bench.datasets.plausibility import source_remarks
 from bench.datasets.settings import FrameSetSettings, Location, checked_pattern
 from bench.datasets.sources import find_sources
 
 __all__ = [
-    "Appearance", "FrameSetSettings", "Listed", "Location", "account", "annotations_of", "checked_pattern",
-    "decode", "decoder_versions", "degradations", "find", "find_sources", "left_out", "load", "read", "read_batches",
+    "Appearance", "FittedMask", "FrameSetSettings", "Listed", "Location", "account", "annotations_of",
+    "checked_pattern", "decode", "decoder_versions", "degradations", "find", "find_sources", "fit", "fitted",
+    "fitted_points", "fitting_versions", "left_out", "load", "misshapen", "picture", "read", "read_batches",
     "read_for_each", "refuse_shared_content", "source_remarks", "times_at",
 ]  # fmt: skip

@@ -111,6 +111,13 @@ class Detector(nn.Module):
         """The backbone's parts that pass one tensor on to the next, in order, by name: what nested sequences hold."""
         return _sequence("backbone", self.backbone)
 
+    def parts(self) -> list[tuple[str, nn.Module]]:
+        """The stages, or of a backbone that is no chain what it holds: what a frame passes through, by name."""
+        stages = self.stages()
+        if len(stages) > 1:
+            return stages
+        return [part for name, child in self.backbone.named_children() for part in _held(f"backbone.{name}", child)]
+
     def units(self) -> list[tuple[str, nn.Module]]:
         """What passes one tensor on to the next, in order, each with the name that its layers lie below.
 
@@ -175,6 +182,13 @@ def _sequence(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
     if type(module) is not nn.Sequential:
         return [(name, module)]
     return [stage for child, part in module.named_children() for stage in _sequence(f"{name}.{child}", part)]
+
+
+def _held(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """What sequences and lists of modules hold, and what these hold likewise; else the module itself."""
+    if not isinstance(module, (nn.Sequential, nn.ModuleList)):
+        return [(name, module)]
+    return [part for child, inner in module.named_children() for part in _held(f"{name}.{child}", inner)]
 
 
 def _weighted(name: str, module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:

@@ -33,11 +33,15 @@ class WaveletBlend(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = int(x.shape[2]), int(x.shape[3])
+        resized = F.interpolate(self.approximation(x), size=(height, width), mode="bilinear", align_corners=False)
+        return (x + resized) * 0.5
+
+    def approximation(self, x: Tensor) -> Tensor:
+        """cA of frames [N, 3, H, W]: about half as high and wide."""
+        height, width = int(x.shape[2]), int(x.shape[3])
         # Output sample k takes inputs 2k-2 .. 2k+1, and there are floor((n + 3) / 2) of them.
         extended = F.pad(x, (2, 2 + width % 2, 2, 2 + height % 2), mode="reflect")
-        approximation = F.conv2d(extended, self.kernel, stride=2, groups=3)
-        resized = F.interpolate(approximation, size=(height, width), mode="bilinear", align_corners=False)
-        return (x + resized) * 0.5
+        return F.conv2d(extended, self.kernel, stride=2, groups=3)
 
 
 class Preprocess(nn.Module):
@@ -60,6 +64,9 @@ class Preprocess(nn.Module):
         self.blend = WaveletBlend() if settings.wavelet == "sym2" else nn.Identity()
 
     def forward(self, frames: Tensor) -> Tensor:
-        scaled = F.conv2d(frames.to(self.weight.dtype), self.weight, self.bias)
-        blended: Tensor = self.blend(scaled)
+        blended: Tensor = self.blend(self.scaled(frames))
         return blended
+
+    def scaled(self, frames: Tensor) -> Tensor:
+        """The same before the wavelet blend."""
+        return F.conv2d(frames.to(self.weight.dtype), self.weight, self.bias)

@@ -7,6 +7,7 @@ names of weights don't tell all of the arithmetic, `flavours(architecture)` has 
 tensors that a network holds, `STRUCTURES` names those that do. Where not every preprocessing will do, `check(flavour,
 preprocessing)` refuses. Where `bench plan` is to foresee how long an architecture takes before it ever ran, `SIZES` has
 its `Size`.
+Where those who train a network call its parts otherwise than bench does, `stage_name(architecture, name)` has their name.
 A family whose architectures are too many to be listed has a `PREFIX` of their names, and `refuse_unknown`, `offers`,
 `size` and `version_for` of one; the last is raised where an architecture is built otherwise than before.
 A family whose detectors are no networks of layers but ONNX graphs has `KIND = "onnx"`.
@@ -160,6 +161,12 @@ def flavours(family: Family, architecture: str) -> dict[str, str]:
     """The arithmetics that `flavour:` may name, and what each is; none where a family has one alone."""
     choices: Callable[[str], dict[str, str]] | None = getattr(family, "flavours", None)
     return choices(architecture) if choices else {}
+
+
+def stage_name(architecture: str, name: str) -> str:
+    """What a part of a network is called for people: as its family says, or without `backbone.` and `head.`."""
+    named: Callable[[str, str], str] | None = getattr(find(architecture), "stage_name", None)
+    return named(architecture, name) if named else name.removeprefix("backbone.").removeprefix("head.")
 
 
 def structures(family: Family) -> tuple[str | None, ...]:

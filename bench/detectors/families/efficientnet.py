@@ -181,6 +181,15 @@ def _at_top(name: str, layers: Mapping[str, str]) -> str:
     return f"{layers.get(layer, layer)}.{leaf}"
 
 
+def stage_name(architecture: str, name: str) -> str:
+    """What efficientnet_pytorch calls a part of the network, with the number of its block in two digits."""
+    if match := re.fullmatch(r"backbone\.blocks\.(\d+)\.(\d+)", name):
+        return f"block_{_numbers(architecture)[int(match[1]), int(match[2])]:02d}"
+    if name.startswith("head."):
+        return {"flatten": "dropout", "logits": "fc"}.get(name.removeprefix("head."), name.removeprefix("head."))
+    return _TOP.get(_timm_name(name), name).removeprefix("_")
+
+
 # ------------------------------------------------------------------------------------ the arithmetic
 def _torchvision_eps(size: str) -> str:
     """As people write it."""

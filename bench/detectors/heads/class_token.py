@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,16 +26,29 @@ class ClassToken(Linear):
         """Logits [N, 2] and maps [N, rows, columns] of patches."""
         weight = self.weight.float()
         logits = F.linear(features.class_token.float(), weight, self.bias.float())
+        by_token = sum(self._by_block(features)) / features.deviation.float()
+        return Prediction(logits, _of_patches(by_token, features))
+
+    def maps_by_block(self, features: Tokens) -> list[Tensor]:
+        """What each block adds to the map, [N, rows, columns] each: their sum is the map of `predict`."""
+        return [_of_patches(read / features.deviation.float(), features) for read in self._by_block(features)]
+
+    def _by_block(self, features: Tokens) -> Iterator[Tensor]:
+        """What the class token reads of each token [N, T] in each block, along the difference of the logits."""
+        weight = self.weight.float()
         direction = (weight[1] - weight[0]) * features.gain.float()
         direction = direction - direction.mean()  # the norm takes every token's mean away
-        read = zip(features.carried, features.passages, strict=True)
-        by_token = sum(carried.float() @ (passage.float() @ direction) for carried, passage in read)
-        by_token = by_token / features.deviation.float()
-        rows, columns = features.grid
-        return Prediction(logits, by_token[:, -rows * columns :].reshape(-1, rows, columns))
+        for carried, passage in zip(features.carried, features.passages, strict=True):
+            yield carried.float() @ (passage.float() @ direction)
 
     def layers_to_logits(self) -> list[nn.Module]:
         return [_ClassTokens(), self]
+
+
+def _of_patches(by_token: Tensor, features: Tokens) -> Tensor:
+    """The numbers [N, rows, columns] of patches, which stand behind all other tokens [N, T]."""
+    rows, columns = features.grid
+    return by_token[:, -rows * columns :].reshape(-1, rows, columns)
 
 
 class _ClassTokens(nn.Module):

@@ -30,6 +30,9 @@ class Branches(nn.Module):
     `stages` are those of a ResNet, by name: its stem and four layers.
     """
 
+    WITHOUT_PLACES = ("spectrum", "spectrum_encoder")
+    """Parts whose positions are frequencies, and no places of the frame."""
+
     def __init__(self, stages: dict[str, nn.Module], widths: Widths, size: int) -> None:
         super().__init__()
         self.low = nn.Sequential(*(stages[name] for name in ("conv1", "bn1", "act1", "maxpool", "layer1")))

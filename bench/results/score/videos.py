@@ -93,6 +93,11 @@ def scores(videos: Videos, p_fake: NDArray[np.float64], scoring: VideoScoring) -
     return np.append(_of_stills(stills, of_video, scoring), of_missing)
 
 
+def of_one_video(stills: NDArray[np.float64], scoring: VideoScoring) -> float:
+    """P(fake) of a video from that of its frames [s], each the highest of its faces."""
+    return float(_of_stills(stills, np.zeros(len(stills), np.int64), scoring)[0])
+
+
 def predictions(frames: Predictions, test: Videos, validation: Videos | None, scoring: VideoScoring) -> Predictions:
     """The scores of videos as a variant's predictions, without logits: a mean of P(fake) has none."""
     of_validation = None

@@ -1,0 +1,108 @@
+"""`bench inspect`: why variants call a frame, the frames of a folder, or those of a video, real or fake."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.commands.inspect import folder, video
+from bench.commands.inspect.looking import answer, look, score_of
+from bench.commands.inspect.panel import Panel, open_panel
+from bench.commands.inspect.request import Options, Written, checked
+from bench.commands.inspect.subjects import FramesOfSet, Reader
+from bench.experiment import ExperimentSettings
+from bench.footage import in_front
+from bench.records import Event, OnEvent, silent
+from bench.records.inspection import Inspection, Subject
+
+if TYPE_CHECKING:
+    from bench.records import Preprocessing
+
+__all__ = ["Options", "Written", "inspect"]
+
+WORK = "inspecting"
+
+
+def inspect(
+    given: Path, base: Path, name: str, settings: ExperimentSettings, options: Options, on_event: OnEvent = silent
+) -> Written:
+    """Write why the variants of an experiment judge a picture, a folder of them, or a video as they do.
+
+    `base` is the folder of the experiment file. Raises `UserError` before any variant is loaded where the input can't
+    be judged.
+    """
+    request = checked(given, options, base / "reports" / name / "inspect")
+    panel = open_panel(base, name, settings, options.variants, on_event)
+    reader = Reader(
+        panel.preprocessing, options.faces, in_front.finder(panel.preprocessing.crop),
+        FramesOfSet(base, panel.run, panel.results),
+    )  # fmt: skip
+    inspector = Inspector(name, panel, options)
+    if request.kind == "video":
+        return video.inspect(request, reader, inspector, on_event)
+    if request.kind == "folder":
+        return folder.inspect(request, reader, inspector, on_event)
+    return _one_picture(request.file, request.to, reader, inspector, on_event)
+
+
+def _one_picture(file: Path, to: Path, reader: Reader, inspector: Inspector, on_event: OnEvent) -> Written:
+    from bench.reports import inspection
+
+    on_event(Event(WORK, 0, 1, "pictures", file.name))
+    subject = inspector.highest(reader.subjects(file, file.stem))
+    inspected = inspector.inspect(subject)
+    pages = inspection.write(inspected, to / file.stem)
+    on_event(Event(WORK, 1, 1, "pictures"))
+    return Written((inspected,), pages)
+
+
+@dataclass(frozen=True)
+class Inspector:
+    """Looks into subjects with all variants of a panel."""
+
+    experiment: str
+    panel: Panel
+    options: Options
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.panel.preprocessing
+
+    def scores(self, subject: Subject) -> dict[str, tuple[float, float]]:
+        """The logits of each variant."""
+        return {each.judge.name: answer(each.session, subject.fitted)[0] for each in self.panel.panelists}
+
+    def highest(self, subjects: Sequence[Subject]) -> Subject:
+        """Of a picture's faces that with the highest P(fake), as the first variant sees it."""
+        if len(subjects) == 1:
+            return subjects[0]
+        first = self.panel.panelists[0].session
+        return max(subjects, key=lambda subject: score_of(answer(first, subject.fitted)[0]))
+
+    def inspect(self, subject: Subject) -> Inspection:
+        """What all variants see in a subject."""
+        import numpy as np
+
+        from bench.detectors.journey import network_input
+
+        run, options = self.panel.run, self.options
+        now = datetime.datetime.now(datetime.UTC)
+        fitted = np.ascontiguousarray(subject.fitted.transpose(2, 0, 1))
+        looks = tuple(
+            look(each, subject, run.threshold, options.target, options.levels) for each in self.panel.panelists
+        )
+        return Inspection(
+            experiment=self.experiment,
+            process=f"inspect_{Path(subject.name).name}_{now:%Y%m%d_%H%M%S}",
+            time=now.isoformat(timespec="seconds"),
+            subject=subject,
+            preprocessing=self.preprocessing,
+            network_input=network_input(self.preprocessing, fitted),
+            threshold=run.threshold,
+            looks=looks,
+            map_kind=run.map_kind,
+            asked=options.target,
+        )

@@ -1,0 +1,137 @@
+"""One frame, seen by one variant: its answer, its map, the way through its network, and the parts of the face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench.commands.inspect.panel import Panelist
+from bench.detectors import families
+from bench.records import ClassName
+from bench.records.inspection import FaceEvidence, Journey, Look, Stage, Subject
+from bench.results.score import p_fake
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.records import Session
+
+NO_JOURNEY = (
+    "What lies between its input and its map is not shown: it is an ONNX file of which no network of layers is at hand."
+)
+APART = 0.05
+"""Between P(fake) of an artifact and of its copy in floats: from here on a reader is warned."""
+
+
+def answer(session: Session, fitted: NDArray[np.uint8]) -> tuple[tuple[float, float], NDArray[np.float32] | None]:
+    """The logits (real, fake) and the signed map [h, w] of a fitted frame, uint8 RGB [size, size, 3]."""
+    import numpy as np
+
+    prediction = session.predict(np.ascontiguousarray(fitted.transpose(2, 0, 1))[None])
+    real, fake = prediction.logits[0].tolist()
+    return (real, fake), None if prediction.cam is None else np.asarray(prediction.cam[0], np.float32)
+
+
+def score_of(logits: tuple[float, float]) -> float:
+    """P(fake), as evaluation computes it."""
+    import numpy as np
+
+    return float(p_fake(np.float32(logits[0]), np.float32(logits[1])))
+
+
+def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassName | None, levels: int) -> Look:
+    """What a variant says of a frame and why, for the class that was asked for, else the one it calls it."""
+    import numpy as np
+
+    from bench.results.explanation.evidence import agreed, hottest
+
+    logits, cam = answer(panelist.session, subject.fitted)
+    score = score_of(logits)
+    target: ClassName = asked or ("fake" if score >= threshold else "real")
+    way = _journey(panelist, np.ascontiguousarray(subject.fitted.transpose(2, 0, 1)), target)
+    own_map = None if cam is None else np.maximum(cam if target == "fake" else -cam, 0)
+    maps = ([own_map] if own_map is not None else list(way.levels[:1])) + list(way.levels[1:levels])
+    heat = maps[0] if maps else None
+    combined = agreed(maps) if len(maps) > 1 else None
+    on_face = _on_face(heat, cam, subject)
+    if on_face is not None and subject.points is not None:
+        from bench.results.explanation.blurred import falls
+
+        on_face = replace(on_face, falls=falls(panelist.session, subject.fitted, subject.points, score))
+    sharpest = combined if combined is not None and combined.any() else heat
+    return Look(
+        judge=panelist.judge,
+        logits=logits,
+        p_fake=score,
+        target=target,
+        cam=cam,
+        heat=heat,
+        agreed=combined,
+        journey=way,
+        hottest=() if sharpest is None else hottest(sharpest, subject.points, len(subject.fitted)),
+        levels=len(maps),
+        on_face=on_face,
+        agreed_on_face=_on_face(combined, None, subject),
+        notes=tuple(_notes(panelist, way, score, combined)),
+    )
+
+
+def _on_face(
+    heat: NDArray[np.floating] | None, cam: NDArray[np.floating] | None, subject: Subject
+) -> FaceEvidence | None:
+    from bench.results.explanation.evidence import face_evidence
+
+    if heat is None or subject.points is None:
+        return None
+    return face_evidence(heat, cam, subject.points, len(subject.fitted))
+
+
+def _journey(panelist: Panelist, frame: NDArray[np.uint8], target: ClassName) -> Journey:
+    """The way of a frame, uint8 RGB [3, size, size], through the variant's network."""
+    from bench.detectors.journey import journey
+
+    detector = panelist.detector
+    if detector is None:
+        return Journey()
+    way = journey(detector, frame, target)
+    if panelist.activations is None:
+        if panelist.judge.file.endswith(".onnx"):
+            return replace(
+                way,
+                activations_by="a PyTorch copy with the dequantised weights",
+                heat_by=f"{way.heat_by}, of that copy",
+            )
+        return way
+    of_graph = panelist.activations.of(frame)
+    named = {families.stage_name(detector.architecture, name): written for name, written in of_graph.items()}
+    stages = tuple(_with(stage, named.get(stage.name)) for stage in way.stages)
+    heat_by = f"{way.heat_by}, of a PyTorch copy with the dequantised weights"
+    return replace(way, stages=stages, activations_by="further outputs of the artifact's own graph", heat_by=heat_by)
+
+
+def _with(stage: Stage, written: NDArray[np.float32] | None) -> Stage:
+    """A stage with the activation of the artifact's own graph; its head's vectors are the copy's."""
+    import numpy as np
+
+    if written is None or written.ndim != 4:
+        return stage
+    return replace(stage, shape=tuple(written.shape), activation=np.abs(written[0]).mean(0))
+
+
+def _notes(panelist: Panelist, way: Journey, score: float, combined: NDArray[np.floating] | None) -> Iterator[str]:
+    """What a reader must know before the pictures."""
+    if panelist.remark:
+        yield panelist.remark
+    if panelist.detector is None:
+        yield NO_JOURNEY
+    if way.logits and panelist.judge.file.endswith(".onnx"):
+        of_copy = score_of(way.logits)
+        far = " That is far: read the overlays with care." if abs(of_copy - score) > APART else ""
+        yield (
+            f"Overlays between input and map are of a PyTorch copy with the dequantised weights, whose P(fake) is "
+            f"{of_copy:.4f} against the artifact's {score:.4f}.{far}"
+        )
+    if combined is not None and not combined.any():
+        yield "The finer map shows nothing where the coarse one is strong: they do not agree."

@@ -1,0 +1,148 @@
+"""The variants that look at pictures: loaded once, as they were executed when they were evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import locks, runtimes
+from bench.commands.export import find_variant
+from bench.errors import UserError, listed, nearest, quoted, shown
+from bench.experiment import ExperimentSettings
+from bench.provenance import cpu_cores, cuda_devices
+from bench.records import Built, Event, OnEvent, Preprocessing, RunRecord, Session, VariantResult
+from bench.records.inspection import Judge
+from bench.results import store
+from bench.variants import cache, description
+
+if TYPE_CHECKING:
+    from bench.detectors.detector import Detector
+    from bench.runtimes import Device
+    from bench.runtimes.onnxruntime.activations import Activations
+
+WORK = "loading variants"
+
+
+@dataclass(frozen=True)
+class Panelist:
+    """A loaded variant. `detector` has its weights in PyTorch, `activations` its graph; None where they can't be had.
+
+    `remark` is what a reader must know of what is drawn of it.
+    """
+
+    judge: Judge
+    session: Session
+    detector: Detector | None
+    activations: Activations | None
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The run of one detector, and the variants of it that were asked for, the baseline first."""
+
+    run: RunRecord
+    results: Path
+    preprocessing: Preprocessing
+    panelists: tuple[Panelist, ...]
+
+
+def open_panel(
+    base: Path, name: str, settings: ExperimentSettings, variants: Sequence[str], on_event: OnEvent
+) -> Panel:
+    """Load the variants of these names, as the command line has them; without names the baseline alone.
+
+    The baseline stands first beside any others. Raises `UserError` where one was not built and evaluated.
+    """
+    detector, names = _of_one_detector(settings, variants)
+    results = base / "results" / name / settings.folder(detector, settings.frame_sets[0])
+    run = store.read_run(results)
+    if run.preprocessing is None:
+        raise UserError(f"{results}: these scores were made elsewhere, there is no variant to look with")
+    chosen = dict.fromkeys((run.baseline.name, *names))
+    found_results = [_result(base, run, each, name) for each in chosen]
+    panelists = []
+    for index, result in enumerate(found_results):
+        on_event(Event(WORK, index, len(found_results), "variants", result.name))
+        panelists.append(_loaded(base / "variants", result, settings, run.preprocessing))
+    on_event(Event(WORK, len(found_results), len(found_results), "variants"))
+    return Panel(run, results, run.preprocessing, tuple(panelists))
+
+
+def _of_one_detector(settings: ExperimentSettings, variants: Sequence[str]) -> tuple[str, list[str]]:
+    """The detector that all names are of, the first one without names; and their names there."""
+    pairs = [find_variant(settings, variant) for variant in variants]
+    for (_, called), given in zip(pairs, variants, strict=True):
+        named = settings.of(pairs[0][0]).variants
+        if called not in named:
+            raise UserError(
+                f"there is no variant {quoted(given)}{nearest(given, named)}; variants are: {', '.join(named)}"
+            )
+    detectors = dict.fromkeys(detector for detector, _ in pairs)
+    if len(detectors) > 1:
+        raise UserError(
+            f"--variant: of several detectors ({listed(detectors)}), which take other frames; name variants of one"
+        )
+    return next(iter(detectors), settings.detector_names[0]), [called for _, called in pairs]
+
+
+def _result(base: Path, run: RunRecord, variant: str, experiment: str) -> VariantResult:
+    """The result of a variant that was evaluated and whose artifact is there; a `UserError` says how to come by it."""
+    result = next((each for each in run.variants if each.name == variant), None)
+    mend = f"`bench run {shown(experiment)} --only {shown(variant)}` builds and evaluates it"
+    if result is None:
+        raise UserError(f"variant {quoted(variant)} was not built yet; {mend}")
+    if result.status != "ok":
+        first, *further = (result.reason or "").splitlines() or [""]
+        raise UserError(f"variant {quoted(variant)} failed, it cannot look at anything: {first}", *further)
+    if not cache.is_built(base / "variants", result.id):
+        raise UserError(f"the artifact of {quoted(variant)} is gone from {base / 'variants'}; {mend}")
+    return result
+
+
+def _loaded(
+    folder: Path, result: VariantResult, settings: ExperimentSettings, preprocessing: Preprocessing
+) -> Panelist:
+    """A variant in the runtime and on the device that evaluated it."""
+    built = cache.read(folder, result.id)
+    cache.check(built)
+    executed = result.executed
+    assert executed is not None  # every evaluated variant was executed
+    device: Device = executed.device
+    remark = ""
+    if device == "cuda" and not cuda_devices():
+        device, remark = "cpu", "The run was on CUDA, which is not here: P(fake) may differ from the run's."
+    threads = executed.threads or cpu_cores()
+    with locks.held(cache.lock_file(folder, built.id), f"loading {built.id}"):
+        session = runtimes.find(executed.runtime).load(built, device, threads, tf32=settings.tf32)
+    detector = _detector(folder, built)
+    activations = None
+    if built.kind == "onnx" and detector is not None:
+        from bench.runtimes.onnxruntime import activations as further_outputs
+
+        activations = further_outputs.load(built, [name for name, _ in detector.stages()], threads)
+    ran = session.executed
+    judge = Judge(
+        result.name, result.id, result.steps, built.file.name, built.digest, built.stored, ran.runtime, ran.device,
+        ran.computed,
+    )  # fmt: skip
+    return Panelist(judge, session, detector, activations, remark)
+
+
+def _detector(folder: Path, built: Built) -> Detector | None:
+    """The variant's network in PyTorch; of an ONNX artifact that which it was made of, with its weights."""
+    from bench.artifacts import safetensors
+    from bench.detectors.journey import ready
+    from bench.runtimes.pytorch.dequantised import dequantised
+
+    if built.kind == "torch":
+        return ready(safetensors.load_torch(built.file))
+    for link in reversed(description.read(folder, built.id).lineage):
+        if link.id != built.id and cache.is_built(folder, link.id):
+            parent = cache.read(folder, link.id)
+            if parent.kind == "torch":
+                copy = dequantised(built, parent)
+                return ready(copy) if copy else None
+    return None

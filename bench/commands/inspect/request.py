@@ -1,0 +1,114 @@
+"""What `bench inspect` is asked for, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bench.errors import UserError, in_yaml, nearest
+from bench.files import advice, unwritable_above
+from bench.records import VIDEO_SUFFIXES, ClassName
+from bench.records.inspection import FACES_OPTIONS, FacesOption, Inspection
+
+PICTURE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".avif", ".ppm", ".pgm",
+)  # fmt: skip
+_MOST_LEVELS, _MOST_FRAMES = 8, 1000
+
+
+@dataclass(frozen=True)
+class Options:
+    """How pictures are looked into.
+
+    `variants` are named as on the command line. `above` is the P(fake) of any variant from which on a frame of a folder
+    is explained, None for all. `frames` are those that are taken of a video.
+    """
+
+    variants: tuple[str, ...] = ()
+    to: Path | None = None
+    faces: FacesOption = "auto"
+    target: ClassName | None = None
+    levels: int = 2
+    above: float | None = None
+    frames: int = 16
+
+
+@dataclass(frozen=True)
+class Request:
+    """The input, what it is, and the folder that is written to."""
+
+    file: Path
+    kind: Literal["picture", "folder", "video"]
+    to: Path
+    options: Options
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was looked into, and the files that say so, by what they are. `skipped` says which pictures were not."""
+
+    inspections: tuple[Inspection, ...]
+    pages: Mapping[str, Path]
+    skipped: tuple[str, ...] = ()
+    summary: tuple[str, ...] = field(default=())
+
+
+def checked(given: Path, options: Options, default: Path) -> Request:
+    """The request; `UserError` where there is nothing to look at, or nowhere to write."""
+    if not 1 <= options.levels <= _MOST_LEVELS:
+        raise UserError(f"--levels: expected a number from 1 to {_MOST_LEVELS}, found {options.levels}")
+    if not 1 <= options.frames <= _MOST_FRAMES:
+        raise UserError(f"--frames: expected a number from 1 to {_MOST_FRAMES:,}, found {options.frames}")
+    if options.above is not None and not 0 <= options.above <= 1:
+        raise UserError(f"--above: expected P(fake), from 0 to 1, found {options.above:g}")
+    kind = _kind(given)
+    to = options.to or default
+    _refuse_unwritable(to)
+    if kind == "folder" and to.resolve() == given.resolve():
+        raise UserError(f"--to {to}: is the folder of the pictures; expected another one")
+    return Request(given, kind, to, options)
+
+
+def as_faces(text: str) -> FacesOption:
+    """What `--faces` says; `UserError` for anything else."""
+    for option in FACES_OPTIONS:
+        if text == option:
+            return option
+    raise UserError(
+        f"--faces: expected {', '.join(FACES_OPTIONS)}, found {in_yaml(text)}{nearest(text, FACES_OPTIONS)}"
+    )
+
+
+def as_target(text: str | None) -> ClassName | None:
+    """The class that `--target` names, None without one; `UserError` for anything else."""
+    if text in ("fake", "real", None):
+        return text  # type: ignore[return-value]
+    raise UserError(f"--target: expected fake or real, found {in_yaml(text)}")
+
+
+def _kind(given: Path) -> Literal["picture", "folder", "video"]:
+    if given.is_dir():
+        return "folder"
+    if not given.exists():
+        siblings = [path.name for path in given.parent.iterdir()] if given.parent.is_dir() else []
+        raise UserError(f"{given}: no such file or folder{nearest(given.name, siblings)}")
+    if not given.is_file():
+        raise UserError(f"{given}: is no file; expected a picture, a video, or a folder of pictures")
+    return "video" if given.suffix.lower() in VIDEO_SUFFIXES else "picture"
+
+
+def _refuse_unwritable(to: Path) -> None:
+    """Raise `UserError` where nothing can be written into the folder `to`, which need not exist yet."""
+    if to.exists() and not to.is_dir():
+        raise UserError(f"--to {to}: is a file; expected a folder")
+    try:
+        blocked = unwritable_above(to)
+    except OSError as error:
+        raise UserError(advice(error) or f"--to {to}: {error.strerror}") from error
+    if blocked is not None:
+        raise UserError(f"--to {to}: {blocked} cannot be written to; choose another folder")
+    if to.is_dir() and not os.access(to, os.W_OK):
+        raise UserError(f"--to {to}: cannot be written to; choose another folder")

@@ -1,0 +1,160 @@
+"""From the pictures that are given to the frames that networks judge: which are frames of the set, which are cropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from bench import datasets, stored
+from bench.errors import UserError
+from bench.footage import in_front
+from bench.provenance import file_digest
+from bench.records import Crop, Finder, Preprocessing, RunRecord
+from bench.records.inspection import FacesOption, Subject
+from bench.results import store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_METHOD = "method"
+WHOLE = "the whole picture: "
+
+
+class NoFaceError(UserError):
+    """There is no face in a picture, and the detector wants a crop of one."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of the experiment's set: 1 for fake, and how it was forged, empty where unknown."""
+
+    label: int
+    method: str
+
+
+class FramesOfSet:
+    """Which files are frames of the labelled splits of a run, by what is in them."""
+
+    def __init__(self, base: Path, run: RunRecord, results: Path) -> None:
+        self._base, self._run, self._results = base, run, results
+
+    def find(self, file: Path, digest: str) -> Frame | None:
+        """The frame with the content of a file; None where there is none."""
+        for path, frame in self._by_size.get(file.stat().st_size, ()):
+            try:
+                if file_digest(path) == digest:
+                    return frame
+            except OSError:
+                continue
+        return None
+
+    @cached_property
+    def _by_size(self) -> dict[int, list[tuple[Path, Frame]]]:
+        """Frames by the size of their files in bytes: only those that may be the same are read."""
+        sizes: dict[int, list[tuple[Path, Frame]]] = {}
+        for path, frame in self._listed():
+            try:
+                sizes.setdefault(path.stat().st_size, []).append((path, frame))
+            except OSError:
+                continue
+        return sizes
+
+    def _listed(self) -> Iterator[tuple[Path, Frame]]:
+        answered = next((each.name for each in self._run.variants if each.status == "ok"), None)
+        if answered is None:
+            return
+        test, validation = store.read_labelled(self._results, answered, self._run.frames)
+        for split, frames in (("test", test), ("validation", validation)):
+            if frames is None:
+                continue
+            root = self._base / self._run.frames[split].root
+            methods = frames.attributes[_METHOD] if _METHOD in frames.attributes else [""] * len(frames.labels)
+            for name, label, method in zip(frames.frames, frames.labels.tolist(), methods, strict=True):
+                yield root / str(name), Frame(label, str(method))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Makes subjects of pictures, for one detector."""
+
+    preprocessing: Preprocessing
+    faces: FacesOption
+    finder: Finder
+    of_set: FramesOfSet
+
+    def subjects(self, file: Path, name: str) -> tuple[Subject, ...]:
+        """What is judged of a picture: a subject for each of its faces, the surest first, or all of it.
+
+        Raises `UserError` where it is no picture, or shows no face though the detector wants one.
+        """
+        try:
+            stored.refuse_other_than_file(file)
+            digest = file_digest(file)
+        except OSError as error:
+            raise UserError(f"{file}: {error.strerror or error}") from error
+        pixels = datasets.picture(file)
+        frame = self.of_set.find(file, digest)
+        label = label_of(file) if frame is None else frame.label
+        crops, how = self.crops(pixels, str(file), frame is not None)
+        method = frame.method if frame else ""
+        return tuple(
+            self.subject(pixels, crop, name=name, file=str(file), digest=digest, how=how, others=len(crops) - 1,
+                         of_set=frame is not None, label=label, method=method)
+            for crop in crops
+        )  # fmt: skip
+
+    def crops(self, pixels: NDArray[np.uint8], title: str, of_set: bool = False) -> tuple[list[Crop], str]:
+        """What is judged of a picture, and why that; `title` is what messages call it."""
+        preset = self.preprocessing.crop
+        if not in_front.is_cropped(preset):
+            why = "this detector takes whole frames"
+        elif self.faces == "auto" and of_set:
+            why = "it is a frame of the experiment's set"
+        elif self.faces == "never":
+            why = "`--faces never`"
+        else:
+            crops = in_front.cut(pixels, preset, self.finder)
+            if crops:
+                return crops, f"crop {preset}, the face found by {self.finder.NAME}"
+            raise NoFaceError(
+                f"{title}: no face was found, and this detector judges faces (crop {preset}); `--faces never` judges "
+                "the whole picture"
+            )
+        return [in_front.as_it_is(pixels, self.finder)], f"{WHOLE}{why}"
+
+    def subject(self, pixels: NDArray[np.uint8], crop: Crop, **facts: object) -> Subject:
+        """The subject of one crop of a picture; `facts` are further fields of it."""
+        spec = self.preprocessing.input_spec
+        height, width = crop.pixels.shape[:2]
+        points = None
+        if crop.face is not None and crop.face.points:
+            inside = [crop.inside(*point) for point in crop.face.points]
+            points = datasets.fitted_points(inside, height, width, spec)
+        fitted = datasets.fit(crop.pixels, spec)
+        return Subject(
+            pixels=pixels, frame=crop.pixels, fitted=fitted, face=crop.face, points=points, matrix=crop.matrix,
+            **facts,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+def label_of(file: Path) -> int | None:
+    """1 for a file below a folder that is called fake, 0 below one that is called real; None else."""
+    labels = {"fake": 1, "real": 0}
+    named = [labels[part.lower()] for part in reversed(file.absolute().parent.parts) if part.lower() in labels]
+    return named[0] if named else None
+
+
+def names_of(files: Sequence[Path], root: Path) -> dict[Path, str]:
+    """By file the folder that its inspection lies in: its path below `root` without the ending, where no two are so."""
+    short = {file: PurePath(file.relative_to(root)).with_suffix("").as_posix() for file in files}
+    count: dict[str, int] = {}
+    for name in short.values():
+        count[name.casefold()] = count.get(name.casefold(), 0) + 1
+    return {
+        file: name if count[name.casefold()] == 1 else PurePath(file.relative_to(root)).as_posix()
+        for file, name in short.items()
+    }

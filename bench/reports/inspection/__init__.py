@@ -1,0 +1,20 @@
+"""Inspections on disk: inspection.md, inspection.html, inspection.json and pictures by step; galleries of several."""
+
+from bench.reports.inspection.galleries import (
+    Card,
+    Gallery,
+    Moment,
+    card_of,
+    opening,
+    ordered,
+    parts_tables,
+    scores_table,
+    write_gallery,
+)
+from bench.reports.inspection.single import PAGE, write
+from bench.reports.inspection.table import explanations, frame_of, unexplained, write_explanations
+
+__all__ = [
+    "PAGE", "Card", "Gallery", "Moment", "card_of", "explanations", "frame_of", "opening", "ordered", "parts_tables",
+    "scores_table", "unexplained", "write", "write_explanations", "write_gallery",
+]  # fmt: skip

@@ -1,0 +1,174 @@
+"""The page of several pictures: a card for each, tables over all, and for a video P(fake) over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.records.inspection import PARTS, Inspection, Subject
+from bench.reports.content.axes import axis, part_axis
+from bench.reports.content.cells import EMPTY, Column, Table, cell, columns, table, variant_cell
+from bench.reports.content.spans import Sentence, sentence, strong
+from bench.reports.content.text import number
+from bench.reports.html.chart import Frame, colour, dashes, element
+from bench.reports.html.chart import picture as svg
+from bench.reports.inspection import pages, pictures
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from markupsafe import Markup
+
+MOST_CARDS = 300
+"""More would make the page slow to open; the table has all."""
+_SIDE = 190
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture in a gallery: its maps by variant as data, where its inspection lies, and how far off each variant is.
+
+    `p_fake` is by variant. `off` is the largest |label - P(fake)| of any variant; None without a label.
+    """
+
+    name: str
+    target: str
+    label: str
+    p_fake: Mapping[str, float]
+    maps: Mapping[str, str]
+    off: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame of a video: its number, its time in seconds, None where unknown, and P(fake) by variant."""
+
+    number: int
+    time_s: float | None
+    p_fake: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A page: what it says first, tables with captions, cards, and of a video what is drawn over time."""
+
+    title: str
+    opening: tuple[Sentence, ...]
+    variants: tuple[str, ...]
+    threshold: float
+    tables: tuple[tuple[str, Table], ...] = ()
+    cards: tuple[Card, ...] = ()
+    moments: tuple[Moment, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+    files: tuple[tuple[str, str], ...] = ()
+
+
+def card_of(inspected: Inspection, target: str, note: str = "") -> Card:
+    """The card of an inspection that lies at `target`, relative to the gallery."""
+    subject = inspected.subject
+    maps = {}
+    for look in inspected.looks:
+        heat = look.agreed if look.agreed is not None and look.agreed.any() else look.heat
+        drawn = pictures.overlay(subject.fitted, heat, look.target == "fake")
+        maps[look.judge.name] = pictures.data_uri(drawn, _SIDE)
+    p_fake = {look.judge.name: look.p_fake for look in inspected.looks}
+    return Card(subject.name, target, label_text(subject), p_fake, maps, off(subject, p_fake), note)
+
+
+def label_text(subject: Subject) -> str:
+    return "" if subject.label is None else ("real", "fake")[subject.label]
+
+
+def off(subject: Subject, p_fake: Mapping[str, float]) -> float | None:
+    """By how much the most mistaken variant misses the label."""
+    return None if subject.label is None else max(abs(subject.label - score) for score in p_fake.values())
+
+
+def ordered(cards: Sequence[Card]) -> tuple[Card, ...]:
+    """The most mistaken first; then those without a label, from the highest P(fake) down."""
+
+    def key(card: Card) -> tuple[bool, float, str]:
+        return card.off is None, -(card.off if card.off is not None else max(card.p_fake.values())), card.name
+
+    return tuple(sorted(cards, key=key)[:MOST_CARDS])
+
+
+def parts_tables(rows: pd.DataFrame) -> list[tuple[str, Table]]:
+    """The mean share of each part, by variant and the class that maps are for, and by method where those are known."""
+    explained = rows[rows["explained"]]
+    tables = [("Mean share of the evidence, by part of the face", _mean_shares(explained, "target", "for"))]
+    if explained["method"].notna().any():
+        tables.append(("The same by how frames were forged", _mean_shares(explained, "method", "method")))
+    return [(caption, each) for caption, each in tables if each.rows]
+
+
+def _mean_shares(rows: pd.DataFrame, by: str, title: str) -> Table:
+    body = []
+    names = [f"share_{part.replace(' ', '_')}" for part in PARTS]
+    for (variant, group), inside in rows.dropna(subset=["leading"]).groupby(["variant", by], sort=False):
+        means = inside[names].mean()
+        most = means.max()
+        shares = [
+            EMPTY if mean != mean else cell(strong(f"{100 * mean:.0f} %") if mean == most else f"{100 * mean:.0f} %", value=mean)
+            for mean in means.tolist()
+        ]  # fmt: skip
+        distance = inside["distance"].mean()
+        body.append([variant_cell(str(variant)), cell(str(group)), cell(f"{len(inside):,}"), *shares,
+                     EMPTY if distance != distance else cell(number(distance, 2), value=distance)])  # fmt: skip
+    titles = ("n", *PARTS, "from the nearest landmark, in eye distances")
+    return table([Column("Model", "left"), Column(title, "left"), *columns(titles)], body)
+
+
+def write_gallery(gallery: Gallery, folder: Path, name: str) -> Mapping[str, Path]:
+    """Write the page and the same as Markdown into `folder`; the files by what they are."""
+    context: dict[str, Any] = {**vars(gallery), "timeline": timeline(gallery) if gallery.moments else None}
+    files = {"page": folder / f"{name}.html", "text": folder / f"{name}.md"}
+    pages.write(files["text"], pages.markdown("gallery.md.j2", context))
+    pages.write(files["page"], pages.html("gallery.html.j2", context, gallery.variants))
+    return files
+
+
+def timeline(gallery: Gallery) -> Markup:
+    """P(fake) of each variant over the frames of a video, with the threshold, and the video's scores on the right."""
+    timed = all(moment.time_s is not None for moment in gallery.moments)
+    at = [float(moment.time_s or 0) if timed else float(moment.number) for moment in gallery.moments]
+    high = max(at) if max(at) > min(at) else min(at) + 1
+    frame = Frame(62, 8, 560, 180, axis("seconds" if timed else "frame", min(at), high), part_axis("P(fake)", 0, 1))
+    cut = frame.y(gallery.threshold)
+    parts = [frame.grid(labels=False, below=19)]
+    parts.append(element("line", x1=frame.left, x2=frame.right, y1=cut, y2=cut, class_="limit"))
+    for index, variant in enumerate(gallery.variants):
+        points = [(frame.x(x), frame.y(moment.p_fake[variant])) for x, moment in zip(at, gallery.moments, strict=True)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(
+            element("polyline", points=path, class_=f"curve along {colour(index)}", stroke_dasharray=dashes(index))
+        )
+        for (x, y), moment in zip(points, gallery.moments, strict=True):
+            title = element("title", f"frame {moment.number}, {variant}: {moment.p_fake[variant]:.4f}")
+            parts.append(element("circle", title, cx=x, cy=y, r=2.4, class_=f"mark {colour(index)}"))
+        if variant in gallery.scores:
+            text = number(gallery.scores[variant], 3)
+            height = frame.y(gallery.scores[variant]) + 4
+            parts.append(element("text", text, x=frame.right + 10, y=height, class_=f"name {colour(index)}"))
+    parts.append(element("text", frame.across.label, x=frame.right, y=frame.bottom + 36, text_anchor="end"))
+    shown = "P(fake) of each variant over the frames of the video; on the right the video's score."
+    return svg(f"Scores of {gallery.title}", shown, *parts, size=(690, 232))
+
+
+def scores_table(gallery_scores: Mapping[str, float], threshold: float, counts: str) -> Table:
+    """The score of a video by each variant, and what that makes it."""
+    rows = [
+        [
+            variant_cell(name),
+            cell(number(score, 4), value=score),
+            cell(strong("fake" if score >= threshold else "real")),
+        ]
+        for name, score in gallery_scores.items()
+    ]
+    return table([Column("Model", "left"), *columns((f"P(fake), {counts}", "label"))], rows)
+
+
+def opening(*texts: str) -> tuple[Sentence, ...]:
+    return tuple(sentence(text) for text in texts if text)

@@ -1,0 +1,49 @@
+"""The templates of inspections: Markdown, and pages with the report's look that need no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.files import write_text
+from bench.reports.content.text import NONE, plain
+from bench.reports.html import FOLDER, chart, policy_of
+from bench.reports.html import write as html_write
+from bench.reports.markdown import write as markdown_write
+from bench.reports.templates import environment
+
+_HERE = Path(__file__).parent
+
+
+def markdown(template: str, context: Mapping[str, Any]) -> str:
+    filters = {
+        "text": markdown_write.escape, "words": markdown_write.words, "table": markdown_write.table, "to": _linked,
+    }  # fmt: skip
+    return environment(_HERE, filters, keep_trailing_newline=True).get_template(template).render(**context)
+
+
+def html(template: str, context: Mapping[str, Any], variants: Sequence[str]) -> str:
+    """A page; `variants` are looks in the order of their colours."""
+    from jinja2 import ChoiceLoader, FileSystemLoader
+    from markupsafe import Markup
+
+    files = (FOLDER / "report.css", _HERE / "inspection.css")
+    style = "".join(file.read_text(encoding="utf-8") for file in files)
+    filters = {"words": html_write.words, "cell": html_write.cell, "plain": plain, "sort_value": html_write.sort_value}
+    loaded = environment(_HERE, filters, autoescape=True)
+    loaded.loader = ChoiceLoader([FileSystemLoader(_HERE), FileSystemLoader(FOLDER)])
+    loaded.globals.update(
+        swatch=chart.swatch, NONE=NONE, indices={name: index for index, name in enumerate(variants)}
+    )  # fmt: skip
+    return loaded.get_template(template).render(**context, style=Markup(style), policy=policy_of(style, ""))
+
+
+def write(path: Path, text: str) -> None:
+    write_text(path, text)
+
+
+def _linked(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(path, safe="/")

@@ -1,0 +1,77 @@
+"""explanations.parquet: a row for each frame and variant, for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.files import write_atomically
+from bench.records.inspection import PARTS, Inspection, Look, Subject
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COLUMN = {part: part.replace(" ", "_") for part in PARTS}
+_NUMBERS = (
+    "p_fake", "logit_real", "logit_fake", *(f"share_{name}" for name in _COLUMN.values()),
+    *(f"fall_{name}" for name in _COLUMN.values()), "distance",
+)  # fmt: skip
+
+
+def unexplained(subject: Subject, variant: str, logits: tuple[float, float], p_fake: float) -> dict[str, Any]:
+    """A row of a frame that was judged, and not looked into."""
+    return {
+        "frame": subject.name,
+        "variant": variant,
+        "label": subject.label,
+        "method": subject.method or None,
+        "p_fake": p_fake,
+        "logit_real": logits[0],
+        "logit_fake": logits[1],
+        "explained": False,
+    }
+
+
+def explanations(inspected: Inspection) -> list[dict[str, Any]]:
+    """A row for each variant: P(fake), shares of the parts of the face, distances, the hottest cell of its map."""
+    return [
+        unexplained(inspected.subject, look.judge.name, look.logits, look.p_fake) | _explained(look)
+        for look in inspected.looks
+    ]
+
+
+def _explained(look: Look) -> dict[str, Any]:
+    row: dict[str, Any] = {"explained": True, "target": look.target}
+    evidence = look.agreed_on_face or look.on_face
+    if evidence is not None:
+        row["leading"] = evidence.leading
+        row |= {f"share_{_COLUMN[part]}": share for part, share in evidence.shares.items()}
+    if look.on_face is not None:
+        row |= {f"fall_{_COLUMN[part]}": fall for part, fall in look.on_face.falls.items()}
+    if look.hottest:
+        first = look.hottest[0]
+        row |= {"hottest_part": first.part, "landmark": first.landmark, "distance": first.distance}
+    if look.heat is not None and look.heat.max(initial=0) > 0:
+        hottest_row, hottest_column = divmod(int(look.heat.argmax()), look.heat.shape[1])
+        row |= {"hottest_row": hottest_row, "hottest_column": hottest_column}
+    return row
+
+
+def frame_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The rows as a table with all columns, in a fixed order; what could not be had is missing."""
+    import pandas as pd
+
+    texts = ("frame", "variant", "method", "target", "leading", "hottest_part", "landmark")
+    integers = ("label", "hottest_row", "hottest_column")
+    order = ("frame", "variant", "label", "method", *_NUMBERS[:3], "explained", "target", "leading",
+             *_NUMBERS[3:], "landmark", "hottest_part", "hottest_row", "hottest_column")  # fmt: skip
+    table = pd.DataFrame(list(rows), columns=list(order))
+    kinds = dict.fromkeys(texts, "string") | dict.fromkeys(integers, "Int64") | dict.fromkeys(_NUMBERS, "float64")
+    return table.astype({**kinds, "explained": "bool"})
+
+
+def write_explanations(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the table."""
+    table = frame_of(rows)
+    write_atomically(path, lambda file: table.to_parquet(file, index=False))

@@ -1,0 +1,112 @@
+"""Maps of several depths made one, the shares of the parts of a face, and where a map is hottest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.records import POINTS
+from bench.records.face_template import eye_distance, part_map
+from bench.records.inspection import PARTS, FaceEvidence, Hottest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+AGREES = 0.5
+"""A coarse map agrees where it is at least half as strong as at its strongest place."""
+FINE = 112
+"""Cells a side in which parts are counted: a part of the face then has tens of them."""
+_SPOTS, _APART = 3, 0.12
+
+MOST_CELLS = 64
+"""A side of a map whose hottest places are sought."""
+
+
+def resized(heat: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """A map [h, w], nowhere negative, in another number of cells, smoothly."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.asarray(heat, np.float32))
+    return np.maximum(np.asarray(picture.resize(shape[::-1], Image.Resampling.BICUBIC), np.float64), 0)
+
+
+def agreed(levels: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """Each finer map kept only where what is coarser agrees: the last of them, [h, w]. `levels` are coarsest first.
+
+    All zero where nothing coarse speaks for the class, or what does so speaks elsewhere than the fine map.
+    """
+    kept = np.maximum(np.asarray(levels[0], np.float64), 0)
+    for finer in levels[1:]:
+        coarse = resized(kept, (finer.shape[0], finer.shape[1]))
+        agrees = (coarse >= AGREES * coarse.max()) & (coarse.max() > 0)
+        kept = np.where(agrees, np.maximum(finer, 0), 0.0)
+    return kept
+
+
+def face_evidence(
+    heat: NDArray[np.floating], cam: NDArray[np.floating] | None, points: Sequence[tuple[float, float]], side: int
+) -> FaceEvidence | None:
+    """The shares of each part of the face in `heat` [h, w], nowhere negative, of a frame of `side` pixels.
+
+    `cam` is the signed map of the logit difference, where there is one: otherwise no part speaks for either class.
+    None where there is no heat at all.
+    """
+    parts = part_map(points, side, FINE)
+    fine = resized(heat, (FINE, FINE))
+    if not fine.sum() > 0:
+        return None
+    sums = np.bincount(parts.ravel(), fine.ravel(), len(PARTS))
+    present = [index for index in range(len(PARTS)) if (parts == index).any()]
+    shares = {PARTS[index]: float(sums[index] / fine.sum()) for index in present}
+    return FaceEvidence(shares, {} if cam is None else _signed(cam, parts, present))
+
+
+def _signed(cam: NDArray[np.floating], parts: NDArray[np.intp], present: Sequence[int]) -> dict[str, float]:
+    both = resized(np.maximum(cam, 0), parts.shape) - resized(np.maximum(-cam, 0), parts.shape)  # type: ignore[arg-type]
+    whole = float(np.abs(both).sum())
+    sums = np.bincount(parts.ravel(), both.ravel(), len(PARTS))
+    return {PARTS[index]: float(sums[index] / whole) if whole else 0.0 for index in present}
+
+
+def hottest(heat: NDArray[np.floating], points: Sequence[tuple[float, float]] | None, side: int) -> tuple[Hottest, ...]:
+    """Up to three places where a map [h, w] is hottest, the hottest first, each at least half as hot as that.
+
+    Distances to the five points of the face, in pixels of a frame of `side`, are in distances between the eyes.
+    """
+    fine = resized(heat, (MOST_CELLS, MOST_CELLS))
+    strongest = float(fine.max(initial=0))
+    spots: list[Hottest] = []
+    for flat in np.argsort(-fine, axis=None, kind="stable"):
+        row, column = divmod(int(flat), MOST_CELLS)
+        strength = float(fine[row, column])
+        if not strength > 0 or strength < AGREES * strongest or len(spots) == _SPOTS:
+            break
+        x, y = (column + 0.5) / MOST_CELLS, (row + 0.5) / MOST_CELLS
+        if all(max(abs(spot.x - x), abs(spot.y - y)) > _APART for spot in spots) and _is_peak(fine, row, column):
+            spots.append(_located(x, y, strength / strongest, points, side))
+    return tuple(spots)
+
+
+def _is_peak(fine: NDArray[np.float64], row: int, column: int) -> bool:
+    around = fine[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+    return bool(fine[row, column] >= around.max())
+
+
+def _located(x: float, y: float, strength: float, points: Sequence[tuple[float, float]] | None, side: int) -> Hottest:
+    if points is None:
+        return Hottest(x, y, strength)
+    distances = np.hypot(*(np.asarray(points) - [x * side, y * side]).T) / eye_distance(points)
+    nearest = int(distances.argmin())
+    cell = (min(int(y * FINE), FINE - 1), min(int(x * FINE), FINE - 1))
+    part = PARTS[int(part_map(points, side, FINE)[cell])]
+    return Hottest(x, y, strength, part, POINTS[nearest], float(distances[nearest]))
+
+
+def hottest_cell(heat: NDArray[np.floating]) -> tuple[int, int] | None:
+    """Row and column of the strongest cell of a map [h, w]; None where it shows nothing."""
+    if not heat.max(initial=0) > 0:
+        return None
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    return int(row), int(column)

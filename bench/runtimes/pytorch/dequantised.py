@@ -1,0 +1,113 @@
+"""A network of layers with the weights of an ONNX artifact, turned back into floats: for what needs gradients.
+
+Its activations are not rounded, so it is no copy of what the artifact computes: whoever shows anything of it shows how
+far its answer is from the artifact's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench.artifacts import safetensors
+from bench.runtimes.pytorch.batch_norms import fold
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+    from bench.detectors.detector import Detector
+    from bench.records import Built
+
+
+def dequantised(built: Built, unquantised: Built) -> Detector | None:
+    """The detector that `built`, an ONNX artifact, was quantised from, with the artifact's weights in float32.
+
+    None where its weights are not those of the same layers.
+    """
+    import onnx
+
+    detector = safetensors.load_torch(unquantised.file).float()
+    fold(detector)
+    layers: dict[str, Any] = {**detector.weighted_layers(), **detector.head_layers()}
+    graph = onnx.load(built.file).graph
+    weights = _Weights(graph)
+    replaced = 0
+    for node in graph.node:
+        if node.name in layers and (pair := weights.of(node)) is not None:
+            replaced += _replace(layers[node.name], *pair)
+    return detector if replaced == len(layers) else None
+
+
+class _Weights:
+    """The constants of a graph, and what its layers multiply with, in floats."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        from onnx import numpy_helper
+
+        self._constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+        self._writers = {output: node for node in graph.node for output in node.output}
+
+    def of(self, node: onnx.NodeProto) -> tuple[NDArray[np.float32], NDArray[np.float32] | None] | None:
+        """Weight and bias of a layer, as PyTorch has them: factors of its inputs and outputs are part of both."""
+        import numpy as np
+
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            return None
+        weight = self._values(node.input[1])
+        if weight is None:
+            return None
+        attributes = {each.name: each.i for each in node.attribute}
+        if node.op_type == "MatMul" or (node.op_type == "Gemm" and not attributes.get("transB", 0)):
+            weight = weight.T
+        for factors in (f"{node.name}.input.factors", f"{node.name}.gate.factors"):
+            if factors in self._constants:
+                weight = _scaled(weight, self._constants[factors].ravel(), attributes.get("group", 1))
+        bias = self._values(node.input[2]) if len(node.input) > 2 else None
+        if (inverse := self._constants.get(f"{node.name}.output.factors")) is not None:
+            weight = weight * inverse.reshape(-1, *([1] * (weight.ndim - 1)))
+            bias = None if bias is None else bias * inverse.ravel()
+        return weight.astype(np.float32), None if bias is None else bias.astype(np.float32)
+
+    def _values(self, name: str) -> NDArray[Any] | None:
+        """A constant, or one that is dequantised."""
+        if name in self._constants:
+            return self._constants[name]
+        node = self._writers.get(name)
+        if node is None or node.op_type != "DequantizeLinear":
+            return None
+        values, scale, *zero_point = (self._values(each) for each in node.input if each)
+        if values is None or scale is None:
+            return None
+        axis = next((each.i for each in node.attribute if each.name == "axis"), 1)
+        shape = [-1 if index == axis % values.ndim else 1 for index in range(values.ndim)] if scale.ndim else []
+        shift = zero_point[0] if zero_point and zero_point[0] is not None else 0
+        if scale.ndim > 1:
+            return None  # a scale for each block of a row
+        shifted = values.astype("float64") - (
+            shift.reshape(shape).astype("float64") if hasattr(shift, "reshape") else 0
+        )
+        dequantised: NDArray[Any] = shifted * scale.reshape(shape).astype("float64")
+        return dequantised
+
+
+def _scaled(weight: NDArray[Any], factors: NDArray[Any], groups: int) -> NDArray[Any]:
+    """A weight [out, in / groups, …] whose layer reads its input channels times `factors` [in]."""
+    per_group = factors.reshape(groups, -1)
+    by_output = per_group.repeat(len(weight) // groups, axis=0)
+    scaled: NDArray[Any] = weight * by_output.reshape(*by_output.shape, *([1] * (weight.ndim - 2)))
+    return scaled
+
+
+def _replace(layer: Any, weight: NDArray[np.float32], bias: NDArray[np.float32] | None) -> bool:
+    """Give a layer another weight and bias of the same shapes; whether they are."""
+    import torch
+    from torch import nn
+
+    shape = tuple(layer.weight.shape)
+    if weight.size != layer.weight.numel() or weight.shape[:2] != shape[:2]:
+        return False
+    layer.weight = nn.Parameter(torch.from_numpy(weight.reshape(shape).copy()), requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(torch.from_numpy(bias.copy()), requires_grad=False)
+    return True
