@@ -223,6 +223,12 @@ class ExperimentSettings(_Model):
         description="a column of the frames' manifest, such as skin_tone, or several in a list: false-positive and "
         "false-negative rates of its groups at `threshold`, and how the gap between groups changes",
     )
+    regions: bool = Field(
+        default=False,
+        strict=True,
+        description="which parts of the face each variant looks at, by outcome, beside the baseline: faces are found "
+        "once in every test frame (by YuNet)",
+    )
     gates: dict[str, GateSettings] = Field(
         default={},
         description="variant, or `all`: limits for `bench check`; its own come before those of all. Of several "

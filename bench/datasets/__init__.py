@@ -6,13 +6,15 @@ from bench.datasets.annotations import annotations_of, times_at
 from bench.datasets.appearance import Appearance
 from bench.datasets.decoding import decode, decoder_versions, fit, picture, read_batches, read_for_each
 from bench.datasets.loading import Listed, find, load, read, refuse_shared_content
+from bench.datasets.mask_fitting import FittedMask, fitted, fitting_versions, misshapen
 from bench.datasets.placing import fitted_points
 from bench.datasets.plausibility import source_remarks
 from bench.datasets.settings import FrameSetSettings, Location, checked_pattern
 from bench.datasets.sources import find_sources
 
 __all__ = [
-    "Appearance", "FrameSetSettings", "Listed", "Location", "account", "annotations_of", "checked_pattern",
-    "decode", "decoder_versions", "degradations", "find", "find_sources", "fit", "fitted_points", "left_out", "load",
-    "picture", "read", "read_batches", "read_for_each", "refuse_shared_content", "source_remarks", "times_at",
+    "Appearance", "FittedMask", "FrameSetSettings", "Listed", "Location", "account", "annotations_of",
+    "checked_pattern", "decode", "decoder_versions", "degradations", "find", "find_sources", "fit", "fitted",
+    "fitted_points", "fitting_versions", "left_out", "load", "misshapen", "picture", "read", "read_batches",
+    "read_for_each", "refuse_shared_content", "source_remarks", "times_at",
 ]  # fmt: skip

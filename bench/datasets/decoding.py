@@ -7,7 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
@@ -38,6 +38,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "AVIF", "PPM
 """Pillow's names of the formats that are read. No other is ever opened: for EPS and others, Pillow starts programs."""
 _PLUGINS = ("Jpeg", "Png", "WebP", "Bmp", "Gif", "Tiff", "Jpeg2K", "Avif", "Ppm")
 _ORIENTATION = 0x0112  # EXIF tag
+_TRANSPOSED = 5  # from this orientation on, width and height change places
 LONGEST = 16
 """`crop` resizes at most so many squares in a row: a strip of one pixel's height would fill the memory."""
 
@@ -58,12 +59,26 @@ def decode(file: Path, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def picture(file: Path) -> NDArray[np.uint8]:
-    """A file as RGB, uint8 [height, width, 3], at its size; `UserError` where it can't be decoded."""
-    try:
+    """A picture of any size as RGB, uint8 [height, width, 3], otherwise as `decode`."""
+    with _naming(file):
         return _decoded(file)[0]
+
+
+def shown_size(file: Path) -> tuple[int, int]:
+    """Width and height in pixels, the camera's orientation applied, from the header alone; `UserError` as `decode`."""
+    with _naming(file), stored.open_file(file) as source, _opened(source) as opened:
+        width, height = opened.size
+        return (height, width) if opened.getexif().get(_ORIENTATION, 1) >= _TRANSPOSED else (width, height)
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Whatever a decoder says is about this file."""
+    try:
+        yield
     except MemoryError:
         raise
-    except Exception as error:  # whatever the decoder says, it is about this file
+    except Exception as error:
         raise _undecodable(file, error) from error
 
 
@@ -83,15 +98,11 @@ def _fitted(
 
     `look` is given what the picture looks like.
     """
-    try:
+    with _naming(file):
         frame, tables = _decoded(file)
         if look:
             look(appearance(frame, tables))
         fitted = {spec: fit(frame, spec) for spec in specs if isinstance(spec, InputSpec)}
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever the decoder says, it is about this file
-        raise _undecodable(file, error) from error
     return fitted | _degraded(file, frame, [spec for spec in specs if isinstance(spec, DegradedSpec)])
 
 

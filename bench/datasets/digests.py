@@ -59,7 +59,7 @@ FileRecords = dict[str, FileRecord]
 
 @dataclass
 class Digests:
-    """What reading files has shown, by `Entry.file`: SHA-256 of frames, what is wrong with others, and which are masks.
+    """What reading files has shown, by `Entry.file`: SHA-256 of frames and of masks, and what is wrong with others.
 
     Files that were not read yet, where only what is remembered counts, are `unread`: the digest of each is made up of
     its name alone.
@@ -67,14 +67,14 @@ class Digests:
 
     frames: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
-    masks: set[str] = field(default_factory=set)
+    masks: dict[str, str] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
 
     def add(self, file: str, checked: Checked) -> None:
         if checked.wrong:
             self.faults[file] = checked.wrong
         elif checked.is_mask:
-            self.masks.add(file)
+            self.masks[file] = checked.digest
         else:
             self.frames[file] = checked.digest
 

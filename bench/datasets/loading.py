@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from bench.datasets import masks
 from bench.datasets.accounts import mask_remarks, unused_remarks
 from bench.datasets.copies import copy_remarks
 from bench.datasets.digests import Digests, digest_files, of_set
@@ -150,6 +151,8 @@ def read(
         remarks["test"] += unused_remarks(root, unused)
     for split, frames in sets.items():
         remarks.setdefault(split, []).extend((*copy_remarks(frames), *mask_remarks(frames)))
+    sets["test"] = masks.read(name, sets["test"], cache, on_event, reads=reads)
+    remarks["test"] += sets["test"].remarks
     missing = missing_videos(parts, undigested, splits)
     sets = {split: replace(frames, missing=missing.get(split, ())) for split, frames in sets.items()}
     unused_everywhere = tuple(each for unused in listing.unused.values() for each in unused)

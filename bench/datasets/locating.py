@@ -6,22 +6,23 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.datasets import layouts
+from bench.datasets import layouts, masks
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Location, options_of
 from bench.datasets.sources import find_sources
 from bench.errors import listed, resolve_path
-from bench.records import Frame, MissingVideo, Split, Unused, joined_sources
+from bench.records import ForgeryMask, Frame, MissingVideo, Split, Unused, joined_sources
 
 
 @dataclass(frozen=True)
 class Located:
-    """A part of a listing with the folder that it lies in."""
+    """A part of a listing with the folder that it lies in, and whether the layout found its masks."""
 
     root: Path
     part: Part
     pattern: str | None
     missing: tuple[MissingVideo, ...] = ()
+    has_native_masks: bool = False
 
     @property
     def renames(self) -> bool:
@@ -48,6 +49,7 @@ class Located:
                 entry.attributes,
                 entry.video,
                 entry.frame_index,
+                ForgeryMask(Path(entry.mask), native=self.has_native_masks) if entry.mask else None,
             )
             for entry in self.part.entries
         )
@@ -77,17 +79,25 @@ def gather(settings: FrameSetSettings, base: Path) -> Gathered:
     """What lies at the locations that an entry of the experiment file names; paths are relative to `base`."""
     if settings.path is None:
         return _gather_locations(settings.locations, base)
-    listing = layouts.read(resolve_path(base, settings.path), options_of(settings))
-    parts = {
-        split: Located(listing.root, part, settings.source_pattern, listing.missing.get(split, ()))
-        for split, part in listing.parts.items()
-    }
+    listing = _listed(settings, settings.path, base)
+    parts = {split: _located(listing, split, settings) for split in listing.parts}
     problems = list(listing.problems)
     if not problems and settings.split == "auto" and None not in parts:
         problems.append(f"{listing.root}: is split already ({listed(parts)}); leave out `split: auto`")
     elif not problems and None not in parts and "test" not in parts:
         problems.append(f"{listing.root}: has no test split, only {listed(parts)}")
     return Gathered(parts, problems, {listing.root: listing.unused}, listing.remarks)
+
+
+def _listed(settings: FrameSetSettings | Location, path: str, base: Path) -> layouts.Listing:
+    """What lies at a place, each frame with its mask, where the settings name a folder of these."""
+    listing = layouts.read(resolve_path(base, path), options_of(settings))
+    return masks.with_folder(listing, resolve_path(base, settings.masks)) if settings.masks else listing
+
+
+def _located(listing: layouts.Listing, split: Split | None, settings: FrameSetSettings | Location) -> Located:
+    part, missing = listing.parts[split], listing.missing.get(split, ())
+    return Located(listing.root, part, settings.source_pattern, missing, listing.native_masks)
 
 
 def _gather_locations(locations: Mapping[Split, Location], base: Path) -> Gathered:
@@ -98,14 +108,13 @@ def _gather_locations(locations: Mapping[Split, Location], base: Path) -> Gather
     listings: dict[Path, layouts.Listing] = {}
     used: set[tuple[Path, Split | None]] = set()
     for split, location in locations.items():
-        listing = layouts.read(resolve_path(base, location.path), options_of(location))
+        listing = _listed(location, location.path, base)
         problems += [problem for problem in listing.problems if problem not in problems]
         remarks += [remark for remark in listing.remarks if remark not in remarks]
         listings.setdefault(listing.root, listing)
         inside = split if split in listing.parts else None
-        part = listing.parts.get(inside)
-        if part is not None:
-            parts[split] = Located(listing.root, part, location.source_pattern, listing.missing.get(inside, ()))
+        if inside in listing.parts:
+            parts[split] = _located(listing, inside, location)
             used.add((listing.root, inside))
         elif not listing.problems:
             problems.append(f"{listing.root}: has no {split} split, only {listed(filter(None, listing.parts))}")

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from bench.datasets import exclude
 from bench.datasets.extract_settings import EXTRACT, ExtractSettings
 from bench.datasets.layouts import SUFFIXES, Options
+from bench.datasets.layouts.manifest.tables import COLUMNS
 from bench.errors import quoted
 from bench.records import SPLITS, Split, label_word, label_words
 
@@ -73,6 +74,10 @@ class ColumnSettings(BaseModel):
         default=None, min_length=1, description="the column test, validation, calibration or train, if not `split`"
     )
 
+    mask: str | None = Field(
+        default=None, min_length=1, description="the column of paths of masks of what was forged, if not `mask`"
+    )
+
     @model_validator(mode="after")
     def _distinct(self) -> ColumnSettings:
         names = list(self.named.values())
@@ -83,7 +88,7 @@ class ColumnSettings(BaseModel):
     @property
     def named(self) -> dict[str, str]:
         """What each known column is called, in lower case without blanks around it."""
-        return {role: (getattr(self, role) or role).strip().lower() for role in ("path", "label", "source", "split")}
+        return {role: (getattr(self, role) or role).strip().lower() for role in COLUMNS}
 
 
 class LabelSettings(BaseModel):
@@ -116,6 +121,13 @@ _EXCLUDE = (
     "patterns of files that are left out, as in .gitignore: `masks` and `*_mask.png` match at any depth, "
     "`fake/*/masks` starts at the frame set's place"
 )
+_MASKS = (
+    "a folder of masks, pictures of what was forged, called like the frames and in the same folders, relative to this "
+    "file: forged is what is brighter than 127 in any channel"
+)
+_OF_VIDEOS = (
+    "`masks` belong to frames, and `extract` makes frames of videos: extract first, then name masks of the crops"
+)
 _COLUMNS = "with a manifest: what it calls its columns, such as {path: filename, label: target}"
 
 
@@ -130,8 +142,14 @@ class Location(BaseModel):
     labels: LabelSettings | None = Field(default=None, description=_LABELS)
     exclude: tuple[Pattern, ...] = Field(default=(), description=_EXCLUDE)
     extract: ExtractSettings | None = Field(default=None, description=EXTRACT)
+    masks: str | None = Field(default=None, min_length=1, description=_MASKS)
 
     _pattern = field_validator("source_pattern")(checked_pattern)
+
+    @model_validator(mode="after")
+    def _of_frames(self) -> Location:
+        _refuse_masks_of_videos(self)
+        return self
 
 
 def _location(value: Any) -> Any:
@@ -162,6 +180,7 @@ class FrameSetSettings(BaseModel):
     labels: LabelSettings | None = Field(default=None, description=_LABELS)
     exclude: tuple[Pattern, ...] = Field(default=(), description=_EXCLUDE)
     extract: ExtractSettings | None = Field(default=None, description=EXTRACT)
+    masks: str | None = Field(default=None, min_length=1, description=_MASKS)
     test: LocationOrPath | None = Field(default=None, description="labelled frames: those that are reported")
     validation: LocationOrPath | None = Field(
         default=None, description="labelled frames, which set thresholds and nothing else"
@@ -187,16 +206,22 @@ class FrameSetSettings(BaseModel):
             raise ValueError("no frames named: expected `path`, or `test` with `validation`, `calibration`, `train`")
         if locations and "test" not in locations:
             raise ValueError("`test` is missing: the frames that are reported")
-        for key in ("split", "source_pattern", "columns", "labels", "exclude", "extract"):
+        for key in ("split", "source_pattern", "columns", "labels", "exclude", "extract", "masks"):
             if locations and getattr(self, key):
                 where = "" if key == "split" else f"; write it inside each split, as {{path: …, {key}: …}}"
                 raise ValueError(f"`{key}` belongs to `path`, not to one path per split{where}")
+        _refuse_masks_of_videos(self)
         return self
 
     @property
     def locations(self) -> dict[Split, Location]:
         """The splits that have a location of their own; empty where `path` is given."""
         return {split: location for split in SPLITS if (location := getattr(self, split)) is not None}
+
+
+def _refuse_masks_of_videos(settings: FrameSetSettings | Location) -> None:
+    if settings.masks and settings.extract:
+        raise ValueError(_OF_VIDEOS)
 
 
 def options_of(settings: FrameSetSettings | Location) -> Options:

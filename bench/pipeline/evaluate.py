@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import datasets, locks, phases, runtimes
-from bench.pipeline import calibration_shift, fidelity, former, journal
+from bench.pipeline import calibration_shift, face_points, fidelity, former, journal, masks
 from bench.pipeline.build import BuiltVariants
 from bench.pipeline.degrade import degrade
 from bench.pipeline.jobs import Executable, Job, Jobs, due_for_timing, executed, job_of
@@ -73,6 +73,8 @@ def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEven
 
         degrade(prepared, jobs, held, on_event)
         occlude(prepared, jobs, session_of, on_event)
+        masks.fit(prepared, on_event)
+        face_points.find(prepared, on_event)
     return jobs
 
 

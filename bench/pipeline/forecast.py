@@ -8,7 +8,17 @@ from pathlib import Path
 
 from bench import datasets, runtimes
 from bench.errors import counted
-from bench.pipeline import degrade, degraded, estimates, former, occlude, occlusions, present_speed, report_reasons
+from bench.pipeline import (
+    degrade,
+    degraded,
+    estimates,
+    face_points,
+    former,
+    occlude,
+    occlusions,
+    present_speed,
+    report_reasons,
+)
 from bench.pipeline.build import build_context
 from bench.pipeline.estimates import Estimate
 from bench.pipeline.evaluate import work_on
@@ -115,6 +125,7 @@ def stages_at(
         _evaluate(prepared, rows, history, now),
         *([_degrade(prepared, rows, history, now)] if prepared.first.settings.robustness else []),
         _blur(rows, history, now),
+        *([_faces(prepared, now)] if prepared.first.settings.regions else []),
         _time(rows, history, now),
         _report(prepared, rows, now),
     )
@@ -331,6 +342,17 @@ def _blur(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:
         passes[work] = passes.get(work, Estimate()) + _frame(row, row.runtime, history, now) * answers
     work = f"frames of the galleries of {_counted(len(due), 'variant')}" if due else ""
     return Stage("blur", work, estimates.total(passes.values()), tuple(passes.items()))
+
+
+def _faces(prepared: Prepared, now: PresentSpeed) -> Stage:
+    """Finding faces in the test frames that nobody has looked at, for every detector's input."""
+    passes, count = [], 0
+    for setup in prepared.setups:
+        if left := face_points.frames_left(setup):
+            seconds = left * (face_points.FRAME_SECONDS + estimates.DECODED_FRAME_SECONDS)
+            passes.append((face_points.work_on(setup), estimates.by_rate(seconds, estimates.SERIAL, now)))
+            count += left
+    return Stage("faces", _counted(count, "frame"), estimates.total(takes for _, takes in passes), tuple(passes))
 
 
 def _time(rows: Sequence[Row], history: History, now: PresentSpeed) -> Stage:

@@ -15,7 +15,7 @@ from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import fits_network, judging, readings, threshold
+from bench.pipeline import face_points, fits_network, judging, masks, readings, threshold
 from bench.pipeline.degraded import undoable
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
@@ -97,6 +97,8 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     ]
     prepared = trails.with_found(Prepared(tuple(setups)))
     request.refuse(list(_untimed_searches(request, prepared, timing)))
+    if for_run:
+        request.refuse([(_dataset_key(name), problem) for name, problem in masks.problems(prepared)])
     return prepared
 
 
@@ -202,6 +204,8 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
     kinds = [kind_of(chain, request.kind(name)) for name, chains_of in chains.items() for chain in chains_of.values()]
     chosen, remarks, refused = checked_device(device, runtime, kinds)
     problems: list[tuple[Keys, str | UserError]] = []
+    if request.settings.regions and (why := face_points.problem()):
+        problems.append((("experiments", request.name, "regions"), why))
     for name in request.detectors:
         check = imports_file.check if request.kind(name) == "onnx" else file_type.check
         problems += problems_of(_weights_key(name), partial(check, request.weights(name)))

@@ -26,10 +26,11 @@ from bench.records import (
     RunRecord,
     silent,
 )
-from bench.results import predict, store
+from bench.results import localisation, predict, store
 from bench.results.appearance import APPEARANCE
 from bench.results.attributes import ATTRIBUTES
 from bench.results.copies import COPIES
+from bench.results.regions import FACES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,8 @@ def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finish
             reasons.write(setup, jobs)
         if first.results != prepared.results:
             # Of an earlier run of one detector on one set, whose results nobody renders any more.
-            for record in (store.RUN, reasons.RECORD, APPEARANCE, ATTRIBUTES, COPIES):
+            of_setup = (APPEARANCE, ATTRIBUTES, COPIES, localisation.MASKS, localisation.RECORD, FACES)
+            for record in (store.RUN, reasons.RECORD, *of_setup):
                 (prepared.results / record).unlink(missing_ok=True)
         return report(first.base, first.name, first.settings, on_event=on_event)
 
@@ -176,6 +178,7 @@ def as_set(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
         judge=judging.as_judged(run, settings),
         video_scoring=settings.videos.record,
         groups=settings.groups,
+        faces=run.faces if settings.regions else None,
         degradations=tuple(level for level in asked if level in run.degradations),
         variants=tuple(variants),
     )

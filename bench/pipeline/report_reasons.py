@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench import reports
 from bench.errors import UserError, listed
-from bench.pipeline import render, rendered, together
+from bench.pipeline import face_points, masks, render, rendered, together
 from bench.pipeline.prepared import Prepared, Setup
 from bench.pipeline.reasons import Inputs, changed, flattened
 from bench.provenance import version
@@ -57,7 +57,7 @@ def _of_report(setup: Setup, rows: Sequence[Row]) -> tuple[str, ...]:
     except UserError:
         return (_NO_RECORD,)
     settings = _changed_settings(run, render.as_set(run, setup.settings))
-    if differences := [*settings, *_changed_variants(run, setup, rows)]:
+    if differences := [*settings, *_of_frames(run, setup), *_changed_variants(run, setup, rows)]:
         return tuple(differences)
     folder = setup.report
     if not reports.is_whole(folder):
@@ -75,6 +75,26 @@ def _changed_settings(run: RunRecord, run_as_set: RunRecord) -> list[str]:
     before, now = _report_settings(run), _report_settings(run_as_set)
     names = [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
     return [changed(name, before.get(name), now.get(name)) for name in names]
+
+
+def _of_frames(run: RunRecord, setup: Setup) -> list[str]:
+    return [*_changed_masks(run, setup), *_changed_faces(run, setup)]
+
+
+def _changed_masks(run: RunRecord, setup: Setup) -> list[str]:
+    """Whether masks of test frames came, went or changed."""
+    before, now = run.masks.key if run.masks else "", masks.key_of(setup)
+    if before == now:
+        return []
+    return ["masks came" if not before else "masks went" if not now else "masks changed"]
+
+
+def _changed_faces(run: RunRecord, setup: Setup) -> list[str]:
+    """Whether faces are asked for in another way than those that are stored."""
+    before, now = run.faces.key if run.faces else "", face_points.key_of(setup)
+    if before == now:
+        return []
+    return ["faces are asked for" if not before else "faces changed"]
 
 
 def _report_settings(run: RunRecord) -> Inputs:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench import datasets
-from bench.pipeline import calibration_shift, degraded, fidelity, judging, misread, notes, threshold
+from bench.pipeline import calibration_shift, degraded, face_points, fidelity, judging, masks, misread, notes, threshold
 from bench.pipeline.jobs import Job, Jobs, executed
 from bench.pipeline.prepared import Setup
 from bench.provenance import machine, provenance
@@ -70,12 +70,16 @@ def _record(setup: Setup, jobs: Jobs) -> RunRecord:
         video_scoring=setup.settings.videos.record,
         videos=judging.videos_of(setup.frames),
         groups=setup.settings.groups,
+        masks=masks.counts_of(setup),
+        faces=face_points.counts_of(setup),
         provenance=_provenance(setup) | _gpus(rows),
         map_kind=setup.reading.map_kind if setup.reading else CLASS_ACTIVATION,
         warnings=(
             *_remarks(setup, {*shown, *setup.unfound}, _untimed(rows)),
             *misread.remarks(setup, jobs, rows),
             *degraded.remarks(setup, rows),
+            *masks.remarks(masks.counts_of(setup)),
+            *face_points.remarks(face_points.counts_of(setup)),
         ),
     )
 

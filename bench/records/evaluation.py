@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from bench.records.choice import Choice
 from bench.records.exemplars import Exemplars
 from bench.records.forecasts import MeasuredNoise
+from bench.records.localisation import Localisation
+from bench.records.masks import FittedMasks
 from bench.records.measurements import Latencies, Timing, VariantSpeed
 from bench.records.occlusion import Occlusion
 from bench.records.predictions import LabelledFrames, Predictions
+from bench.records.regions import Regions
 from bench.records.runs import RunRecord
 from bench.records.scores import Comparison, DegradedScore, Effect, Independence, VariantEvaluation
 from bench.records.slice_search import SliceSearch
@@ -32,8 +35,10 @@ class Evaluation:
     Where videos are known, `videos` are those of the test frames, and `video` is all of this per video: `test` and
     `validation` are then videos, called by their names, in the order of `videos`, `predictions` have their scores, and
     rows are those of videos. What needs frames is missing there: drift and occlusions. `unit` says what rows are.
-    `exemplars` are the rows that most variants lose, None where too few variants differ. `noises` are those of frames,
-    by variant, where they were foretold.
+    `masks` are those of test fakes, and `localisation` says whether heatmaps lie on them; None where no masks are
+    known; `regions` on which parts of the face they lie, None where nobody asked. `exemplars` are the rows that most
+    variants lose, None where too few variants differ. `noises` are those of frames, by variant, where they were
+    foretold.
     """
 
     test: LabelledFrames
@@ -57,6 +62,9 @@ class Evaluation:
     video: Evaluation | None = None
     exemplars: Exemplars | None = None
     noises: Mapping[str, MeasuredNoise] = field(default_factory=dict)
+    masks: FittedMasks | None = None
+    localisation: Localisation | None = None
+    regions: Regions | None = None
 
     def by(self, unit: Unit) -> Evaluation:
         """The evaluation per frame or per video; that per frame where nothing is known of videos, or all failed."""

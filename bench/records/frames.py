@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from bench.records.masks import ForgeryMask
 from bench.records.videos import MissingVideo
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Frame:
     missing: the further columns of a manifest, in their order, or the folder below `real/` or `fake/`. `video` is the
     video that the frame was taken from, and `frame_index` its number in it, from 0; None where unknown. Neither is part
     of a set's digest: they change no prediction, and a manifest that comes to tell them would make every present result
-    again.
+    again. `mask` shows what was forged in it; None where there is none. It is no part of the digest either.
     """
 
     path: str
@@ -153,6 +154,7 @@ class Frame:
     attributes: tuple[tuple[str, str], ...] = ()
     video: str | None = None
     frame_index: int | None = None
+    mask: ForgeryMask | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -10,8 +10,10 @@ from bench.records.choice import Constraints
 from bench.records.degradations import Degradation
 from bench.records.forecasts import Forecast
 from bench.records.frames import Preprocessing
+from bench.records.masks import MaskCounts
 from bench.records.measurements import CalibrationShift, Conditions, Executed, Fidelity, Measurement
 from bench.records.predictions import PredictionPass
+from bench.records.regions import FaceCounts
 from bench.records.search import SearchTrail
 from bench.records.thresholds import ThresholdChoice, ThresholdRule
 from bench.records.videos import Unit, VideoCounts, VideoScoring
@@ -138,6 +140,8 @@ class RunRecord:
     under which re-compression variants were to be judged again. `groups` are the columns between whose values the gap
     of error rates is given. `threshold` is the fixed one; where the experiment gives a rule in place of a number,
     `threshold_rule` is that and `threshold_choice` what it found, None where the baseline failed.
+    `masks` says what became of the masks of test frames, None where there are none, and
+    `faces` in how many of them a face was found, None where nobody asked.
     """
 
     experiment: str
@@ -165,6 +169,8 @@ class RunRecord:
     threshold_rule: ThresholdRule | None = None
     threshold_choice: ThresholdChoice | None = None
     groups: tuple[str, ...] = ()
+    masks: MaskCounts | None = None
+    faces: FaceCounts | None = None
     schema: int = 1
 
     @property

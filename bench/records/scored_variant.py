@@ -19,6 +19,7 @@ from bench.records.scored_decisions import (
     ScoredPoint,
     ScoredShift,
 )
+from bench.records.scored_maps import ScoredLocalisation, ScoredRegions
 from bench.records.scored_slices import ScoredConfirmedSlice, ScoredDegradation, ScoredGroupGap, ScoredSlice
 from bench.records.scores import ThresholdKind, Verdict
 from bench.records.weights import ClassName
@@ -169,6 +170,8 @@ class ScoredVariant:
     noise: MeasuredNoise | None = None
     forecasts: tuple[Forecast, ...] = ()
     auc_delta_unresolved: float | None = None
+    localisation: ScoredLocalisation | None = None
+    regions: ScoredRegions | None = None
 
     @property
     def by_video(self) -> ScoredVariant:

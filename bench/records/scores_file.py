@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from bench.records.exemplars import ScoredExemplars
 from bench.records.scored_choice import ScoredChoice, ScoredEffect
 from bench.records.scored_decisions import Ends
+from bench.records.scored_maps import ScoredFaces, ScoredMasks
 from bench.records.scored_slices import ScoredSliceSearch
 from bench.records.scored_threshold import ScoredThresholdRule
 from bench.records.scored_variant import ScoredVariant
@@ -86,7 +87,8 @@ class ScoresFile(Judged):
     `judge` is what `choice` goes by: frames, or videos, whose numbers are in `video` of each variant. `videos` is None
     where none are known. `threshold_rule` is how `threshold` was found, None where the experiment says a number.
     `exemplars` are the test frames that most variants lose, None where too few variants decide otherwise than others.
-    `searches` are the trails of those variants whose steps were searched for.
+    `searches` are the trails of those variants whose steps were searched for. `masks` are those of test fakes, None
+    where no fake has one. `faces` are those found for `regions: true`, None where nobody asked.
     """
 
     schema: int
@@ -108,6 +110,8 @@ class ScoresFile(Judged):
     exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
     slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
     searches: dict[str, SearchTrail] = field(default_factory=dict, kw_only=True)
+    masks: ScoredMasks | None = field(default=None, kw_only=True)
+    faces: ScoredFaces | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,8 @@ class ScoredDetector:
     exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
     slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
     searches: dict[str, SearchTrail] = field(default_factory=dict, kw_only=True)
+    masks: ScoredMasks | None = field(default=None, kw_only=True)
+    faces: ScoredFaces | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

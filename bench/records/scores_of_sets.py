@@ -13,6 +13,7 @@ from bench.records.scored_choice import (
 from bench.records.scored_decisions import (
     Ends,
 )
+from bench.records.scored_maps import ScoredFaces, ScoredMasks
 from bench.records.scored_slices import (
     ScoredSliceSearch,
 )
@@ -49,6 +50,8 @@ class ScoredSet(Judged):
     videos: ScoredVideos | None = field(default=None, kw_only=True)
     threshold_rule: ScoredThresholdRule | None = field(default=None, kw_only=True)
     exemplars: ScoredExemplars | None = field(default=None, kw_only=True)
+    masks: ScoredMasks | None = field(default=None, kw_only=True)
+    faces: ScoredFaces | None = field(default=None, kw_only=True)
     slice_search: ScoredSliceSearch | None = field(default=None, kw_only=True)
 
 

@@ -81,6 +81,8 @@ from bench.records import (
     VideoCounts,
 )
 from bench.reports.content.text import MIB
+from bench.reports.scored_localisation import scored_localisation, scored_masks
+from bench.reports.scored_regions import scored_faces, scored_regions
 from bench.reports.scored_threshold import scored_threshold
 
 if TYPE_CHECKING:
@@ -117,6 +119,8 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         videos=_videos(run, evaluation),
         threshold_rule=scored_threshold(run, evaluation),
         exemplars=_exemplars(evaluation.exemplars) if evaluation.exemplars else None,
+        masks=scored_masks(evaluation.localisation),
+        faces=scored_faces(evaluation.regions),
     )
 
 
@@ -242,6 +246,8 @@ def _variant(run: RunRecord, variant: VariantResult, evaluation: Evaluation) -> 
         calibration=_calibration(scored.calibration) if scored and scored.calibration else None,
         noise=evaluation.noises.get(variant.name),
         forecasts=variant.forecasts if variant.status == "ok" else (),
+        localisation=scored_localisation(evaluation, variant.name),
+        regions=scored_regions(evaluation, variant.name),
     )
 
 

@@ -15,6 +15,8 @@ from bench.records import (
     LEAST_CROP_PCT,
     VIDEO_COLUMNS,
     Conditions,
+    FaceCounts,
+    MaskCounts,
     Measurement,
     RunRecord,
     SplitSummary,
@@ -64,6 +66,15 @@ def run(record: RunRecord) -> None:
         _split(split, frames)
     for variant in record.variants:
         _variant(variant)
+    for counts in filter(None, (record.masks, record.faces)):
+        _counts(counts)
+
+
+def _counts(counts: MaskCounts | FaceCounts) -> None:
+    """Check the numbers of masks or faces, and the key of those that are stored."""
+    _digests([counts.key])
+    if min(value for value in vars(counts).values() if isinstance(value, int)) < 0:
+        raise DamagedError("its numbers of masks or faces are none")
 
 
 def _choice(choice: ThresholdChoice) -> None:

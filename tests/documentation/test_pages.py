@@ -147,6 +147,7 @@ def of_several() -> dict[str, Any]:
     scores = json.loads(golden.read_text(encoding="utf-8"))
     as_alone = (
         "variants", "choice", "ablation", "not_sliced", "slice_search", "threshold", "threshold_rule", "exemplars",
+        "masks", "faces",
     )  # fmt: skip
     detectors = [
         {key: value for key, value in detector.items() if key not in as_alone}

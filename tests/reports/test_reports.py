@@ -81,8 +81,10 @@ from tests.support.reports import (
     judged,
     labelled,
     made_up,
+    masked,
     pixels,
     rendered,
+    with_faces,
 )
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -253,7 +255,7 @@ def test_overlays_follow_the_threshold_and_unchanged_ones_are_kept(tmp_path: Pat
     def unneeded(frame: str) -> NDArray[np.uint8]:
         raise AssertionError(f"{frame} was read again")
 
-    render(run, judged(run, answers), unneeded, results, report)
+    render(run, masked(run, judged(run, answers)), unneeded, results, report)
     assert before == {path: (results / path).stat().st_mtime_ns for path in overlays(results)}
     strict = dataclasses.replace(run, threshold=1.0)
     render(strict, judged(strict, answers), pixels, results, report)
@@ -480,7 +482,7 @@ def test_scores_json_is_read_back_as_the_record_that_was_written(tmp_path: Path)
     run, answers = made_up(FRAMES)
     _, report = rendered(tmp_path, run, answers)
     run = dataclasses.replace(run, degradations=DEGRADATIONS)
-    written = scores(run, degraded(run, blurred(run, judged(run, answers))))
+    written = scores(run, degraded(run, with_faces(run, masked(run, blurred(run, judged(run, answers))))))
     assert read_scores(report) == written
     assert (report / "scores.json").read_text(encoding="utf-8") == as_text(read_scores(report)) + "\n"
     golden = (GOLDEN / "scores.json").read_text(encoding="utf-8")
@@ -1089,7 +1091,7 @@ def headings(page: Path) -> set[str]:
 def test_sections_that_a_report_names_are_in_the_documentation() -> None:
     """Each note around the tables is two sentences at most, and names one section."""
     run, answers = made_up(FRAMES)
-    evaluation = judged(run, answers)
+    evaluation = with_faces(run, masked(run, judged(run, answers)))
     content = gather(run, evaluation, scores(run, evaluation), ledger=True)
     texts = [content.method, *content.notes.values()]
     sections = [span.text for text in texts for span in text.spans if span.style == "docs"]

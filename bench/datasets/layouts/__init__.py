@@ -64,7 +64,7 @@ class Entry:
     """A frame before its content is read. `path` is relative to its split's folder, with forward slashes.
 
     `video` is the path of its video, without an ending where a layout reads it off names, and `frame_index` its number
-    among the video's frames; None where unknown.
+    among the video's frames; `mask` is the file of the picture of what was forged. None where unknown.
     """
 
     path: str
@@ -76,6 +76,7 @@ class Entry:
     attributes: Attributes = ()
     video: str | None = None
     frame_index: int | None = None
+    mask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ class Listing:
     """What lies at one place: parts by split, None for frames that no split claims; and what is `unused` there.
 
     `problems` are why it can't be used, `remarks` what a reader of its numbers must know. `missing` are the videos of
-    each split that a list names and that have no frame here, with their labels.
+    each split that a list names and that have no frame here, with their labels. `native_masks` is whether masks were
+    found where whoever made the data set puts them, and nobody asked for them.
     """
 
     root: Path
@@ -126,6 +128,7 @@ class Listing:
     unused: tuple[Unused, ...] = ()
     remarks: tuple[str, ...] = ()
     missing: Mapping[Split | None, tuple[MissingVideo, ...]] = field(default_factory=dict)
+    native_masks: bool = False
 
 
 @dataclass(frozen=True)

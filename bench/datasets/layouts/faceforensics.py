@@ -1,6 +1,7 @@
 """FaceForensics++: original_sequences/ and manipulated_sequences/<method>/<compression>/, with lists of its splits.
 
-Below them lie `videos/<video>.mp4`, `frames/<video>/0003.png` or any other form; folders called masks are left out.
+Below them lie `videos/<video>.mp4`, `frames/<video>/0003.png` or any other form; folders called masks, below a
+method or its compression, hold masks of what was forged: `masks/<video>/0003.png` is that of the video's frame 3.
 `train.json`, `val.json` and `test.json`, beside these folders or in splits/, are lists of pairs of ids: of a pair
 [A, B] the originals A and B and the fakes A_B and B_A belong to the split. Without them nothing is split. A video's
 sources are the ids in its name, those of the actors in DeepFakeDetection, which no split names. Method and compression
@@ -12,16 +13,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from bench.datasets import list_files, native
-from bench.datasets.layouts import Entry, Listing, Options, Tally
+from bench.datasets.layouts import SUFFIXES, Entry, Listing, Options, Tally
 from bench.datasets.native import File, Video, Videos
 from bench.errors import UserError, listed, quoted
-from bench.records import MissingVideo, Split, joined_sources
+from bench.records import MissingVideo, Split, Unused, joined_sources
 
 RANK = 15
 SHAPE = "FaceForensics++'s original_sequences/ and manipulated_sequences/, with train.json, val.json and test.json"
@@ -38,6 +39,7 @@ VIDEOS = (
 The groups are the sources: videos, or in DeepFakeDetection actors.
 """
 
+_FORGED = "manipulated_sequences"
 _LEFT_OUT = (*native.MASKS, "models")
 
 
@@ -51,6 +53,7 @@ class _Item:
     method: str
     compression: str
     kind: str
+    mask: str | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -64,7 +67,8 @@ class _Item:
     @property
     def entry(self) -> Entry:
         attributes = (("method", self.method), ("compression", self.compression))
-        return native.entry(self.file, self.label, self.sources, self.video, attributes)
+        of_frame = native.entry(self.file, self.label, self.sources, self.video, attributes)
+        return replace(of_frame, mask=self.mask) if self.mask else of_frame
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def read(path: Path, options: Options) -> Listing:
         return Listing(path, {}, error.lines)
     tally = Tally()
     everything, unknown = _items(path, options, tally)
+    everything = _with_masks(path, everything, options)
     items = [item for item in everything if not item.file.excluded]
     files = len(everything) + len(unknown)
     problems, remarks = native.without_video(path, "FaceForensics++ has (953, 953_974)", unknown, files)
@@ -118,7 +123,9 @@ def read(path: Path, options: Options) -> Listing:
         missing = native.missing_videos(_missing(lists, everything))
     labels_from = f"labels come from {' and '.join(ROOTS)} in {path}"
     problems += native.misplaced(path, options)
-    return Listing(path, native.parts(by_split, labels_from), tuple(problems), tally.unused, tuple(remarks), missing)
+    parts, masked = native.parts(by_split, labels_from), any(item.mask for item in items)
+    unused = _unused(tally, items)
+    return Listing(path, parts, tuple(problems), unused, tuple(remarks), missing, native_masks=masked)
 
 
 @lru_cache(maxsize=2**16)
@@ -142,6 +149,58 @@ def _items(path: Path, options: Options, tally: Tally) -> tuple[list[_Item], lis
             elif not file.excluded:
                 unknown.append(file.path)
     return items, unknown
+
+
+def _with_masks(path: Path, items: list[_Item], options: Options) -> list[_Item]:
+    """The files with the mask of each fake that has one; those of videos are not read."""
+    if options.noun == "videos":
+        return items
+    masks = _masks(path)
+    return [replace(item, mask=_mask_of(item, masks)) for item in items] if masks else items
+
+
+def _masks(path: Path) -> dict[tuple[str, str, str, int], str]:
+    """The pictures in folders of masks, by method, compression (empty where masks are of none), video and frame."""
+    top, videos = path / _FORGED, Videos(VIDEOS[1].fullmatch, SUFFIXES)
+    masks: dict[tuple[str, str, str, int], str] = {}
+    for folder in _mask_folders(top):
+        for file in native.walk(top, folder, Options(), Tally(), ()):
+            video = videos.of(file.path)
+            if video is not None and video.frame_index is not None:
+                method, compression, _ = _folders(File(f"{_FORGED}/{file.path}", *file[1:]), video)
+                masks[method, compression, video.name, video.frame_index] = file.file
+    return masks
+
+
+def _mask_folders(top: Path) -> Iterator[str]:
+    """The folders of masks below each method, and below each of its compressions."""
+    for folder in native.sub_folders(top).values():
+        for inside, name in native.sub_folders(top / folder).items():
+            if inside in native.MASKS:
+                yield f"{folder}/{name}"
+            elif COMPRESSION.fullmatch(inside):
+                below = native.sub_folders(top / folder / name)
+                yield from (f"{folder}/{name}/{of_frames}" for of_frames in map(below.get, native.MASKS) if of_frames)
+
+
+def _mask_of(item: _Item, masks: Mapping[tuple[str, str, str, int], str]) -> str | None:
+    """The mask of a fake: that of its compression, or else that of all."""
+    if item.video.frame_index is None or item.label == 0:
+        return None
+    keys = ((item.method, of, item.video.name, item.video.frame_index) for of in (item.compression, ""))
+    return next((masks[key] for key in keys if key in masks), None)
+
+
+def _unused(tally: Tally, items: Sequence[_Item]) -> tuple[Unused, ...]:
+    """What is left out, without the masks that are used."""
+    used = len({item.mask for item in items if item.mask})
+    unused = []
+    for each in tally.unused:
+        left = each.count
+        if each.kind == "beside" and each.name.casefold() in native.MASKS:
+            left, used = max(left - used, 0), max(used - left, 0)
+        unused.append(replace(each, count=left))
+    return tuple(each for each in unused if each.count)
 
 
 def _folders(file: File, video: Video) -> tuple[str, str, str]:

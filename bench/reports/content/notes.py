@@ -271,7 +271,8 @@ def galleries(run: RunRecord, evaluation: Evaluation) -> Sentence:
         " class: ",
         strong("warm colours for fake, cool colours for real"),
         ", the lighter the stronger. All variants share one scale within a frame, so that pictures of one frame "
-        "compare; those of different frames do not.",
+        "compare; those of different frames do not",
+        "; a white line goes around what was forged." if evaluation.masks and evaluation.masks.counts.used else ".",
         sentence(" ", listed(bare), f" {have} pictures are frames alone.") if bare else "",
     )
 

@@ -15,9 +15,11 @@ from bench.reports.content import (
     exemplars,
     forecasts,
     groups,
+    localisation,
     measured,
     notes,
     recommendation,
+    regions,
     robustness,
     searches,
     variants,
@@ -65,6 +67,9 @@ class Report:
     lost: Lost | None
     drift: Table | None
     faithful: Table | None
+    localised: Table | None
+    regions: list[regions.RegionsOfOutcome]
+    changed_parts: list[Sentence]
     robustness: Table | None
     confirmed: Table | None
     searched: Sentence
@@ -111,7 +116,12 @@ def gather(
         method=of.sentence(notes.method(of.run, of.evaluation)),
         noted=measured.noted(run),
         searches=searches.searches(run),
-        insights=[*of.sentences(insights(of.run, of.evaluation)), *other_reason(evaluation)],
+        insights=[
+            *of.sentences(insights(of.run, of.evaluation)),
+            *other_reason(evaluation),
+            *localisation.finding(run, evaluation),
+            *regions.finding(run, evaluation),
+        ],
         performance=of.table(variants.performance(of.run, of.evaluation)),
         found_threshold=how_found(run, numbers),
         classification=of_quality.classification(of.evaluation),
@@ -123,6 +133,9 @@ def gather(
         lost=exemplars.lost(run, evaluation),
         drift=changes.drift(evaluation),
         faithful=changes.faithful(evaluation),
+        localised=localisation.localised(evaluation),
+        regions=regions.regions(run, evaluation),
+        changed_parts=regions.changed(evaluation),
         robustness=robustness.robustness(of.run, of.evaluation),
         confirmed=confirmed.confirmed(of.evaluation),
         searched=of.sentence(confirmed.searched(of.evaluation)),
@@ -162,6 +175,8 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "timings": notes.timings(),
         "forecasts": forecasts.note(evaluation),
         "robustness": notes.robustness(run),
+        **({"localised": localisation.note(evaluation)} if evaluation.localisation else {}),
+        **({"regions": regions.note(evaluation)} if evaluation.regions else {}),
         **videos.notes(run, evaluation),
     }
 

@@ -15,7 +15,7 @@ from bench.reports.content.plots import Plots
 from bench.reports.content.recommendation import recommend
 from bench.reports.content.report import Report
 from bench.reports.content.text import NONE, cutoff, number, plain
-from bench.reports.html import chart, decision_plots, depth, galleries, plots, write
+from bench.reports.html import chart, decision_plots, depth, galleries, plots, regions, write
 from bench.reports.html.comparison import comparison
 from bench.reports.html.counts import at_thresholds, counts, marks
 from bench.reports.html.pictures import Pictures, ranks
@@ -62,6 +62,8 @@ def page(report: Report, evaluation: Evaluation, drawable: Plots, pictures: Pict
                 for of_variant in flipped_videos(run, evaluation)
             ],
             depth_pictures=depth.pictures(report.depths),
+            region_legend=regions.legend(),
+            region_bars=[regions.bars(of_outcome) for of_outcome in report.regions],
             lost_frames=lost_frames(run, evaluation, ranks(run, True)),
             other_reasons=galleries.other_reasons(run, evaluation) if pictures else {},
             **_drawn(drawable, run.threshold),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,6 +19,7 @@ from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
 from bench.reports.content.exemplars import lost_frames
 from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.pictures.gallery import first, has_maps, map_of, scale_of
+from bench.reports.pictures.outline import path_of
 from bench.reports.pictures.overlay import colour_bar, shades, supporting
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Pictures:
     """Data URIs: of frames by row, of heatmaps by (variant, row, whether for fake); none where nothing speaks.
 
     `has_map` are the variants with maps of any kind, `unmapped` the frames of these, (variant, row), without one.
+    `outlines` are paths around what was forged, by row.
     """
 
     frames: Mapping[int, str]
@@ -52,6 +54,7 @@ class Pictures:
     has_map: frozenset[str]
     unmapped: frozenset[tuple[str, int]]
     colour_bar: str
+    outlines: Mapping[int, str]
 
 
 def ranks(run: RunRecord, pictures: bool) -> int:
@@ -120,9 +123,14 @@ def pictured(
     with_maps = frozenset(name for name in evaluation.predictions if has_maps(evaluation, name))
     verdicts = {(name, row) for name, row, _ in shown if name in with_maps}
     unmapped = frozenset((name, row) for name, row in verdicts if map_of(evaluation, name, row) is None)
-    return Pictures(
-        frames, heatmaps, with_maps, unmapped, _uri(_encoded(Image.fromarray(colour_bar(240, 1)), "PNG"), "png")
-    )
+    bar = _uri(_encoded(Image.fromarray(colour_bar(240, 1)), "PNG"), "png")
+    return Pictures(frames, heatmaps, with_maps, unmapped, bar, _outlines(evaluation, rows))
+
+
+def _outlines(evaluation: Evaluation, rows: Iterable[int]) -> dict[int, str]:
+    """The outline of each of these frames that has a mask."""
+    masks = {row: mask for row in rows if evaluation.masks and (mask := evaluation.masks.of(row)) is not None}
+    return {row: path for row, mask in masks.items() if (path := path_of(mask))}
 
 
 def _shown(run: RunRecord, evaluation: Evaluation) -> Iterator[tuple[str, int, bool]]:

@@ -358,10 +358,12 @@ function setUpThreshold(data) {
 function setUpGalleries() {
   const root = document.documentElement;
   const heat = element("heat", HTMLInputElement);
+  const outline = element("outline", HTMLInputElement);
   const beside = element("beside", HTMLInputElement);
   const opacity = element("opacity", HTMLInputElement);
   const unfold = element("unfold", HTMLButtonElement);
   heat?.addEventListener("change", () => root.classList.toggle("no-heat", !heat.checked));
+  outline?.addEventListener("change", () => root.classList.toggle("no-mask", !outline.checked));
   beside?.addEventListener("change", () => root.classList.toggle("no-beside", !beside.checked));
   opacity?.addEventListener("input", () => root.style.setProperty("--heat", String(Number(opacity.value) / 100)));
   unfold?.addEventListener("click", () => {

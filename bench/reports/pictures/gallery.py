@@ -20,6 +20,7 @@ from bench.files import remove, write_atomically
 from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
 from bench.reports.content.exemplars import lost_frames
 from bench.reports.content.flipped_videos import flipped_videos
+from bench.reports.pictures.outline import drawn_on
 from bench.reports.pictures.overlay import draw, supporting
 
 if TYPE_CHECKING:
@@ -171,18 +172,21 @@ def draw_overlays(
     for variant in run.variants:
         _remove_links(results / variant.name / "result")
     for row, by_variant in _by_row(shown).items():
-        due = []
+        due, mask = [], evaluation.masks.of(row) if evaluation.masks else None
         for name, verdict in by_variant.items():
             path, cam = overlay_path(results, name, verdict), map_of(evaluation, name, row)
             scale = scale_of(run, evaluation, row, name)
-            key = _key(run, verdict, cam, scale)
+            key = _key(run, verdict, cam, scale, mask)
             keep.add(path)
             if _stored_key(path) != key:
                 due.append((path, cam, verdict.fake, scale, key))
         image = pixels(next(iter(by_variant.values())).frame) if due else None
         for path, cam, fake, scale, key in due:
             assert image is not None
-            write_atomically(path, partial(draw(image, cam, fake, scale).save, format="JPEG", quality=90, comment=key))
+            picture = draw(image, cam, fake, scale)
+            if mask is not None:
+                drawn_on(picture, mask)
+            write_atomically(path, partial(picture.save, format="JPEG", quality=90, comment=key))
         drawn += len(due)
     for variant in run.variants:
         for outcome in OUTCOMES:
@@ -259,12 +263,15 @@ def scale_of(run: RunRecord, evaluation: Evaluation, row: int, name: str) -> flo
     return max((float(supporting(cam, fake).max()) for cam, fake in maps if cam is not None), default=0.0)
 
 
-def _key(run: RunRecord, shown: Shown, cam: NDArray[np.float32] | None, scale: float) -> bytes:
+def _key(
+    run: RunRecord, shown: Shown, cam: NDArray[np.float32] | None, scale: float, mask: NDArray[np.uint8] | None
+) -> bytes:
     """Everything that an overlay's look depends on, as a digest that is kept inside the file."""
     spec = run.preprocessing.input_spec if run.preprocessing else None
     drawn_from = (DRAWING_VERSION, run.frames["test"].digest, spec, shown.frame, shown.fake)
     content = hashlib.blake2b(repr((*drawn_from, scale)).encode("utf-8", "surrogateescape"), digest_size=16)
     content.update(b"" if cam is None else repr(cam.shape).encode() + cam.tobytes())
+    content.update(b"" if mask is None else b"outlined " + mask.tobytes())
     return content.hexdigest().encode()
 
 

@@ -48,26 +48,27 @@ class Files:
         top = next((top for top in self._tops if path.startswith(top)), "")
         return path.removeprefix(top)
 
-    def locate(self, path: str) -> tuple[Located | None, str]:
-        """The file of a relative path, or what is wrong with it.
+    def locate(self, path: str, noun: str = "frame") -> tuple[Located | None, str]:
+        """The file of a relative path, which is a `noun`, or what is wrong with it.
 
         macOS may spell `ë` as two characters, and other programs as one: a file whose name differs in that alone is
         found, unless there are several.
         """
         name: str | None = path
+        of = "path" if noun == "frame" else noun
         status = self._status(path)
         if status is None and (name := self._spelled(path)):
             status = self._status(name)
         if name is None or status is None or stat.S_ISDIR(status.st_mode):
-            return None, f"no such frame below {self.folder}"
+            return None, f"no such {noun} below {self.folder}"
         file, linked = f"{self.folder}/{name}", stat.S_ISLNK(status.st_mode)
         if not self._is_inside(file, linked):
-            return None, f"path leads outside of {self.folder} by a link ({_HOW_INSIDE})"
+            return None, f"{of} leads outside of {self.folder} by a link ({_HOW_INSIDE})"
         if linked:
             with suppress(OSError):  # a link to what is not there is found out by reading
                 status = os.stat(file)  # noqa: PTH116 - a Path for every row is most of the time of a cached load
         if stat.S_ISDIR(status.st_mode):
-            return None, f"no such frame below {self.folder}"
+            return None, f"no such {noun} below {self.folder}"
         folder, _, base = name.rpartition("/")
         self._used[folder].add(base)
         return Located(name, file, status.st_size, status.st_mtime_ns), ""

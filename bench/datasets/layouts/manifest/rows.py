@@ -49,7 +49,7 @@ class Reader:
         return Listing(self.manifest.parent, by_path, self._problems(), self.tally.unused)
 
     def _problems(self) -> tuple[str, ...]:
-        hints = {_NO_LABEL: label_hints.hint(self.words)}
+        hints = {_NO_LABEL: label_hints.hint(self.words), f"no such mask below {self.files.folder}": _NO_MASK}
         return tuple(
             f"{self.manifest}: {kind}: {listed(rows, 10)}{hints.get(kind, '')}" for kind, rows in self.wrong.items()
         )
@@ -80,6 +80,7 @@ class Reader:
                         self._attributes(cells),
                         cells.get("video", "").strip() or None,
                         self._frame_index(where, cells),
+                        self._mask(where, cells),
                     ),
                 )
 
@@ -127,15 +128,25 @@ class Reader:
             attributes = (*attributes, (FACE_SIZE, _face_size(cells)))
         return self.shared.setdefault(attributes, attributes)
 
-    def _path(self, where: str, cells: Mapping[str, str]) -> str | None:
-        """The path of a row relative to the manifest; None where it is empty or outside."""
-        written = cells.get("path", "").strip()
+    def _mask(self, where: str, cells: Mapping[str, str]) -> str | None:
+        """The file of a row's mask; several frames may share one."""
+        if not cells.get("mask", "").strip():
+            return None
+        path = self._path(where, cells, "mask")
+        located, problem = self.files.locate(path, "mask") if path is not None else (None, "")
+        if problem:
+            self._report(problem, f"{where} {quoted(path)}")
+        return located.file if located else None
+
+    def _path(self, where: str, cells: Mapping[str, str], column: str = "path") -> str | None:
+        """The path in a cell of a row, relative to the manifest; None where it is empty or outside."""
+        written = cells.get(column, "").strip()
         path = self.files.normal(written)
         if not path or path == ".":
-            self._report("path is empty", where)
+            self._report(f"{column} is empty", where)
             return None
         if path.startswith(("../", "/")) or path == ".." or path[1:2] == ":":
-            kind = f"path must be relative to {self.files.folder}, or absolute, and stay inside it"
+            kind = f"{column} must be relative to {self.files.folder}, or absolute, and stay inside it"
             self._report(kind, f"{where} {quoted(written)}")
             return None
         return path
@@ -168,4 +179,5 @@ def _face_size(cells: Mapping[str, str]) -> str:
     return "" if size is None else f"{size:.1f}"
 
 
+_NO_MASK = "; if the column is of something else, rename it, or write `columns: {mask: …}`"
 _NO_LABEL = "label is neither real, 0 nor fake, 1"

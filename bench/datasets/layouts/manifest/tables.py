@@ -11,7 +11,7 @@ from bench.errors import shown
 from bench.records import ANNOTATION_COLUMNS, SHARING_KEY, VIDEO_COLUMNS
 
 SHAPE = "a manifest .csv or .parquet with the columns path, label and, if known, source and split"
-COLUMNS = ("path", "label", "source", "split")
+COLUMNS = ("path", "label", "source", "split", "mask")
 SURPLUS = "\0surplus"
 _MOST_ROWS, _MOST_BYTES = 20_000_000, 2 * 2**30
 DESCRIBING = frozenset((*VIDEO_COLUMNS, *ANNOTATION_COLUMNS))

@@ -1,0 +1,145 @@
+"""Does it still look at the forgery? Heatmaps beside masks of what was forged, as a table and in sentences."""
+
+from __future__ import annotations
+
+from bench.errors import counted
+from bench.records import Chance, Evaluation, Localisation, Localised, Mean, RunRecord
+from bench.reports.content.cells import Cell, Column, Table, cell, table, variant_cell, with_interval
+from bench.reports.content.spans import Sentence, docs, joined, listed, paragraph, sentence, strong
+from bench.reports.content.text import number, signed, span, within
+
+_NUMBERS = ("pointing", "inside", "auc")
+_TITLES = ("Points at it", "Δ", "Evidence inside", "Δ evidence", "AUC against the mask", "Δ AUC", "Blank maps")
+
+
+def localised(evaluation: Evaluation) -> Table | None:
+    """Where each variant's heatmaps lie, and what a guess comes to; None where no map stands beside a mask."""
+    located = evaluation.localisation
+    if located is None or not located.variants or located.chance is None:
+        return None
+    rows = [[variant_cell(name), *_cells(of_variant)] for name, of_variant in located.variants.items()]
+    rows += [[cell("pointing anywhere"), *_guess(located.chance, centre=False)]]
+    rows += [[cell("pointing at the centre"), *_guess(located.chance, centre=True)]]
+    stacked = [Column(title, stacked=True) for title in _TITLES]
+    return table([Column("Model", "left"), *stacked], rows)
+
+
+def _cells(located: Localised) -> list[Cell]:
+    """The numbers of a variant, each with its difference to the baseline's beside it."""
+    cells = []
+    for name in _NUMBERS:
+        mean, delta = getattr(located, name), getattr(located, f"{name}_delta")
+        cells += [_mean(mean), _delta(delta)]
+    blank = cell(f"{located.blank:,}") if located.blank else cell("")
+    return [*cells, blank]
+
+
+def _mean(mean: Mean) -> Cell:
+    return with_interval(number(mean.value, 3), within(mean.interval, 3), mean.value)
+
+
+def _delta(mean: Mean | None) -> Cell:
+    """A difference with its interval; a loss that this excludes to be none is stressed."""
+    if mean is None:
+        return cell("")
+    stressed = mean.interval.high < 0
+    return Cell(sentence(signed(mean.value, 3)), span(mean.interval, 3), mean.value, stressed=stressed)
+
+
+def _guess(chance: Chance, *, centre: bool) -> list[Cell]:
+    """What pointing anywhere, or always at the centre, comes to."""
+    pointing, inside, auc = (
+        (chance.centre_pointing, chance.centre_inside, chance.centre_auc) if centre else (chance.area, chance.area, 0.5)
+    )
+    empty = cell("")
+    return [cell(number(pointing, 3)), empty, cell(number(inside, 3)), empty, cell(number(auc, 3)), empty, empty]
+
+
+def finding(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
+    """Whether the baseline looks at the forgery, and which variants look less there; nothing without masks and maps."""
+    located = evaluation.localisation
+    if located is None or located.chance is None:
+        return []
+    if not located.variants:
+        return [sentence("There are masks of what was forged, and no class-activation maps to hold beside them.")]
+    name = run.baseline.name
+    baseline = located.variants.get(name)
+    start = [_of_baseline(name, baseline, located)] if baseline else []
+    if baseline is not None and not _beats_chance(baseline, located.chance):
+        return [paragraph(start)]
+    return [paragraph([*start, *_losses(located)])]
+
+
+def _of_baseline(name: str, baseline: Localised, located: Localisation) -> Sentence:
+    """Where the baseline's maps lie, and whether that is more than chance."""
+    chance = located.chance
+    assert chance is not None
+    where = (
+        f" points into the mask in {_percent(baseline.pointing.value)} of {counted(baseline.frames, 'fake')} "
+        f"(the mask covers {_percent(chance.area)}, a guess at the centre hits in "
+        f"{_percent(chance.centre_pointing)}), and {_percent(baseline.inside.value)} of its evidence lies inside"
+    )
+    if _beats_chance(baseline, chance):
+        return sentence("Does it still look at the forgery? ", strong(name), where, ".")
+    doubt = ", no more than chance would have it there: it decides by something else than what the masks show."
+    return sentence("Does it look at the forgery? ", strong(name), where, doubt)
+
+
+def _beats_chance(baseline: Localised, chance: Chance) -> bool:
+    """Whether more evidence lies inside than the mask's share of the area, by the interval."""
+    return baseline.inside.interval.low > chance.area
+
+
+def _losses(located: Localisation) -> list[Sentence]:
+    """The variants with significantly less evidence inside, the greatest loss first; or that there are none."""
+    deltas = {name: each.inside_delta for name, each in located.variants.items() if each.inside_delta}
+    if not deltas:
+        return []
+    less = sorted((name for name in deltas if deltas[name].interval.high < 0), key=lambda name: deltas[name].value)
+    if not less:
+        lowest = min(delta.interval.low for delta in deltas.values())
+        return [
+            sentence(
+                f"No variant has significantly less of its evidence there; a loss of more than {number(-lowest, 3)} is "
+                "excluded for each by its own interval."
+            )
+            if lowest < 0
+            else sentence("No variant has less of its evidence there.")
+        ]
+    losses = joined((sentence(strong(name), f" {_difference(deltas[name])}") for name in less), "; ")
+    unlost = [name for name in deltas if name not in less]
+    others = sentence(" Of ", listed(unlost), " no loss is shown.") if unlost else sentence("")
+    return [sentence("Less of their evidence lies there, each by its own interval: ", losses, ".", others)]
+
+
+def _difference(mean: Mean) -> str:
+    return f"{signed(mean.value, 3)} ({span(mean.interval, 3)})"
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share, 1)} %"
+
+
+def note(evaluation: Evaluation) -> Sentence:
+    """How maps stand beside masks, on how many fakes, and which variants have no numbers."""
+    located = evaluation.localisation
+    if located is None:
+        return sentence("")
+    of = f"{located.frames:,} of {counted(located.counts.fakes, 'test fake')}"
+    without = ""
+    if located.reasons:
+        without = f"; {', '.join(located.reasons)}: {next(iter(located.reasons.values()))}"
+    return sentence(
+        f"Heatmaps beside masks of what was forged, over the {of} that have one: ",
+        strong("points at it"),
+        ", the pointing game, is the share of fakes whose hottest place is forged, ",
+        strong("evidence inside"),
+        " the share of what speaks for fake that lies in the mask, 0 where nothing does (a blank map), ",
+        strong("AUC against the mask"),
+        " how well the map ranks forged places above others. Intervals are of 95 %, by source where frames share some; "
+        "Δ is the paired difference to the baseline on the same fakes, bold where less is significant",
+        without,
+        ". More: ",
+        docs("verdicts.md#where-heatmaps-lie"),
+        ".",
+    )
