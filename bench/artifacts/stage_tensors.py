@@ -34,7 +34,7 @@ def stage_tensors(graph: onnx.GraphProto, stages: Sequence[str]) -> dict[str, st
         if stage in first and is_followed and first[stage].name == stage:
             # Where its output is scaled back, that is what is called after the layer.
             tensors[stage] = stage if stage in writers else first[stage].output[0]
-        elif stage in first and is_followed:
+        elif is_followed:
             continue  # its own end and that of the part behind it can't be told apart
         elif behind is not None:
             tensors[stage] = _before_rounding(behind.input[0], writers)

@@ -79,8 +79,16 @@ def _naming(file: Path) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UserError(f"{file}: can't be decoded: {reason.strip()}. Expected {READABLE}; replace it") from error
+        raise _undecodable(file, error) from error
+
+
+def _undecodable(file: Path, error: Exception) -> UserError:
+    from PIL import UnidentifiedImageError
+
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        reason = "no picture, or its header is broken"  # Pillow's own words name an object of Python
+    return UserError(f"{file}: can't be decoded: {reason.strip()}. Expected {READABLE}; replace it")
 
 
 def _fitted(

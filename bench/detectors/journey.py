@@ -91,8 +91,8 @@ def _stage(detector: Detector, name: str, output: Tensor, gradient: Tensor | Non
     if output.dim() != 4:
         return Stage(called, shape)
     if type(detector.backbone).__name__ in CHANNELS_LAST:
-        output, gradient = (None if each is None else each.permute(0, 3, 1, 2) for each in (output, gradient))
-    assert output is not None
+        output = output.permute(0, 3, 1, 2)
+        gradient = None if gradient is None else gradient.permute(0, 3, 1, 2)
     activation = output.detach().abs().mean(1)
     without_places: tuple[str, ...] = getattr(detector.backbone, "WITHOUT_PLACES", ())
     if gradient is None or output.shape[2:].numel() == 1 or name.split(".")[1] in without_places:

@@ -17,7 +17,7 @@ LEAST_PX = 20
 
 
 def finder(preset: str) -> Finder:
-    """What finds faces for a preset; `UserError` where it is not installed, or gives no points that the preset needs."""
+    """What finds faces for a preset; `UserError` where it is not installed, or the preset needs other points."""
     loaded = faces.load(faces.DEFAULT, LEAST_PX)
     crops.check(preset, loaded)
     return loaded

@@ -17,7 +17,7 @@ from bench.records.inspection import PARTS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Polygon: TypeAlias = "NDArray[np.float64]"
+Polygon: TypeAlias = "NDArray[np.floating]"
 """Corners [n, 2]."""
 
 POINTS = np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.57], [-0.41, 1.155], [0.415, 1.15]])
@@ -99,7 +99,7 @@ def outlines(points: Sequence[tuple[float, float]]) -> dict[str, list[Polygon]]:
     }
 
 
-def _inside(at: NDArray[np.float64], polygon: Polygon) -> NDArray[np.bool_]:
+def _inside(at: NDArray[np.floating], polygon: Polygon) -> NDArray[np.bool_]:
     """Whether points [n, 2] lie inside: a ray to the right crosses the outline an odd number of times."""
     inside = np.zeros(len(at), bool)
     x, y = at.T

@@ -181,10 +181,11 @@ class Look:
     """What a variant says of a frame, and why.
 
     `target` is the class that heat and shares are for. `cam` [h, w] is the variant's own signed map, for fake where
-    positive, None without one. `heat` [h, w] is what of it speaks for the target, of a variant without a map that of
-    the last resolution; None where there is neither. `agreed` is what `levels` maps agree on, the first of them `heat`,
-    the others those of the journey; None of one map alone. `on_face` and `agreed_on_face` are the parts of the face in
-    these two, None without a face or heat. `notes` are sentences for the reader.
+    positive, None without one. `heat` [h, w] is what of it speaks for the target; of a variant without a map that of
+    the last resolution, and of what has neither, `by_blurring`, what squares of the frame are needed for. `agreed` is
+    what `levels` maps agree on, the first of them `heat`, the others those of the journey; None of one map alone.
+    `on_face` and `agreed_on_face` are the parts of the face in these two, None without a face or heat. `notes` are
+    sentences for the reader.
     """
 
     judge: Judge
@@ -193,6 +194,7 @@ class Look:
     target: ClassName
     cam: NDArray[np.float32] | None
     heat: NDArray[np.float32] | None
+    by_blurring: bool
     agreed: NDArray[np.float64] | None
     journey: Journey
     hottest: tuple[Hottest, ...]

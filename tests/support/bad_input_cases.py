@@ -115,6 +115,7 @@ def baseline_alone(folder: Path) -> None:
 
 
 EXPORT = ("q8", "--to", "out")
+INSPECTED = "faces/test/real/000.png"
 FORGED = '"a\\n::error::b"'
 """In YAML: a name that would be a line of its own, and a command for GitHub."""
 
@@ -1924,6 +1925,51 @@ CASES: dict[str, list[Case]] = {
         Case("a lock that is a pipe", "`mkfifo variants/.locks/run-1.lock`",
              ("variants/.locks/run-1.lock: is not what bench itself makes there",), _pipe_for_a_lock),
         Case("an option that is none", "`--onyl q8`", ("No such option",), arguments=("--onyl", "q8")),
+    ],
+    "Looking into one frame": [
+        Case("no results to look with", "before `bench run`", ("no results yet; `bench run` makes them",),
+             command="inspect", arguments=(INSPECTED,)),
+        Case("a picture that is not there", "`bench inspect faces/tset`",
+             ("faces/tset: no such file or folder (did you mean 'test'?)",), command="inspect",
+             arguments=("faces/tset",)),
+        Case("no picture", "text in `text.png`", ("text.png: can't be decoded: no picture",),
+             both(measured(), written("text.png", b"text")), command="inspect", arguments=("text.png",)),
+        Case("no video", "text in `clip.mp4`", ("clip.mp4: no video, or broken at its start",),
+             both(measured(), written("clip.mp4", b"no video" * 99)), command="inspect", arguments=("clip.mp4",)),
+        Case("a picture without a face", "noise, of a detector with `crop: fsbi`",
+             ("no face was found, and this detector judges faces (crop fsbi)", "`--faces never`"),
+             measured(preprocessing={"size": 32, "crop": "fsbi"}), command="inspect",
+             arguments=(INSPECTED, "--faces", "always")),
+        Case("a folder without pictures", "text alone", ("notes: holds no pictures; expected files such as .jpg",),
+             written("notes/a.txt", b"text"), command="inspect", arguments=("notes",)),
+        Case("a variant that was not built", "`--variant q8` before it ran",
+             ("variant 'q8' was not built yet; `bench run first --only q8` builds and evaluates it",), measured(),
+             command="inspect", arguments=(INSPECTED, "--variant", "q8")),
+        Case("an artifact that is gone", "`bench clean`, or a folder deleted",
+             ("the artifact of 'baseline' is gone", "`bench run first --only baseline`"), measured(),
+             command="inspect", arguments=(INSPECTED,)),
+        Case("an unknown variant to look with", "`--variant q9`", ("there is no variant 'q9' (did you mean 'q8'?)",),
+             command="inspect", arguments=(INSPECTED, "--variant", "q9")),
+        Case("an unknown experiment to look with", "`--experiment frist`",
+             ("no experiment 'frist' (did you mean 'first'?)",), command="inspect",
+             arguments=(INSPECTED, "--experiment", "frist")),
+        Case("a file for the folder of inspections", "`--to experiments.yaml`", ("is a file; expected a folder",),
+             command="inspect", arguments=(INSPECTED, "--to", "experiments.yaml")),
+        Case("a folder that can't be made", "`--to experiments.yaml/out`", ("cannot be written to; choose another",),
+             command="inspect", arguments=(INSPECTED, "--to", "experiments.yaml/out")),
+        Case("the folder of the pictures for inspections", "`--to faces/test`", ("is the folder of the pictures",),
+             command="inspect", arguments=("faces/test", "--to", "faces/test")),
+        Case("faces of another kind", "`--faces sometimes`",
+             ("--faces: expected auto, always, never, found 'sometimes'",), command="inspect",
+             arguments=(INSPECTED, "--faces", "sometimes")),
+        Case("a target that is no class", "`--target both`", ("--target: expected fake or real, found 'both'",),
+             command="inspect", arguments=(INSPECTED, "--target", "both")),
+        Case("no levels", "`--levels 0`", ("--levels: expected a number from 1 to 8, found 0",), command="inspect",
+             arguments=(INSPECTED, "--levels", "0")),
+        Case("P(fake) above one", "`--above 50`", ("--above: expected P(fake), from 0 to 1, found 50",),
+             command="inspect", arguments=(INSPECTED, "--above", "50")),
+        Case("no frame to look into", "`--frames 0`", ("--frames: expected a number from 1 to 1,000, found 0",),
+             command="inspect", arguments=(INSPECTED, "--frames", "0")),
     ],
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.commands.inspect import folder, video
 from bench.commands.inspect.looking import answer, look, score_of
-from bench.commands.inspect.panel import Panel, open_panel
+from bench.commands.inspect.panel import Panel, choose, load
 from bench.commands.inspect.request import Options, Written, checked
 from bench.commands.inspect.subjects import FramesOfSet, Reader
 from bench.experiment import ExperimentSettings
@@ -35,26 +35,27 @@ def inspect(
     be judged.
     """
     request = checked(given, options, base / "reports" / name / "inspect")
-    panel = open_panel(base, name, settings, options.variants, on_event)
+    chosen = choose(base, name, settings, options.variants)
     reader = Reader(
-        panel.preprocessing, options.faces, in_front.finder(panel.preprocessing.crop),
-        FramesOfSet(base, panel.run, panel.results),
+        chosen.preprocessing, options.faces, in_front.finder(chosen.preprocessing.crop),
+        FramesOfSet(base, chosen.run, chosen.results),
     )  # fmt: skip
-    inspector = Inspector(name, panel, options)
+    if request.kind == "picture":
+        subjects = reader.subjects(request.file, request.file.stem)
+        return _a_picture(subjects, request.to, Inspector(name, load(chosen, on_event), options), on_event)
     if request.kind == "video":
-        return video.inspect(request, reader, inspector, on_event)
-    if request.kind == "folder":
-        return folder.inspect(request, reader, inspector, on_event)
-    return _one_picture(request.file, request.to, reader, inspector, on_event)
+        line = video.timeline(request.file)
+        return video.inspect(request, line, reader, Inspector(name, load(chosen, on_event), options), on_event)
+    return folder.inspect(request, reader, Inspector(name, load(chosen, on_event), options), on_event)
 
 
-def _one_picture(file: Path, to: Path, reader: Reader, inspector: Inspector, on_event: OnEvent) -> Written:
+def _a_picture(subjects: Sequence[Subject], to: Path, inspector: Inspector, on_event: OnEvent) -> Written:
     from bench.reports import inspection
 
-    on_event(Event(WORK, 0, 1, "pictures", file.name))
-    subject = inspector.highest(reader.subjects(file, file.stem))
+    subject = inspector.highest(subjects)
+    on_event(Event(WORK, 0, 1, "pictures", subject.name))
     inspected = inspector.inspect(subject)
-    pages = inspection.write(inspected, to / file.stem)
+    pages = inspection.write(inspected, to / subject.name)
     on_event(Event(WORK, 1, 1, "pictures"))
     return Written((inspected,), pages)
 

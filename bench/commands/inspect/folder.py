@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bench.commands.inspect.looking import score_of
-from bench.commands.inspect.request import PICTURE_SUFFIXES, Request, Written
+from bench.commands.inspect.request import Request, Written
 from bench.commands.inspect.subjects import Reader, names_of
 from bench.errors import UserError, counted, listed
 from bench.files import make_folder
-from bench.records import VIDEO_SUFFIXES, Event, OnEvent
+from bench.records import Event, OnEvent
 from bench.records.inspection import Subject
 
 if TYPE_CHECKING:
@@ -23,28 +23,9 @@ TABLE, GALLERY = "explanations.parquet", "gallery"
 WORK = "inspecting"
 
 
-def pictures_below(folder: Path, to: Path) -> list[Path]:
-    """The pictures below a folder, sorted, without hidden ones and what an earlier call wrote into `to`.
-
-    `UserError` where there are none.
-    """
-    target, inside, videos = to.resolve(), [], 0
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or target in path.resolve().parents or not path.is_file():
-            continue
-        videos += path.suffix.lower() in VIDEO_SUFFIXES
-        if path.suffix.lower() in PICTURE_SUFFIXES:
-            inside.append(path)
-    if not inside:
-        hint = f"; it holds {counted(videos, 'video')}: give one of them" if videos else ""
-        raise UserError(f"{folder}: holds no pictures; expected files such as .jpg or .png{hint}")
-    return inside
-
-
 def inspect(request: Request, reader: Reader, inspector: Inspector, on_event: OnEvent) -> Written:
     """Inspect every picture below a folder; those that can't be judged are skipped, and said."""
-    files = pictures_below(request.file, request.to)
+    files = request.files
     work = _Work(request, reader, inspector)
     names = names_of(files, request.file)
     for index, file in enumerate(files):
@@ -105,7 +86,7 @@ class _Work:
             threshold=self._inspector.panel.run.threshold,
             tables=tuple(inspection.parts_tables(inspection.frame_of(self.rows))),
             cards=inspection.ordered(self._cards),
-            files=(("a row for each picture and variant", TABLE),),
+            files=(("A row for each picture and variant", TABLE),),
         )
         pages = inspection.write_gallery(gallery, to, GALLERY)
         return Written((), {**pages, "table": to / TABLE}, tuple(self.skipped), (f"{explained}",))

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 NO_JOURNEY = (
     "What lies between its input and its map is not shown: it is an ONNX file of which no network of layers is at hand."
 )
+BLURRED = (
+    "It gives no map: its map shows by how much the logit difference falls where squares of the frame are blurred."
+)
+OF_GRAPH = (
+    "further outputs of the artifact's own graph (of a PyTorch copy, where its names do not tell them, and behind the "
+    "last feature map)"
+)
 APART = 0.05
 """Between P(fake) of an artifact and of its copy in floats: from here on a reader is warned."""
 
@@ -38,7 +45,8 @@ def score_of(logits: tuple[float, float]) -> float:
     """P(fake), as evaluation computes it."""
     import numpy as np
 
-    return float(p_fake(np.float32(logits[0]), np.float32(logits[1])))
+    real, fake = np.array(logits, np.float32).reshape(2, 1)
+    return float(p_fake(real, fake)[0])
 
 
 def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassName | None, levels: int) -> Look:
@@ -51,11 +59,12 @@ def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassNam
     score = score_of(logits)
     target: ClassName = asked or ("fake" if score >= threshold else "real")
     way = _journey(panelist, np.ascontiguousarray(subject.fitted.transpose(2, 0, 1)), target)
-    own_map = None if cam is None else np.maximum(cam if target == "fake" else -cam, 0)
+    signed = cam if cam is not None or way.levels else _by_blurring(panelist.session, subject, logits)
+    own_map = None if signed is None else np.maximum(signed if target == "fake" else -signed, 0)
     maps = ([own_map] if own_map is not None else list(way.levels[:1])) + list(way.levels[1:levels])
     heat = maps[0] if maps else None
     combined = agreed(maps) if len(maps) > 1 else None
-    on_face = _on_face(heat, cam, subject)
+    on_face = _on_face(heat, signed, subject)
     if on_face is not None and subject.points is not None:
         from bench.results.explanation.blurred import falls
 
@@ -68,14 +77,22 @@ def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassNam
         target=target,
         cam=cam,
         heat=heat,
+        by_blurring=cam is None and signed is not None,
         agreed=combined,
         journey=way,
         hottest=() if sharpest is None else hottest(sharpest, subject.points, len(subject.fitted)),
         levels=len(maps),
         on_face=on_face,
         agreed_on_face=_on_face(combined, None, subject),
-        notes=tuple(_notes(panelist, way, score, combined)),
+        notes=tuple(_notes(panelist, way, score, combined, by_blurring=cam is None and signed is not None)),
     )
+
+
+def _by_blurring(session: Session, subject: Subject, logits: tuple[float, float]) -> NDArray[np.float32]:
+    """By how much the logit difference falls where each square of a frame is blurred: of what has no other map."""
+    from bench.results.occlusion import occlusion_map
+
+    return occlusion_map(session, subject.fitted, logits[1] - logits[0], 1)
 
 
 def _on_face(
@@ -108,7 +125,7 @@ def _journey(panelist: Panelist, frame: NDArray[np.uint8], target: ClassName) ->
     named = {families.stage_name(detector.architecture, name): written for name, written in of_graph.items()}
     stages = tuple(_with(stage, named.get(stage.name)) for stage in way.stages)
     heat_by = f"{way.heat_by}, of a PyTorch copy with the dequantised weights"
-    return replace(way, stages=stages, activations_by="further outputs of the artifact's own graph", heat_by=heat_by)
+    return replace(way, stages=stages, activations_by=OF_GRAPH, heat_by=heat_by)
 
 
 def _with(stage: Stage, written: NDArray[np.float32] | None) -> Stage:
@@ -120,12 +137,16 @@ def _with(stage: Stage, written: NDArray[np.float32] | None) -> Stage:
     return replace(stage, shape=tuple(written.shape), activation=np.abs(written[0]).mean(0))
 
 
-def _notes(panelist: Panelist, way: Journey, score: float, combined: NDArray[np.floating] | None) -> Iterator[str]:
+def _notes(
+    panelist: Panelist, way: Journey, score: float, combined: NDArray[np.floating] | None, *, by_blurring: bool
+) -> Iterator[str]:
     """What a reader must know before the pictures."""
     if panelist.remark:
         yield panelist.remark
     if panelist.detector is None:
         yield NO_JOURNEY
+    if by_blurring:
+        yield BLURRED
     if way.logits and panelist.judge.file.endswith(".onnx"):
         of_copy = score_of(way.logits)
         far = " That is far: read the overlays with care." if abs(of_copy - score) > APART else ""

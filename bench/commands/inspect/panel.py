@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,21 +40,31 @@ class Panelist:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """The run of one detector, and the variants of it that were asked for, the baseline first."""
+class Chosen:
+    """The run of one detector, and the results of its variants that were asked for, the baseline's first."""
 
+    experiment: str
+    settings: ExperimentSettings
+    base: Path
     run: RunRecord
     results: Path
+    preprocessing: Preprocessing
+    variants: tuple[VariantResult, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The same with the variants loaded."""
+
+    run: RunRecord
     preprocessing: Preprocessing
     panelists: tuple[Panelist, ...]
 
 
-def open_panel(
-    base: Path, name: str, settings: ExperimentSettings, variants: Sequence[str], on_event: OnEvent
-) -> Panel:
-    """Load the variants of these names, as the command line has them; without names the baseline alone.
+def choose(base: Path, name: str, settings: ExperimentSettings, variants: Sequence[str]) -> Chosen:
+    """The variants of these names, as the command line has them; without names the baseline alone.
 
-    The baseline stands first beside any others. Raises `UserError` where one was not built and evaluated.
+    The baseline stands first beside any others. Raises `UserError` where one was not evaluated.
     """
     detector, names = _of_one_detector(settings, variants)
     results = base / "results" / name / settings.folder(detector, settings.frame_sets[0])
@@ -62,13 +72,25 @@ def open_panel(
     if run.preprocessing is None:
         raise UserError(f"{results}: these scores were made elsewhere, there is no variant to look with")
     chosen = dict.fromkeys((run.baseline.name, *names))
-    found_results = [_result(base, run, each, name) for each in chosen]
-    panelists = []
-    for index, result in enumerate(found_results):
-        on_event(Event(WORK, index, len(found_results), "variants", result.name))
-        panelists.append(_loaded(base / "variants", result, settings, run.preprocessing))
-    on_event(Event(WORK, len(found_results), len(found_results), "variants"))
-    return Panel(run, results, run.preprocessing, tuple(panelists))
+    by_name = {each.name: each for each in run.variants}
+    evaluated = tuple(_evaluated(by_name, each, name) for each in chosen)
+    return Chosen(name, settings, base, run, results, run.preprocessing, evaluated)
+
+
+def load(chosen: Chosen, on_event: OnEvent) -> Panel:
+    """Load each variant once. Raises `UserError` where an artifact is gone."""
+    folder = chosen.base / "variants"
+    for result in chosen.variants:
+        if not cache.is_built(folder, result.id):
+            raise UserError(
+                f"the artifact of {quoted(result.name)} is gone from {folder}; {_mend(chosen.experiment, result.name)}"
+            )
+    panelists, count = [], len(chosen.variants)
+    for index, result in enumerate(chosen.variants):
+        on_event(Event(WORK, index, count, "variants", result.name))
+        panelists.append(_loaded(folder, result, chosen.settings))
+    on_event(Event(WORK, count, count, "variants"))
+    return Panel(chosen.run, chosen.preprocessing, tuple(panelists))
 
 
 def _of_one_detector(settings: ExperimentSettings, variants: Sequence[str]) -> tuple[str, list[str]]:
@@ -88,23 +110,22 @@ def _of_one_detector(settings: ExperimentSettings, variants: Sequence[str]) -> t
     return next(iter(detectors), settings.detector_names[0]), [called for _, called in pairs]
 
 
-def _result(base: Path, run: RunRecord, variant: str, experiment: str) -> VariantResult:
-    """The result of a variant that was evaluated and whose artifact is there; a `UserError` says how to come by it."""
-    result = next((each for each in run.variants if each.name == variant), None)
-    mend = f"`bench run {shown(experiment)} --only {shown(variant)}` builds and evaluates it"
+def _evaluated(by_name: Mapping[str, VariantResult], variant: str, experiment: str) -> VariantResult:
+    """The result of a variant that was evaluated; a `UserError` says how to come by it."""
+    result = by_name.get(variant)
     if result is None:
-        raise UserError(f"variant {quoted(variant)} was not built yet; {mend}")
+        raise UserError(f"variant {quoted(variant)} was not built yet; {_mend(experiment, variant)}")
     if result.status != "ok":
         first, *further = (result.reason or "").splitlines() or [""]
         raise UserError(f"variant {quoted(variant)} failed, it cannot look at anything: {first}", *further)
-    if not cache.is_built(base / "variants", result.id):
-        raise UserError(f"the artifact of {quoted(variant)} is gone from {base / 'variants'}; {mend}")
     return result
 
 
-def _loaded(
-    folder: Path, result: VariantResult, settings: ExperimentSettings, preprocessing: Preprocessing
-) -> Panelist:
+def _mend(experiment: str, variant: str) -> str:
+    return f"`bench run {shown(experiment)} --only {shown(variant)}` builds and evaluates it"
+
+
+def _loaded(folder: Path, result: VariantResult, settings: ExperimentSettings) -> Panelist:
     """A variant in the runtime and on the device that evaluated it."""
     built = cache.read(folder, result.id)
     cache.check(built)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench.errors import UserError, in_yaml, nearest
+from bench.errors import UserError, counted, in_yaml, nearest
 from bench.files import advice, unwritable_above
 from bench.records import VIDEO_SUFFIXES, ClassName
 from bench.records.inspection import FACES_OPTIONS, FacesOption, Inspection
@@ -38,12 +38,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Request:
-    """The input, what it is, and the folder that is written to."""
+    """The input, what it is, and the folder that is written to. `files` are the pictures of a folder, sorted."""
 
     file: Path
     kind: Literal["picture", "folder", "video"]
     to: Path
     options: Options
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def checked(given: Path, options: Options, default: Path) -> Request:
     _refuse_unwritable(to)
     if kind == "folder" and to.resolve() == given.resolve():
         raise UserError(f"--to {to}: is the folder of the pictures; expected another one")
-    return Request(given, kind, to, options)
+    files = _pictures_below(given, to) if kind == "folder" else ()
+    return Request(given, kind, to, options, files)
 
 
 def as_faces(text: str) -> FacesOption:
@@ -98,6 +100,25 @@ def _kind(given: Path) -> Literal["picture", "folder", "video"]:
     if not given.is_file():
         raise UserError(f"{given}: is no file; expected a picture, a video, or a folder of pictures")
     return "video" if given.suffix.lower() in VIDEO_SUFFIXES else "picture"
+
+
+def _pictures_below(folder: Path, to: Path) -> tuple[Path, ...]:
+    """The pictures below a folder, sorted, without hidden ones and what an earlier call wrote into `to`.
+
+    `UserError` where there are none.
+    """
+    target, inside, videos = to.resolve(), [], 0
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or target in path.resolve().parents or not path.is_file():
+            continue
+        videos += path.suffix.lower() in VIDEO_SUFFIXES
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            inside.append(path)
+    if not inside:
+        hint = f"; it holds {counted(videos, 'video')}: give one of them" if videos else ""
+        raise UserError(f"{folder}: holds no pictures; expected files such as .jpg or .png{hint}")
+    return tuple(inside)
 
 
 def _refuse_unwritable(to: Path) -> None:

@@ -1,4 +1,4 @@
-"""From the pictures that are given to the frames that networks judge: which are frames of the set, which are cropped."""
+"""From pictures to the frames that networks judge: which are frames of the set, which are cropped."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ class FramesOfSet:
         return sizes
 
     def _listed(self) -> Iterator[tuple[Path, Frame]]:
+        """Every labelled frame of the run."""
         answered = next((each.name for each in self._run.variants if each.status == "ok"), None)
         if answered is None:
             return

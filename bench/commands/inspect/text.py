@@ -16,12 +16,12 @@ def describe(written: Written) -> str:
 
 def _lines(written: Written) -> Iterator[str]:
     if len(written.inspections) == 1:
-        yield from _one(written.inspections[0])
+        yield from _of_a_picture(written.inspections[0])
     if written.skipped:
         yield f"skipped: {listed(written.skipped, 10)}"
 
 
-def _one(inspected: Inspection) -> Iterator[str]:
+def _of_a_picture(inspected: Inspection) -> Iterator[str]:
     """A line for each variant: what it calls the picture, and what part of the face that is for."""
     width = max(len(look.judge.name) for look in inspected.looks)
     for look in inspected.looks:

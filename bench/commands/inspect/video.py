@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.commands.inspect.looking import score_of
@@ -14,7 +15,7 @@ from bench.files import make_folder
 from bench.footage import sampling
 from bench.footage import video as footage
 from bench.footage.formats import VideoError
-from bench.footage.video import Damage, Picture, UnorderedError
+from bench.footage.video import Damage, Picture, Timeline, UnorderedError
 from bench.provenance import cpu_cores, file_digest, write_json
 from bench.records import Event, OnEvent
 from bench.records.inspection import Subject
@@ -42,11 +43,19 @@ class _Judged:
         self.highest = sorted([*self.highest, (score, number, subject)], key=lambda each: -each[0])[:EXPLAINED]
 
 
-def inspect(request: Request, reader: Reader, inspector: Inspector, on_event: OnEvent) -> Written:
+def timeline(file: Path) -> Timeline:
+    """The packets of a video; `UserError` where it can't be read."""
+    try:
+        return footage.timeline(file)
+    except VideoError as error:
+        raise UserError(f"{file}: {error}") from error
+
+
+def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspector, on_event: OnEvent) -> Written:
     """Judge frames of a video, and look into those with the highest scores. `UserError` where none can be judged."""
     from bench.reports import inspection
 
-    judged = _judge(request, reader, inspector, on_event)
+    judged = _judge(request, line, reader, inspector, on_event)
     variants = tuple(each.judge.name for each in inspector.panel.panelists)
     scores = _scores(judged, inspector, variants)
     to = request.to / request.file.stem
@@ -69,11 +78,11 @@ def inspect(request: Request, reader: Reader, inspector: Inspector, on_event: On
         ),
         variants=variants,
         threshold=threshold,
-        tables=(("The video's score", inspection.scores_table(scores, threshold, how)),),
+        tables=((f"The video's score: {how}", inspection.scores_table(scores, threshold)),),
         cards=tuple(cards),
         moments=tuple(judged.moments),
         scores=scores,
-        files=(("the numbers for programs", "inspection.json"),),
+        files=(("The numbers for programs", "inspection.json"),),
     )
     pages = inspection.write_gallery(gallery, to, "inspection")
     write_json(to / "inspection.json", _numbers(request, judged, scores, threshold))
@@ -84,13 +93,13 @@ def inspect(request: Request, reader: Reader, inspector: Inspector, on_event: On
     return Written((), {**pages, "numbers": to / "inspection.json"}, (), lines)
 
 
-def _judge(request: Request, reader: Reader, inspector: Inspector, on_event: OnEvent) -> _Judged:
+def _judge(request: Request, line: Timeline, reader: Reader, inspector: Inspector, on_event: OnEvent) -> _Judged:
     """The scores of all frames that show a face."""
     from bench.reports.inspection import Moment
 
     digest, judged, total = file_digest(request.file), _Judged(), request.options.frames
     facts = {"file": str(request.file), "digest": digest, "label": label_of(request.file)}
-    for picture in _pictures(request):
+    for picture in _pictures(request, line):
         on_event(Event(WORK, judged.decoded, max(total, judged.decoded + 1), "frames"))
         judged.decoded += 1
         try:
@@ -121,11 +130,10 @@ def _judge(request: Request, reader: Reader, inspector: Inspector, on_event: OnE
     return judged
 
 
-def _pictures(request: Request) -> Iterator[Picture]:
+def _pictures(request: Request, line: Timeline) -> Iterator[Picture]:
     """The frames at even distances, as far as they can be decoded."""
+    numbers = sampling.numbers("linspace", line.count, request.options.frames)
     try:
-        line = footage.timeline(request.file)
-        numbers = sampling.numbers("linspace", line.count, request.options.frames)
         given = 0
         try:
             for picture in footage.decode(request.file, line, numbers, Damage(), threads=cpu_cores()):
@@ -149,6 +157,7 @@ def _scores(judged: _Judged, inspector: Inspector, variants: tuple[str, ...]) ->
 
 
 def _numbers(request: Request, judged: _Judged, scores: dict[str, float], threshold: float) -> dict[str, object]:
+    """What inspection.json of a video holds."""
     return {
         "schema": 1,
         "input": {"file": str(request.file), "sha256": file_digest(request.file)},

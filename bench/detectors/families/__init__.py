@@ -7,7 +7,8 @@ names of weights don't tell all of the arithmetic, `flavours(architecture)` has 
 tensors that a network holds, `STRUCTURES` names those that do. Where not every preprocessing will do, `check(flavour,
 preprocessing)` refuses. Where `bench plan` is to foresee how long an architecture takes before it ever ran, `SIZES` has
 its `Size`.
-Where those who train a network call its parts otherwise than bench does, `stage_name(architecture, name)` has their name.
+Where those who train a network call its parts otherwise than bench does, `stage_name(architecture, name)` has their
+name.
 A family whose architectures are too many to be listed has a `PREFIX` of their names, and `refuse_unknown`, `offers`,
 `size` and `version_for` of one; the last is raised where an architecture is built otherwise than before.
 A family whose detectors are no networks of layers but ONNX graphs has `KIND = "onnx"`.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.records import POINTS
 from bench.records.inspection import PARTS, Inspection, Look, Numbers, Subject
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
-from bench.reports.content.spans import Sentence, code, emphasis, sentence, strong, with_code
+from bench.reports.content.spans import Part, Sentence, code, emphasis, sentence, strong, with_code
 from bench.reports.content.text import cutoff, number, signed
 
 POINT_NAMES = dict(
@@ -85,7 +85,7 @@ def called(inspected: Inspection, look: Look) -> str:
 def _verdict(inspected: Inspection, look: Look) -> Sentence:
     """What a variant calls the frame, which part of the face that is for, and what blurring it does."""
     said_class = called(inspected, look)
-    parts = [strong(look.judge.name), " calls it ", strong(said_class)]
+    parts: list[Part] = [strong(look.judge.name), " calls it ", strong(said_class)]
     parts.append(f": P(fake) {number(look.p_fake, 4)} at a threshold of {cutoff(inspected.threshold)}.")
     evidence = look.agreed_on_face or look.on_face
     if evidence is not None:
@@ -213,7 +213,7 @@ def _parts_note(inspected: Inspection) -> Sentence:
     """How parts come about, and where maps are hottest."""
     if inspected.subject.points is None:
         return sentence("No face was found, so no part of it can be named.")
-    parts: list[str | Sentence] = [
+    parts: list[Part] = [
         "Outlines are those of an average face, laid on the five points by turning, scaling and shifting it: right for "
         "maps of few cells, not to a pixel. "
     ]
@@ -234,7 +234,7 @@ def stage_note(look: Look) -> Sentence:
     if not journey.stages:
         return sentence("There is nothing between input and map to be shown.")
     return sentence(
-        "Activation: the mean over channels of absolute values, dark to light (", code("viridis"), "), each picture on a "
-        "scale of its own; of a vector its numbers row by row. Activations are by ", journey.activations_by,
+        "Activation: the mean over channels of absolute values, dark to light (", code("viridis"), "), each picture on "
+        "a scale of its own; of a vector its numbers row by row. Activations are by ", journey.activations_by,
         "; overlays are ", emphasis(journey.heat_by), f", for {look.target}.",
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.records.inspection import PARTS, Inspection, Subject
 from bench.reports.content.axes import axis, part_axis
-from bench.reports.content.cells import EMPTY, Column, Table, cell, columns, table, variant_cell
+from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Sentence, sentence, strong
 from bench.reports.content.text import number
-from bench.reports.html.chart import Frame, colour, dashes, element
+from bench.reports.html.chart import Frame, colour, dashes, element, marker
 from bench.reports.html.chart import picture as svg
 from bench.reports.inspection import pages, pictures
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MOST_CARDS = 300
 """More would make the page slow to open; the table has all."""
 _SIDE = 190
+_APART = 13.0
+"""How far scores are written from each other at least."""
 
 
 @dataclass(frozen=True)
@@ -105,20 +108,30 @@ def parts_tables(rows: pd.DataFrame) -> list[tuple[str, Table]]:
 
 
 def _mean_shares(rows: pd.DataFrame, by: str, title: str) -> Table:
+    """A row for each variant and value of the column `by`."""
     body = []
     names = [f"share_{part.replace(' ', '_')}" for part in PARTS]
     for (variant, group), inside in rows.dropna(subset=["leading"]).groupby(["variant", by], sort=False):
-        means = inside[names].mean()
-        most = means.max()
-        shares = [
-            EMPTY if mean != mean else cell(strong(f"{100 * mean:.0f} %") if mean == most else f"{100 * mean:.0f} %", value=mean)
-            for mean in means.tolist()
-        ]  # fmt: skip
-        distance = inside["distance"].mean()
-        body.append([variant_cell(str(variant)), cell(str(group)), cell(f"{len(inside):,}"), *shares,
-                     EMPTY if distance != distance else cell(number(distance, 2), value=distance)])  # fmt: skip
+        means = [_mean_or_none(mean) for mean in inside[names].mean().tolist()]
+        most = max(mean or 0.0 for mean in means)
+        distance = _mean_or_none(inside["distance"].mean())
+        away = EMPTY if distance is None else cell(number(distance, 2), value=distance)
+        shares = [_share(mean, is_most=mean == most) for mean in means]
+        body.append([variant_cell(str(variant)), cell(str(group)), cell(f"{len(inside):,}"), *shares, away])
     titles = ("n", *PARTS, "from the nearest landmark, in eye distances")
     return table([Column("Model", "left"), Column(title, "left"), *columns(titles)], body)
+
+
+def _mean_or_none(value: float) -> float | None:
+    """None for a mean of nothing."""
+    return None if math.isnan(value) else value
+
+
+def _share(share: float | None, *, is_most: bool) -> Cell:
+    if share is None:
+        return EMPTY
+    text = f"{100 * share:.0f} %"
+    return cell(strong(text) if is_most else text, value=share)
 
 
 def write_gallery(gallery: Gallery, folder: Path, name: str) -> Mapping[str, Path]:
@@ -148,16 +161,25 @@ def timeline(gallery: Gallery) -> Markup:
         for (x, y), moment in zip(points, gallery.moments, strict=True):
             title = element("title", f"frame {moment.number}, {variant}: {moment.p_fake[variant]:.4f}")
             parts.append(element("circle", title, cx=x, cy=y, r=2.4, class_=f"mark {colour(index)}"))
-        if variant in gallery.scores:
-            text = number(gallery.scores[variant], 3)
-            height = frame.y(gallery.scores[variant]) + 4
-            parts.append(element("text", text, x=frame.right + 10, y=height, class_=f"name {colour(index)}"))
+    parts += _scores(frame, gallery)
     parts.append(element("text", frame.across.label, x=frame.right, y=frame.bottom + 36, text_anchor="end"))
     shown = "P(fake) of each variant over the frames of the video; on the right the video's score."
     return svg(f"Scores of {gallery.title}", shown, *parts, size=(690, 232))
 
 
-def scores_table(gallery_scores: Mapping[str, float], threshold: float, counts: str) -> Table:
+def _scores(frame: Frame, gallery: Gallery) -> list[Markup]:
+    """The score of the whole video by each variant, beside the right edge, so far apart that all can be read."""
+    drawn, lowest = [], -math.inf
+    by_height = sorted(gallery.scores.items(), key=lambda pair: -pair[1])
+    for name, score in by_height:
+        index, y = gallery.variants.index(name), frame.y(score)
+        lowest = max(y + 4, lowest + _APART)
+        drawn.append(marker(index, frame.right + 8, y, 4.0))
+        drawn.append(element("text", number(score, 3), x=frame.right + 18, y=lowest, class_=f"name {colour(index)}"))
+    return drawn
+
+
+def scores_table(gallery_scores: Mapping[str, float], threshold: float) -> Table:
     """The score of a video by each variant, and what that makes it."""
     rows = [
         [
@@ -167,7 +189,7 @@ def scores_table(gallery_scores: Mapping[str, float], threshold: float, counts: 
         ]
         for name, score in gallery_scores.items()
     ]
-    return table([Column("Model", "left"), *columns((f"P(fake), {counts}", "label"))], rows)
+    return table([Column("Model", "left"), *columns(("P(fake)", "label"))], rows)
 
 
 def opening(*texts: str) -> tuple[Sentence, ...]:

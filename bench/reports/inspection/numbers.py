@@ -34,6 +34,7 @@ def numbers(inspected: Inspection) -> dict[str, Any]:
 
 
 def _input(subject: Subject) -> dict[str, Any]:
+    """The picture, the face in it, and the frame that is judged."""
     face = subject.face
     height, width = subject.pixels.shape[:2]
     return {

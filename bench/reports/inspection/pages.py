@@ -13,14 +13,14 @@ from bench.reports.html import write as html_write
 from bench.reports.markdown import write as markdown_write
 from bench.reports.templates import environment
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 
 
 def markdown(template: str, context: Mapping[str, Any]) -> str:
     filters = {
         "text": markdown_write.escape, "words": markdown_write.words, "table": markdown_write.table, "to": _linked,
     }  # fmt: skip
-    return environment(_HERE, filters, keep_trailing_newline=True).get_template(template).render(**context)
+    return environment(_FOLDER, filters, keep_trailing_newline=True).get_template(template).render(**context)
 
 
 def html(template: str, context: Mapping[str, Any], variants: Sequence[str]) -> str:
@@ -28,11 +28,11 @@ def html(template: str, context: Mapping[str, Any], variants: Sequence[str]) -> 
     from jinja2 import ChoiceLoader, FileSystemLoader
     from markupsafe import Markup
 
-    files = (FOLDER / "report.css", _HERE / "inspection.css")
+    files = (FOLDER / "report.css", _FOLDER / "inspection.css")
     style = "".join(file.read_text(encoding="utf-8") for file in files)
     filters = {"words": html_write.words, "cell": html_write.cell, "plain": plain, "sort_value": html_write.sort_value}
-    loaded = environment(_HERE, filters, autoescape=True)
-    loaded.loader = ChoiceLoader([FileSystemLoader(_HERE), FileSystemLoader(FOLDER)])
+    loaded = environment(_FOLDER, filters, autoescape=True)
+    loaded.loader = ChoiceLoader([FileSystemLoader(_FOLDER), FileSystemLoader(FOLDER)])
     loaded.globals.update(
         swatch=chart.swatch, NONE=NONE, indices={name: index for index, name in enumerate(variants)}
     )  # fmt: skip

@@ -57,9 +57,9 @@ def write(inspected: Inspection, folder: Path) -> Mapping[str, Path]:
     remove(folder / STEPS)
     drawn = _Pictures(folder)
     drawn.write(pictures.of_input(inspected), _WIDE)
-    said = content(inspected)
+    written = content(inspected)
     context: dict[str, Any] = {
-        **vars(said),
+        **vars(written),
         "inspected": inspected,
         "input": _named(drawn),
         "maps": [(look, _maps(inspected, look, drawn)) for look in inspected.looks],
@@ -81,9 +81,12 @@ def _named(drawn: _Pictures) -> dict[str, Shown]:
 def _maps(inspected: Inspection, look: Look, drawn: _Pictures) -> list[tuple[str, Shown]]:
     """A variant's maps, each with a title."""
     shown = drawn.write(pictures.of_look(inspected, look), _MAP)
-    first = inspected.map_kind if look.cam is not None else "final map" if look.heat is not None else "no map"
-    size = "" if look.heat is None else f", {look.heat.shape[0]}×{look.heat.shape[1]}"
-    titles = [f"its own {first}{size}", *look.journey.level_titles[: max(look.levels, 1)]]
+    first = "no map"
+    if look.heat is not None:
+        height, width = look.heat.shape
+        kind = f"its own {inspected.map_kind}" if look.cam is not None else "final map"
+        first = f"{'occlusion map' if look.by_blurring else kind}, {height}×{width}"
+    titles = [first, *look.journey.level_titles[: max(look.levels, 1)]]
     if look.agreed is not None:
         titles.append(f"what {look.levels} levels agree on")
     return list(zip(titles, shown, strict=True))

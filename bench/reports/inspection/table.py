@@ -42,6 +42,7 @@ def explanations(inspected: Inspection) -> list[dict[str, Any]]:
 
 
 def _explained(look: Look) -> dict[str, Any]:
+    """The columns of a variant that was looked into."""
     row: dict[str, Any] = {"explained": True, "target": look.target}
     evidence = look.agreed_on_face or look.on_face
     if evidence is not None:

@@ -37,12 +37,12 @@ def agreed(levels: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
 
     All zero where nothing coarse speaks for the class, or what does so speaks elsewhere than the fine map.
     """
-    kept = np.maximum(np.asarray(levels[0], np.float64), 0)
+    combined = np.maximum(np.asarray(levels[0], np.float64), 0)
     for finer in levels[1:]:
-        coarse = resized(kept, (finer.shape[0], finer.shape[1]))
+        coarse = resized(combined, (finer.shape[0], finer.shape[1]))
         agrees = (coarse >= AGREES * coarse.max()) & (coarse.max() > 0)
-        kept = np.where(agrees, np.maximum(finer, 0), 0.0)
-    return kept
+        combined = np.where(agrees, np.maximum(finer, 0), 0.0)
+    return combined
 
 
 def face_evidence(
@@ -64,7 +64,7 @@ def face_evidence(
 
 
 def _signed(cam: NDArray[np.floating], parts: NDArray[np.intp], present: Sequence[int]) -> dict[str, float]:
-    both = resized(np.maximum(cam, 0), parts.shape) - resized(np.maximum(-cam, 0), parts.shape)  # type: ignore[arg-type]
+    both = resized(np.maximum(cam, 0), parts.shape) - resized(np.maximum(-cam, 0), parts.shape)
     whole = float(np.abs(both).sum())
     sums = np.bincount(parts.ravel(), both.ravel(), len(PARTS))
     return {PARTS[index]: float(sums[index] / whole) if whole else 0.0 for index in present}

@@ -1,0 +1,241 @@
+"""`bench inspect` on pictures, folders and videos, with the tiny family."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bench.records.inspection import PARTS
+from tests.conftest import quick_folder, write_workplace
+from tests.support.command_line import bench
+from tests.support.footage import portrait, write_video
+from tests.support.portraits import picture
+
+VARIANTS = ("baseline", "q16", "q8")
+
+
+@pytest.fixture(scope="module")
+def inspected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run's folder; portraits are among its frames, and beside them one that is wider than its face."""
+    with quick_folder(tmp_path_factory, "inspected") as folder:
+        write_workplace(folder)
+        text = (folder / "experiments.yaml").read_text()
+        text = text.partition("      q32-p50")[0].replace("size: 32}", "size: 64}")
+        (folder / "experiments.yaml").write_text(text)
+        for seed, label in ((1, "real"), (2, "fake")):
+            Image.fromarray(picture(seed, 160)).save(folder / f"faces/test/{label}/portrait.png")
+        wide = np.full((240, 360, 3), 90, np.uint8)
+        wide[40:200, 100:260] = picture(3, 160)
+        Image.fromarray(wide).save(folder / "wide.png")
+        Image.fromarray(wide[:, ::-1]).save(folder / "mirrored.jpg")
+        code, output = bench("run", "--no-timing")
+        assert code == 0, output
+        yield folder
+
+
+def inspect(*arguments: str) -> str:
+    code, output = bench("inspect", *arguments)
+    assert code == 0, output
+    return output
+
+
+def numbers(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "inspection.json").read_text())
+    return content
+
+
+def stored(folder: Path, variant: str, frame: str) -> pd.Series:
+    table = pd.read_parquet(folder / f"results/first/{variant}/predictions.parquet")
+    return table[(table["frame"] == frame) & (table["split"] == "test")].iloc[0]
+
+
+def test_a_frame_of_the_set_has_the_score_of_the_run(inspected: Path) -> None:
+    output = inspect("faces/test/fake/portrait.png", "--variant", "q16", "--variant", "q8", "--to", "one")
+    content = numbers(inspected / "one/portrait")
+    assert list(content["variants"]) == list(VARIANTS)
+    for name, variant in content["variants"].items():
+        of_run = stored(inspected, name, "fake/portrait.png")
+        assert variant["p_fake"] == pytest.approx(of_run["p_fake"], abs=1e-5)
+        assert variant["logits"] == pytest.approx([of_run["logit_real"], of_run["logit_fake"]], abs=1e-5)
+        assert name in output
+    assert content["input"]["of_set"]
+    assert content["input"]["label"] == "fake"
+    assert content["input"]["frame"] == {"height": 160, "width": 160, "matrix": [1, 0, 0, 0, 1, 0]}
+    assert content["input"]["face"]["finder"] == "yunet"
+    assert set(content["statistics"]["wavelet_low_band"]) == {"red", "green", "blue"}
+
+
+def test_everything_is_written(inspected: Path) -> None:
+    inspect("faces/test/fake/portrait.png", "--variant", "q8", "--to", "whole")
+    folder = inspected / "whole/portrait"
+    steps = {path.relative_to(folder / "steps").as_posix() for path in folder.glob("steps/**/*.png")}
+    of_input = {"a_input/original.png", "a_input/face.png", "b_crop/frame.png", "b_crop/parts.png",
+                "c_preprocessing/before.png", "c_preprocessing/after.png", "c_preprocessing/low_band.png"}  # fmt: skip
+    assert of_input < steps
+    assert {f"e_evidence/{name}/agreed.png" for name in ("baseline", "q8")} < steps
+    assert {f"d_journey/{name}/1/overlay.png" for name in ("baseline", "q8")} < steps
+    text, page = (folder / "inspection.md").read_text(), (folder / "inspection.html").read_text()
+    for name in steps - {"c_preprocessing/low_band.png"}:
+        assert f"steps/{name}" in text
+    for section in ("Step A", "Step B", "Step C", "Step D", "Step E", "cA, red"):
+        assert section in text
+    assert page.count("data:image/jpeg;base64,") >= len(steps)
+    assert 'src="steps' not in page
+    assert "<script" not in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_rows_of_an_artifact_in_onnx_are_of_its_own_graph(inspected: Path) -> None:
+    inspect("faces/test/real/portrait.png", "--variant", "q8", "--to", "rows")
+    variants = numbers(inspected / "rows/portrait")["variants"]
+    names = {name: [stage["name"] for stage in each["stages"]] for name, each in variants.items()}
+    assert names["baseline"] == names["q8"]
+    assert variants["baseline"]["activations_by"] == "PyTorch"
+    assert variants["q8"]["activations_by"].startswith("further outputs of the artifact's own graph")
+    assert "dequantised weights" in variants["q8"]["heat_by"]
+    assert any("PyTorch copy" in note for note in variants["q8"]["notes"])
+    by_copy = np.subtract(*variants["q8"]["logits_of_heat"])
+    assert by_copy == pytest.approx(np.subtract(*variants["q8"]["logits"]), abs=0.3)
+
+
+def test_shares_of_the_parts_add_up(inspected: Path) -> None:
+    inspect("faces/test/fake/portrait.png", "--target", "fake", "--to", "parts")
+    (variant,) = numbers(inspected / "parts/portrait")["variants"].values()
+    assert variant["target"] == "fake"
+    assert set(variant["parts"]) <= set(PARTS)
+    assert sum(part["share"] for part in variant["parts"].values()) == pytest.approx(1)
+    assert all(part["p_fake_falls_when_blurred"] is not None for part in variant["parts"].values())
+
+
+def test_a_face_is_cut_out_of_what_is_no_frame_of_the_set(inspected: Path) -> None:
+    inspect("wide.png", "--to", "faces-auto")
+    cut = numbers(inspected / "faces-auto/wide")["input"]
+    assert not cut["of_set"]
+    assert cut["frame"]["width"] < 200
+    assert cut["label"] is None
+    inspect("wide.png", "--faces", "never", "--to", "faces-never")
+    whole = numbers(inspected / "faces-never/wide")["input"]
+    assert (whole["frame"]["height"], whole["frame"]["width"]) == (240, 360)
+    inspect("faces/test/fake/portrait.png", "--faces", "always", "--to", "faces-always")
+    again = numbers(inspected / "faces-always/portrait")["input"]
+    assert again["frame"]["width"] < 160
+    # The points lie on the fitted frame as they do in the picture.
+    left, right = cut["points_in_network_input"][:2]
+    assert 0 < left[0] < right[0] < 64
+
+
+def test_a_folder_gives_a_table_and_a_gallery(inspected: Path) -> None:
+    source = inspected / "some"
+    for label in ("real", "fake"):
+        (source / label).mkdir(parents=True)
+        shutil.copy(inspected / f"faces/test/{label}/portrait.png", source / label)
+    shutil.copy(inspected / "mirrored.jpg", source)
+    (source / "broken.png").write_bytes(b"no picture")
+    output = inspect("some", "--variant", "q8", "--to", "many", "--faces", "never")
+    assert "skipped" in output
+    table = pd.read_parquet(inspected / "many/explanations.parquet")
+    assert len(table) == 3 * 2
+    assert table["explained"].all()
+    rows = {(row["frame"], row["variant"]): row for row in table.to_dict("records")}
+    assert rows["fake/portrait", "q8"]["label"] == 1
+    assert rows["real/portrait", "baseline"]["label"] == 0
+    assert table[table["frame"] == "mirrored"]["label"].isna().all()
+    of_run = stored(inspected, "q8", "real/portrait.png")["p_fake"]
+    assert rows["real/portrait", "q8"]["p_fake"] == pytest.approx(of_run, abs=1e-5)
+    shares = table[[f"share_{part.replace(' ', '_')}" for part in PARTS]].sum(axis=1)
+    assert shares[table["leading"].notna()].to_numpy(float) == pytest.approx(1)
+    page = (inspected / "many/gallery.html").read_text()
+    labelled = table.dropna(subset=["label"])
+    off = (labelled["label"] - labelled["p_fake"]).abs().groupby(labelled["frame"]).max()
+    expected = [*map(str, off.sort_values(ascending=False).index), "mirrored"]
+    assert sorted(expected, key=lambda name: page.index(f'"{name}/inspection.html"')) == expected
+    assert all((inspected / "many" / name / "inspection.html").exists() for name in expected)
+
+
+def test_above_explains_only_what_is_suspected(inspected: Path) -> None:
+    scores = {label: stored(inspected, "baseline", f"{label}/portrait.png")["p_fake"] for label in ("real", "fake")}
+    high = max(scores, key=lambda label: scores[label])
+    folder = inspected / "two"
+    for label in scores:
+        (folder / label).mkdir(parents=True)
+        shutil.copy(inspected / f"faces/test/{label}/portrait.png", folder / label)
+    inspect("two", "--above", str(np.mean(list(scores.values()))), "--to", "suspected")
+    table = pd.read_parquet(inspected / "suspected/explanations.parquet").set_index("frame")
+    assert table["explained"].to_dict() == {f"{label}/portrait": label == high for label in scores}
+    assert table["p_fake"].notna().all()
+
+
+def test_a_video_is_scored_over_time(inspected: Path) -> None:
+    write_video(inspected / "clip.mp4", 12, draw=portrait)
+    output = inspect("clip.mp4", "--variant", "q8", "--frames", "4", "--to", "videos")
+    content = json.loads((inspected / "videos/clip/inspection.json").read_text())
+    for variant in content["variants"].values():
+        assert [frame["number"] for frame in variant["frames"]] == [0, 3, 7, 11]
+        assert variant["p_fake"] == pytest.approx(np.mean([frame["p_fake"] for frame in variant["frames"]]))
+    by_number = {frame["number"]: frame["p_fake"] for frame in content["variants"]["baseline"]["frames"]}
+    assert content["explained"] == sorted(by_number, key=lambda number: -by_number[number])[:3]
+    first = inspected / f"videos/clip/frame_{content['explained'][0]:06d}"
+    assert numbers(first)["variants"]["baseline"]["p_fake"] == pytest.approx(
+        by_number[content["explained"][0]], abs=1e-5
+    )
+    page = (inspected / "videos/clip/inspection.html").read_text()
+    assert 'class="limit"' in page
+    assert "P(fake)" in output
+
+
+def test_more_levels_and_another_target(inspected: Path) -> None:
+    inspect("faces/test/real/portrait.png", "--levels", "3", "--target", "real", "--to", "levels")
+    (variant,) = numbers(inspected / "levels/portrait")["variants"].values()
+    sizes = [shape[0] for shape in variant["levels"]]
+    assert sizes == sorted(sizes)
+    assert len(sizes) == 2, "the tiny network has two resolutions"
+    assert variant["target"] == "real"
+
+
+def test_a_variant_without_its_float_parent_keeps_its_map(inspected: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(inspected, copied)
+    described = [
+        path for path in copied.glob("variants/*/variant.json") if json.loads(path.read_text())["kind"] == "torch"
+    ]
+    run = json.loads((copied / "results/first/run.json").read_text())
+    baseline = run["variants"][0]["id"]
+    for path in described:
+        if path.parent.name != baseline:
+            shutil.rmtree(path.parent)
+    # Without any network of layers behind it, only the map is left.
+    (q8,) = (each["id"] for each in run["variants"] if each["name"] == "q8")
+    lineage = copied / f"variants/{q8}/variant.json"
+    content = json.loads(lineage.read_text())
+    content["lineage"] = [link for link in content["lineage"] if link["id"] == q8]
+    lineage.write_text(json.dumps(content))
+    inspect("faces/test/real/portrait.png", "--variant", "q8", "--to", "mapped", "-f", str(copied / "experiments.yaml"))
+    variant = numbers(Path("mapped/portrait"))["variants"]["q8"]
+    assert variant["stages"] == []
+    assert variant["cam"] is not None
+    text = Path("mapped/portrait/inspection.md").read_text()
+    assert "no network of layers is at hand" in text
+
+
+def test_an_inspection_replaces_the_one_before(inspected: Path) -> None:
+    inspect("faces/test/real/portrait.png", "--variant", "q8", "--to", "again")
+    inspect("faces/test/real/portrait.png", "--to", "again")
+    assert list(numbers(inspected / "again/portrait")["variants"]) == ["baseline"]
+    assert not (inspected / "again/portrait/steps/d_journey/q8").exists()
+
+
+def test_pictures_can_be_read(inspected: Path) -> None:
+    inspect("faces/test/real/portrait.png", "--to", "read")
+    for path in (inspected / "read/portrait/steps").rglob("*.png"):
+        drawn = cv2.imread(str(path))
+        assert drawn is not None
+        assert drawn.shape[2] == 3

@@ -1,0 +1,152 @@
+"""Parts of a face against drawn portraits, whose geometry is known; agreement of maps; what blurring a part costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bench.datasets import portraits as drawing
+from bench.records import POINTS, Executed, Prediction
+from bench.records.face_template import POINTS as TEMPLATE
+from bench.records.face_template import eye_distance, part_map, similarity
+from bench.records.inspection import PARTS
+from bench.results.explanation.blurred import falls, part_masks
+from bench.results.explanation.evidence import agreed, face_evidence, hottest, hottest_cell
+
+SIDE = 160
+
+
+def drawn_face(seed: int) -> tuple[drawing.Face, list[tuple[float, float]], float, float]:
+    """A drawn portrait's face, its five points, and how high its eyes and its mouth are in the face's own frame.
+
+    Read off where the drawing paints, by painting eyes and mouth on a canvas of their own.
+    """
+    rng = np.random.default_rng(seed)
+    face = drawing.Face(SIDE * 0.5, SIDE * 0.5, SIDE * 0.27, SIDE * 0.37, float(rng.normal(0, 0.08)))
+    eyes, nose, mouth = (0.395, float(rng.uniform(-0.2, -0.1))), 0.25, (0.28, float(rng.uniform(0.5, 0.58)))
+    in_face = [(-eyes[0], eyes[1]), (eyes[0], eyes[1]), (0.0, nose), (-mouth[0], mouth[1]), (mouth[0], mouth[1])]
+    return face, [in_picture(face, u, v) for u, v in in_face], eyes[1], mouth[1]
+
+
+def in_picture(face: drawing.Face, u: float, v: float) -> tuple[float, float]:
+    across, down = u * face.half_width, v * face.half_height
+    cos, sin = np.cos(face.tilt), np.sin(face.tilt)
+    return float(face.x + cos * across - sin * down), float(face.y + sin * across + cos * down)
+
+
+def by_hand(face: drawing.Face, u: float, v: float, ru: float, rv: float) -> NDArray[np.bool_]:
+    """An ellipse in the face's own frame, as the drawing paints one."""
+    across, down = drawing._face_coordinates(face, SIDE)
+    inside: NDArray[np.bool_] = ((across - u) / ru) ** 2 + ((down - v) / rv) ** 2 < 1
+    return inside
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_parts_lie_where_portraits_have_them(seed: int) -> None:
+    face, points, eyes, mouth = drawn_face(seed)
+    named = np.array(PARTS)[part_map(points, SIDE, SIDE)]
+    expected = {
+        "eyes": by_hand(face, -0.395, eyes, 0.17, 0.07) | by_hand(face, 0.395, eyes, 0.17, 0.07),
+        "mouth": by_hand(face, 0, mouth, 0.26, 0.06),
+        "nose": by_hand(face, 0, 0.25, 0.12, 0.08),
+        "brows": by_hand(face, -0.41, eyes - 0.19, 0.14, 0.03) | by_hand(face, 0.41, eyes - 0.19, 0.14, 0.03),
+        "skin": by_hand(face, -0.5, 0.3, 0.15, 0.12) | by_hand(face, 0, -0.6, 0.2, 0.1),
+    }
+    for part, mask in expected.items():
+        assert (named[mask] == part).mean() > 0.7, part
+    outside = ~by_hand(face, 0, 0, 1.35, 1.35)
+    assert np.isin(named[outside], ["background", "hair"]).mean() > 0.97
+    assert (named[:6] == "background").mean() > 0.9
+    assert (named[by_hand(face, 0, -0.92, 0.25, 0.04)] == "hair").mean() > 0.7
+    assert (named[by_hand(face, 0, 0.82, 0.1, 0.02)] == "jaw and contour").mean() > 0.7
+
+
+def test_a_similarity_is_found_exactly() -> None:
+    angle, scale, shift = 0.3, 41.0, np.array([70.0, 55.0])
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = [(float(x), float(y)) for x, y in TEMPLATE @ turn.T + shift]
+    np.testing.assert_allclose(similarity(moved), np.column_stack([turn, shift]), atol=1e-9)
+    assert eye_distance(moved) == pytest.approx(scale)
+
+
+def test_the_fine_map_is_kept_where_the_coarse_one_is_strong() -> None:
+    coarse = np.zeros((4, 4))
+    coarse[0, 0] = 1
+    fine = np.ones((8, 8))
+    combined = agreed([coarse, fine])
+    assert combined[0, 0] == 1
+    assert combined[4:, :].sum() == combined[:, 4:].sum() == 0
+    assert 1 <= combined.sum() <= 9
+
+
+def test_maps_that_contradict_each_other_agree_on_nothing() -> None:
+    coarse, fine = np.zeros((4, 4)), np.zeros((8, 8))
+    coarse[0, 0] = fine[7, 7] = 1
+    assert not agreed([coarse, fine]).any()
+    assert not agreed([np.zeros((4, 4)), np.ones((8, 8))]).any()
+
+
+def test_a_third_level_is_kept_where_the_first_two_agree() -> None:
+    first, second, third = np.zeros((2, 2)), np.zeros((4, 4)), np.ones((16, 16))
+    first[0, 0], second[0, 0] = 1, 1
+    two, three = agreed([first, second]), agreed([first, second, third])
+    assert two.sum() == 1
+    assert three.shape == (16, 16)
+    assert 0 < three.sum() < 64
+    assert three[8:].sum() == 0
+
+
+def test_shares_add_up_and_signs_tell_the_class() -> None:
+    _, points, _, _ = drawn_face(0)
+    cam = np.full((14, 14), -0.5, np.float32)
+    x, y = points[3][0] / 2 + points[4][0] / 2, points[3][1] / 2 + points[4][1] / 2
+    cam[int(y / SIDE * 14), int(x / SIDE * 14)] = 9
+    evidence = face_evidence(np.maximum(cam, 0), cam, points, SIDE)
+    assert evidence is not None
+    assert sum(evidence.shares.values()) == pytest.approx(1)
+    assert evidence.leading == "mouth"
+    assert evidence.signed["mouth"] > 0 > evidence.signed["background"]
+    assert face_evidence(np.zeros((14, 14)), None, points, SIDE) is None
+
+
+def test_the_hottest_place_is_near_its_landmark() -> None:
+    _, points, _, _ = drawn_face(1)
+    heat = np.zeros((20, 20))
+    column, row = (int(part / SIDE * 20) for part in points[2])
+    heat[row, column] = 1
+    first, *_ = hottest(heat, points, SIDE)
+    assert (first.landmark, first.part) == (POINTS[2], "nose")
+    assert first.distance is not None
+    assert first.distance < 0.25
+    assert hottest_cell(heat) == (row, column)
+    assert hottest(np.zeros((20, 20)), points, SIDE) == ()
+    assert hottest(heat, None, SIDE)[0].distance is None
+
+
+class OfBrightMouths:
+    """A session whose P(fake) hangs on how bright one part of a frame is."""
+
+    executed = Executed("pytorch", "cpu", "a CPU", (), "fp32", "fp32")
+
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
+        self._mask = mask
+
+    def predict(self, frames: NDArray[np.uint8]) -> Prediction[NDArray[np.float32]]:
+        bright = frames[:, :, self._mask].mean((1, 2)) / 50 - 2.5
+        return Prediction(np.stack([-bright, bright], axis=1).astype(np.float32), None)
+
+
+def test_blurring_the_part_that_decides_costs_most() -> None:
+    _, points, _, _ = drawn_face(2)
+    mask = part_map(points, SIDE, SIDE) == PARTS.index("mouth")
+    pixels = np.full((SIDE, SIDE, 3), 20, np.uint8)
+    pixels[mask] = 250
+    session = OfBrightMouths(mask)
+    logits = session.predict(np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]).logits[0]
+    score = float(1 / (1 + np.exp(logits[0] - logits[1])))
+    lost = falls(session, pixels, points, score)  # type: ignore[arg-type]
+    assert max(lost, key=lambda part: lost[part]) == "mouth"
+    assert lost["mouth"] > 0.3
+    assert abs(lost["brows"]) < 0.05
+    assert set(lost) == set(part_masks(points, SIDE))
