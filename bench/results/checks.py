@@ -66,8 +66,9 @@ def run(record: RunRecord) -> None:
         _split(split, frames)
     for variant in record.variants:
         _variant(variant)
-    for counts in filter(None, (record.masks, record.faces)):
-        _counts(counts)
+    for counts in (record.masks, record.faces):
+        if counts is not None:
+            _counts(counts)
 
 
 def _counts(counts: MaskCounts | FaceCounts) -> None:
