@@ -15,6 +15,13 @@ LAYERS = ("Conv", "MatMul")
 """The operators of layers with weights; products of two activations are MatMul too."""
 
 
+INTEGER_LAYERS = frozenset({
+    "QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul",
+})  # fmt: skip
+"""Operators of layers that compute on integers, in files and in graphs that onnxruntime has optimised."""
+
+
 class GraphWriter:
     """The nodes and constants of a graph that is being written."""
 
@@ -70,6 +77,17 @@ def shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
     """The shape of every tensor that has one, by name; 0 where a side is not fixed. Inner ones have to be inferred."""
     values = (*graph.value_info, *graph.input, *graph.output)
     return {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in values}
+
+
+def integer_layers(graph: onnx.GraphProto) -> int:
+    """How many layers a graph means to be computed on integers: inputs and weights of such are both rounded."""
+    constants = {constant.name for constant in graph.initializer}
+    rounded = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    between_roundings = (
+        node.op_type in {*LAYERS, "Gemm"} and node.input[0] in rounded and rounded.get(node.input[1]) in constants
+        for node in graph.node
+    )  # fmt: skip
+    return sum(between_roundings) + sum(node.op_type in INTEGER_LAYERS for node in graph.node)
 
 
 def bias_additions(graph: onnx.GraphProto) -> dict[str, tuple[onnx.NodeProto, str]]:

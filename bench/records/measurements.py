@@ -11,10 +11,10 @@ from typing import Literal
 class Executed:
     """What really executed, as the runtime reports it.
 
-    `int8` is "native" if the heavy operators (convolutions and matrix products) ran on integers, "simulated" if they
-    ran in float between (de)quantisations, None for float artifacts. `int8_operators` of `heavy_operators` ran on
-    integers. `mode` is how the runtime drives the network, if it has several ways: "CUDA graphs", "no CUDA graphs"
-    with the reason, "compiled".
+    `int8` is "native" if most layers whose inputs and weights are rounded ran on integers, "simulated" if they ran in
+    float between (de)quantisations, None for float artifacts. `int8_operators` of `heavy_operators` (convolutions and
+    matrix products) ran on integers. `mode` is how the runtime drives the network, if it has several ways: "CUDA
+    graphs", "no CUDA graphs" with the reason, "compiled".
     """
 
     runtime: str

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench import phases
 from bench.artifacts import EXPORT_VERSION, onnx_files, unsigned_weights
+from bench.artifacts.onnx_graph import integer_layers
 from bench.errors import UserError
 from bench.provenance import cpu_name, versions
 from bench.records import Built, Executed, Prediction, Timed
@@ -95,7 +96,8 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
         },
     )
     integer, heavy = _operators(compiled) if built.stored == "int8" else (None, None)
-    native = integer is not None and heavy is not None and 2 * integer > heavy
+    meant = _meant(built.file) if built.stored == "int8" else 0
+    native = integer is not None and 2 * integer > meant
     executed = Executed(
         runtime="openvino",
         device="cpu",
@@ -150,6 +152,13 @@ def _precision(stored: str, capabilities: list[str]) -> str:
     """The type to compute in, as OpenVINO spells it."""
     capability, half = _HALVES.get(stored, ("", ""))
     return half if capability in capabilities else "f32"
+
+
+def _meant(file: Path) -> int:
+    """The layers that an artifact means to be computed on integers."""
+    import onnx
+
+    return integer_layers(onnx.load(file, load_external_data=False).graph)
 
 
 def _operators(compiled: Any) -> tuple[int, int]:

@@ -8,14 +8,14 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import phases, stored
 from bench.artifacts import EXPORT_VERSION, onnx_files
 from bench.artifacts.onnx_files import beside, onnx_file
-from bench.artifacts.onnx_graph import graphs
+from bench.artifacts.onnx_graph import INTEGER_LAYERS, graphs, integer_layers
 from bench.artifacts.onnx_session import session_options
 from bench.errors import UserError
 from bench.files import remove, write_text
@@ -42,10 +42,6 @@ CUDA_FILES = ("capi/libonnxruntime_providers_cuda.so", "capi/onnxruntime_provide
 # Operators that do the arithmetic of a network, as the optimised graph of a provider names them.
 _FLOAT_OPERATORS = {
     "Conv", "FusedConv", "NhwcFusedConv", "MatMul", "FusedMatMul", "Gemm", "FusedGemm",
-}  # fmt: skip
-_INTEGER_OPERATORS = {
-    "QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat",
-    "DynamicQuantizeMatMul",
 }  # fmt: skip
 # How onnxruntime says that memory ran out; it has no exception of its own for that.
 _OUT_OF_MEMORY = (
@@ -119,12 +115,12 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     providers = [cuda_provider(tf32=tf32), "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     # A lowered graph says itself what is on integers; onnxruntime must not turn further layers into those.
     floats = lowered or built.weights_only
-    integer, heavy = _operators(built, file, threads, providers, floats) if int8 else (None, None)
+    counted = _operators(built, file, threads, providers, floats) if int8 else None
     session = open_session(file, threads, providers, floats=floats)
     computed = "fp32 (TF32)" if device == "cuda" and tf32 else "fp32"
     if built.imported and built.stored == "fp16" and device == "cuda":
         computed = "fp16"  # as the graph says; on a CPU onnxruntime turns it into float32
-    native = integer is not None and heavy is not None and 2 * integer > heavy
+    native = counted is not None and 2 * counted.integer > counted.meant
     executed = Executed(
         runtime="onnxruntime",
         device=device,
@@ -132,9 +128,9 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
         providers=tuple(session.get_providers()),
         stored=built.stored,
         computed="int8" if native else computed,
-        int8=None if integer is None else ("native" if native else "simulated"),
-        int8_operators=integer,
-        heavy_operators=heavy,
+        int8=None if counted is None else ("native" if native else "simulated"),
+        int8_operators=counted.integer if counted else None,
+        heavy_operators=counted.heavy if counted else None,
         threads=threads if device == "cpu" else None,
     )
     return Session(session, executed)
@@ -245,14 +241,15 @@ def cuda_name() -> str:
 
 @dataclass(frozen=True)
 class _Counted:
-    """Heavy operators on integers, and all of them."""
+    """Heavy operators on integers, all of them, and those that the artifact means to be on integers."""
 
     integer: int
     heavy: int
+    meant: int
 
 
-def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any], floats: bool) -> tuple[int, int]:
-    """Heavy operators on integers, and all heavy operators, of the graph that a session runs.
+def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any], floats: bool) -> _Counted:
+    """The heavy operators of the graph that a session runs.
 
     They are counted once and kept beside the artifact: the graph is written out for it and read back,
     which takes time, and memory that a process whose peak is measured must not take.
@@ -263,20 +260,20 @@ def _operators(built: Built, file: Path, threads: int, providers: Sequence[Any],
     record = built.file.with_name(f"{built.file.stem}.operators-{digest(counted_for)[:8]}.json")
     with contextlib.suppress(OSError, ValueError):
         counted: _Counted = stored.typed(_Counted, stored.read_json(record, stored.MIB))
-        if 0 <= counted.integer <= counted.heavy:
-            return counted.integer, counted.heavy
+        if 0 <= counted.integer <= counted.heavy and counted.meant >= 0:
+            return counted
     if record.is_dir():
         remove(record)
     with tempfile.TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
         open_session(file, threads, providers, optimised, floats=floats)
-        integer, heavy = _count(optimised)
-    write_text(record, json.dumps({"integer": integer, "heavy": heavy}))
-    return integer, heavy
+        counted = _count(optimised, built.file)
+    write_text(record, json.dumps(asdict(counted)))
+    return counted
 
 
-def _count(optimised: Path) -> tuple[int, int]:
-    """Heavy operators on integers, and all of them: convolutions, and products with weights."""
+def _count(optimised: Path, artifact: Path) -> _Counted:
+    """The heavy operators, convolutions and products with weights, of a graph that was optimised for a session."""
     import onnx
 
     every = list(graphs(onnx.load(optimised).graph))
@@ -286,10 +283,10 @@ def _count(optimised: Path) -> tuple[int, int]:
         inputs = set(node.input)
         if node.op_type == "DequantizeLinear" and node.input[0] in fixed:
             fixed.update(node.output)
-        integer += node.op_type in _INTEGER_OPERATORS
+        integer += node.op_type in INTEGER_LAYERS
         # Products of two activations, as in attention, have no weights that could be integers.
         floats += node.op_type in _FLOAT_OPERATORS and bool(inputs & fixed) and not lowering.is_mean(node)
-    return integer, integer + floats
+    return _Counted(integer, integer + floats, integer_layers(onnx.load(artifact, load_external_data=False).graph))
 
 
 @contextlib.contextmanager
