@@ -99,8 +99,13 @@ def unwritable_above(path: Path) -> Path | None:
     return None if above.is_dir() and os.access(above, os.W_OK) else above
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file as a whole: `path` holds all of it, or what it held before."""
+    write_atomically(path, lambda file: file.write(content))
+
+
 def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+    write_bytes(path, text.encode("utf-8"))
 
 
 def make_folder(folder: Path) -> None:

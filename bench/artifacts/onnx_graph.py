@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LAYERS = ("Conv", "MatMul")
-"""The operators of layers with weights; products of two activations are MatMul too."""
+"""The operators of layers with weights in graphs that bench writes; products of two activations are MatMul too."""
 
+HEAVY = (*LAYERS, "Gemm")
+"""The same in graphs from anywhere."""
 
 INTEGER_LAYERS = frozenset({
     "QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat",
@@ -79,15 +82,32 @@ def shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
     return {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in values}
 
 
-def integer_layers(graph: onnx.GraphProto) -> int:
-    """How many layers a graph means to be computed on integers: inputs and weights of such are both rounded."""
+def producers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    """The node that writes each tensor, by the tensor's name; without inputs and constants."""
+    return {output: node for node in graph.node for output in node.output}
+
+
+def readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    """The nodes that read each tensor, by the tensor's name; one that reads it twice stands there twice."""
+    nodes: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            nodes.setdefault(name, []).append(node)
+    return nodes
+
+
+def integer_layers(file: Path) -> int:
+    """How many layers an ONNX file means to be computed on integers: inputs and weights of such are both rounded."""
+    import onnx
+
+    graph = onnx.load(file, load_external_data=False).graph
     constants = {constant.name for constant in graph.initializer}
     rounded = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
-    between_roundings = (
-        node.op_type in {*LAYERS, "Gemm"} and node.input[0] in rounded and rounded.get(node.input[1]) in constants
-        for node in graph.node
-    )  # fmt: skip
-    return sum(between_roundings) + sum(node.op_type in INTEGER_LAYERS for node in graph.node)
+
+    def is_between_roundings(node: onnx.NodeProto) -> bool:
+        return node.op_type in HEAVY and node.input[0] in rounded and rounded.get(node.input[1]) in constants
+
+    return sum(node.op_type in INTEGER_LAYERS or is_between_roundings(node) for node in graph.node)
 
 
 def bias_additions(graph: onnx.GraphProto) -> dict[str, tuple[onnx.NodeProto, str]]:
@@ -115,17 +135,13 @@ class Nearest:
 
 def nearest_layers(graph: onnx.GraphProto) -> dict[str, Nearest]:
     """By name of each layer of a graph, those nearest to it."""
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    producer = {output: node for node in graph.node for output in node.output}
+    written_by, read_by = producers(graph), readers(graph)
 
     def before(node: onnx.NodeProto) -> Iterable[onnx.NodeProto]:
-        return (producer[name] for name in node.input if name in producer)
+        return (written_by[name] for name in node.input if name in written_by)
 
     def behind(node: onnx.NodeProto) -> Iterable[onnx.NodeProto]:
-        return (reader for name in node.output for reader in readers.get(name, ()))
+        return (reader for name in node.output for reader in read_by.get(name, ()))
 
     return {
         node.name: Nearest(_reached(node, before), _reached(node, behind))

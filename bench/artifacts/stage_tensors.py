@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from bench.artifacts.onnx_graph import HEAVY, producers
+
 if TYPE_CHECKING:
     import onnx
 
@@ -19,10 +21,10 @@ def stage_tensors(graph: onnx.GraphProto, stages: Sequence[str]) -> dict[str, st
     layer that they are. So a part writes what the first layer behind it reads; where that is another layer's part
     without weights (an activation, a folded batch norm), a part that is one layer writes that layer's output.
     """
-    writers = {output: node for node in graph.node for output in node.output}
+    writers = producers(graph)
     first: dict[str, onnx.NodeProto] = {}
     for node in graph.node:
-        if (stage := next((name for name in stages if _is_below(node.name, name)), None)) and _is_layer(node):
+        if (stage := next((name for name in stages if _is_below(node.name, name)), None)) and node.op_type in HEAVY:
             first.setdefault(stage, node)
     if not first:
         return {}
@@ -45,10 +47,6 @@ def stage_tensors(graph: onnx.GraphProto, stages: Sequence[str]) -> dict[str, st
 
 def _is_below(node: str, stage: str) -> bool:
     return node == stage or node.startswith(f"{stage}.")
-
-
-def _is_layer(node: onnx.NodeProto) -> bool:
-    return node.op_type in ("Conv", "Gemm", "MatMul")
 
 
 def _before_rounding(tensor: str, writers: dict[str, onnx.NodeProto]) -> str:

@@ -36,7 +36,8 @@ def _axes(height: int, width: int, spec: InputSpec) -> tuple[_Axis, _Axis]:
     if spec.fit == "crop":
         return _cut(height, width, spec)
     scale, centred = size / max(height, width), spec.pad == "centre"
-    return tuple(_Axis(scale, (size - side * scale) / 2 if centred else 0) for side in (height, width))  # type: ignore[return-value]
+    down, across = (_Axis(scale, (size - side * scale) / 2 if centred else 0) for side in (height, width))
+    return down, across
 
 
 def _cut(height: int, width: int, spec: InputSpec) -> tuple[_Axis, _Axis]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.footage import crops, faces
 from bench.footage.cutting import largest
-from bench.records import NO_CROP, Crop, Face, Finder
+from bench.records import Crop, Face, Finder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,8 +32,3 @@ def as_it_is(picture: NDArray[np.uint8], by: Finder) -> Crop:
     """The whole picture, and the largest face in it where there is one, which nothing is cut by."""
     face: Face | None = next(iter(largest(by.find(picture))), None)
     return Crop(picture, face)
-
-
-def is_cropped(preset: str) -> bool:
-    """Whether a detector wants crops of faces at all."""
-    return preset != NO_CROP

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,13 +29,9 @@ _MOST_NAMED = 10
 def key_of(setup: Setup) -> str:
     """What the fitted masks hang on: frames, how they are prepared, and the files of masks; empty without masks."""
     test = setup.frames["test"]
-    if not test.digest or not any(frame.mask for frame in test.frames if frame.label == 1):
+    if not test.digest or not test.masks_digest:
         return ""
-    content = hashlib.sha256()
-    for row, frame in enumerate(test.frames):
-        if frame.mask:
-            content.update(json.dumps([row, frame.mask.digest, frame.mask.fault]).encode())
-    of_files = {"frames": test.digest, "masks": content.hexdigest()}
+    of_files = {"frames": test.digest, "masks": test.masks_digest}
     return digest({**of_files, "spec": as_inputs(setup.spec), "fitting": datasets.fitting_versions()})
 
 

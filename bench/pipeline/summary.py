@@ -49,6 +49,7 @@ def _record(setup: Setup, jobs: Jobs) -> RunRecord:
         *(_row(setup, name, jobs.by_key.get(key), jobs.failed.get(key), baseline) for name, key in shown.items()),
         *_unfound(setup),
     )
+    of_masks, of_faces = masks.counts_of(setup), face_points.counts_of(setup)
     return RunRecord(
         experiment=setup.name,
         detector=setup.detector_name,
@@ -70,16 +71,16 @@ def _record(setup: Setup, jobs: Jobs) -> RunRecord:
         video_scoring=setup.settings.videos.record,
         videos=judging.videos_of(setup.frames),
         groups=setup.settings.groups,
-        masks=masks.counts_of(setup),
-        faces=face_points.counts_of(setup),
+        masks=of_masks,
+        faces=of_faces,
         provenance=_provenance(setup) | _gpus(rows),
         map_kind=setup.reading.map_kind if setup.reading else CLASS_ACTIVATION,
         warnings=(
             *_remarks(setup, {*shown, *setup.unfound}, _untimed(rows)),
             *misread.remarks(setup, jobs, rows),
             *degraded.remarks(setup, rows),
-            *masks.remarks(masks.counts_of(setup)),
-            *face_points.remarks(face_points.counts_of(setup)),
+            *masks.remarks(of_masks),
+            *face_points.remarks(of_faces),
         ),
     )
 

@@ -102,7 +102,9 @@ from bench.records.frames import (
 from bench.records.groups import LEAST_GROUP, LEAST_GROUP_SOURCES, MOST_VALUES, RATES, GroupGap, GroupRate, Rate
 from bench.records.labels import (
     CLASS_WORDS,
+    CLASSES,
     LABEL_WORDS,
+    class_of,
     label_word,
     label_words,
 )
@@ -274,6 +276,7 @@ __all__ = [
     "BETWEEN_SOURCES",
     "BOX_COLUMNS",
     "CALIBRATION_METHODS",
+    "CLASSES",
     "CLASS_WORDS",
     "DEFAULT_THRESHOLD",
     "EXTRACTION_KEY",
@@ -498,6 +501,7 @@ __all__ = [
     "VideoScoring",
     "Videos",
     "as_inputs",
+    "class_of",
     "evenly",
     "face_size",
     "joined_sources",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -221,6 +223,17 @@ class FrameSet:
     def distinct(self) -> tuple[Frame, ...]:
         """The frames without copies."""
         return tuple(frame for index, frame in enumerate(self.frames) if self.firsts[index] == index)
+
+    @cached_property
+    def masks_digest(self) -> str:
+        """What is in the masks, and whose they are; empty where no fake has one."""
+        if not any(frame.mask for frame in self.frames if frame.label == 1):
+            return ""
+        content = hashlib.sha256()
+        for row, frame in enumerate(self.frames):
+            if frame.mask:
+                content.update(json.dumps([row, frame.mask.digest, frame.mask.fault]).encode())
+        return content.hexdigest()
 
     @cached_property
     def frames_by_source(self) -> dict[str, int]:

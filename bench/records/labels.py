@@ -6,14 +6,24 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from bench.records.weights import ClassName
+
 LABEL_WORDS: Mapping[str, int] = {"real": 0, "fake": 1, "0": 0, "1": 1, "false": 0, "true": 1}
 """What a cell may hold: 1 is fake, and so is true."""
 
 CLASS_WORDS: Mapping[str, int] = {"real": 0, "fake": 1}
 """What folders and people call the two classes."""
 
+CLASSES: tuple[ClassName, ClassName] = ("real", "fake")
+"""The classes by their labels."""
+
 _NO_LABEL = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>"})
 _WHOLE_NUMBER = re.compile(r"\+?0*(\d+)(\.0*)?")
+
+
+def class_of(p_fake: float, threshold: float) -> ClassName:
+    """What a frame or a video with this score is called."""
+    return "fake" if p_fake >= threshold else "real"
 
 
 def label_word(cell: object) -> str:

@@ -96,7 +96,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
         },
     )
     integer, heavy = _operators(compiled) if built.stored == "int8" else (None, None)
-    meant = _meant(built.file) if built.stored == "int8" else 0
+    meant = integer_layers(built.file) if built.stored == "int8" else 0
     native = integer is not None and 2 * integer > meant
     executed = Executed(
         runtime="openvino",
@@ -152,13 +152,6 @@ def _precision(stored: str, capabilities: list[str]) -> str:
     """The type to compute in, as OpenVINO spells it."""
     capability, half = _HALVES.get(stored, ("", ""))
     return half if capability in capabilities else "f32"
-
-
-def _meant(file: Path) -> int:
-    """The layers that an artifact means to be computed on integers."""
-    import onnx
-
-    return integer_layers(onnx.load(file, load_external_data=False).graph)
 
 
 def _operators(compiled: Any) -> tuple[int, int]:

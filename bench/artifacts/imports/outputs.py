@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.artifacts.onnx_graph import producers
 from bench.errors import UserError, listed, nearest, quoted
 from bench.records import ClassName, Conventions, OutputKind
 
@@ -168,10 +169,10 @@ def _check_probabilities(name: str, values: NDArray[np.floating]) -> None:
 
 def _meaning(model: onnx.ModelProto, name: str) -> tuple[OutputKind, str] | None:
     """What the last operator that computes the output says of it, and that operator; None where it says nothing."""
-    producers = {output: node for node in model.graph.node for output in node.output}
+    written_by = producers(model.graph)
     *_, node = (None, *_way_back(model, name))
     if node is not None and node.op_type == "Mul":
-        node = _integer_product(node, producers) or node
+        node = _integer_product(node, written_by) or node
     if node is None or node.op_type not in _MEANINGS:
         return None
     return _MEANINGS[node.op_type], node.op_type
@@ -184,18 +185,18 @@ def _selects(model: onnx.ModelProto, name: str) -> bool:
 
 def _way_back(model: onnx.ModelProto, name: str) -> Iterator[onnx.NodeProto]:
     """The nodes that pass the output on, the last one first, and the one that computes it."""
-    producers = {output: node for node in model.graph.node for output in node.output}
-    while (node := producers.get(name)) is not None:
+    written_by = producers(model.graph)
+    while (node := written_by.get(name)) is not None:
         yield node
         if node.op_type not in _PASSING and not _adds_a_constant(model, node):
             return
-        name = next((side for side in node.input if side in producers), "")
+        name = next((side for side in node.input if side in written_by), "")
 
 
-def _integer_product(scaled: onnx.NodeProto, producers: dict[str, onnx.NodeProto]) -> onnx.NodeProto | None:
+def _integer_product(scaled: onnx.NodeProto, written_by: dict[str, onnx.NodeProto]) -> onnx.NodeProto | None:
     """The product of integers that a node gives its scale, as dynamic quantisation writes it; None where it is none."""
-    casts = [producers[side] for side in scaled.input if side in producers and producers[side].op_type == "Cast"]
-    products = (producers[cast.input[0]] for cast in casts if cast.input[0] in producers)
+    casts = [written_by[side] for side in scaled.input if side in written_by and written_by[side].op_type == "Cast"]
+    products = (written_by[cast.input[0]] for cast in casts if cast.input[0] in written_by)
     return next((node for node in products if node.op_type in ("MatMulInteger", "ConvInteger")), None)
 
 

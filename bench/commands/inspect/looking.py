@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.commands.inspect.panel import Panelist
 from bench.detectors import families
-from bench.records import ClassName
+from bench.records import ClassName, class_of
 from bench.records.inspection import FaceEvidence, Journey, Look, Stage, Subject
 from bench.results.score import p_fake
 
@@ -57,7 +57,7 @@ def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassNam
 
     logits, cam = answer(panelist.session, subject.fitted)
     score = score_of(logits)
-    target: ClassName = asked or ("fake" if score >= threshold else "real")
+    target: ClassName = asked or class_of(score, threshold)
     way = _journey(panelist, np.ascontiguousarray(subject.fitted.transpose(2, 0, 1)), target)
     signed = cam if cam is not None or way.levels else _by_blurring(panelist.session, subject, logits)
     own_map = None if signed is None else np.maximum(signed if target == "fake" else -signed, 0)

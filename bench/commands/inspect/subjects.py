@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import datasets, stored
 from bench.errors import UserError
-from bench.footage import in_front
+from bench.footage import crops, in_front
 from bench.provenance import file_digest
-from bench.records import Crop, Finder, Preprocessing, RunRecord
+from bench.records import CLASS_WORDS, Crop, Finder, Preprocessing, RunRecord
 from bench.records.inspection import FacesOption, Subject
 from bench.results import store
 
@@ -100,34 +100,34 @@ class Reader:
         pixels = datasets.picture(file)
         frame = self.of_set.find(file, digest)
         label = label_of(file) if frame is None else frame.label
-        crops, how = self.crops(pixels, str(file), frame is not None)
+        cut, how = self.crops(pixels, str(file), frame is not None)
         method = frame.method if frame else ""
         return tuple(
-            self.subject(pixels, crop, name=name, file=str(file), digest=digest, how=how, others=len(crops) - 1,
+            self.subject(pixels, crop, name=name, file=str(file), digest=digest, how=how, others=len(cut) - 1,
                          of_set=frame is not None, label=label, method=method)
-            for crop in crops
+            for crop in cut
         )  # fmt: skip
 
     def crops(self, pixels: NDArray[np.uint8], title: str, of_set: bool = False) -> tuple[list[Crop], str]:
         """What is judged of a picture, and why that; `title` is what messages call it."""
         preset = self.preprocessing.crop
-        if not in_front.is_cropped(preset):
+        if not crops.is_of_faces(preset):
             why = "this detector takes whole frames"
         elif self.faces == "auto" and of_set:
             why = "it is a frame of the experiment's set"
         elif self.faces == "never":
             why = "`--faces never`"
         else:
-            crops = in_front.cut(pixels, preset, self.finder)
-            if crops:
-                return crops, f"crop {preset}, the face found by {self.finder.NAME}"
+            cut = in_front.cut(pixels, preset, self.finder)
+            if cut:
+                return cut, f"crop {preset}, the face found by {self.finder.NAME}"
             raise NoFaceError(
                 f"{title}: no face was found, and this detector judges faces (crop {preset}); `--faces never` judges "
                 "the whole picture"
             )
         return [in_front.as_it_is(pixels, self.finder)], f"{WHOLE}{why}"
 
-    def subject(self, pixels: NDArray[np.uint8], crop: Crop, **facts: object) -> Subject:
+    def subject(self, pixels: NDArray[np.uint8], crop: Crop, **facts: Any) -> Subject:
         """The subject of one crop of a picture; `facts` are further fields of it."""
         spec = self.preprocessing.input_spec
         height, width = crop.pixels.shape[:2]
@@ -138,15 +138,14 @@ class Reader:
         fitted = datasets.fit(crop.pixels, spec)
         return Subject(
             pixels=pixels, frame=crop.pixels, fitted=fitted, face=crop.face, points=points, matrix=crop.matrix,
-            **facts,  # type: ignore[arg-type]
+            **facts,
         )  # fmt: skip
 
 
 def label_of(file: Path) -> int | None:
     """1 for a file below a folder that is called fake, 0 below one that is called real; None else."""
-    labels = {"fake": 1, "real": 0}
-    named = [labels[part.lower()] for part in reversed(file.absolute().parent.parts) if part.lower() in labels]
-    return named[0] if named else None
+    folders = (part.lower() for part in reversed(file.absolute().parent.parts))
+    return next((CLASS_WORDS[name] for name in folders if name in CLASS_WORDS), None)
 
 
 def names_of(files: Sequence[Path], root: Path) -> dict[Path, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from bench.commands.inspect.request import Written
 from bench.errors import listed, shown
+from bench.records import class_of
 from bench.records.inspection import Inspection
 
 
@@ -25,7 +26,7 @@ def _of_a_picture(inspected: Inspection) -> Iterator[str]:
     """A line for each variant: what it calls the picture, and what part of the face that is for."""
     width = max(len(look.judge.name) for look in inspected.looks)
     for look in inspected.looks:
-        called = "fake" if look.p_fake >= inspected.threshold else "real"
+        called = class_of(look.p_fake, inspected.threshold)
         evidence = look.agreed_on_face or look.on_face
         where = "" if evidence is None else f", most evidence for {look.target} on {evidence.leading}"
         share = "" if evidence is None else f" ({100 * evidence.shares[evidence.leading]:.0f} %)"

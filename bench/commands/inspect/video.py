@@ -17,7 +17,7 @@ from bench.footage import video as footage
 from bench.footage.formats import VideoError
 from bench.footage.video import Damage, Picture, Timeline, UnorderedError
 from bench.provenance import cpu_cores, file_digest, write_json
-from bench.records import Event, OnEvent
+from bench.records import Event, OnEvent, class_of
 from bench.records.inspection import Subject
 from bench.results.score.videos import of_one_video
 
@@ -32,8 +32,12 @@ EXPLAINED = 3
 
 @dataclass
 class _Judged:
-    """What has come of a video's frames: P(fake) over time, and the subjects with the highest of the first variant."""
+    """What has come of a video's frames: P(fake) over time, and the subjects with the highest of the first variant.
 
+    `digest` is the SHA-256 of the video.
+    """
+
+    digest: str
     decoded: int = 0
     faceless: int = 0
     moments: list[Moment] = field(default_factory=list)
@@ -87,8 +91,7 @@ def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspect
     pages = inspection.write_gallery(gallery, to, "inspection")
     write_json(to / "inspection.json", _numbers(request, judged, scores, threshold))
     lines = tuple(
-        f"{name}  {'fake' if score >= threshold else 'real'}, P(fake) {score:.4f} ({how})"
-        for name, score in scores.items()
+        f"{name}  {class_of(score, threshold)}, P(fake) {score:.4f} ({how})" for name, score in scores.items()
     )
     return Written((), {**pages, "numbers": to / "inspection.json"}, (), lines)
 
@@ -97,8 +100,8 @@ def _judge(request: Request, line: Timeline, reader: Reader, inspector: Inspecto
     """The scores of all frames that show a face."""
     from bench.reports.inspection import Moment
 
-    digest, judged, total = file_digest(request.file), _Judged(), request.options.frames
-    facts = {"file": str(request.file), "digest": digest, "label": label_of(request.file)}
+    judged, total = _Judged(file_digest(request.file)), request.options.frames
+    facts = {"file": str(request.file), "digest": judged.digest, "label": label_of(request.file)}
     for picture in _pictures(request, line):
         on_event(Event(WORK, judged.decoded, max(total, judged.decoded + 1), "frames"))
         judged.decoded += 1
@@ -160,14 +163,14 @@ def _numbers(request: Request, judged: _Judged, scores: dict[str, float], thresh
     """What inspection.json of a video holds."""
     return {
         "schema": 1,
-        "input": {"file": str(request.file), "sha256": file_digest(request.file)},
+        "input": {"file": str(request.file), "sha256": judged.digest},
         "threshold": threshold,
         "frames": {"read": judged.decoded, "without_face": judged.faceless},
         "explained": [number for _, number, _ in judged.highest],
         "variants": {
             name: {
                 "p_fake": score,
-                "label": "fake" if score >= threshold else "real",
+                "label": class_of(score, threshold),
                 "frames": [
                     {"number": each.number, "time_s": each.time_s, "p_fake": each.p_fake[name]}
                     for each in judged.moments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.records import Evaluation, Outcome, RunRecord
+from bench.records import Evaluation, Outcome, RunRecord, class_of
 from bench.reports.content.galleries import TITLES, judgement
 from bench.reports.content.text import plain, shortened
 from bench.reports.html.pictures import Pictures, ends, flipped, other_reason, ranks
@@ -111,5 +111,5 @@ def _flip(run: RunRecord, evaluation: Evaluation, name: str, row: int, worse: bo
         worse=worse,
         baseline=baseline,
         p_fake=variant,
-        called=("fake" if baseline >= run.threshold else "real", "fake" if variant >= run.threshold else "real"),
+        called=(class_of(baseline, run.threshold), class_of(variant, run.threshold)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.records import POINTS
+from bench.records import CLASSES, POINTS, class_of
 from bench.records.inspection import PARTS, Inspection, Look, Numbers, Subject
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Part, Sentence, code, emphasis, sentence, strong, with_code
@@ -62,7 +62,7 @@ def content(inspected: Inspection) -> Content:
 
 
 def _head(inspected: Inspection) -> Iterator[tuple[str, Sentence]]:
-    """What seed reports begin with: process, time, weights, input, target."""
+    """Process, time, input, weights, and the class that maps are for."""
     subject = inspected.subject
     height, width = subject.pixels.shape[:2]
     yield "Process", sentence(inspected.process)
@@ -70,7 +70,7 @@ def _head(inspected: Inspection) -> Iterator[tuple[str, Sentence]]:
     yield "Input", sentence(f"{subject.file}, {height}×{width} (H×W)")
     yield "SHA-256 of the input", sentence(subject.digest)
     if subject.label is not None:
-        yield "Label", sentence(strong(("real", "fake")[subject.label]))
+        yield "Label", sentence(strong(CLASSES[subject.label]))
     for look in inspected.looks:
         judge = look.judge
         yield judge.name, sentence(f"{judge.file}, SHA-256 {judge.digest[:16]}…, {judge.runtime} on {judge.device}")
@@ -78,23 +78,18 @@ def _head(inspected: Inspection) -> Iterator[tuple[str, Sentence]]:
     yield "Target of maps", sentence(asked)
 
 
-def called(inspected: Inspection, look: Look) -> str:
-    return "fake" if look.p_fake >= inspected.threshold else "real"
-
-
 def _verdict(inspected: Inspection, look: Look) -> Sentence:
     """What a variant calls the frame, which part of the face that is for, and what blurring it does."""
-    said_class = called(inspected, look)
-    parts: list[Part] = [strong(look.judge.name), " calls it ", strong(said_class)]
+    parts: list[Part] = [strong(look.judge.name), " calls it ", strong(class_of(look.p_fake, inspected.threshold))]
     parts.append(f": P(fake) {number(look.p_fake, 4)} at a threshold of {cutoff(inspected.threshold)}.")
     evidence = look.agreed_on_face or look.on_face
     if evidence is not None:
         leading = evidence.leading
         parts.append(f" Most of what speaks for {look.target} lies on ")
         parts += [strong(_the(leading)), f" ({100 * evidence.shares[leading]:.0f} %)."]
-    if look.on_face is not None and look.on_face.falls:
-        strongest = max(look.on_face.falls, key=lambda part: abs(look.on_face.falls[part]))  # type: ignore[union-attr]
-        fall = look.on_face.falls[strongest]
+    if look.on_face is not None and (falls := look.on_face.falls):
+        strongest = max(falls, key=lambda part: abs(falls[part]))
+        fall = falls[strongest]
         if abs(fall) >= _LIVELY:
             verb = "falls" if fall > 0 else "rises"
             parts.append(f" P(fake) {verb} by {number(abs(fall), 2)} where {_the(strongest)} is blurred.")
@@ -111,7 +106,7 @@ def _answers(inspected: Inspection) -> Table:
     rows = []
     for look in inspected.looks:
         real, fake = look.probabilities
-        label = called(inspected, look)
+        label = class_of(look.p_fake, inspected.threshold)
         confidence = fake if label == "fake" else real
         values = (*look.logits, real, fake)
         rows.append(

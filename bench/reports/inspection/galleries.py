@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.files import write_text
+from bench.records import CLASSES, class_of
 from bench.records.inspection import PARTS, Inspection, Subject
 from bench.reports.content.axes import axis, part_axis
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
@@ -81,7 +83,7 @@ def card_of(inspected: Inspection, target: str, note: str = "") -> Card:
 
 
 def label_text(subject: Subject) -> str:
-    return "" if subject.label is None else ("real", "fake")[subject.label]
+    return "" if subject.label is None else CLASSES[subject.label]
 
 
 def off(subject: Subject, p_fake: Mapping[str, float]) -> float | None:
@@ -138,8 +140,8 @@ def write_gallery(gallery: Gallery, folder: Path, name: str) -> Mapping[str, Pat
     """Write the page and the same as Markdown into `folder`; the files by what they are."""
     context: dict[str, Any] = {**vars(gallery), "timeline": timeline(gallery) if gallery.moments else None}
     files = {"page": folder / f"{name}.html", "text": folder / f"{name}.md"}
-    pages.write(files["text"], pages.markdown("gallery.md.j2", context))
-    pages.write(files["page"], pages.html("gallery.html.j2", context, gallery.variants))
+    write_text(files["text"], pages.markdown("gallery.md.j2", context))
+    write_text(files["page"], pages.html("gallery.html.j2", context, gallery.variants))
     return files
 
 
@@ -185,7 +187,7 @@ def scores_table(gallery_scores: Mapping[str, float], threshold: float) -> Table
         [
             variant_cell(name),
             cell(number(score, 4), value=score),
-            cell(strong("fake" if score >= threshold else "real")),
+            cell(strong(class_of(score, threshold))),
         ]
         for name, score in gallery_scores.items()
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from bench.records import POINTS, as_inputs
+from bench.records import CLASSES, POINTS, as_inputs, class_of
 from bench.records.inspection import FaceEvidence, Inspection, Look, Subject
 
 SCHEMA = 1
@@ -43,7 +43,7 @@ def _input(subject: Subject) -> dict[str, Any]:
         "height": height,
         "width": width,
         "of_set": subject.of_set,
-        "label": None if subject.label is None else ("real", "fake")[subject.label],
+        "label": None if subject.label is None else CLASSES[subject.label],
         "method": subject.method or None,
         "frame": {"height": len(subject.frame), "width": subject.frame.shape[1], "matrix": list(subject.matrix)},
         "how": subject.how,
@@ -61,7 +61,7 @@ def _input(subject: Subject) -> dict[str, Any]:
 def variant_numbers(look: Look, threshold: float) -> dict[str, Any]:
     """The numbers of one variant."""
     real, fake = look.probabilities
-    called = "fake" if look.p_fake >= threshold else "real"
+    called = class_of(look.p_fake, threshold)
     return {
         "judge": asdict(look.judge),
         "logits": list(look.logits),

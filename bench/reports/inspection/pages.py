@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.files import write_text
 from bench.reports.content.text import NONE, plain
 from bench.reports.html import FOLDER, chart, policy_of
 from bench.reports.html import write as html_write
@@ -37,10 +36,6 @@ def html(template: str, context: Mapping[str, Any], variants: Sequence[str]) -> 
         swatch=chart.swatch, NONE=NONE, indices={name: index for index, name in enumerate(variants)}
     )  # fmt: skip
     return loaded.get_template(template).render(**context, style=Markup(style), policy=policy_of(style, ""))
-
-
-def write(path: Path, text: str) -> None:
-    write_text(path, text)
 
 
 def _linked(path: str) -> str:

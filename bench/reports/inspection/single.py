@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.files import make_folder, remove, write_atomically
+from bench.files import make_folder, remove, write_bytes, write_text
 from bench.provenance import write_json
 from bench.records.inspection import Inspection, Look, Stage
 from bench.reports.inspection import pages, pictures
@@ -44,8 +44,7 @@ class _Pictures:
         for name, picture in drawn:
             path = self._folder / name
             make_folder(path.parent)
-            data = pictures.as_png(picture)
-            write_atomically(path, lambda file, data=data: file.write(data))  # type: ignore[misc]
+            write_bytes(path, pictures.as_png(picture))
             self.by_name[name] = Shown(f"{STEPS}/{name}", pictures.data_uri(picture, side))
             shown.append(self.by_name[name])
         return shown
@@ -67,8 +66,8 @@ def write(inspected: Inspection, folder: Path) -> Mapping[str, Path]:
         "stage_notes": [(look.judge.name, stage_note(look)) for look in inspected.looks],
     }
     files = {"page": folder / PAGE, "text": folder / MARKDOWN, "numbers": folder / NUMBERS}
-    pages.write(files["text"], pages.markdown("inspection.md.j2", context))
-    pages.write(files["page"], pages.html("inspection.html.j2", context, [look.judge.name for look in inspected.looks]))
+    write_text(files["text"], pages.markdown("inspection.md.j2", context))
+    write_text(files["page"], pages.html("inspection.html.j2", context, [look.judge.name for look in inspected.looks]))
     write_json(files["numbers"], numbers(inspected))
     return files
 

@@ -66,8 +66,7 @@ def clusters_of(test: LabelledFrames, rows: NDArray[np.int64]) -> Clusters | Non
     if of_all is None:
         return None
     counted = np.arange(len(test.labels))[test.counted]
-    chosen = of_all.subset(np.searchsorted(counted, rows))
-    return None if chosen.independent else chosen
+    return of_all.dependent_subset(np.searchsorted(counted, rows))
 
 
 def _measured(cam: NDArray[np.float32], rows: NDArray[np.int64], shares: NDArray[np.uint8]) -> _Values:

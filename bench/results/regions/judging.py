@@ -152,7 +152,4 @@ def _of_outcome(
 
 def _subset(of_all: Clusters | None, rows: NDArray[np.int64]) -> Clusters | None:
     """The clusters of some of the frames; None where no two of them share one."""
-    if of_all is None or not len(rows):
-        return None
-    chosen = of_all.subset(rows)
-    return None if chosen.independent else chosen
+    return of_all.dependent_subset(rows) if of_all is not None and len(rows) else None

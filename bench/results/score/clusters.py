@@ -43,6 +43,11 @@ class Clusters:
         """The clusters of some of the frames; `rows` are indices or a mask [n]."""
         return Clusters(self.members[rows], self.kind)
 
+    def dependent_subset(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Clusters | None:
+        """The same as `subset`; None where no two of these frames share a cluster."""
+        chosen = self.subset(rows)
+        return None if chosen.independent else chosen
+
     def separated(self, rows: NDArray[np.bool_]) -> Clusters:
         """The same with each of the frames `rows` [n] in a cluster of its own."""
         members = self.members.copy()

@@ -286,7 +286,7 @@ def _count(optimised: Path, artifact: Path) -> _Counted:
         integer += node.op_type in INTEGER_LAYERS
         # Products of two activations, as in attention, have no weights that could be integers.
         floats += node.op_type in _FLOAT_OPERATORS and bool(inputs & fixed) and not lowering.is_mean(node)
-    return _Counted(integer, integer + floats, integer_layers(onnx.load(artifact, load_external_data=False).graph))
+    return _Counted(integer, integer + floats, integer_layers(artifact))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.artifacts.onnx_graph import GraphWriter, shapes
+from bench.artifacts.onnx_graph import GraphWriter, producers, readers, shapes
 
 if TYPE_CHECKING:
     import onnx
@@ -23,13 +23,11 @@ class LayoutWriter(GraphWriter):
         """Take in the other graph: its constants, shapes, and which node writes and which nodes read a tensor."""
         super().__init__(model.graph.initializer)
         self.graph = graph = model.graph
-        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        self.readers = readers(graph)
         self.uses = Counter(output.name for output in graph.output)
         for node in graph.node:
             self.uses.update(node.input)
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-        self.producer = {output: node for node in graph.node for output in node.output}
+        self.producer = producers(graph)
         self.shapes = shapes(graph)
         self.first: dict[str, str] = {value.name: value.name for value in graph.input}
         self.last: dict[str, str] = {}

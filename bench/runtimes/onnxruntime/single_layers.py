@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.artifacts.onnx_graph import LAYERS
+from bench.artifacts.onnx_graph import LAYERS, producers
 from bench.runtimes.onnxruntime.lowering import EVERYWHERE, Kernels, Lowering, as_model
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def alone(model: onnx.ModelProto, name: str, kernels: Kernels) -> onnx.ModelProt
 
 def _part(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """A layer with the DequantizeLinear of its input and weight and, where it writes integers, all up to these."""
-    nodes = {output: node for node in model.graph.node for output in node.output}
+    nodes = producers(model.graph)
     convolution = next(node for node in model.graph.node if node.name == name)
     before = [*(nodes[side] for side in convolution.input[:2]), convolution]
     # To look at a layer and what follows it takes less than to look at the whole graph for every layer.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.artifacts import safetensors
+from bench.artifacts.onnx_graph import producers
 from bench.runtimes.pytorch.batch_norms import fold
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class _Weights:
         from onnx import numpy_helper
 
         self._constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
-        self._writers = {output: node for node in graph.node for output in node.output}
+        self._writers = producers(graph)
 
     def of(self, node: onnx.NodeProto) -> tuple[NDArray[np.float32], NDArray[np.float32] | None] | None:
         """Weight and bias of a layer, as PyTorch has them: factors of its inputs and outputs are part of both."""

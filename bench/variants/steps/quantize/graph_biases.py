@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.artifacts.onnx_graph import producers
+
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
@@ -32,9 +34,9 @@ def correct(
     means = _means(original, sorted({node.input[0] for node in before.values()}), batches, threads)
     graph = quantised.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    producers = {output: node for node in graph.node for output in node.output}
+    written_by = producers(graph)
     for node in graph.node:
-        read = producers.get(node.input[1]) if node.name in before and node.op_type == "Conv" else None
+        read = written_by.get(node.input[1]) if node.name in before and node.op_type == "Conv" else None
         if read is None or read.op_type != "DequantizeLinear":
             continue
         integers, scales = (numpy_helper.to_array(constants[name]).astype(np.float64) for name in read.input[:2])

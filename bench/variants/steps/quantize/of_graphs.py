@@ -219,11 +219,7 @@ def _leave_products_in_float(graph: onnx.GraphProto) -> None:
     Their kernels write floats anyway, and each rounding that is not there is an error less.
     """
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    producers = {output: node for node in graph.node for output in node.output}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
+    producers, readers = onnx_graph.producers(graph), onnx_graph.readers(graph)
     dropped, renamed = set[str](), dict[str, str]()
     for node in graph.node:
         if node.op_type != "Conv" or node.input[1] not in producers:
@@ -254,7 +250,7 @@ def _in_float(graph: onnx.GraphProto, named: Collection[str]) -> list[str]:
     without = {
         node.name for node in graph.node if node.op_type in _HEAVY and ranks.get(node.input[1]) != _RANKS[node.op_type]
     }
-    producers = {output: node for node in graph.node for output in node.output}
+    producers = onnx_graph.producers(graph)
     ours = {node.name for node in graph.node if node.name.startswith(_OURS)}
     waiting, seen, last = [value.name for value in graph.output], set[str](), set[str]()
     while waiting:
