@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench.datasets.layouts import SUFFIXES
 from bench.errors import UserError, counted, in_yaml, nearest
 from bench.files import advice, unwritable_above
 from bench.records import CLASSES, VIDEO_SUFFIXES, ClassName
 from bench.records.inspection import FACES_OPTIONS, FacesOption, Inspection
 
-PICTURE_SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".avif", ".ppm", ".pgm",
-)  # fmt: skip
 _MOST_LEVELS, _MOST_FRAMES = 8, 1000
 
 
@@ -116,7 +114,7 @@ def _pictures_below(folder: Path, to: Path) -> tuple[Path, ...]:
         if hidden or target in path.resolve().parents or not path.is_file():
             continue
         videos += path.suffix.lower() in VIDEO_SUFFIXES
-        if path.suffix.lower() in PICTURE_SUFFIXES:
+        if path.suffix.lower() in SUFFIXES:
             inside.append(path)
     if not inside:
         hint = f"; it holds {counted(videos, 'video')}: give one of them" if videos else ""
