@@ -1,0 +1,132 @@
+"""How the answers of an ensemble's members are joined into one P(fake)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bench.records.thresholds import DEFAULT_THRESHOLD
+
+Combination: TypeAlias = Literal["mean", "logits", "vote", "max"]
+"""How members are joined: see `Ensemble`."""
+
+_FURTHEST = 36.0
+"""The log-odds of a P(fake) of 0 or 1: float64 tells none further from 0 apart from 1."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several detectors that answer as one.
+
+    `weights` has the weight of each member, above 0, in the order in which answers are given; they need not sum to 1.
+    `combine` is "mean" for the weighted mean of P(fake), "logits" for the sigmoid of the weighted mean of log-odds,
+    "vote" for the weighted share of the members that call a frame fake (P(fake) of .5 or more), "max" for the highest
+    P(fake). At least `minimum` members must answer, or the ensemble has no answer. Of answers, NaN is one that is
+    missing; the weights of the others then count as if there were no more.
+    """
+
+    weights: Mapping[str, float]
+    combine: Combination = "mean"
+    minimum: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for what joins nothing."""
+        if not self.weights:
+            raise ValueError("an ensemble needs at least one member")
+        if not all(0 < weight < np.inf for weight in self.weights.values()):
+            raise ValueError(f"weights must be above 0 and finite, found {dict(self.weights)}")
+        if not 1 <= self.minimum <= len(self.weights):
+            raise ValueError(f"minimum must lie between 1 and {len(self.weights)}, found {self.minimum}")
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the members, in the order of `weights`."""
+        return tuple(self.weights)
+
+    def without(self, member: str) -> Ensemble:
+        """The ensemble of all other members, which needs no more answers than there are members."""
+        weights = {name: weight for name, weight in self.weights.items() if name != member}
+        return Ensemble(weights, self.combine, min(self.minimum, len(weights)))
+
+    def join(self, answers: ArrayLike) -> NDArray[np.float64]:
+        """P(fake) of the ensemble [n], of the members' [members, n]; NaN where too few answered."""
+        scores = self._checked(answers)
+        if self.combine == "logits":
+            return sigmoid(self.join_log_odds(log_odds(scores)))
+        if self.combine == "vote":
+            scores = np.where(np.isnan(scores), np.nan, scores >= DEFAULT_THRESHOLD)
+        return self._highest(scores) if self.combine == "max" else self._mean(scores)
+
+    def join_log_odds(self, log_odds: ArrayLike) -> NDArray[np.float64]:
+        """The weighted mean [n] of the members' `logit_fake - logit_real` [members, n]; NaN where too few answered."""
+        return self._mean(self._checked(log_odds))
+
+    def join_maps(self, maps: Sequence[NDArray[np.floating] | None], answers: ArrayLike) -> NDArray[np.float64] | None:
+        """The members' maps of one frame, each [h, w] in logits or None, weighted as their answers are; None of none.
+
+        `answers` [members] are their P(fake). By the highest answer, the map is that of the member that gave it. All
+        maps must have the same size.
+        """
+        scores = self._checked(np.asarray(answers, float)[:, None])[:, 0]
+        if self.combine == "max":
+            map_of_highest = None if np.isnan(scores).all() else maps[int(np.nanargmax(scores))]
+            return None if map_of_highest is None else np.asarray(map_of_highest, np.float64)
+        pairs = zip(self.weights.values(), maps, scores, strict=True)
+        weighted = [(weight, drawn) for weight, drawn, score in pairs if drawn is not None and not np.isnan(score)]
+        if not weighted:
+            return None
+        total = sum(weight for weight, _ in weighted)
+        return np.sum([weight / total * drawn.astype(np.float64) for weight, drawn in weighted], axis=0)
+
+    def consensus(self, answers: ArrayLike, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many members call each frame as the ensemble does [n], and how many answered [n].
+
+        A call is whether P(fake) reaches `threshold`, of a member that votes .5. Where the ensemble has no answer, no
+        member agrees with it.
+        """
+        scores, joined = self._checked(answers), self.join(answers)
+        answered = ~np.isnan(scores)
+        at = DEFAULT_THRESHOLD if self.combine == "vote" else threshold
+        agrees = ((scores >= at) == (joined >= threshold)) & answered & ~np.isnan(joined)
+        return agrees.sum(axis=0, dtype=np.int64), answered.sum(axis=0, dtype=np.int64)
+
+    def _checked(self, answers: ArrayLike) -> NDArray[np.float64]:
+        """The answers [members, n]; `ValueError` for another shape."""
+        scores = np.asarray(answers, np.float64)
+        if scores.ndim != 2 or len(scores) != len(self.weights):
+            raise ValueError(f"expected answers [{len(self.weights)}, n], found the shape {list(scores.shape)}")
+        return scores
+
+    def _mean(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The weighted mean [n] of the scores that are there."""
+        answered = ~np.isnan(scores)
+        weights = np.array(list(self.weights.values()))[:, None] * answered
+        total = weights.sum(axis=0)
+        sums = (weights * np.where(answered, scores, 0)).sum(axis=0)
+        return self._where_enough(np.divide(sums, total, out=np.full(len(sums), np.nan), where=total > 0), answered)
+
+    def _highest(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        answered = ~np.isnan(scores)
+        highest = np.where(answered, scores, -np.inf).max(axis=0)
+        return self._where_enough(highest, answered)
+
+    def _where_enough(self, joined: NDArray[np.float64], answered: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return np.where(answered.sum(axis=0) >= self.minimum, joined, np.nan)
+
+
+def log_odds(p_fake: ArrayLike) -> NDArray[np.float64]:
+    """`log(p / (1 - p))` of P(fake), no further from 0 than float64 tells P(fake) apart; NaN stays NaN."""
+    p = np.asarray(p_fake, np.float64)
+    with np.errstate(divide="ignore"):
+        return np.clip(np.log(p) - np.log1p(-p), -_FURTHEST, _FURTHEST)
+
+
+def sigmoid(log_odds: ArrayLike) -> NDArray[np.float64]:
+    """P(fake) of log-odds, without overflow."""
+    x = np.asarray(log_odds, np.float64)
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
