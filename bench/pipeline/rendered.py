@@ -8,6 +8,7 @@ from pathlib import Path
 from bench import datasets, reports, seals, stored
 from bench.errors import UserError
 from bench.files import write_text
+from bench.pipeline import ensembles
 from bench.pipeline.degraded import with_degraded
 from bench.pipeline.face_points import with_regions
 from bench.pipeline.finished import REPORT
@@ -66,6 +67,7 @@ def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
     rows = len(test.labels) + (len(validation.labels) if validation else 0)
     predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
     evaluation = with_degraded(run, score.evaluate(run, test, validation, predictions), results)
+    evaluation = ensembles.with_members(run, evaluation, results)
     evaluation = with_localisation(run, with_occlusions(run, evaluation, results), results)
     return with_regions(run, evaluation, results)
 

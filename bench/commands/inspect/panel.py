@@ -107,7 +107,7 @@ def _of_one_detector(settings: ExperimentSettings, variants: Sequence[str]) -> t
         raise UserError(
             f"--variant: of several detectors ({listed(detectors)}), which take other frames; name variants of one"
         )
-    return next(iter(detectors), settings.detector_names[0]), [called for _, called in pairs]
+    return next(iter(detectors), settings.network_names[0]), [called for _, called in pairs]
 
 
 def _evaluated(by_name: Mapping[str, VariantResult], variant: str, experiment: str) -> VariantResult:
