@@ -186,12 +186,12 @@ def selected_of(settings: ExperimentSettings, only: Sequence[str]) -> dict[str, 
                 f"--only: there is no variant {quoted(variant)}{nearest(variant, names)}; "
                 f"variants are: {', '.join(names)}"
             )
-    selected: dict[str, set[str]] = {detector: set() for detector in settings.network_names}
+    selected: dict[str, set[str]] = {detector: set() for detector in settings.detector_names}
     for title, (detector, variant) in titles.items():
         if not only or variant == settings.baseline or {title, variant} & set(only):
+            selected[detector].add(variant)
             is_ensemble = detector in settings.ensembles
-            parts = settings.taking_part(detector, variant) if is_ensemble else {detector: variant}
-            for member, part in parts.items():
+            for member, part in settings.taking_part(detector, variant).items() if is_ensemble else ():
                 selected[member].add(part)
     return {detector: frozenset(variants) for detector, variants in selected.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import starmap
 
 from bench.records import Executed, Footprint, Measurement, VariantResult
@@ -59,9 +59,8 @@ def measurements(members: Sequence[VariantResult], *, as_they_are: bool = False)
 
     Empty where they were not timed in one session. The calls of a round are added up in their order.
     """
-    sessions = {member.conditions for member in members if member.conditions}
     taken = [_single(member, as_they_are=as_they_are) for member in members]
-    if len({repr(session) for session in sessions}) != 1 or not all(taken):
+    if any(member.conditions != members[0].conditions for member in members) or not all(taken):
         return ()
     by_member = [each for each in taken if each]
     rounds = zip(*(each.rounds_ms for each in by_member), strict=False)
@@ -78,7 +77,6 @@ def _single(member: VariantResult, *, as_they_are: bool) -> Measurement | None:
     """A member's times with one frame, in the runtime of its variant."""
     if member.executed is None or not member.conditions:
         return None
-    is_of: Callable[[Measurement], bool] = lambda each: each.batch_size == 1 and bool(each.rounds_ms)  # noqa: E731
     pool = member.baseline if as_they_are and member.baseline else member.measurements
-    runs_on = (member.executed.runtime, member.executed.device)
-    return next((each for each in pool if is_of(each) and (each.runtime, each.device) == runs_on), None)
+    runs_on = (member.executed.runtime, member.executed.device, 1)
+    return next((each for each in pool if (each.runtime, each.device, each.batch_size) == runs_on), None)
