@@ -107,7 +107,10 @@ class Ensemble:
         if not weighted:
             return None
         total = sum(weight for weight, _ in weighted)
-        return np.sum([weight / total * drawn.astype(np.float64) for weight, drawn in weighted], axis=0)
+        joined = np.zeros(weighted[0][1].shape)
+        for weight, drawn in weighted:
+            joined += weight / total * drawn.astype(np.float64)
+        return joined
 
     def consensus(self, answers: ArrayLike, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many members call each frame as the ensemble does [n], and how many answered [n].
@@ -225,7 +228,8 @@ def _unbounded(p_fake: NDArray[np.float64]) -> NDArray[np.float64]:
     import numpy as np
 
     with np.errstate(divide="ignore"):
-        return np.clip(np.log(p_fake) - np.log1p(-p_fake), -_MOST, _MOST)
+        odds = np.log(p_fake) - np.log1p(-p_fake)
+    return np.asarray(np.clip(odds, -_MOST, _MOST), np.float64)
 
 
 def log_odds(p_fake: ArrayLike) -> NDArray[np.float64]:
@@ -234,7 +238,8 @@ def log_odds(p_fake: ArrayLike) -> NDArray[np.float64]:
 
     p = np.asarray(p_fake, np.float64)
     with np.errstate(divide="ignore"):
-        return np.clip(np.log(p) - np.log1p(-p), -_FURTHEST, _FURTHEST)
+        odds = np.log(p) - np.log1p(-p)
+    return np.asarray(np.clip(odds, -_FURTHEST, _FURTHEST), np.float64)
 
 
 def sigmoid(log_odds: ArrayLike) -> NDArray[np.float64]:

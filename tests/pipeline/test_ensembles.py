@@ -81,15 +81,21 @@ def test_a_member_that_does_not_allow_a_chain_stays_as_it_is_and_is_named(folder
 
 
 def test_size_and_latency_are_sums(folder: Path) -> None:
-    of_trio = scores(folder, "trio")["variants"]
+    runs = {name: store.read_run(folder / "results/first" / name) for name in ("trio", *MEMBERS)}
     for variant in ("baseline", "q16"):
-        members = [scores(folder, name)["variants"][variant] for name in MEMBERS]
-        assert of_trio[variant]["size_bytes"] == sum(each["size_bytes"] for each in members)
-        run = store.read_run(folder / "results/first/trio")
-        row = next(row for row in run.variants if row.name == variant)
-        assert [each.batch_size for each in row.measurements] == [1]
-        assert row.conditions is not None
-    assert of_trio["q16"]["speedup"] is not None
+        rows = {name: next(row for row in run.variants if row.name == variant) for name, run in runs.items()}
+        sizes = {name: row.footprint.size_bytes for name, row in rows.items() if row.footprint}
+        assert sizes["trio"] == sum(sizes[name] for name in MEMBERS)
+        [times] = rows["trio"].measurements
+        assert times.batch_size == 1
+        first_calls = [rows[name].measurements[0].rounds_ms[0][0] for name in MEMBERS]
+        assert times.rounds_ms[0][0] == pytest.approx(sum(first_calls))
+        assert rows["trio"].conditions is not None
+    assert scores(folder, "trio")["variants"]["q16"]["speedup"] is not None
+    # A mix without a member is compared with the whole: its reference has all three.
+    run = runs["trio"]
+    mixed = next(row for row in run.variants if row.name == "mixed")
+    assert mixed.baseline[0].rounds_ms == run.baseline.measurements[0].rounds_ms
 
 
 def test_every_member_is_left_out_and_compressed_alone(folder: Path) -> None:

@@ -54,10 +54,13 @@ def _names(names: Sequence[str]) -> str:
     return " + ".join(dict.fromkeys(names))
 
 
-def measurements(members: Sequence[VariantResult], *, as_they_are: bool = False) -> tuple[Measurement, ...]:
+def measurements(
+    members: Sequence[VariantResult], runtime: str, *, as_they_are: bool = False
+) -> tuple[Measurement, ...]:
     """The times of one frame through all members, one after another; of their baselines where `as_they_are`.
 
-    Empty where they were not timed in one session. The calls of a round are added up in their order.
+    Empty where they were not timed in one session. The calls of a round are added up in their order. `runtime` is what
+    the sums are called by.
     """
     taken = [_single(member, as_they_are=as_they_are) for member in members]
     if any(member.conditions != members[0].conditions for member in members) or not all(taken):
@@ -65,7 +68,6 @@ def measurements(members: Sequence[VariantResult], *, as_they_are: bool = False)
     by_member = [each for each in taken if each]
     rounds = zip(*(each.rounds_ms for each in by_member), strict=False)
     added = tuple(tuple(starmap(_added, zip(*of_round, strict=False))) for of_round in rounds)
-    runtime = _names([member.executed.runtime for member in members if member.executed])
     return (Measurement(runtime, by_member[0].device, 1, added),) if added and all(added) else ()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
-from bench.records import RunRecord
+from bench.records import FrameSet, RunRecord, Split
 from bench.records.ensembles import FittedWeights
 from bench.results import store
 from bench.results.score.weights import fit
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.records.ensembles import Ensemble
 
 
-def problem(frames: Mapping[str, object]) -> str:
+def problem(frames: Mapping[Split, FrameSet]) -> str:
     """Why nothing can be fitted, where it cannot."""
     if "validation" in frames:
         return ""

@@ -64,7 +64,10 @@ def _maps(answered: Answered, tables: Sequence[pd.DataFrame]) -> NDArray[np.floa
         return None
     joined = np.zeros((len(tables[0]), *side), np.float32)
     for row in range(len(joined)):
-        scaled = [None if each is None else cv2.resize(np.asarray(each[row], np.float32), side[::-1]) for each in maps]
+        scaled: list[NDArray[np.floating] | None] = [
+            None if each is None else np.asarray(cv2.resize(np.asarray(each[row], np.float32), side[::-1]), np.float32)
+            for each in maps
+        ]
         of_row = answered.rule.join_maps(scaled, answers[:, row])
         if of_row is not None:
             joined[row] = of_row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -49,8 +50,9 @@ def _write(joined: _Joined, setup: Setup) -> None:
     run = threshold.remembered(run, folder)
     store.write_attributes(folder, setup.frames, run)
     store.write_copies(folder, setup.frames, run)
-    if (setup.results / APPEARANCE).exists():
-        shutil.copyfile(setup.results / APPEARANCE, folder / APPEARANCE)
+    measured = setup.results / APPEARANCE
+    if measured.exists() and not ((folder / APPEARANCE).exists() and filecmp.cmp(measured, folder / APPEARANCE, False)):
+        shutil.copyfile(measured, folder / APPEARANCE)
     store.write_run(folder, run)
 
 
@@ -127,8 +129,9 @@ class _Joined:
             self.has_maps and all(predict.has_cams(self.folders[name] / parts[name]) for name in answered),
         )
         join(joined, self.folder / variant, self.runs[self.given.members[0]].frames)
-        beside = costs.measurements(of_members, as_they_are=True)
-        timed = costs.measurements(of_members) if beside else ()
+        executed = costs.executed(of_members)
+        beside = costs.measurements(self._whole(answered), executed.runtime, as_they_are=True)
+        timed = costs.measurements(of_members, executed.runtime) if beside else ()
         return VariantResult(
             name=variant,
             id=digest({"joined": [member.id for member in of_members], "weights": weights, "by": self.rule.combine}),
@@ -136,7 +139,7 @@ class _Joined:
             status="ok",
             reason=None,
             footprint=costs.footprint(of_members),
-            executed=costs.executed(of_members),
+            executed=executed,
             measurements=timed,
             baseline=beside if timed else (),
             conditions=of_members[0].conditions if timed else None,
@@ -144,6 +147,12 @@ class _Joined:
             predictions_key=joined.key,
             degraded=self._degraded(joined, of_members, variant),
         )
+
+    def _whole(self, answered: Mapping[str, VariantResult]) -> list[VariantResult]:
+        """The members of the whole ensemble, beside whose baselines the `answered` ones were timed."""
+        parts = self.parts[self.settings.baseline]
+        rows = [answered.get(name) or _of(self.runs[name], part) for name, part in parts.items()]
+        return [row for row in rows if row and row.status == "ok"]
 
     def _steps(self, variant: str) -> tuple[str, ...]:
         given = self.settings.of(self.name).variants[variant]
@@ -205,7 +214,6 @@ def _record(joined: _Joined, rows: Sequence[VariantResult]) -> RunRecord:
         threshold=DEFAULT_THRESHOLD,
         threshold_rule=None,
         threshold_choice=None,
-        gallery_occlusion=False,
         variants=tuple(rows),
         map_kind=next(iter(kinds)) if len(kinds) == 1 else CLASS_ACTIVATION,
         masks=None,

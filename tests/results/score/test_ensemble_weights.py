@@ -46,10 +46,12 @@ def test_the_weights_have_the_least_loss_of_a_grid(combine: Combination) -> None
     assert loss(weights) <= min(map(loss, grid)) + 1e-4
 
 
-def test_the_useless_member_weighs_least() -> None:
+def test_a_useless_member_weighs_least_and_equal_ones_about_the_same() -> None:
     labels, differences = answers()
-    weights = fit(Ensemble({"a": 1, "b": 1, "c": 1}), differences, frames(labels)).weights
-    assert weights["a"] > weights["b"] > weights["c"] > 0
+    equal = np.where(labels == 1, 2.0, -2.0) + np.random.default_rng(6).normal(0, 1.5, COUNT)
+    weights = fit(Ensemble({"a": 1, "b": 1, "c": 1}), [differences[0], equal, differences[2]], frames(labels)).weights
+    assert weights["a"] == pytest.approx(weights["b"], abs=0.3)
+    assert 0 < weights["c"] < 0.1
 
 
 def test_the_auc_is_of_sources_that_were_held_back() -> None:
