@@ -1,0 +1,127 @@
+"""The application: its addresses, its gate, and how errors become sentences."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from bench.errors import UserError, expected, on_one_line
+from bench.inference.served import Served
+from bench.provenance import version
+from bench.service.engine import Engine
+from bench.service.gate import Admission, Gate
+from bench.service.metrics import Metrics
+from bench.service.refusals import RefusedError, of_disk
+from bench.service.routes import about, detect, page
+from bench.service.settings import ServiceSettings
+from bench.service.state import State
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def create_app(experiment: str, served: Sequence[Served], settings: ServiceSettings) -> FastAPI:
+    """The service of loaded variants, the first of them the default. Its threads end with the application."""
+    metrics, admission = Metrics(), Admission(settings.queue)
+    engine = Engine(served, settings, metrics)
+    metrics.watch("bench_requests_under_way", "Requests that are worked on or wait.", lambda: admission.under_way)
+    metrics.watch("bench_frames_waiting", "Frames that wait for their batch.", lambda: engine.waiting)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(engine.close)
+
+    app = FastAPI(
+        title="bench", version=version("bench"), lifespan=lifespan, redoc_url=None,
+        description="Calls pictures and videos fake or real, and says what its compression cost.",
+    )  # fmt: skip
+    app.state.service = State(experiment, engine, settings, metrics, admission)
+    for router in (about.router, detect.router, page.router):
+        app.include_router(router)
+    _say_errors(app)
+    _guard(app, settings, metrics, admission)
+    return app
+
+
+def _guard(app: FastAPI, settings: ServiceSettings, metrics: Metrics, admission: Admission) -> None:
+    """What a request passes first stands last."""
+    app.add_middleware(Gate, settings=settings, metrics=metrics, admission=admission)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["X-API-Key", "Authorization", "Content-Type"],
+            expose_headers=["Retry-After"],
+        )
+    hosts = settings.allowed_hosts or ((*_LOCAL, "[::1]") if settings.host in _LOCAL else ("*",))
+    # A page elsewhere could otherwise have its own name lead to this machine, and read what is served to it alone.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+
+
+def _say_errors(app: FastAPI) -> None:
+    @app.exception_handler(RefusedError)
+    async def refused(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RefusedError)
+        return JSONResponse({"detail": on_one_line(error.detail)}, error.status, error.headers)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        if full := of_disk(error):
+            return JSONResponse({"detail": full.detail}, full.status, full.headers)
+        return JSONResponse({"detail": _sentence(error)}, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return JSONResponse({"detail": "; ".join(map(_problem, error.errors()[:3]))}, 422)
+
+    @app.exception_handler(UserError)
+    async def user_error(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": on_one_line(str(error))}, 422)
+
+    @app.exception_handler(MemoryError)
+    async def no_memory(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": "the service has no memory left for this; ask again later"}, 503, _LATER)
+
+    @app.exception_handler(OSError)
+    async def disk(_: Request, error: Exception) -> JSONResponse:
+        if full := of_disk(error):
+            return JSONResponse({"detail": full.detail}, full.status, full.headers)
+        raise error
+
+    @app.exception_handler(Exception)
+    async def bug(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": "an error of the service itself, which its log describes"}, 500)
+
+
+_LATER = {"Retry-After": "10"}
+_TEXTS = {
+    404: "there is no such address here; /docs describes those that there are",
+    405: "this address takes another method; /docs describes it",
+    400: "the request can't be read; expected multipart/form-data as /docs describes it",
+}
+
+
+def _sentence(error: HTTPException) -> str:
+    """A person's words for what Starlette says in two."""
+    plain = error.detail in ("Not Found", "Method Not Allowed", "There was an error parsing the body")
+    return _TEXTS.get(error.status_code, str(error.detail)) if plain else str(error.detail)
+
+
+def _problem(problem: Any) -> str:
+    """What is wrong with a field, without what was sent."""
+    field = ".".join(str(part) for part in problem["loc"][1:]) or "the request"
+    if problem["type"] == "missing":
+        return f"{field}: is missing"
+    return on_one_line(f"{field}: {expected(problem)}")
