@@ -15,7 +15,7 @@ from bench.inference.subjects import FramesOfSet
 from bench.inference.variants import Chosen, Loaded
 from bench.pipeline import render, threshold
 from bench.pipeline.rendered import evaluate_run
-from bench.records import Evaluation, Event, OnEvent, Preprocessing, RunRecord, Session, VariantResult
+from bench.records import Evaluation, Event, OnEvent, Preprocessing, RunRecord, Session, VariantResult, VideoScoring
 from bench.records.inspection import Judge
 from bench.reports.content.text import MIB, estimate_and_range, number
 from bench.results import predict, score, store
@@ -56,7 +56,7 @@ class Served:
 
     `join` makes the P(fake) [n] of the members' [m, n], `join_maps` the signed map of the members' maps [h, w] and
     P(fake). `verdict` is the sentence of the report on it, `auc` that of the test frames, None where it has none.
-    `has_map` is whether it can say where it looks.
+    `has_map` is whether it can say where it looks, `video_scoring` how the score of a video is made of its frames'.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Served:
     auc: float | None
     size_mib: float
     has_map: bool
+    video_scoring: VideoScoring
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def _served(title: str, chosen: Chosen, scored: Scored) -> Served:
         auc=evaluated.auc.value if evaluated and evaluated.auc else None,
         size_mib=loaded.built.size_bytes / MIB,
         has_map=predict.has_cams(chosen.results / result.name),
+        video_scoring=scored.run.video_scoring,
     )
 
 

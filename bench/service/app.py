@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,14 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from bench.errors import UserError, expected, on_one_line
+from bench.errors import UserError, expected
 from bench.inference.served import Served
 from bench.provenance import version
 from bench.service.engine import Engine
 from bench.service.gate import Admission, Gate
+from bench.service.jobs import Jobs
 from bench.service.metrics import Metrics
-from bench.service.refusals import RefusedError, of_disk
-from bench.service.routes import about, detect, page
+from bench.service.refusals import RefusedError, as_json, of_disk
+from bench.service.routes import about, detect, inference_v2, page, video, webcam
 from bench.service.settings import ServiceSettings
 from bench.service.state import State
 
@@ -31,21 +32,22 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 def create_app(experiment: str, served: Sequence[Served], settings: ServiceSettings) -> FastAPI:
     """The service of loaded variants, the first of them the default. Its threads end with the application."""
     metrics, admission = Metrics(), Admission(settings.queue)
-    engine = Engine(served, settings, metrics)
+    engine, jobs = Engine(served, settings, metrics), Jobs(settings.jobs, 60 * settings.job_minutes)
     metrics.watch("bench_requests_under_way", "Requests that are worked on or wait.", lambda: admission.under_way)
     metrics.watch("bench_frames_waiting", "Frames that wait for their batch.", lambda: engine.waiting)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await jobs.close()
         await run_in_threadpool(engine.close)
 
     app = FastAPI(
         title="bench", version=version("bench"), lifespan=lifespan, redoc_url=None,
         description="Calls pictures and videos fake or real, and says what its compression cost.",
     )  # fmt: skip
-    app.state.service = State(experiment, engine, settings, metrics, admission)
-    for router in (about.router, detect.router, page.router):
+    app.state.service = State(experiment, engine, settings, metrics, admission, jobs)
+    for router in (each.router for each in (about, detect, video, webcam, inference_v2, page)):
         app.include_router(router)
     _say_errors(app)
     _guard(app, settings, metrics, admission)
@@ -69,40 +71,42 @@ def _guard(app: FastAPI, settings: ServiceSettings, metrics: Metrics, admission:
 
 
 def _say_errors(app: FastAPI) -> None:
+    """Answer whatever goes wrong with a sentence."""
+
+    def answered(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        return JSONResponse(as_json(detail, request.url.path), status, headers)
+
     @app.exception_handler(RefusedError)
-    async def refused(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RefusedError)
-        return JSONResponse({"detail": on_one_line(error.detail)}, error.status, error.headers)
+    async def refused(request: Request, error: RefusedError) -> JSONResponse:
+        return answered(request, error.status, error.detail, error.headers)
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         if full := of_disk(error):
-            return JSONResponse({"detail": full.detail}, full.status, full.headers)
-        return JSONResponse({"detail": _sentence(error)}, error.status_code, error.headers)
+            return answered(request, full.status, full.detail, full.headers)
+        return answered(request, error.status_code, _sentence(error), error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        return JSONResponse({"detail": "; ".join(map(_problem, error.errors()[:3]))}, 422)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return answered(request, 422, "; ".join(map(_problem, error.errors()[:3])))
 
     @app.exception_handler(UserError)
-    async def user_error(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"detail": on_one_line(str(error))}, 422)
+    async def user_error(request: Request, error: UserError) -> JSONResponse:
+        return answered(request, 422, str(error))
 
     @app.exception_handler(MemoryError)
-    async def no_memory(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"detail": "the service has no memory left for this; ask again later"}, 503, _LATER)
+    async def no_memory(request: Request, error: MemoryError) -> JSONResponse:
+        return answered(request, 503, "the service has no memory left for this; ask again later", _LATER)
 
     @app.exception_handler(OSError)
-    async def disk(_: Request, error: Exception) -> JSONResponse:
+    async def disk(request: Request, error: OSError) -> JSONResponse:
         if full := of_disk(error):
-            return JSONResponse({"detail": full.detail}, full.status, full.headers)
+            return answered(request, full.status, full.detail, full.headers)
         raise error
 
     @app.exception_handler(Exception)
-    async def bug(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"detail": "an error of the service itself, which its log describes"}, 500)
+    async def bug(request: Request, error: Exception) -> JSONResponse:
+        return answered(request, 500, "an error of the service itself, which its log describes")
 
 
 _LATER = {"Retry-After": "10"}
@@ -124,4 +128,4 @@ def _problem(problem: Any) -> str:
     field = ".".join(str(part) for part in problem["loc"][1:]) or "the request"
     if problem["type"] == "missing":
         return f"{field}: is missing"
-    return on_one_line(f"{field}: {expected(problem)}")
+    return f"{field}: {expected(problem)}"

@@ -23,7 +23,7 @@ from bench.results.score import p_fake
 from bench.service import uploads
 from bench.service.batching import Answer, Batcher, window
 from bench.service.metrics import Metrics
-from bench.service.refusals import RefusedError
+from bench.service.refusals import NoFaceError, RefusedError
 from bench.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -169,10 +169,7 @@ class Engine:
             looked = True
             crops.append(in_front.cut(pixels, preset, self._finder(preset)))
             if not crops[-1]:
-                raise RefusedError(
-                    422, f"no face was found, and this detector judges faces (crop {preset}); faces=never judges the "
-                    "whole picture",
-                )  # fmt: skip
+                raise NoFaceError(preset)
         count = max(map(len, crops))
         return Cut(tuple(_candidate(asked.served.members, crops, index) for index in range(count)), looked)
 

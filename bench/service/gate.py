@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -39,9 +40,19 @@ class Admission:
         """Seconds after which it is worth asking again."""
         return max(1, round(self.under_way * self.seconds_each))
 
-    def took(self, seconds: float) -> None:
-        """Take a request's time into the running mean."""
-        self.seconds_each += 0.1 * (seconds / max(1, self.under_way) - self.seconds_each)
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """A request under way; `RefusedError` where there are as many as may be."""
+        if self.under_way >= self.most:
+            raise RefusedError(503, "the service is busy, its queue is full; ask again later", self.retry_after)
+        begin = perf_counter()
+        self.under_way += 1
+        try:
+            yield
+        finally:
+            seconds = (perf_counter() - begin) / self.under_way
+            self.seconds_each += 0.1 * (seconds - self.seconds_each)
+            self.under_way -= 1
 
 
 class Gate:
@@ -86,19 +97,8 @@ class Gate:
         if scope["type"] == "websocket" or scope["method"] != "POST" or not path.startswith(_WORKING):
             await self._app(scope, self._limited(receive, headers, path), send)
             return
-        await self._admitted(scope, self._limited(receive, headers, path), send)
-
-    async def _admitted(self, scope: Any, receive: Any, send: Any) -> None:
-        """A request that takes the network's time, counted among those under way."""
-        admission, begin = self._admission, perf_counter()
-        if admission.under_way >= admission.most:
-            raise RefusedError(503, "the service is busy, its queue is full; ask again later", admission.retry_after)
-        admission.under_way += 1
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            admission.took(perf_counter() - begin)
-            admission.under_way -= 1
+        with self._admission.turn():
+            await self._app(scope, self._limited(receive, headers, path), send)
 
     def _check_key(self, scope: Any, headers: dict[str, str]) -> str:
         """The key of a request, empty where none is needed. `RefusedError` where it is missing or wrong."""
@@ -171,7 +171,7 @@ async def _refuse(scope: Any, receive: Any, send: Any, refused: RefusedError) ->
             await send({"type": "websocket.close", "code": 1008, "reason": refused.detail[:120]})
             return
     prefix = "websocket." if scope["type"] == "websocket" else ""
-    body = json.dumps({"detail": refused.detail}).encode()
+    body = json.dumps(refused.body(scope["path"])).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **refused.headers}
     if refused.status == 401:
         headers["www-authenticate"] = "Bearer"

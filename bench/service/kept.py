@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from shutil import copyfileobj
 
 from pydantic import BaseModel
 
-from bench.files import make_folder, write_bytes, write_text
+from bench import stored
+from bench.files import make_folder, write_atomically, write_bytes, write_text
 
 _PICTURES = {"gradcam", "crop", "heatmap", "members_heatmaps"}
 
@@ -19,3 +22,13 @@ def keep(folder: Path, data: bytes, answer: BaseModel) -> None:
     if not (folder / digest).exists():
         write_bytes(folder / digest, data)
     write_text(folder / f"{digest}.json", answer.model_dump_json(exclude=_PICTURES, indent=2) + "\n")
+
+
+def keep_file(folder: Path, file: Path, answer: BaseModel) -> None:
+    """The same of an upload that lies in a file."""
+    digest, _ = stored.digest(file)
+    make_folder(folder)
+    if not (folder / digest).exists():
+        with file.open("rb") as source:
+            write_atomically(folder / digest, partial(copyfileobj, source))
+    write_text(folder / f"{digest}.json", answer.model_dump_json(indent=2) + "\n")

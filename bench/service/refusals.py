@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+from bench.errors import on_one_line
+
 
 class RefusedError(Exception):
     """A request that gets no answer. `retry_after` are seconds after which to ask again, None where that is no use."""
@@ -12,9 +14,29 @@ class RefusedError(Exception):
         super().__init__(detail)
         self.status, self.detail, self.retry_after = status, detail, retry_after
 
+    def body(self, path: str) -> dict[str, str]:
+        """The answer's JSON: clients of the Open Inference Protocol read `error`, all others `detail`."""
+        return as_json(self.detail, path)
+
     @property
     def headers(self) -> dict[str, str]:
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+def as_json(detail: str, path: str) -> dict[str, str]:
+    """A sentence as the JSON of an error, at an address."""
+    sentence = on_one_line(detail)
+    return {"detail": sentence, "error": sentence} if path.startswith("/v2") else {"detail": sentence}
+
+
+class NoFaceError(RefusedError):
+    """There is no face in a picture, and a detector wants one."""
+
+    def __init__(self, preset: str) -> None:
+        super().__init__(
+            422,
+            f"no face was found, and this detector judges faces (crop {preset}); faces=never judges the whole picture",
+        )
 
 
 def of_disk(error: BaseException | None) -> RefusedError | None:

@@ -9,6 +9,7 @@ from bench.service.answer_cache import AnswerCache
 from bench.service.answers import Artifact, Called, Detection, Vote
 from bench.service.engine import Engine, Judged
 from bench.service.gate import Admission
+from bench.service.jobs import Jobs
 from bench.service.metrics import Metrics
 from bench.service.settings import ServiceSettings
 
@@ -27,6 +28,7 @@ class State:
     settings: ServiceSettings
     metrics: Metrics
     admission: Admission
+    jobs: Jobs
     cache: AnswerCache[Detection] = field(init=False)
 
     def __post_init__(self) -> None:

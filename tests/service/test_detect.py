@@ -115,7 +115,7 @@ def bomb() -> bytes:
 
 def animation() -> bytes:
     file = BytesIO()
-    frames = [Image.fromarray(picture(seed, 48)) for seed in (1, 2, 3)]
+    frames = [Image.fromarray(picture(seed, 160)) for seed in (1, 2, 3)]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     return file.getvalue()
 
