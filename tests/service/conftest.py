@@ -10,6 +10,7 @@ import pytest
 from bench.inference.served import Served
 from tests.conftest import quick_folder
 from tests.support import service
+from tests.support.served_process import serving
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def served(finished: Path) -> tuple[Served, ...]:
     return service.served_of(finished, "q8", "baseline")
+
+
+@pytest.fixture(scope="session")
+def started(finished: Path) -> Iterator[str]:
+    """The address of a process that serves the tiny experiment."""
+    with serving(finished, "--variant", "q8", "--variant", "baseline") as process:
+        yield process.address
