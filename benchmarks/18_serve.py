@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _BENCH = "from bench.cli import main; main()"
 _UPLOADS, _START_SECONDS, _MALFORMED = 64, 300, 1000
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -155,7 +155,7 @@ def _litserve(python: Path, exported: Path, size: int, served: Served) -> Iterat
         port = free.getsockname()[1]
     (model,) = exported.glob("*.onnx")
     batch = max(served.members[0].latency_ms or {8: 1.0})
-    command = [python, _HERE / "litserve_server.py", model, "--size", size, "--port", port, "--batch", batch]
+    command = [python, _FOLDER / "litserve_server.py", model, "--size", size, "--port", port, "--batch", batch]
     process = subprocess.Popen([str(part) for part in command], text=True)
     try:
         _wait_for(port)
@@ -203,7 +203,7 @@ def _loaded(what: str, url: str, field: str, uploads: Path, bare: float, given: 
 
 def _load(url: str, field: str, uploads: Path, clients: int, seconds: float) -> Load:
     """The load of clients in a process of their own."""
-    command = [sys.executable, _HERE / "clients.py", url, field, uploads, str(clients), str(seconds)]
+    command = [sys.executable, _FOLDER / "clients.py", url, field, uploads, str(clients), str(seconds)]
     done = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)
     return Load(**json.loads(done.stdout))
 

@@ -22,6 +22,7 @@ async def load(url: str, field: str, uploads: list[bytes], clients: int, seconds
         begin = time.perf_counter()
 
         async def ask(offset: int) -> None:
+            """A client."""
             nonlocal failed
             index = offset
             while time.perf_counter() - begin < seconds:

@@ -124,8 +124,7 @@ def _scored(base: Path, name: str, settings: ExperimentSettings, detector: str) 
         first = first or run
         judged[frame_set] = evaluate_run(run, results).by(run.judge)
     assert first is not None  # there is a frame set in every experiment
-    one = next(iter(judged.values()))
-    return Scored(first, one if len(judged) == 1 else score.over_all(first, judged))
+    return Scored(first, judged[settings.frame_sets[0]] if len(judged) == 1 else score.over_all(first, judged))
 
 
 def _to_ship(name: str, settings: ExperimentSettings, scored: Mapping[str, Scored]) -> tuple[str, str]:
@@ -141,6 +140,7 @@ def _to_ship(name: str, settings: ExperimentSettings, scored: Mapping[str, Score
 
 
 def _served(title: str, chosen: Chosen, scored: Scored) -> Served:
+    """A detector's variant, loaded, with what the report says of it."""
     (result,) = chosen.variants
     loaded = variants.load(chosen.base / "variants", result, chosen.settings)
     of_set = FramesOfSet(chosen.base, chosen.run, chosen.results)

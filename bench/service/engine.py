@@ -142,6 +142,7 @@ class Engine:
         return await self._judged(lambda: self.cut(pixels, asked), asked)
 
     async def _judged(self, cut: Callable[[], Cut], asked: Asked) -> Judged:
+        """What a function cuts out of a picture, computed by every member."""
         batchers = [self.batcher(member) for member in asked.served.members]
         with ExitStack() as stack:
             for batcher in batchers:

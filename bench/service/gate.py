@@ -65,6 +65,7 @@ class Gate:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Let a request pass, or answer why not; either is counted."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -86,6 +87,7 @@ class Gate:
                 self._metrics.answered(called, status[0], perf_counter() - begin)
 
     async def _pass(self, scope: Any, receive: Any, send: Any, path: str) -> None:
+        """Raises `RefusedError` where a request may not pass."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if scope["type"] == "websocket":
             self._check_origin(headers)

@@ -82,6 +82,7 @@ class Jobs:
             await _stop(job)
 
     async def _run(self, job: Job, work: Work, clean_up: Callable[[], None]) -> None:
+        """Wait for the job's turn, do it, and note how it ended."""
         try:
             async with self._turn:
                 job.state = "running"

@@ -17,6 +17,7 @@ class Metrics:
     """The numbers of one service, in a registry of its own."""
 
     def __init__(self) -> None:
+        """Every number at nothing."""
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "bench_requests_total", "Requests by address and status.", ["path", "status"], registry=registry

@@ -134,6 +134,7 @@ async def detect(
 
 
 def _answer(name: str, results: list[FrameResult], info: Processing, asked: Asked) -> VideoDetection:
+    """The score of a video, made of its frames', and all of these."""
     import numpy as np
 
     served = asked.served

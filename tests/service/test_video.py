@@ -146,6 +146,6 @@ def test_a_webcam_needs_the_key_and_the_pages_own_origin() -> None:
                 client.websocket_connect(f"/api/video/webcam{path}", headers=headers) as socket,
             ):
                 socket.receive_json()
-        own = {"origin": "http://test"}
-        with client.websocket_connect(f"/api/video/webcam?key={key}&variant=q9", headers=own) as socket:
+        same = {"origin": "http://test"}
+        with client.websocket_connect(f"/api/video/webcam?key={key}&variant=q9", headers=same) as socket:
             assert "q8" in socket.receive_json()["error"]

@@ -67,6 +67,7 @@ async def metrics(request: Request) -> Response:
 
 
 def _variant(served: Served) -> Variant:
+    """A variant as `/api/info` describes it."""
     made_by = state.artifact(served)
     return Variant(
         name=served.name,

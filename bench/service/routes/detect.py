@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 
-from bench.service import kept, state, uploads
+from bench.service import keeping, state, uploads
 from bench.service.answers import Batch, Consensus, Detection, Failed, Refusal
 from bench.service.engine import Asked, Judged
 from bench.service.heatmaps import Pictures, pictures
@@ -83,16 +83,16 @@ async def detect(service: State, file: UploadFile, asked: Asked, *, heatmap: boo
     data = await uploads.read(file, service.settings.upload_mib)
     name = uploads.clean_name(file.filename)
     key = (sha256(data).digest(), asked.served.name, asked.faces, heatmap)
-    if (known := service.cache.get(key)) is not None:
+    if (cached := service.cache.get(key)) is not None:
         service.metrics.cached()
         seconds = perf_counter() - begin
-        return known.model_copy(update={"filename": name, "cached": True, "processing_time": seconds})
+        return cached.model_copy(update={"filename": name, "cached": True, "processing_time": seconds})
     judged = await service.engine.judge_upload(data, asked)
     drawn = await service.engine.prepared(partial(_drawn, judged, asked)) if heatmap else None
     answer = _answer(judged, asked, drawn, name)
     service.metrics.called(asked.served.name, answer.prediction, judged.p_fake)
     if service.settings.keep is not None:
-        await service.engine.prepared(partial(kept.keep, service.settings.keep, data, answer))
+        await service.engine.prepared(partial(keeping.keep, service.settings.keep, data, answer))
     answer = answer.model_copy(update={"processing_time": perf_counter() - begin})
     service.cache.put(key, answer, len(answer.model_dump_json()) if heatmap else 1024)
     return answer
@@ -108,6 +108,7 @@ def _drawn(judged: Judged, asked: Asked) -> Pictures:
 
 
 def _answer(judged: Judged, asked: Asked, drawn: Pictures | None, name: str) -> Detection:
+    """What is answered of a picture; the time that it took is not in it yet."""
     served, votes = asked.served, state.votes(judged, asked.served)
     prediction, face = called(judged.p_fake, served.threshold), judged.face
     several = drawn is not None and len(served.members) > 1

@@ -116,10 +116,10 @@ class _Asked:
 
 def _served(request: Request, name: str) -> Served:
     served = state.of(request).engine.served
-    known = name.removesuffix("/versions/1")
-    if known not in served:
+    model_name = name.removesuffix("/versions/1")
+    if model_name not in served:
         raise RefusedError(404, f"model {quoted(name)} is not served here; these are: {', '.join(served)}")
-    return served[known]
+    return served[model_name]
 
 
 def _size(served: Served) -> int:
@@ -206,6 +206,7 @@ def _outputs(served: Served, by_member: Any) -> dict[str, NDArray[np.float32]]:
 
 
 def _answer(served: Served, asked: _Asked, tensors: Mapping[str, NDArray[np.float32]]) -> Response:
+    """The tensors that were asked for, as JSON or as bytes behind it."""
     outputs, blobs = [], []
     for name in (name for name in asked.outputs if name in tensors):
         tensor = tensors[name]

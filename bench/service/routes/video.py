@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
-from bench.service import heatmaps, kept, state, uploads, videos
+from bench.service import heatmaps, keeping, state, uploads, videos
 from bench.service.answers import Accepted, JobState, VideoDetection
 from bench.service.engine import Asked
 from bench.service.jobs import Job
@@ -115,4 +115,4 @@ async def _work(service: State, video: Video, asked: Asked, job: Job) -> VideoDe
 
 async def _keep(service: State, video: Video, answer: VideoDetection) -> None:
     if service.settings.keep is not None:
-        await asyncio.to_thread(kept.keep_file, service.settings.keep, video.file, answer)
+        await asyncio.to_thread(keeping.keep_file, service.settings.keep, video.file, answer)
