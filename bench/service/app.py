@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from bench.errors import UserError, expected
 from bench.inference.served import Served
@@ -25,8 +24,6 @@ from bench.service.refusals import RefusedError, as_json, of_disk
 from bench.service.routes import about, detect, inference_v2, page, video, webcam
 from bench.service.settings import ServiceSettings
 from bench.service.state import State
-
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def create_app(experiment: str, served: Sequence[Served], settings: ServiceSettings) -> FastAPI:
@@ -65,9 +62,6 @@ def _guard(app: FastAPI, settings: ServiceSettings, metrics: Metrics, admission:
             allow_headers=["X-API-Key", "Authorization", "Content-Type"],
             expose_headers=["Retry-After"],
         )
-    hosts = settings.allowed_hosts or ((*_LOCAL, "[::1]") if settings.host in _LOCAL else ("*",))
-    # A page elsewhere could otherwise have its own name lead to this machine, and read what is served to it alone.
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
 
 
 def _say_errors(app: FastAPI) -> None:

@@ -19,6 +19,7 @@ from bench.service.metrics import Metrics
 from bench.service.refusals import RefusedError
 from bench.service.settings import ServiceSettings
 
+LOCAL = ("127.0.0.1", "localhost", "::1")
 _MIB = 2**20
 _FORM_BYTES = 64 * 1024
 """Of a request beside its files."""
@@ -61,6 +62,7 @@ class Gate:
     def __init__(self, app: Any, settings: ServiceSettings, metrics: Metrics, admission: Admission) -> None:
         self._app, self._settings, self._metrics, self._admission = app, settings, metrics, admission
         self._keys = settings.keys
+        self._hosts = settings.allowed_hosts or (LOCAL if settings.host in LOCAL else ())
         self._rate = parse(settings.rate) if settings.rate else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
@@ -89,6 +91,7 @@ class Gate:
     async def _pass(self, scope: Any, receive: Any, send: Any, path: str) -> None:
         """Raises `RefusedError` where a request may not pass."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        self._check_host(headers.get("host", ""))
         if scope["type"] == "websocket":
             self._check_origin(headers)
         if path in _OPEN or path.startswith("/ui") or scope.get("method") == "OPTIONS":
@@ -122,6 +125,12 @@ class Gate:
     def _check_rate(self, client: str) -> None:
         if self._rate is not None and not self._limiter.hit(self._rate, client):
             raise RefusedError(429, f"more than {self._rate}; ask again later", self._rate.get_expiry())
+
+    def _check_host(self, host: str) -> None:
+        """A page elsewhere could have a name of its own lead to this machine, and read what is served to it alone."""
+        name = urlsplit(f"//{host}").hostname if "[" in host else host.partition(":")[0].lower()
+        if self._hosts and name not in self._hosts:
+            raise RefusedError(421, "this service is not called so; --allowed-hosts lets further names in")
 
     def _check_origin(self, headers: dict[str, str]) -> None:
         """Browsers let every page open a WebSocket: pages of other origins are refused here."""
@@ -177,7 +186,7 @@ async def _refuse(scope: Any, receive: Any, send: Any, refused: RefusedError) ->
     headers = {"content-type": "application/json", "content-length": str(len(body)), **refused.headers}
     if refused.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if refused.status in (413, 503, 401, 429):
+    if refused.status in (401, 413, 421, 429, 503):
         headers["connection"] = "close"
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": f"{prefix}http.response.start", "status": refused.status, "headers": encoded})

@@ -31,35 +31,36 @@ def get(app: Any, path: str, **arguments: Any) -> httpx.Response:
 
 
 def test_who_answers_and_what_is_served() -> None:
-    app = application()
-    assert get(app, "/").json() == {
-        "service": "bench deepfake detection", "version": get(app, "/api/info").json()["version"],
-        "status": "running", "models": ["q8"],
+    async def ask(client: httpx.AsyncClient) -> list[Any]:
+        return [(await client.get(path)).json() for path in ("/", "/health", "/api/info", "/openapi.json")]
+
+    greeting, health, info, description = asking(application(), ask)
+    assert greeting == {
+        "service": "bench deepfake detection", "version": info["version"], "status": "running", "models": ["q8"]
     }  # fmt: skip
-    assert get(app, "/health").json() == {
-        "status": "healthy",
-        "models_loaded": ["q8"],
-        "total_models": 1,
-        "device": "cpu",
-    }
-    info = get(app, "/api/info").json()
+    assert health == {"status": "healthy", "models_loaded": ["q8"], "total_models": 1, "device": "cpu"}
     assert info["variants"][0]["verdict"] == "stable: AUC 0.9000"
     assert info["limits"]["upload_mib"] == 20
     assert info["members"] == []
     assert info["keys_required"] is False
-    assert "/api/detect/image" in get(app, "/openapi.json").json()["paths"]
+    assert "/api/detect/image" in description["paths"]
 
 
 def test_members_of_an_ensemble_are_joined_and_heard() -> None:
     dark, bright = Brightness(), Brightness()
     both = served(member("a", dark), member("b", bright), name="pair")
     app = application(both)
-    answer = post(app, "/api/detect/image", **picture(), data={"heatmap": "true"}).json()
+
+    async def ask(client: httpx.AsyncClient) -> list[Any]:
+        answer = await client.post("/api/detect/image", **picture(), data={"heatmap": "true"})
+        return [answer.json(), (await client.get("/api/info")).json()]
+
+    answer, info = asking(app, ask)
     assert list(answer["model_predictions"]) == ["a", "b"]
     assert answer["total_models"] == 2
     assert answer["consensus"] == {"agree": 2, "of": 2}
     assert set(answer["members_heatmaps"]) == {"a", "b"}
-    assert [each["name"] for each in get(app, "/api/info").json()["members"]] == ["a", "b"]
+    assert [each["name"] for each in info["members"]] == ["a", "b"]
 
 
 def test_an_unknown_address_or_method_has_a_sentence() -> None:
@@ -169,7 +170,11 @@ def test_a_full_disk_is_a_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_other_hosts_and_origins_are_refused() -> None:
-    assert get(application(), "/health", headers={"host": "evil.example"}).status_code == 400
+    response = get(application(), "/health", headers={"host": "evil.example:8000"})
+    assert response.status_code == 421
+    assert "--allowed-hosts" in response.json()["detail"]
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:80"):
+        assert get(application(allowed_hosts=()), "/health", headers={"host": host}).status_code == 200
     preflight = {"origin": "http://page.example", "access-control-request-method": "POST"}
     closed = asking(application(), lambda client: client.options("/api/detect/image", headers=preflight))
     assert "access-control-allow-origin" not in closed.headers

@@ -71,5 +71,5 @@ def served(*members: Member, name: str = "q8") -> Served:
 
 
 def application(*variants: Served, **settings: Any) -> FastAPI:
-    settings = {"allowed_hosts": ("test", "127.0.0.1"), **settings}
+    settings = {"allowed_hosts": ("test", "testserver"), **settings}
     return create_app("first", variants or (served(member("q8", Brightness())),), ServiceSettings(**settings))
