@@ -95,6 +95,7 @@ class Engine:
                 computed = partial(metrics.computed, member.name)
                 self._batchers[id(member.session)] = Batcher(member.session, window(member.latency_ms), computed)
         self._finders = threading.local()
+        self._ending = False
         self._threads = ThreadPoolExecutor(settings.decoders, "pictures")
 
     @property
@@ -111,6 +112,7 @@ class Engine:
 
     def close(self) -> None:
         """End the threads, after what they were given is done."""
+        self._ending = True
         self._threads.shutdown()
         for batcher in self._batchers.values():
             batcher.close()
@@ -127,6 +129,8 @@ class Engine:
 
     async def prepared(self, work: Callable[[], T]) -> T:
         """What a function returns that is called in one of the threads for pictures."""
+        if self._ending:
+            raise RefusedError(503, "the service is ending; ask again when it is back", 30)
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def judge_upload(self, data: bytes, asked: Asked) -> Judged:

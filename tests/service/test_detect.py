@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,10 @@ import pytest
 from PIL import Image
 
 from bench.errors import UserError
+from bench.experiment import ExperimentSettings
+from bench.inference import served as served_module
 from bench.inference.served import Served
+from bench.records import Constraints, RunRecord
 from bench.service.answers import Detection
 from tests.support.portraits import picture
 from tests.support.service import application, asking, encoded, post, served_of
@@ -85,9 +90,8 @@ def test_orientation_of_a_camera_is_applied(finished: Path, served: tuple[Served
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees
     turned = encoded(np.ascontiguousarray(np.rot90(upright)), exif=exif)
-    app = application(served)
-    answers = [image(app, data, faces="never")["fake_probability"] for data in (encoded(upright), turned)]
-    assert answers[0] == pytest.approx(answers[1], abs=1e-6)
+    answers = [image(application(served), data, faces="never") for data in (encoded(upright), turned)]
+    assert answers[0]["fake_probability"] == pytest.approx(answers[1]["fake_probability"], abs=1e-6)
 
 
 def test_the_same_upload_is_answered_from_the_cache(served: tuple[Served, ...]) -> None:
@@ -148,13 +152,13 @@ def test_what_is_refused_has_a_sentence(served: tuple[Served, ...], case: str) -
 
 def test_a_batch_has_an_error_in_place_of_what_cannot_be_judged(finished: Path, served: tuple[Served, ...]) -> None:
     files = [
-        ("files", ("../../etc/passwd\n.png", b"no picture")),
+        ("files", ("../../etc/pass<wd>.png", b"no picture")),
         ("files", ("fine.png", (finished / "faces/test/real/portrait.png").read_bytes())),
     ]
     content = post(application(served), "/api/detect/batch", files=files).json()
     assert content["error_count"] == 1
     assert content["fake_count"] + content["real_count"] == 1
-    assert content["results"][0]["filename"] == "passwd_.png"
+    assert content["results"][0]["filename"] == "pass_wd_.png"
     assert "no picture" in content["results"][0]["error"]
     assert content["average_confidence"] == content["results"][1]["confidence"]
     many = post(application(served, batch_images=1), "/api/detect/batch", files=files)
@@ -173,13 +177,23 @@ def test_uploads_are_kept_only_where_asked_for(finished: Path, served: tuple[Ser
 
 
 def test_without_a_name_the_variant_of_the_report_is_served(finished: Path) -> None:
-    import json
-
-    chosen = json.loads((finished / "reports/first/scores.json").read_text())["choice"]["chosen"]
-    if chosen is None:
+    choice = json.loads((finished / "reports/first/scores.json").read_text())["choice"]
+    if choice is None or choice["chosen"] is None:
         with pytest.raises(UserError, match="--variant"):
             served_of(finished)
     else:
-        assert [each.name for each in served_of(finished)] == [chosen]
+        assert [each.name for each in served_of(finished)] == [choice["chosen"]]
     with pytest.raises(UserError, match="q9"):
         served_of(finished, "q9")
+
+
+def test_what_the_report_says_to_ship_is_served(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose = served_module.render.as_set
+
+    def with_wide_margin(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
+        return replace(choose(run, settings), choose=Constraints(auc_drop=1.0))
+
+    monkeypatch.setattr(served_module.render, "as_set", with_wide_margin)
+    (alone,) = served_of(finished)
+    sizes = {each.name: each.size_mib for each in served_of(finished, "baseline", "q16", "q8")}
+    assert alone.name == min(sizes, key=lambda name: sizes[name])
