@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from asyncio import wait_for
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
+from starlette.exceptions import HTTPException
 
 from bench.service.metrics import Metrics
 from bench.service.refusals import RefusedError
@@ -25,7 +27,7 @@ _FORM_BYTES = 64 * 1024
 """Of a request beside its files."""
 _OPEN = ("/", "/health", "/api/info", "/docs", "/openapi.json", "/v2", "/v2/health/live", "/v2/health/ready")
 _WORKING = ("/api/detect/", "/api/video/", "/v2/models/")
-_JSON_BYTES = 256 * _MIB
+_JSON_BYTES = 64 * _MIB
 
 
 @dataclass
@@ -99,7 +101,10 @@ class Gate:
             return
         key = self._check_key(scope, headers)
         self._check_rate(key or (scope.get("client") or ("unknown", 0))[0])
-        if scope["type"] == "websocket" or scope["method"] != "POST" or not path.startswith(_WORKING):
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] != "POST" or not path.startswith(_WORKING):
             await self._app(scope, self._limited(receive, headers, path), send)
             return
         with self._admission.turn():
@@ -141,20 +146,22 @@ class Gate:
             raise RefusedError(403, "this page is of another origin; --cors-origins lets it in")
 
     def _limited(self, receive: Any, headers: dict[str, str], path: str) -> Callable[[], Any]:
-        """`receive`, until it has given more than such a request may have."""
+        """`receive`, until it has given more than such a request may have, or nothing for too long."""
         most, what = self._most_bytes(path)
         if (length := headers.get("content-length", "")).isdigit() and int(length) > most:
             raise RefusedError(413, f"the request is larger than {what}, the limit of this service")
-        given = 0
+        given, ended = 0, False
 
         async def receive_limited() -> Any:
-            nonlocal given
-            message = await receive()
+            nonlocal given, ended
+            try:
+                message = await (receive() if ended else wait_for(receive(), self._settings.idle_seconds))
+            except TimeoutError:
+                raise HTTPException(408, "the rest of the upload did not come in time; send it again") from None
+            ended = message["type"] != "http.request" or not message.get("more_body", False)
             if message["type"] == "http.request":
                 given += len(message.get("body", b""))
                 if given > most:
-                    from starlette.exceptions import HTTPException
-
                     raise HTTPException(413, f"the request is larger than {what}, the limit of this service")
             return message
 

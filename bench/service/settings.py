@@ -47,6 +47,7 @@ class ServiceSettings(BaseSettings):
     allowed_hosts: Words = Field((), description="comma-separated names that the service is called by")
     trusted_proxies: str = Field("", description="addresses of proxies whose X-Forwarded-For is believed")
     keep: Path | None = Field(None, description="a folder where uploads are kept; none: they are not")
+    idle_seconds: Amount = Field(30, description="after which an upload of which nothing comes is given up")
     shutdown_seconds: Amount = Field(60, description="that requests under way get when the service ends")
 
     @field_validator("cors_origins", "allowed_hosts", mode="before")

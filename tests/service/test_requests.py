@@ -231,3 +231,14 @@ def test_keys_from_a_file(tmp_path: Path) -> None:
         _ = read_settings(tmp_path, api_keys_file=tmp_path / "keys").keys
     with pytest.raises(UserError, match="cannot be read"):
         _ = read_settings(tmp_path, api_keys_file=tmp_path / "none").keys
+
+
+def test_an_upload_that_stops_coming_is_given_up() -> None:
+    async def stopping() -> Any:
+        yield b"--x\r\n"
+        await asyncio.sleep(20)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    response = post(application(idle_seconds=0.2), "/api/detect/image", content=stopping(), headers=headers)
+    assert response.status_code == 408
+    assert "did not come" in response.json()["detail"]

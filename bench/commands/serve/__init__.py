@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ def prepared(
         from bench.inference.served import serve
 
         served = serve(base, name, settings, variants, on_event)
+        _warm_up(served)
         return Service(create_app(name, served, of_service), served, of_service, listening)
     except BaseException:
         listening.close()
@@ -77,11 +79,21 @@ def listen(service: Service, say: Callable[[str], None]) -> None:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
         server_header=False,
-        ws_max_size=round(settings.upload_mib * 2**20),
+        ws_max_size=round(1.4 * settings.upload_mib * 2**20),  # base64 takes a third more
         timeout_graceful_shutdown=round(settings.shutdown_seconds),
         timeout_keep_alive=30,
     )
-    uvicorn.Server(config).run(sockets=[service.socket])
+    with suppress(KeyboardInterrupt):  # which is how it is told to end, and has ended by now
+        uvicorn.Server(config).run(sockets=[service.socket])
+
+
+def _warm_up(served: Sequence[Served]) -> None:
+    """Compute a frame with each network, and list the frames of its set, which takes longest the first time."""
+    import numpy as np
+
+    for member in (member for each in served for member in each.members):
+        member.session.predict(np.zeros((1, 3, member.preprocessing.size, member.preprocessing.size), np.uint8))
+        member.of_set.find(-1, "")
 
 
 def _opening(service: Service) -> list[str]:
