@@ -18,7 +18,8 @@ from bench.pipeline.rendered import evaluate_run
 from bench.records import Evaluation, Event, OnEvent, Preprocessing, RunRecord, Session, VariantResult, VideoScoring
 from bench.records.inspection import Judge
 from bench.reports.content.text import MIB, estimate_and_range, number
-from bench.results import predict, score, store
+from bench.results import predict, store
+from bench.results.score.frame_sets import over_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +125,7 @@ def _scored(base: Path, name: str, settings: ExperimentSettings, detector: str) 
         first = first or run
         judged[frame_set] = evaluate_run(run, results).by(run.judge)
     assert first is not None  # there is a frame set in every experiment
-    return Scored(first, judged[settings.frame_sets[0]] if len(judged) == 1 else score.over_all(first, judged))
+    return Scored(first, judged[settings.frame_sets[0]] if len(judged) == 1 else over_all(first, judged))
 
 
 def _to_ship(name: str, settings: ExperimentSettings, scored: Mapping[str, Scored]) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, BinaryIO
@@ -115,7 +116,7 @@ async def detect(
         else:
             results.append(_result(frame.picture, frame.judged, asked))
             if show is not None:
-                show(frame.picture.number, await service.engine.prepared(lambda of=frame.judged: _shown(of, asked)))
+                show(frame.picture.number, await service.engine.prepared(partial(_shown, frame.judged, asked)))
         progress(decoded)
     if not decoded:
         raise RefusedError(422, "none of the video's frames can be decoded; send it whole, or in another format")

@@ -100,6 +100,7 @@ def test_keys_from_the_environment_and_what_it_says_at_its_start(finished: Path)
 
 def test_a_webcam_over_a_real_connection(started: str) -> None:
     from websockets.sync.client import connect
+    from websockets.typing import Origin
 
     jpeg = encoded(picture(1, 160), "JPEG")
     with connect(f"ws://{started}/api/video/webcam?faces=never") as connection:
@@ -108,7 +109,7 @@ def test_a_webcam_over_a_real_connection(started: str) -> None:
             assert '"fake_probability"' in str(connection.recv(timeout=60))
     with (
         pytest.raises(Exception, match="403"),
-        connect(f"ws://{started}/api/video/webcam", origin="http://evil.example"),
+        connect(f"ws://{started}/api/video/webcam", origin=Origin("http://evil.example")),
     ):
         pass
 
