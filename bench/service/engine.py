@@ -86,6 +86,7 @@ class Engine:
     """All that answers: the variants that are served, their batches, and the threads that prepare frames for them."""
 
     def __init__(self, served: Sequence[Served], settings: ServiceSettings, metrics: Metrics) -> None:
+        """Start the threads."""
         self.served = {each.name: each for each in served}
         self.default = served[0]
         self._settings = settings

@@ -153,6 +153,7 @@ class Gate:
         given, ended = 0, False
 
         async def receive_limited() -> Any:
+            """Raises `HTTPException`, which Starlette hands on while it reads a form."""
             nonlocal given, ended
             try:
                 message = await (receive() if ended else wait_for(receive(), self._settings.idle_seconds))
