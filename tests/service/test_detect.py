@@ -15,10 +15,9 @@ import pytest
 from PIL import Image
 
 from bench.errors import UserError
-from bench.experiment import ExperimentSettings
 from bench.inference import served as served_module
 from bench.inference.served import Served
-from bench.records import Constraints, RunRecord
+from bench.records import Choice, Constraints, Evaluation, RunRecord
 from bench.service.answers import Detection
 from tests.support.portraits import picture
 from tests.support.service import application, asking, encoded, post, served_of
@@ -188,12 +187,11 @@ def test_without_a_name_the_variant_of_the_report_is_served(finished: Path) -> N
 
 
 def test_what_the_report_says_to_ship_is_served(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choose = served_module.render.as_set
+    evaluate = served_module.evaluate_run
 
-    def with_wide_margin(run: RunRecord, settings: ExperimentSettings) -> RunRecord:
-        return replace(choose(run, settings), choose=Constraints(auc_drop=1.0))
+    def evaluate_and_choose(run: RunRecord, results: Path) -> Evaluation:
+        return replace(evaluate(run, results), choice=Choice(Constraints(), False, (), "q16", None))
 
-    monkeypatch.setattr(served_module.render, "as_set", with_wide_margin)
-    (alone,) = served_of(finished)
-    sizes = {each.name: each.size_mib for each in served_of(finished, "baseline", "q16", "q8")}
-    assert alone.name == min(sizes, key=lambda name: sizes[name])
+    monkeypatch.setattr(served_module, "evaluate_run", evaluate_and_choose)
+    assert [each.name for each in served_of(finished)] == ["q16"]
+    assert [each.name for each in served_of(finished, "q8", "q16", "q8")] == ["q8", "q16"]
