@@ -29,7 +29,8 @@ class Detector(litserve.LitAPI):  # type: ignore[misc]
     def decode_request(self, request: Any) -> Any:
         """uint8 RGB [3, size, size]."""
         data = np.frombuffer(request["content"].file.read(), np.uint8)
-        picture = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        picture: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         if picture.shape[:2] != (self._size, self._size):
             picture = cv2.resize(picture, (self._size, self._size))
         return np.ascontiguousarray(picture.transpose(2, 0, 1))

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from bench.errors import UserError
-from bench.inference import served as served_module
 from bench.inference.served import Served
+from bench.pipeline.rendered import evaluate_run
 from bench.records import Choice, Constraints, Evaluation, RunRecord
 from bench.service.answers import Detection
 from tests.support.portraits import picture
@@ -187,11 +187,9 @@ def test_without_a_name_the_variant_of_the_report_is_served(finished: Path) -> N
 
 
 def test_what_the_report_says_to_ship_is_served(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate = served_module.evaluate_run
-
     def evaluate_and_choose(run: RunRecord, results: Path) -> Evaluation:
-        return replace(evaluate(run, results), choice=Choice(Constraints(), False, (), "q16", None))
+        return replace(evaluate_run(run, results), choice=Choice(Constraints(), False, (), "q16", None))
 
-    monkeypatch.setattr(served_module, "evaluate_run", evaluate_and_choose)
+    monkeypatch.setattr("bench.inference.served.evaluate_run", evaluate_and_choose)
     assert [each.name for each in served_of(finished)] == ["q16"]
     assert [each.name for each in served_of(finished, "q8", "q16", "q8")] == ["q8", "q16"]
