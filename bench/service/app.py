@@ -23,11 +23,19 @@ from bench.service.metrics import Metrics
 from bench.service.refusals import RefusedError, as_json, of_disk
 from bench.service.routes import about, detect, inference_v2, page, video, webcam
 from bench.service.settings import ServiceSettings
-from bench.service.state import State
+from bench.service.state import OnPredicted, State
 
 
-def create_app(experiment: str, served: Sequence[Served], settings: ServiceSettings) -> FastAPI:
-    """The service of loaded variants, the first of them the default. Its threads end with the application."""
+def create_app(
+    experiment: str,
+    served: Sequence[Served],
+    settings: ServiceSettings,
+    on_predicted: OnPredicted = lambda predicted: None,
+) -> FastAPI:
+    """The service of loaded variants, the first of them the default. Its threads end with the application.
+
+    `on_predicted` hears of every answer, in the thread that answers: it must not wait for anything.
+    """
     metrics, admission = Metrics(), Admission(settings.queue)
     engine, jobs = Engine(served, settings, metrics), Jobs(settings.jobs, 60 * settings.job_minutes)
     metrics.watch("bench_requests_under_way", "Requests that are worked on or wait.", lambda: admission.under_way)
@@ -43,7 +51,7 @@ def create_app(experiment: str, served: Sequence[Served], settings: ServiceSetti
         title="bench", version=version("bench"), lifespan=lifespan, redoc_url=None,
         description="Calls pictures and videos fake or real, and says what its compression cost.",
     )  # fmt: skip
-    app.state.service = State(experiment, engine, settings, metrics, admission, jobs)
+    app.state.service = State(experiment, engine, settings, metrics, admission, jobs, on_predicted)
     for router in (each.router for each in (about, detect, video, webcam, inference_v2, page)):
         app.include_router(router)
     _say_errors(app)

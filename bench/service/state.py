@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from bench.service.answer_cache import AnswerCache
 from bench.service.answers import Artifact, Called, Detection, Vote
@@ -19,9 +20,24 @@ if TYPE_CHECKING:
     from bench.inference.served import Served
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """An answer as those hear of it who keep account: `by_member` is the P(fake) of each, by name."""
+
+    kind: Literal["image", "video", "webcam"]
+    served: Served
+    p_fake: float
+    by_member: Mapping[str, float]
+    seconds: float
+    filename: str = ""
+
+
+OnPredicted = Callable[[Predicted], object]
+
+
 @dataclass
 class State:
-    """The parts of a running service."""
+    """The parts of a running service. `on_predicted` hears of every answer that is not from the cache."""
 
     experiment: str
     engine: Engine
@@ -29,10 +45,17 @@ class State:
     metrics: Metrics
     admission: Admission
     jobs: Jobs
+    on_predicted: OnPredicted
     cache: AnswerCache[Detection] = field(init=False)
 
     def __post_init__(self) -> None:
         self.cache = AnswerCache(self.settings.cached_answers)
+
+    def predicted(self, predicted: Predicted) -> None:
+        """Count an answer, and tell of it."""
+        served = predicted.served
+        self.metrics.called(served.name, called(predicted.p_fake, served.threshold), predicted.p_fake)
+        self.on_predicted(predicted)
 
 
 def of(connection: HTTPConnection) -> State:

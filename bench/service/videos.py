@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,7 +25,7 @@ from bench.service import heatmaps, state
 from bench.service.answers import FrameResult, Overall, Processing, VideoDetection
 from bench.service.engine import Asked, Judged
 from bench.service.refusals import NoFaceError, RefusedError
-from bench.service.state import State, called, confidence
+from bench.service.state import Predicted, State, called, confidence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,14 +125,18 @@ async def detect(
         raise RefusedError(
             422, f"no face was found in {decoded} frames, and this detector judges faces; faces=never judges whole ones"
         )
-    for each in results:
-        service.metrics.called(asked.served.name, each.prediction, each.fake_probability)
     seconds = perf_counter() - begin
     info = Processing(
         total_frames=video.line.count, frames_processed=len(results), frames_without_face=faceless,
         processing_time=seconds, processing_fps=decoded / seconds,
     )  # fmt: skip
-    return _answer(video.name, results, info, asked)
+    answer = _answer(video.name, results, info, asked)
+    by_member = {
+        name: fmean(each.model_predictions[name].fake_prob for each in results) for name in results[0].model_predictions
+    }
+    p_fake = answer.overall_result.fake_probability
+    service.predicted(Predicted("video", asked.served, p_fake, by_member, seconds, video.name))
+    return answer
 
 
 def _answer(name: str, results: list[FrameResult], info: Processing, asked: Asked) -> VideoDetection:

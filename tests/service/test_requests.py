@@ -14,6 +14,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.service.settings import read_settings
+from bench.service.state import Predicted
 from tests.support.drawn_service import Brightness, application, member, served
 from tests.support.service import asking, encoded, post
 
@@ -242,3 +243,17 @@ def test_an_upload_that_stops_coming_is_given_up() -> None:
     response = post(application(idle_seconds=0.2), "/api/detect/image", content=stopping(), headers=headers)
     assert response.status_code == 408
     assert "did not come" in response.json()["detail"]
+
+
+def test_whoever_keeps_account_hears_of_every_answer_once() -> None:
+    heard: list[Predicted] = []
+
+    async def ask(client: httpx.AsyncClient) -> list[float]:
+        answers = [await client.post("/api/detect/image", **picture(level)) for level in (90, 90, 150)]
+        return [each.json()["fake_probability"] for each in answers]
+
+    dark, _, bright = asking(application(on_predicted=heard.append), ask)
+    assert [(each.kind, each.p_fake, each.filename) for each in heard] == [
+        ("image", dark, "grey.png"), ("image", bright, "grey.png")
+    ]  # fmt: skip
+    assert heard[0].by_member == {"q8": dark}

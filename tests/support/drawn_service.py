@@ -16,6 +16,7 @@ from bench.records import Executed, Prediction, Preprocessing, Timed, VideoScori
 from bench.records.inspection import Judge
 from bench.service.app import create_app
 from bench.service.settings import ServiceSettings
+from bench.service.state import OnPredicted
 
 SIZE = 64
 
@@ -70,6 +71,7 @@ def served(*members: Member, name: str = "q8") -> Served:
     )
 
 
-def application(*variants: Served, **settings: Any) -> FastAPI:
+def application(*variants: Served, on_predicted: OnPredicted = lambda predicted: None, **settings: Any) -> FastAPI:
     settings = {"allowed_hosts": ("test", "testserver"), **settings}
-    return create_app("first", variants or (served(member("q8", Brightness())),), ServiceSettings(**settings))
+    variants = variants or (served(member("q8", Brightness())),)
+    return create_app("first", variants, ServiceSettings(**settings), on_predicted)

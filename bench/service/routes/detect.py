@@ -15,7 +15,7 @@ from bench.service.answers import Batch, Consensus, Detection, Failed, Refusal
 from bench.service.engine import Asked, Judged
 from bench.service.heatmaps import Pictures, pictures
 from bench.service.refusals import RefusedError
-from bench.service.state import State, called, confidence
+from bench.service.state import Predicted, State, called, confidence
 
 router = APIRouter(prefix="/api/detect", tags=["pictures"])
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -90,10 +90,11 @@ async def detect(service: State, file: UploadFile, asked: Asked, *, heatmap: boo
     judged = await service.engine.judge_upload(data, asked)
     drawn = await service.engine.prepared(partial(_drawn, judged, asked)) if heatmap else None
     answer = _answer(judged, asked, drawn, name)
-    service.metrics.called(asked.served.name, answer.prediction, judged.p_fake)
     if service.settings.keep is not None:
         await service.engine.prepared(partial(keeping.keep, service.settings.keep, data, answer))
-    answer = answer.model_copy(update={"processing_time": perf_counter() - begin})
+    seconds = perf_counter() - begin
+    answer = answer.model_copy(update={"processing_time": seconds})
+    service.predicted(Predicted("image", asked.served, judged.p_fake, judged.by_member, seconds, name))
     service.cache.put(key, answer, len(answer.model_dump_json()) if heatmap else 1024)
     return answer
 

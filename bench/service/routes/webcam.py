@@ -13,7 +13,7 @@ from bench.service import state
 from bench.service.answers import WebcamAnswer
 from bench.service.engine import Asked
 from bench.service.refusals import RefusedError
-from bench.service.state import State, called, confidence
+from bench.service.state import Predicted, State, called, confidence
 
 router = APIRouter()
 
@@ -62,7 +62,7 @@ async def _answered(service: State, message: Any, asked: Asked, count: int) -> d
         face_box=judged.face.box if judged.face else None,
         frame=count,
     )
-    service.metrics.called(asked.served.name, answer.prediction, judged.p_fake)
+    service.predicted(Predicted("webcam", asked.served, judged.p_fake, judged.by_member, answer.processing_time))
     return answer.model_dump()
 
 
