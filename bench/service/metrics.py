@@ -26,7 +26,7 @@ class Metrics:
             "bench_request_seconds", "Time to answer.", ["path"], buckets=_SECONDS, registry=registry
         )
         self._called = Counter(
-            "bench_predictions_total", "Pictures, videos and frames of webcams, by variant and class.", ["variant", "prediction"],
+            "bench_predictions_total", "Pictures, videos, webcam frames.", ["variant", "prediction"],
             registry=registry,
         )  # fmt: skip
         self._p_fake = Histogram(
