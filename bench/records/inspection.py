@@ -131,6 +131,19 @@ class FaceEvidence:
 
 
 @dataclass(frozen=True)
+class BesideMask:
+    """A map beside the mask of what was forged in its frame, as localisation judges it.
+
+    `hit` is whether its hottest place is forged, `inside` the share of what speaks for fake that lies in the mask, and
+    `auc` how well the map ranks forged places above others.
+    """
+
+    hit: bool
+    inside: float
+    auc: float
+
+
+@dataclass(frozen=True)
 class Subject:
     """A picture to be looked into, and the frame that networks judge of it.
 
@@ -139,6 +152,7 @@ class Subject:
     pixels of the picture, `points` are its five points in pixels of `fitted`; None where no face was found. `matrix`
     leads from the picture into the frame, as that of a `Crop`. `others` counts further faces. `label` is 1 for fake,
     None where unknown. `of_set` is whether it is a frame of the experiment's set, `how` says how the frame came about.
+    `mask` [GRID, GRID] is how much of each place of `fitted` is forged, 0 to 255; None where no mask is known.
     """
 
     name: str
@@ -155,6 +169,7 @@ class Subject:
     of_set: bool = False
     label: int | None = None
     method: str = ""
+    mask: NDArray[np.uint8] | None = None
 
     @property
     def is_cropped(self) -> bool:
@@ -184,8 +199,8 @@ class Look:
     positive, None without one. `heat` [h, w] is what of it speaks for the target; of a variant without a map that of
     the last resolution, and of what has neither, `by_blurring`, what squares of the frame are needed for. `agreed` is
     what `levels` maps agree on, the first of them `heat`, the others those of the journey; None of one map alone.
-    `on_face` and `agreed_on_face` are the parts of the face in these two, None without a face or heat. `notes` are
-    sentences for the reader.
+    `on_face` and `agreed_on_face` are the parts of the face in these two, None without a face or heat. `beside_mask` is
+    how `cam` lies on what was forged, None without either. `notes` are sentences for the reader.
     """
 
     judge: Judge
@@ -202,6 +217,7 @@ class Look:
     on_face: FaceEvidence | None
     agreed_on_face: FaceEvidence | None
     notes: tuple[str, ...] = ()
+    beside_mask: BesideMask | None = None
 
     @property
     def probabilities(self) -> tuple[float, float]:

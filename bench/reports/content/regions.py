@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.errors import counted
-from bench.records import OUTCOMES, Evaluation, Mean, OutcomeRegions, Regions, RunRecord, VariantRegions
+from bench.records import OUTCOMES, Evaluation, Mean, Outcome, OutcomeRegions, Regions, RunRecord, VariantRegions
 from bench.records.inspection import PARTS
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, table, variant_cell, with_interval
 from bench.reports.content.galleries import TITLES
@@ -35,14 +35,20 @@ def regions(run: RunRecord, evaluation: Evaluation) -> list[RegionsOfOutcome]:
         return []
     parts = []
     for outcome in OUTCOMES:
-        by_variant = {
-            name: of_variant.outcomes[outcome]
-            for name, of_variant in of_all.variants.items()
-            if outcome in of_variant.outcomes
-        }
-        if by_variant:
+        if by_variant := _by_variant(of_all, outcome):
             parts.append(RegionsOfOutcome(TITLES[outcome], _table(run, of_all, by_variant), _bars(of_all, by_variant)))
     return parts
+
+
+def of_outcome(run: RunRecord, evaluation: Evaluation, outcome: Outcome) -> Table | None:
+    """The table of one outcome; None where nobody asked, or no variant has it with a face and evidence."""
+    of_all = evaluation.regions
+    by_variant = _by_variant(of_all, outcome) if of_all else {}
+    return _table(run, of_all, by_variant) if of_all and by_variant else None
+
+
+def _by_variant(of_all: Regions, outcome: Outcome) -> dict[str, OutcomeRegions]:
+    return {name: each.outcomes[outcome] for name, each in of_all.variants.items() if outcome in each.outcomes}
 
 
 def _table(run: RunRecord, of_all: Regions, by_variant: dict[str, OutcomeRegions]) -> Table:

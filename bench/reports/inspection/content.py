@@ -93,6 +93,10 @@ def _verdict(inspected: Inspection, look: Look) -> Sentence:
         if abs(fall) >= _LIVELY:
             verb = "falls" if fall > 0 else "rises"
             parts.append(f" P(fake) {verb} by {number(abs(fall), 2)} where {_the(strongest)} is blurred.")
+    if look.beside_mask is not None:
+        beside = look.beside_mask
+        where = "in the mask of what was forged" if beside.hit else "outside of the mask of what was forged"
+        parts.append(f" Its hottest place for fake lies {where}, {100 * beside.inside:.0f} % of that evidence inside.")
     return sentence(*parts)
 
 

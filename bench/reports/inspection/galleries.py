@@ -106,7 +106,19 @@ def parts_tables(rows: pd.DataFrame) -> list[tuple[str, Table]]:
     tables = [("Mean share of the evidence, by part of the face", _mean_shares(explained, "target", "for"))]
     if explained["method"].notna().any():
         tables.append(("The same by how frames were forged", _mean_shares(explained, "method", "method")))
+    tables.append(("Heatmaps beside masks of what was forged, on average", _beside_masks(explained)))
     return [(caption, each) for caption, each in tables if each.rows]
+
+
+def _beside_masks(rows: pd.DataFrame) -> Table:
+    """A row for each variant that has maps of frames with a mask."""
+    body = []
+    for variant, inside in rows.dropna(subset=["mask_auc"]).groupby("variant", sort=False):
+        means = [float(inside[name].astype("float64").mean()) for name in ("mask_hit", "mask_inside", "mask_auc")]
+        cells = [cell(number(mean, 3), value=mean) for mean in means]
+        body.append([variant_cell(str(variant)), cell(f"{len(inside):,}"), *cells])
+    titles = ("n", "points at it", "evidence inside", "AUC against the mask")
+    return table([Column("Model", "left"), *columns(titles)], body)
 
 
 def _mean_shares(rows: pd.DataFrame, by: str, title: str) -> Table:
