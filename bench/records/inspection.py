@@ -117,12 +117,13 @@ class FaceEvidence:
 
     `shares` of the evidence for the target class add up to 1. `signed` are shares of all that the map shows for either
     class, positive where a part speaks for fake on balance. `falls` are by how much P(fake) falls where a part is
-    blurred. A part that the frame does not show is left out of all three.
+    blurred, `logit_falls` by how much the logit difference. A part that the frame does not show is left out of all.
     """
 
     shares: Mapping[str, float]
     signed: Mapping[str, float]
     falls: Mapping[str, float] = field(default_factory=dict)
+    logit_falls: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def leading(self) -> str:
@@ -191,6 +192,10 @@ class Judge:
     computed: str
 
 
+SATURATED = 0.00005
+"""Nearer to 0 or 1, P(fake) is written as 0.0000 or 1.0000."""
+
+
 @dataclass(frozen=True)
 class Look:
     """What a variant says of a frame, and why.
@@ -222,6 +227,16 @@ class Look:
     @property
     def probabilities(self) -> tuple[float, float]:
         return 1 - self.p_fake, self.p_fake
+
+    @property
+    def logit_diff(self) -> float:
+        """What of the two logits speaks for fake."""
+        return self.logits[1] - self.logits[0]
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether P(fake) is so near to 0 or 1 that four digits do not tell it from that."""
+        return not SATURATED <= self.p_fake <= 1 - SATURATED
 
 
 @dataclass(frozen=True)

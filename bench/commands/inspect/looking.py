@@ -68,7 +68,8 @@ def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassNam
     if on_face is not None and subject.points is not None:
         from bench.results.explanation.blurred import falls
 
-        on_face = replace(on_face, falls=falls(panelist.session, subject.fitted, subject.points, score))
+        lost = falls(panelist.session, subject.fitted, subject.points, logits)
+        on_face = replace(on_face, falls=lost.p_fake, logit_falls=lost.logit_diff)
     sharpest = combined if combined is not None and combined.any() else heat
     return Look(
         judge=panelist.judge,

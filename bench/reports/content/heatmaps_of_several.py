@@ -48,7 +48,9 @@ def _findings(
 ) -> list[Sentence]:
     """What each report says first, after the name of what it is about."""
     return [
-        sentence(strong(name), ": ", text) for name in shown for text in finding(parts[name].run, parts[name].evaluation)
+        sentence(strong(name), ": ", text)
+        for name in shown
+        for text in finding(parts[name].run, parts[name].evaluation)
     ]
 
 
@@ -57,7 +59,7 @@ def _tables(shown: Mapping[str, Table]) -> list[tuple[str, Table]]:
 
 
 def _rows(table: Table) -> Iterator[tuple[Cell, ...]]:
-    """The rows, in which variants have no marks of their own: these are of detectors here, or of no table on the page."""
+    """The rows without the marks of variants, which are those of detectors here, or of no table on the page."""
     for first, *others in table.rows:
         named = first if first.variant is None else Cell(sentence(strong(first.variant)))
         yield (named, *others)

@@ -33,11 +33,11 @@ def regions(run: RunRecord, evaluation: Evaluation) -> list[RegionsOfOutcome]:
     of_all = evaluation.regions
     if of_all is None:
         return []
-    parts = []
-    for outcome in OUTCOMES:
-        if by_variant := _by_variant(of_all, outcome):
-            parts.append(RegionsOfOutcome(TITLES[outcome], _table(run, of_all, by_variant), _bars(of_all, by_variant)))
-    return parts
+    return [
+        RegionsOfOutcome(TITLES[outcome], _table(run, of_all, by_variant), _bars(of_all, by_variant))
+        for outcome in OUTCOMES
+        if (by_variant := _by_variant(of_all, outcome))
+    ]
 
 
 def of_outcome(run: RunRecord, evaluation: Evaluation, outcome: Outcome) -> Table | None:

@@ -93,6 +93,7 @@ def _parts(evidence: FaceEvidence | None) -> dict[str, dict[str, float | None]] 
             "share": share,
             "signed": evidence.signed.get(part),
             "p_fake_falls_when_blurred": evidence.falls.get(part),
+            "logit_difference_falls_when_blurred": evidence.logit_falls.get(part),
         }
         for part, share in evidence.shares.items()
     }
