@@ -1,8 +1,12 @@
-"""The five points of the face in every test frame: found once where `regions: true` asks, and kept with the results."""
+"""The five points of the face in every test frame where `regions: true` asks: kept with the results.
+
+They are the manifest's where it tells them, as those that `bench extract` writes do; in other frames they are found
+once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +14,7 @@ from bench import datasets
 from bench.errors import UserError, counted
 from bench.pipeline.prepared import Prepared, Setup
 from bench.provenance import digest
-from bench.records import Evaluation, Event, FaceCounts, Frame, OnEvent, RunRecord
+from bench.records import Evaluation, Event, FaceCounts, Frame, InputSpec, OnEvent, Point, RunRecord
 from bench.records.frames import as_inputs
 from bench.results import regions
 
@@ -31,7 +35,29 @@ def key_of(setup: Setup) -> str:
     from bench.footage import faces
 
     spec = as_inputs(setup.spec)
-    return digest({"version": _VERSION, "spec": spec, "finder": faces.digest(), **datasets.decoder_versions()})
+    inputs = {"version": _VERSION, "spec": spec, "finder": faces.digest(), **datasets.decoder_versions()}
+    if of_manifest := _of_manifest(setup):
+        inputs["points"] = digest(sorted(of_manifest.items()))
+    return digest(inputs)
+
+
+def _of_manifest(setup: Setup) -> dict[str, Sequence[Point]]:
+    """The points of test frames, in pixels of their files, by their paths, where a manifest beside them tells them."""
+    frames = setup.frames["test"].frames
+    file = str(frames[0].file) if frames else ""
+    if not frames or not file.endswith(f"/{frames[0].path}"):
+        return {}
+    points = datasets.points_at(Path(file.removesuffix(f"/{frames[0].path}")))
+    return {frame.path: points[frame.path] for frame in frames if frame.path in points} if points else {}
+
+
+def _used(setup: Setup) -> str:
+    """What points come from: the finder's name, or the manifest's, or both."""
+    from bench.footage import faces
+
+    of_manifest = _of_manifest(setup)
+    kinds = {frame.path in of_manifest for frame in setup.frames["test"].distinct}
+    return " and ".join(["manifest"] * (True in kinds) + [faces.DEFAULT] * (kinds != {True}))
 
 
 def problem() -> str:
@@ -50,13 +76,11 @@ def counts_of(setup: Setup) -> FaceCounts | None:
     key = key_of(setup)
     if not key:
         return None
-    from bench.footage import faces
-
     points_of = regions.stored_faces(setup.results, key).points
     frames = setup.frames["test"].distinct
     if not all(frame.digest in points_of for frame in frames):
         return None
-    return FaceCounts(key, faces.DEFAULT, len(frames), sum(points_of[frame.digest] is not None for frame in frames))
+    return FaceCounts(key, _used(setup), len(frames), sum(points_of[frame.digest] is not None for frame in frames))
 
 
 def frames_left(setup: Setup) -> int:
@@ -64,7 +88,9 @@ def frames_left(setup: Setup) -> int:
     if not setup.settings.regions:
         return 0
     points_of, test = regions.stored_faces(setup.results, key_of(setup)).points, setup.frames["test"]
-    return sum(frame.digest not in points_of for frame in (test.distinct if test.digest else test.frames))
+    told = _of_manifest(setup)
+    frames = test.distinct if test.digest else test.frames
+    return sum(frame.digest not in points_of and frame.path not in told for frame in frames)
 
 
 def work_on(setup: Setup) -> str:
@@ -107,13 +133,30 @@ def _faces_in(setup: Setup, frames: list[Frame]) -> Iterator[tuple[Frame, region
     from bench.footage import faces
     from bench.footage.cutting import largest
 
-    spec = setup.spec
+    spec, of_manifest = setup.spec, _of_manifest(setup)
     side = max(spec.size, _LEAST_SIDE)
-    finder = faces.load()
+    finder = None
     for frame in frames:
+        if given := _fitted(frame, of_manifest.get(frame.path, ()), spec):
+            yield frame, given
+            continue
+        finder = finder or faces.load()
         of_largest = largest(finder.find(datasets.decode(frame.file, replace(spec, size=side))))
         points = of_largest[0].points if of_largest else ()
         yield frame, tuple(part / side for point in points for part in point) if points else None
+
+
+def _fitted(frame: Frame, points: Sequence[Point], spec: InputSpec) -> regions.Points | None:
+    """A manifest's points as shares of the sides of what the network sees; None where they are not of this frame.
+
+    That is where a point lies farther outside of the frame than its side is long.
+    """
+    if not points:
+        return None
+    width, height = datasets.shown_size(frame.file)
+    if not all(-width <= x <= 2 * width and -height <= y <= 2 * height for x, y in points):
+        return None
+    return tuple(part / spec.size for point in datasets.fitted_points(points, height, width, spec) for part in point)
 
 
 def remarks(counts: FaceCounts | None) -> Iterator[str]:

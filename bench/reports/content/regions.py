@@ -13,6 +13,7 @@ from bench.reports.content.spans import Sentence, Span, docs, joined, sentence, 
 from bench.reports.content.text import number, plain, signed
 
 AREA = "share of the area"
+_FINDERS = {"manifest": "that the manifest tells", "manifest and yunet": "that the manifest tells, or else YuNet finds"}
 WORTH_A_LOOK = 0.01
 """A smaller change of a share is not marked, be it as sure as it may."""
 _MOST_FRAMES = 5
@@ -150,7 +151,7 @@ def note(evaluation: Evaluation) -> Sentence:
     frames = f"{of_all.frames:,} of {test_frames}"
     return sentence(
         f"Which parts of the face heatmaps lie on, over the {frames} that have a face: polygons laid on the five "
-        "points that YuNet finds. Given is the mean share of what speaks for the called class in percent, with its "
+        f"points {_FINDERS.get(of_all.counts.finder, 'that YuNet finds')}. Given is the mean share of what speaks for the called class in percent, with its "
         "95 % interval; of other variants than the baseline, in parentheses the paired difference to the baseline's "
         "map of the same frames for the same class, bold where it is significant by its own interval and at least "
         f"{100 * WORTH_A_LOOK:g} point",
