@@ -15,6 +15,6 @@ from bench.datasets.sources import find_sources
 __all__ = [
     "Appearance", "FittedMask", "FrameSetSettings", "Listed", "Location", "account", "annotations_of",
     "checked_pattern", "decode", "decoder_versions", "degradations", "find", "find_sources", "fit", "fitted",
-    "fitted_points", "fitting_versions", "left_out", "load", "misshapen", "picture", "points_at", "read", "read_batches",
-    "read_for_each", "refuse_shared_content", "shown_size", "source_remarks", "times_at",
+    "fitted_points", "fitting_versions", "left_out", "load", "misshapen", "picture", "points_at", "read",
+    "read_batches", "read_for_each", "refuse_shared_content", "shown_size", "source_remarks", "times_at",
 ]  # fmt: skip

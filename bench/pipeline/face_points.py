@@ -6,17 +6,32 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import datasets
 from bench.errors import UserError, counted
 from bench.pipeline.prepared import Prepared, Setup
 from bench.provenance import digest
-from bench.records import Evaluation, Event, FaceCounts, Frame, InputSpec, OnEvent, Point, RunRecord
+from bench.records import (
+    Evaluation,
+    Event,
+    FaceCounts,
+    Frame,
+    InputSpec,
+    LabelledFrames,
+    OnEvent,
+    Point,
+    Predictions,
+    RunRecord,
+)
 from bench.records.frames import as_inputs
 from bench.results import regions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WORK = "finding faces"
 _VERSION = 1
@@ -166,6 +181,21 @@ def remarks(counts: FaceCounts | None) -> Iterator[str]:
             f"No face was found (by YuNet) in {counts.frames - counts.faces:,} of "
             f"{counted(counts.frames, 'test frame')}: which parts of the face variants look at leaves them out."
         )
+
+
+def hottest_part(
+    run: RunRecord, test: LabelledFrames, predictions: Mapping[str, Predictions], results: Path
+) -> dict[str, pd.Series[str]]:
+    """The part of the face on which the baseline's map of each test frame is hottest, as a column to search slices by.
+
+    Empty where the run has found no faces, or the baseline has no maps.
+    """
+    baseline = predictions.get(run.baseline.name)
+    if run.faces is None or baseline is None or baseline.cam is None:
+        return {}
+    points = regions.read(results, run.faces, test.frames)
+    called = baseline.test >= run.threshold
+    return {regions.HOTTEST_PART: regions.hottest_part(baseline.cam, points, called)}
 
 
 def with_regions(run: RunRecord, evaluation: Evaluation, results: Path) -> Evaluation:

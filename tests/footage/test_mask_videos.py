@@ -99,7 +99,10 @@ def test_masks_lie_over_what_was_forged(tmp_path: Path, crop: str, masks: Callab
         (lambda f: as_video(f, draw=lambda number: mask(number)[:, :160]), "160 × 240 pixels, where the video has 320"),
         (lambda f: (as_pictures(f), (f / "000_003/0000.png").write_bytes(b"no")), "0000.png can't be read"),
         (lambda f: (as_pictures(f), Image.new("L", (320, 240)).save(f / "000_003/1.bmp")), "both of frame 1"),
-        (lambda f: (as_video(f), (f / "videos/000_003.mp4").write_bytes(b"no video")), "no video, or broken at its start"),
+        (
+            lambda f: (as_video(f), (f / "videos/000_003.mp4").write_bytes(b"no video")),
+            "no video, or broken at its start",
+        ),
     ],
 )
 def test_masks_that_are_not_those_of_the_frames(tmp_path: Path, masks: Callable[[Path], object], words: str) -> None:
