@@ -103,9 +103,9 @@ def frames_left(setup: Setup) -> int:
     if not setup.settings.regions:
         return 0
     points_of, test = regions.stored_faces(setup.results, key_of(setup)).points, setup.frames["test"]
-    told = _of_manifest(setup)
+    of_manifest = _of_manifest(setup)
     frames = test.distinct if test.digest else test.frames
-    return sum(frame.digest not in points_of and frame.path not in told for frame in frames)
+    return sum(frame.digest not in points_of and frame.path not in of_manifest for frame in frames)
 
 
 def work_on(setup: Setup) -> str:
