@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from bench import datasets
@@ -59,10 +59,11 @@ def key_of(setup: Setup) -> str:
 def _of_manifest(setup: Setup) -> dict[str, Sequence[Point]]:
     """The points of test frames, in pixels of their files, by their paths, where a manifest beside them tells them."""
     frames = setup.frames["test"].frames
-    file = str(frames[0].file) if frames else ""
-    if not frames or not file.endswith(f"/{frames[0].path}"):
+    if not frames or not frames[0].digest:
         return {}
-    points = datasets.points_at(Path(file.removesuffix(f"/{frames[0].path}")))
+    below = PurePosixPath(frames[0].path)
+    root = frames[0].file.parents[len(below.parts) - 1]
+    points = datasets.points_at(root) if root / below == frames[0].file else {}
     return {frame.path: points[frame.path] for frame in frames if frame.path in points} if points else {}
 
 
