@@ -241,9 +241,7 @@ def test_pictures_can_be_read(inspected: Path) -> None:
         assert drawn.shape[2] == 3
 
 
-def test_the_logit_difference_is_shown_where_scores_saturate(
-    inspected: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_logit_difference_is_shown_where_scores_saturate(inspected: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every score counts as saturated here; else none is, and no table has the column."""
     inspect("faces/test/fake/portrait.png", "--to", "plain")
     page = (inspected / "plain/portrait/inspection.md").read_text()
