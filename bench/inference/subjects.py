@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,9 @@ from bench import datasets, stored
 from bench.errors import UserError
 from bench.footage import crops, in_front
 from bench.provenance import file_digest
-from bench.records import CLASS_WORDS, Crop, Finder, Preprocessing, RunRecord
+from bench.records import CLASS_WORDS, Crop, Finder, FittedMasks, Preprocessing, RunRecord
 from bench.records.inspection import FacesOption, Subject
-from bench.results import store
+from bench.results import localisation, store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +31,14 @@ class NoFaceError(UserError):
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame of the experiment's set: 1 for fake, and how it was forged, empty where unknown."""
+    """A frame of the experiment's set: 1 for fake, and how it was forged, empty where unknown.
+
+    `row` is its row among the test frames; None for one of another split.
+    """
 
     label: int
     method: str
+    row: int | None = None
 
 
 class FramesOfSet:
@@ -52,6 +57,17 @@ class FramesOfSet:
                 continue
         return None
 
+    def mask_of(self, frame: Frame) -> NDArray[np.uint8] | None:
+        """What was forged in a frame [GRID, GRID], as the network sees it; None where no mask of it counts."""
+        return self._masks.of(frame.row) if self._masks is not None and frame.row is not None else None
+
+    @cached_property
+    def _masks(self) -> FittedMasks | None:
+        """The masks that the run fitted; `UserError` where they are gone or damaged."""
+        if self._run.masks is None:
+            return None
+        return localisation.read(self._results, self._run.masks, self._run.test.count)
+
     @cached_property
     def _by_size(self) -> dict[int, list[tuple[Path, Frame]]]:
         """Frames by the size of their files in bytes: only those that may be the same are read."""
@@ -69,13 +85,15 @@ class FramesOfSet:
         if answered is None:
             return
         test, validation = store.read_labelled(self._results, answered, self._run.frames)
+        rows = count()
         for split, frames in (("test", test), ("validation", validation)):
             if frames is None:
                 continue
             root = self._base / self._run.frames[split].root
             methods = frames.attributes[_METHOD] if _METHOD in frames.attributes else [""] * len(frames.labels)
             for name, label, method in zip(frames.frames, frames.labels.tolist(), methods, strict=True):
-                yield root / str(name), Frame(label, str(method))
+                row = next(rows) if split == "test" else None
+                yield root / str(name), Frame(label, str(method), row)
 
 
 @dataclass(frozen=True)
@@ -102,9 +120,10 @@ class Reader:
         label = label_of(file) if frame is None else frame.label
         cut, how = self.crops(pixels, str(file), frame is not None)
         method = frame.method if frame else ""
+        mask = self.of_set.mask_of(frame) if frame and how.startswith(WHOLE) else None
         return tuple(
             self.subject(pixels, crop, name=name, file=str(file), digest=digest, how=how, others=len(cut) - 1,
-                         of_set=frame is not None, label=label, method=method)
+                         of_set=frame is not None, label=label, method=method, mask=mask)
             for crop in cut
         )  # fmt: skip
 
