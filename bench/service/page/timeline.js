@@ -1,0 +1,150 @@
+// P(fake) over a video's time, one line a variant, with its threshold. A frame is chosen by click or arrow keys.
+
+import { draw, make, set } from "./dom.js";
+import { probability } from "./numbers.js";
+
+/** @typedef {import("./types.js").FrameAnswer} FrameAnswer */
+/** @typedef {{name: string, threshold: number, points: FrameAnswer[]}} Line */
+
+const [WIDTH, HEIGHT] = [760, 230];
+const [LEFT, RIGHT, TOP, BOTTOM] = [46, 748, 10, 190];
+const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600];
+const MOST_LABELS = 8;
+
+/** @param {number} value */
+const y = (value) => BOTTOM - value * (BOTTOM - TOP);
+
+export class Timeline {
+  /**
+   * @param {Line[]} lines
+   * @param {(seconds: number) => void} onChoose
+   */
+  constructor(lines, onChoose) {
+    this.lines = lines;
+    this.onChoose = onChoose;
+    const times = lines.flatMap((line) => line.points.map((point) => point.seconds));
+    this.times = Array.from(new Set(times)).sort((a, b) => a - b);
+    this.span = Math.max(this.times[this.times.length - 1], 0.1);
+    this.index = 0;
+    this.cursor = draw("line", { class: "cursor", y1: TOP, y2: BOTTOM });
+    this.picture = draw(
+      "svg",
+      { class: "timeline", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" },
+      ...this.axes(),
+      ...lines.flatMap((line, index) => this.line(line, index)),
+      this.cursor,
+    );
+    this.handle = make("div", { class: "timeline-handle", tabindex: 0, role: "slider", "aria-valuemin": 0 }, this.picture);
+    set(this.handle, { "aria-label": "Frame of the video", "aria-valuemax": this.times.length - 1 });
+    this.handle.addEventListener("keydown", (event) => this.onKey(event));
+    this.handle.addEventListener("pointerdown", (event) => this.onPointer(event));
+    this.handle.addEventListener("pointermove", (event) => event.buttons && this.onPointer(event));
+    this.node = make("figure", { class: "along" }, this.handle, this.caption());
+  }
+
+  /** @param {number} seconds */
+  x(seconds) {
+    return LEFT + (seconds / this.span) * (RIGHT - LEFT);
+  }
+
+  axes() {
+    const step = STEPS_S.find((seconds) => this.span / seconds <= MOST_LABELS) ?? this.span;
+    const nodes = [];
+    for (let seconds = 0; seconds <= this.span + 1e-9; seconds += step) {
+      const x = this.x(seconds);
+      const text = step < 1 ? seconds.toFixed(1) : String(Math.round(seconds));
+      nodes.push(draw("line", { class: "tick", x1: x, x2: x, y1: BOTTOM, y2: BOTTOM + 5 }));
+      nodes.push(draw("text", { x, y: BOTTOM + 19, "text-anchor": "middle" }, text));
+    }
+    for (const value of [0, 0.25, 0.5, 0.75, 1]) {
+      nodes.push(draw("line", { class: "grid", x1: LEFT, x2: RIGHT, y1: y(value), y2: y(value) }));
+      nodes.push(draw("text", { x: LEFT - 7, y: y(value) + 4, "text-anchor": "end" }, String(value)));
+    }
+    nodes.push(draw("text", { x: (LEFT + RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, "seconds"));
+    return nodes;
+  }
+
+  /**
+   * @param {Line} line
+   * @param {number} index
+   */
+  line({ threshold, points }, index) {
+    const path = points.map((point) => `${this.x(point.seconds).toFixed(1)},${y(point.fake_probability).toFixed(1)}`);
+    const marks = points.map((point) =>
+      draw("circle", {
+        class: `point line${index} ${point.prediction.toLowerCase()}`,
+        cx: this.x(point.seconds),
+        cy: y(point.fake_probability),
+        r: 4,
+      }),
+    );
+    return [
+      draw("line", { class: `limit line${index}`, x1: LEFT, x2: RIGHT, y1: y(threshold), y2: y(threshold) }),
+      draw("polyline", { class: `curve line${index}`, points: path.join(" ") }),
+      ...marks,
+    ];
+  }
+
+  caption() {
+    const ofLines = this.lines.map(({ name, threshold }, index) => {
+      const sample = draw(
+        "svg",
+        { class: "sample", viewBox: "0 0 34 12", "aria-hidden": "true" },
+        draw("line", { class: `curve line${index}`, x1: 0, x2: 34, y1: 6, y2: 6 }),
+      );
+      return make("span", { class: "key" }, sample, ` ${name}, threshold ${probability(threshold)} (dashed). `);
+    });
+    const help = "Up is fake. Click a spot, or use the arrow keys, to see a frame.";
+    return make("figcaption", {}, "P(fake) of each judged frame. ", ...ofLines, help);
+  }
+
+  /** @returns {number} the index of the time at which the first variant's P(fake) is highest */
+  highest() {
+    const points = this.lines.flatMap((line) => line.points);
+    const best = points.reduce((top, point) => (point.fake_probability > top.fake_probability ? point : top));
+    return this.times.indexOf(best.seconds);
+  }
+
+  /** @param {KeyboardEvent} event */
+  onKey(event) {
+    const last = this.times.length - 1;
+    /** @type {Record<string, number>} */
+    const targets = {
+      ArrowRight: this.index + 1,
+      ArrowUp: this.index + 1,
+      ArrowLeft: this.index - 1,
+      ArrowDown: this.index - 1,
+      PageUp: this.index + 5,
+      PageDown: this.index - 5,
+      Home: 0,
+      End: last,
+    };
+    if (event.key in targets) {
+      event.preventDefault();
+      this.choose(Math.min(last, Math.max(0, targets[event.key])));
+    }
+  }
+
+  /** @param {PointerEvent} event */
+  onPointer(event) {
+    const box = this.picture.getBoundingClientRect();
+    const seconds = ((((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (RIGHT - LEFT)) * this.span;
+    const distances = this.times.map((time) => Math.abs(time - seconds));
+    this.choose(distances.indexOf(Math.min(...distances)));
+  }
+
+  /** @param {number} index of one of the times */
+  choose(index) {
+    this.index = index;
+    const seconds = this.times[index];
+    const x = this.x(seconds);
+    set(this.cursor, { x1: x, x2: x });
+    const states = this.lines.map(({ name, points }) => {
+      const point = points.find((other) => other.seconds === seconds);
+      const says = point ? `${point.prediction}, P(fake) ${probability(point.fake_probability)}` : "not judged";
+      return this.lines.length > 1 ? `${name} ${says}` : says;
+    });
+    set(this.handle, { "aria-valuenow": index, "aria-valuetext": `${seconds.toFixed(2)} seconds: ${states.join("; ")}` });
+    this.onChoose(seconds);
+  }
+}
