@@ -54,7 +54,7 @@ class Behaviour:
 
     def check(self, path: str, key: str | None) -> None:
         if self.key and key != self.key:
-            raise HTTPException(401, "This service wants an API key in the header X-API-Key.")
+            raise HTTPException(401, "the API key is wrong: send it as X-API-Key")
         for end, answers in self.failures.items():
             if path.endswith(end) and answers:
                 status, sentence, headers = answers.pop(0)
@@ -104,7 +104,7 @@ def picture_answer(content: bytes, filename: str, variant: str, with_map: bool, 
     try:
         image = Image.open(io.BytesIO(content)).convert("RGB")
     except OSError:
-        raise HTTPException(415, f"{filename} is no picture that can be read.") from None
+        raise HTTPException(415, "the file is no picture; expected JPEG or PNG") from None
     pixels = np.asarray(image, dtype=np.uint8)
     height, width = pixels.shape[:2]
     box = [width // 4, height // 4, 3 * width // 4, 3 * height // 4]
@@ -193,9 +193,13 @@ def _add_page(app: FastAPI) -> None:
 
 def _add_pictures(app: FastAPI, behaviour: Behaviour) -> None:
     @app.get("/api/info")
-    def info(key: Key = None) -> dict[str, Any]:
-        behaviour.check("/api/info", key)
+    def info() -> dict[str, Any]:
         return information(behaviour)
+
+    @app.get("/metrics")
+    def metrics(key: Key = None) -> str:
+        behaviour.check("/metrics", key)
+        return ""
 
     @app.post("/api/detect/image")
     async def image(

@@ -60,7 +60,8 @@ function headers() {
 function refusal(status, reason, body, retryAfter) {
   const seconds = retryAfter === null ? null : Number(retryAfter);
   const wait = seconds !== null && Number.isFinite(seconds) ? seconds : null;
-  return new ServiceError(sentence(body) ?? `The service answered ${status} ${reason}`.trim() + ".", status, wait);
+  const said = sentence(body) ?? `the service answered ${status} ${reason}`.trim();
+  return new ServiceError(/[.!?]$/.test(said) ? said : `${said}.`, status, wait);
 }
 
 /**
@@ -86,6 +87,11 @@ function sentence(body) {
 /** @returns {ServiceError} */
 function unreachable() {
   return new ServiceError("The service can't be reached. Check that it is running, then try again.", 0);
+}
+
+/** Browsers don't show the answer of a service that refuses an upload before it has all of it. */
+function brokenOff() {
+  return new ServiceError("No answer came: the service is not running, or it broke the upload off.", 0);
 }
 
 /**
@@ -118,6 +124,14 @@ async function request(path, options) {
 export async function ask(path, options = {}) {
   const response = await request(path, options);
   return response.status === 204 ? null : response.json();
+}
+
+/**
+ * Ask for something that needs the key and costs nothing. Raises where the key is refused.
+ * @returns {Promise<void>}
+ */
+export async function checkKey() {
+  await request("metrics", {});
 }
 
 /**
@@ -154,7 +168,7 @@ export function upload(path, form, onProgress, signal) {
     sent.upload.addEventListener("progress", (event) => onProgress(event.total ? event.loaded / event.total : 0));
     sent.addEventListener("loadend", () => signal.removeEventListener("abort", abort));
     sent.addEventListener("abort", () => reject(signal.reason));
-    sent.addEventListener("error", () => reject(unreachable()));
+    sent.addEventListener("error", () => reject(brokenOff()));
     sent.addEventListener("load", () => answer(sent, resolve, reject));
     sent.send(form);
   });

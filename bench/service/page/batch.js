@@ -70,8 +70,9 @@ async function outcomesOf(files, variant, choice, info, task, onDone) {
       const answer = /** @type {BatchAnswer} */ (await patiently(attempt, task.waiting, task.signal));
       outcomes.push(...answer.results);
     } catch (error) {
-      // A service that is gone, or wants a key, fails for all that follows too.
-      if (!(error instanceof ServiceError) || error.status === 0 || error.status === 401) {
+      // What fails for all pictures alike is no outcome of the first few.
+      const forAll = error instanceof ServiceError && (error.status === 401 || (error.status === 0 && !outcomes.length));
+      if (!(error instanceof ServiceError) || forAll) {
         throw error;
       }
       const sentence = error.message;

@@ -55,7 +55,7 @@ function upload(source, answer) {
 export function overlaid(crop, heatmap, label) {
   return make(
     "div",
-    { class: "stack square" },
+    { class: "stack" },
     make("img", { src: crop, alt: label }),
     heatmap && make("img", { src: heatmap, alt: "", class: "heat" }),
   );

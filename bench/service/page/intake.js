@@ -14,6 +14,8 @@ export class Intake {
   files = [];
   /** @type {Limits | null} */
   limits = null;
+  /** @type {string[]} sentences on what was left out */
+  problems = [];
 
   /** @param {(files: File[]) => void} onChange told after every change of `files` */
   constructor(onChange) {
@@ -126,6 +128,7 @@ export class Intake {
 
   /** @param {string[]} problems */
   complain(problems) {
+    this.problems = problems;
     element("problems", HTMLUListElement).replaceChildren(...problems.map((problem) => make("li", {}, problem)));
   }
 
@@ -176,7 +179,7 @@ export class Intake {
       if (problem && this.files.includes(file)) {
         this.replace(
           this.files.filter((other) => other !== file),
-          [problem],
+          [...this.problems, problem],
         );
       }
     });

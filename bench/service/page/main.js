@@ -1,6 +1,6 @@
 // The page of `bench serve`: pictures, videos and the camera, sent to the service that serves this page.
 
-import { ask, ServiceError } from "./api.js";
+import { apiKey, ask, checkKey, ServiceError } from "./api.js";
 import { analyseBatch } from "./batch.js";
 import { button, element, goTo, make } from "./dom.js";
 import { release } from "./files.js";
@@ -14,7 +14,8 @@ import { Webcam } from "./webcam.js";
 
 /** @typedef {import("./types.js").Choice} Choice */
 /** @typedef {import("./types.js").Info} Info */
-/** @typedef {(task: Task) => Promise<{summary: string, nodes: HTMLElement[]}>} Work */
+/** @typedef {{summary: string, nodes: HTMLElement[]}} Outcome */
+/** @typedef {(task: Task) => Promise<Outcome>} Work */
 
 /** @type {Info | null} */
 let info = null;
@@ -100,34 +101,33 @@ function analyse() {
   if (!files.length) {
     return;
   }
+  if (service().keys_required && !apiKey()) {
+    askForKey(true);
+    return;
+  }
   const choice = chosen(service());
-  resultFiles = files;
+  const keep = (/** @type {Outcome} */ outcome) => {
+    resultFiles = files;
+    release([...intake.files, ...files]);
+    return outcome;
+  };
   details.hidden = true;
   details.replaceChildren();
   if (kind === "video") {
-    void run(result, files[0].name, `Uploading ${files[0].name}`, (task) => analyseVideo(files[0], choice, service(), task));
+    void run(result, files[0].name, `Uploading ${files[0].name}`, (task) =>
+      analyseVideo(files[0], choice, service(), task).then(keep),
+    );
   } else if (files.length === 1) {
-    analyseOne(result, files[0], choice);
+    void run(result, files[0].name, `Uploading ${files[0].name}`, (task) =>
+      analysePicture(files[0], choice, service(), task).then(keep),
+    );
   } else {
     const onDetails = (/** @type {File} */ file, /** @type {HTMLElement} */ row) =>
       showDetails(file, { ...choice, heatmap: true }, row);
     void run(result, counted(files.length, "picture"), "Uploading the pictures", (task) =>
-      analyseBatch(files, choice, service(), task, onDetails),
+      analyseBatch(files, choice, service(), task, onDetails).then(keep),
     );
   }
-}
-
-/**
- * @param {HTMLElement} section
- * @param {File} file
- * @param {Choice} choice
- * @param {HTMLElement[]} further nodes below
- */
-function analyseOne(section, file, choice, further = []) {
-  void run(section, file.name, `Uploading ${file.name}`, async (task) => {
-    const { summary, nodes } = await analysePicture(file, choice, service(), task);
-    return { summary, nodes: [...nodes, ...further] };
-  });
 }
 
 /**
@@ -142,12 +142,18 @@ function showDetails(file, choice, row) {
     row.scrollIntoView({ block: "center" });
     row.querySelector("button")?.focus({ preventScroll: true });
   });
-  analyseOne(details, file, choice, [back]);
+  void run(details, file.name, `Uploading ${file.name}`, async (task) => {
+    const { summary, nodes } = await analysePicture(file, choice, service(), task);
+    return { summary, nodes: [...nodes, back] };
+  });
 }
 
 async function connect() {
   try {
     info = /** @type {Info} */ (await ask("api/info"));
+    if (info.keys_required && apiKey()) {
+      await checkKey();
+    }
   } catch (error) {
     fail(error, () => void connect());
     return;
@@ -174,5 +180,8 @@ async function connect() {
 setUpTheme();
 setUpKey(() => void connect());
 start.addEventListener("click", analyse);
-new Webcam(() => chosen(service()));
+const webcam = new Webcam(() => chosen(service()));
+for (const id of ["variant", "faces"]) {
+  element(id, HTMLSelectElement).addEventListener("change", () => webcam.reconnect());
+}
 void connect();

@@ -34,22 +34,16 @@ export function votes(info, answer) {
     );
   });
   const titles = ["Member", "Weight", "P(fake)", "", "Vote"];
-  const agreed = answer.consensus ?? agreement(answer);
+  const { agree, of } = answer.consensus;
   return make(
     "div",
     { class: "scroll", tabindex: 0, role: "region", "aria-label": "Votes of the members" },
     make(
       "table",
       {},
-      make("caption", {}, `${agreed.agree} of ${agreed.of} members say ${answer.prediction}, as the ensemble does.`),
+      make("caption", {}, `${agree} of ${of} members say ${answer.prediction}, as the ensemble does.`),
       make("thead", {}, make("tr", {}, ...titles.map((title) => make(title ? "th" : "td", {}, title)))),
       make("tbody", {}, ...rows),
     ),
   );
-}
-
-/** @param {PictureAnswer} answer */
-function agreement(answer) {
-  const all = Object.values(answer.model_predictions);
-  return { agree: all.filter((vote) => vote.prediction === answer.prediction).length, of: all.length };
 }

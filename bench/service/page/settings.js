@@ -50,8 +50,10 @@ export function askForKey(refused) {
 export function showVariants(info) {
   const variant = element("variant", HTMLSelectElement);
   const other = element("other", HTMLSelectElement);
+  const chosenBefore = variant.value;
   variant.replaceChildren(...info.variants.map(({ name }) => make("option", { value: name }, name)));
-  variant.value = info.default_variant;
+  const stays = info.variants.some(({ name }) => name === chosenBefore);
+  variant.value = stays ? chosenBefore : info.default_variant;
   element("variant-field", HTMLElement).hidden = info.variants.length < 2;
   element("other-field", HTMLElement).hidden = info.variants.length < 2;
   const update = () => {

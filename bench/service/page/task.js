@@ -13,15 +13,15 @@ export function announce(sentence) {
 /**
  * An error as its sentence, with what can be done.
  * @param {unknown} error
- * @param {(() => void) | null} again
+ * @param {() => void} again
  */
 export function showError(error, again) {
   const sentence = error instanceof ServiceError ? error.message : `The page failed: ${String(error)}`;
   const wait = error instanceof ServiceError && error.retryAfter ? ` Try again in ${error.retryAfter} s.` : "";
-  element("error", HTMLElement).replaceChildren(
-    make("p", {}, make("strong", {}, "Not done: "), sentence + wait),
-    again ? button("Try again", again) : "",
-  );
+  const retry = button("Try again", again);
+  const text = make("p", {}, make("strong", {}, "Not done: "), sentence + wait);
+  element("error", HTMLElement).replaceChildren(text, retry);
+  retry.focus();
 }
 
 export function clearError() {
@@ -40,6 +40,7 @@ export class Task {
     const cancel = button("Cancel", () => this.controller.abort(new DOMException("cancelled", "AbortError")));
     this.box.replaceChildren(this.text, this.bar, cancel);
     this.box.hidden = false;
+    cancel.focus();
     announce(title);
   }
 

@@ -4,11 +4,12 @@ import { draw, make, set } from "./dom.js";
 import { probability } from "./numbers.js";
 
 /** @typedef {import("./types.js").FrameAnswer} FrameAnswer */
-/** @typedef {{name: string, threshold: number, points: FrameAnswer[]}} Line */
+/** @typedef {FrameAnswer & {time: number}} Point */
+/** @typedef {{name: string, threshold: number, points: Point[]}} Line */
 
 const [WIDTH, HEIGHT] = [760, 230];
 const [LEFT, RIGHT, TOP, BOTTOM] = [46, 748, 10, 190];
-const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600];
+const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3000, 6000, 12000];
 const MOST_LABELS = 8;
 
 /** @param {number} value */
@@ -17,15 +18,17 @@ const y = (value) => BOTTOM - value * (BOTTOM - TOP);
 export class Timeline {
   /**
    * @param {Line[]} lines
-   * @param {(seconds: number) => void} onChoose
+   * @param {"seconds" | "frames"} unit of their times
+   * @param {(time: number) => void} onChoose
    */
-  constructor(lines, onChoose) {
+  constructor(lines, unit, onChoose) {
     this.lines = lines;
+    this.unit = unit;
     this.onChoose = onChoose;
-    const times = lines.flatMap((line) => line.points.map((point) => point.seconds));
+    const times = lines.flatMap((line) => line.points.map((point) => point.time));
     this.times = Array.from(new Set(times)).sort((a, b) => a - b);
     this.span = Math.max(this.times[this.times.length - 1], 0.1);
-    this.index = 0;
+    this.index = -1;
     this.cursor = draw("line", { class: "cursor", y1: TOP, y2: BOTTOM });
     this.picture = draw(
       "svg",
@@ -42,17 +45,17 @@ export class Timeline {
     this.node = make("figure", { class: "along" }, this.handle, this.caption());
   }
 
-  /** @param {number} seconds */
-  x(seconds) {
-    return LEFT + (seconds / this.span) * (RIGHT - LEFT);
+  /** @param {number} time */
+  x(time) {
+    return LEFT + (time / this.span) * (RIGHT - LEFT);
   }
 
   axes() {
-    const step = STEPS_S.find((seconds) => this.span / seconds <= MOST_LABELS) ?? this.span;
+    const step = STEPS.find((size) => this.span / size <= MOST_LABELS) ?? this.span;
     const nodes = [];
-    for (let seconds = 0; seconds <= this.span + 1e-9; seconds += step) {
-      const x = this.x(seconds);
-      const text = step < 1 ? seconds.toFixed(1) : String(Math.round(seconds));
+    for (let time = 0; time <= this.span + 1e-9; time += step) {
+      const x = this.x(time);
+      const text = step < 1 ? time.toFixed(1) : String(Math.round(time));
       nodes.push(draw("line", { class: "tick", x1: x, x2: x, y1: BOTTOM, y2: BOTTOM + 5 }));
       nodes.push(draw("text", { x, y: BOTTOM + 19, "text-anchor": "middle" }, text));
     }
@@ -60,7 +63,7 @@ export class Timeline {
       nodes.push(draw("line", { class: "grid", x1: LEFT, x2: RIGHT, y1: y(value), y2: y(value) }));
       nodes.push(draw("text", { x: LEFT - 7, y: y(value) + 4, "text-anchor": "end" }, String(value)));
     }
-    nodes.push(draw("text", { x: (LEFT + RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, "seconds"));
+    nodes.push(draw("text", { x: (LEFT + RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, this.unit));
     return nodes;
   }
 
@@ -69,11 +72,11 @@ export class Timeline {
    * @param {number} index
    */
   line({ threshold, points }, index) {
-    const path = points.map((point) => `${this.x(point.seconds).toFixed(1)},${y(point.fake_probability).toFixed(1)}`);
+    const path = points.map((point) => `${this.x(point.time).toFixed(1)},${y(point.fake_probability).toFixed(1)}`);
     const marks = points.map((point) =>
       draw("circle", {
         class: `point line${index} ${point.prediction.toLowerCase()}`,
-        cx: this.x(point.seconds),
+        cx: this.x(point.time),
         cy: y(point.fake_probability),
         r: 4,
       }),
@@ -98,11 +101,11 @@ export class Timeline {
     return make("figcaption", {}, "P(fake) of each judged frame. ", ...ofLines, help);
   }
 
-  /** @returns {number} the index of the time at which the first variant's P(fake) is highest */
+  /** @returns {number} the index of the time at which P(fake) is highest */
   highest() {
     const points = this.lines.flatMap((line) => line.points);
     const best = points.reduce((top, point) => (point.fake_probability > top.fake_probability ? point : top));
-    return this.times.indexOf(best.seconds);
+    return this.times.indexOf(best.time);
   }
 
   /** @param {KeyboardEvent} event */
@@ -128,23 +131,27 @@ export class Timeline {
   /** @param {PointerEvent} event */
   onPointer(event) {
     const box = this.picture.getBoundingClientRect();
-    const seconds = ((((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (RIGHT - LEFT)) * this.span;
-    const distances = this.times.map((time) => Math.abs(time - seconds));
+    const pointed = ((((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (RIGHT - LEFT)) * this.span;
+    const distances = this.times.map((time) => Math.abs(time - pointed));
     this.choose(distances.indexOf(Math.min(...distances)));
   }
 
   /** @param {number} index of one of the times */
   choose(index) {
+    if (index === this.index) {
+      return;
+    }
     this.index = index;
-    const seconds = this.times[index];
-    const x = this.x(seconds);
+    const time = this.times[index];
+    const x = this.x(time);
     set(this.cursor, { x1: x, x2: x });
     const states = this.lines.map(({ name, points }) => {
-      const point = points.find((other) => other.seconds === seconds);
+      const point = points.find((other) => other.time === time);
       const says = point ? `${point.prediction}, P(fake) ${probability(point.fake_probability)}` : "not judged";
       return this.lines.length > 1 ? `${name} ${says}` : says;
     });
-    set(this.handle, { "aria-valuenow": index, "aria-valuetext": `${seconds.toFixed(2)} seconds: ${states.join("; ")}` });
-    this.onChoose(seconds);
+    const when = this.unit === "seconds" ? `${time.toFixed(2)} seconds` : `frame ${time}`;
+    set(this.handle, { "aria-valuenow": index, "aria-valuetext": `${when}: ${states.join("; ")}` });
+    this.onChoose(time);
   }
 }

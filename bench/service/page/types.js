@@ -56,13 +56,13 @@
  * @property {string | null} gradcam
  * @property {Record<string, Vote>} model_predictions
  * @property {string} device
- * @property {number} faces
+ * @property {number | null} faces null where none was looked for
  * @property {Box | null} face_box
  * @property {string} judged "face" or "whole picture"
  * @property {string | null} crop base64 JPEG
  * @property {string | null} heatmap base64 PNG with opacity
  * @property {Record<string, string> | null} members_heatmaps
- * @property {{agree: number, of: number} | null} consensus
+ * @property {{agree: number, of: number}} consensus
  * @property {boolean} cached
  */
 /** @typedef {Judgement & PictureParts} PictureAnswer */
@@ -71,7 +71,7 @@
 /**
  * @typedef {object} FrameAnswer
  * @property {number} frame index in the video
- * @property {number} seconds
+ * @property {number | null} seconds null where the video has no times
  * @property {Call} prediction
  * @property {number} confidence
  * @property {number} fake_probability

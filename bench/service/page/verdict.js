@@ -88,7 +88,7 @@ function judged(answer) {
   if (answer.judged !== "face") {
     return "The whole picture was judged, not a face.";
   }
-  return answer.faces > 1 ? `Of ${answer.faces} faces, the one in the box was judged.` : "The face in the box was judged.";
+  return answer.faces !== null && answer.faces > 1 ? `Of ${answer.faces} faces, the one in the box was judged.` : "The face in the box was judged.";
 }
 
 /**

@@ -6,7 +6,7 @@ import { make } from "./dom.js";
 import { heatControls, overlaid } from "./heatmap.js";
 import { counted, probability } from "./numbers.js";
 import { Timeline } from "./timeline.js";
-import { videoVerdict } from "./verdict.js";
+import { variantOf, videoVerdict } from "./verdict.js";
 
 /** @typedef {import("./types.js").Choice} Choice */
 /** @typedef {import("./types.js").FrameAnswer} FrameAnswer */
@@ -14,16 +14,16 @@ import { videoVerdict } from "./verdict.js";
 /** @typedef {import("./types.js").Job} Job */
 /** @typedef {import("./types.js").VideoAnswer} VideoAnswer */
 /** @typedef {import("./task.js").Task} Task */
-/** @typedef {{job: string, answer: VideoAnswer}} Finished */
+/** @typedef {{job: string, answer: VideoAnswer, hasMap: boolean}} Finished */
 
-const ASKED_EVERY_S = 0.4;
+const [FIRST_WAIT_S, LONGEST_WAIT_S] = [0.3, 3];
 
 /**
  * @param {File} file
  * @param {string} variant
  * @param {Choice} choice
  * @param {Task} task
- * @returns {Promise<Finished>}
+ * @returns {Promise<{job: string, answer: VideoAnswer}>}
  */
 async function finished(file, variant, choice, task) {
   const form = new FormData();
@@ -52,7 +52,7 @@ async function finished(file, variant, choice, task) {
  */
 async function watched(job, variant, task) {
   const { signal } = task;
-  for (;;) {
+  for (let wait = FIRST_WAIT_S; ; wait = Math.min(LONGEST_WAIT_S, 1.2 * wait)) {
     const state = /** @type {Job} */ (
       await patiently(() => ask(`api/video/jobs/${job}`, { signal }), () => {}, signal)
     );
@@ -68,7 +68,7 @@ async function watched(job, variant, task) {
       const total = state.total ? ` of ${counted(state.total, "frame")}` : "";
       task.progress(`${variant}: ${state.done}${total}`, state.total ? state.done / state.total : null);
     }
-    await pause(ASKED_EVERY_S, signal);
+    await pause(wait, signal);
   }
 }
 
@@ -83,7 +83,8 @@ export async function analyseVideo(file, choice, info, task) {
   /** @type {Finished[]} */
   const jobs = [];
   for (const variant of choice.variants) {
-    jobs.push(await finished(file, variant, choice, task));
+    const hasMap = variantOf(info, variant)?.heatmap ?? false;
+    jobs.push({ ...(await finished(file, variant, choice, task)), hasMap });
   }
   const answers = jobs.map((job) => job.answer);
   const verdicts = answers.map((answer) => make("div", {}, videoVerdict(info, answer)));
@@ -96,7 +97,7 @@ export async function analyseVideo(file, choice, info, task) {
     summary = `${compared} ${agreement("frames", pairs(answers))}`;
     nodes.unshift(make("p", { class: "answer" }, summary));
   }
-  if (answers.some((answer) => answer.frame_results.length)) {
+  if (answers.every((answer) => answer.frame_results.length)) {
     nodes.push(...alongTime(jobs), tableOf(answers));
   }
   return { summary, nodes };
@@ -122,44 +123,58 @@ function alongTime(jobs) {
   const shown = make("div", { class: "pictures frame-shown" });
   const box = make("div", {}, shown);
   let controller = new AbortController();
-  const choose = (/** @type {number} */ seconds) => {
+  const frames = jobs.flatMap(({ answer }) => answer.frame_results);
+  const unit = frames.every((frame) => frame.seconds !== null) ? "seconds" : "frames";
+  const timeOf = (/** @type {FrameAnswer} */ frame) => (unit === "seconds" ? (frame.seconds ?? 0) : frame.frame);
+  const choose = (/** @type {number} */ time) => {
     controller.abort();
     controller = new AbortController();
-    shown.replaceChildren(...jobs.map((job) => frameOf(job, seconds, controller.signal)));
+    shown.replaceChildren(...jobs.map((job) => shownFrame(job, nearest(job, time, timeOf), controller.signal)));
   };
   const lines = jobs.map(({ answer }) => ({
     name: answer.variant,
     threshold: answer.threshold,
-    points: answer.frame_results,
+    points: answer.frame_results.map((frame) => ({ ...frame, time: timeOf(frame) })),
   }));
-  const timeline = new Timeline(lines, choose);
-  const controls = heatControls(box, new Set(jobs.flatMap(({ answer }) => answer.frame_results.map((f) => f.prediction))));
-  box.append(controls);
+  const timeline = new Timeline(lines, unit, choose);
+  const mapped = jobs.filter((job) => job.hasMap).flatMap(({ answer }) => answer.frame_results);
+  if (mapped.length) {
+    box.append(heatControls(box, new Set(mapped.map((frame) => frame.prediction))));
+  }
   const heading = make("h3", {}, "Along the video");
   timeline.choose(timeline.highest());
   return [heading, timeline.node, box];
 }
 
 /**
+ * @param {Finished} finishedJob with one frame at least
+ * @param {number} time
+ * @param {(frame: FrameAnswer) => number} timeOf
+ * @returns {FrameAnswer}
+ */
+function nearest({ answer }, time, timeOf) {
+  const distance = (/** @type {FrameAnswer} */ frame) => Math.abs(timeOf(frame) - time);
+  return answer.frame_results.reduce((best, other) => (distance(other) < distance(best) ? other : best));
+}
+
+/**
  * @param {Finished} finishedJob
- * @param {number} seconds
+ * @param {FrameAnswer} frame
  * @param {AbortSignal} signal aborted when another frame is chosen
  * @returns {HTMLElement}
  */
-function frameOf({ job, answer }, seconds, signal) {
-  const frame = answer.frame_results.reduce((best, other) =>
-    Math.abs(other.seconds - seconds) < Math.abs(best.seconds - seconds) ? other : best,
-  );
+function shownFrame({ job, answer, hasMap }, frame, signal) {
+  const at = frame.seconds === null ? "" : ` at ${frame.seconds.toFixed(2)} s`;
   const call = make("strong", { class: frame.prediction.toLowerCase() }, frame.prediction);
   const caption = make(
     "figcaption",
     {},
-    `${answer.variant}, frame ${frame.frame} at ${frame.seconds.toFixed(2)} s: `,
+    `${answer.variant}, frame ${frame.frame}${at}: `,
     call,
     `, P(fake) ${probability(frame.fake_probability)}. `,
   );
-  const figure = make("figure", {}, make("div", { class: "stack square loading" }), caption);
-  loadFrame(`api/video/jobs/${job}/frames/${frame.frame}`, signal).then(({ crop, heatmap, problem }) => {
+  const figure = make("figure", {}, make("div", { class: "stack loading" }), caption);
+  loadFrame(`api/video/jobs/${job}/frames/${frame.frame}`, hasMap, signal).then(({ crop, heatmap, problem }) => {
     if (signal.aborted) {
       return;
     }
@@ -175,12 +190,14 @@ function frameOf({ job, answer }, seconds, signal) {
 
 /**
  * @param {string} path
+ * @param {boolean} hasMap
  * @param {AbortSignal} signal
  * @returns {Promise<{crop: string | null, heatmap: string | null, problem: string}>} addresses, and what is missing
  */
-async function loadFrame(path, signal) {
-  const parts = await Promise.allSettled([picture(path, signal), picture(`${path}/heatmap`, signal)]);
-  const [crop, heatmap] = parts.map((part) => (part.status === "fulfilled" ? URL.createObjectURL(part.value) : null));
+async function loadFrame(path, hasMap, signal) {
+  const paths = hasMap ? [path, `${path}/heatmap`] : [path];
+  const parts = await Promise.allSettled(paths.map((each) => picture(each, signal)));
+  const [crop, heatmap = null] = parts.map((part) => (part.status === "fulfilled" ? URL.createObjectURL(part.value) : null));
   signal.addEventListener("abort", () => [crop, heatmap].forEach((address) => address && URL.revokeObjectURL(address)));
   const refused = parts.find((part) => part.status === "rejected" && part.reason instanceof ServiceError);
   return { crop, heatmap, problem: refused?.status === "rejected" ? refused.reason.message : "" };
@@ -211,7 +228,7 @@ function rowOf(frame) {
     "tr",
     {},
     make("th", { scope: "row" }, String(frame.frame)),
-    make("td", { class: "right" }, frame.seconds.toFixed(2)),
+    make("td", { class: "right" }, frame.seconds === null ? "–" : frame.seconds.toFixed(2)),
     make("td", { class: "right" }, probability(frame.fake_probability)),
     make("td", {}, make("strong", { class: frame.prediction.toLowerCase() }, frame.prediction)),
   );

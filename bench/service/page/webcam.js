@@ -77,6 +77,7 @@ export class Webcam {
         return;
       }
       this.stream = stream;
+      this.stage.hidden = false; // some browsers play no video that is hidden
       stream.getTracks().forEach((track) =>
         track.addEventListener("ended", () => this.stop("The camera was taken away.")),
       );
@@ -88,7 +89,6 @@ export class Webcam {
       return;
     }
     this.starting = false;
-    this.stage.hidden = false;
     this.connect();
   }
 
@@ -115,6 +115,16 @@ export class Webcam {
         this.stop(`The service closed the connection. ${why}`);
       }
     });
+  }
+
+  /** Go on with what is chosen now. */
+  reconnect() {
+    const { socket } = this;
+    if (socket) {
+      this.socket = null; // so that its end is no news
+      socket.close();
+      this.connect();
+    }
   }
 
   /** Send what the camera shows now. */
