@@ -280,7 +280,7 @@ def test_files_are_checked_before_the_upload(shown: Shown) -> None:
     assert shown.page.texts("#problems li") == [
         "notes.txt is neither a picture nor a video.",
         "Pictures and videos are analysed apart: talk.webm was left out.",
-        "large.png is 2000 × 1000 pixels (2.0 megapixels); this service takes up to 1 megapixels.",
+        "large.png is 2000 × 1000 pixels (2.0 megapixels); this service takes up to 1 megapixel.",
     ]
     assert shown.page.texts("#previews .file") == ["fake one.png"]
     heavy = shown.files.fake.with_name("heavy.png")

@@ -164,7 +164,8 @@ function table(files, variants, columns, onDetails) {
     const more = button("Details", () => onDetails(file, line), { "aria-label": `Details of ${file.name}` });
     const calledDifferently = new Set(columns.map((outcomes) => callOf(outcomes[row]))).size > 1;
     line.classList.toggle("differs", calledDifferently);
-    line.append(make("th", { scope: "row" }, image, make("span", {}, file.name)), ...cells, make("td", {}, more));
+    const judged = columns.some((outcomes) => !refused(outcomes[row]));
+    line.append(make("th", { scope: "row" }, image, make("span", {}, file.name)), ...cells, make("td", {}, judged && more));
     return line;
   });
   const caption = variants.length > 1 ? "Each picture; rows with a bar at their left are called differently." : "Each picture.";

@@ -1,6 +1,6 @@
 // What kind of file was dropped, and whether it is worth an upload. The service checks everything again, by content.
 
-import { size } from "./numbers.js";
+import { counted, size } from "./numbers.js";
 
 /** @typedef {import("./types.js").Limits} Limits */
 /** @typedef {"picture" | "video"} Kind */
@@ -14,7 +14,6 @@ const VIDEOS = new Set(
   `.mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .m2v .wmv .asf .flv .ts .mts .m2ts .vob .3gp .3g2 .ogv .mxf .y4m .h264
   .264 .h265 .265 .hevc .ivf .mjpg .mjpeg`.split(/\s+/),
 );
-const PATIENCE_MS = 8000;
 
 /** @type {WeakMap<File, string>} */
 const addresses = new WeakMap();
@@ -96,7 +95,7 @@ export function objection(file, limits) {
 export function tooLarge(file, measures, limits) {
   const megapixels = (measures.width * measures.height) / 1e6;
   if (kindOf(file) === "picture" && megapixels > limits.megapixels) {
-    const most = `this service takes up to ${limits.megapixels} megapixels`;
+    const most = `this service takes up to ${counted(limits.megapixels, "megapixel")}`;
     return `${file.name} is ${measures.width} × ${measures.height} pixels (${megapixels.toFixed(1)} megapixels); ${most}.`;
   }
   if (measures.seconds !== null && measures.seconds > limits.video_seconds) {
@@ -107,12 +106,11 @@ export function tooLarge(file, measures, limits) {
 
 /**
  * @param {HTMLImageElement | HTMLVideoElement} node that shows the file
- * @returns {Promise<Measures | null>} null where this browser can't show it
+ * @returns {Promise<Measures | null>} once they are known; null where this browser can't show it
  */
 export function measured(node) {
   return new Promise((resolve) => {
     const give = (/** @type {Measures | null} */ measures) => resolve(measures);
-    setTimeout(() => give(null), PATIENCE_MS);
     node.addEventListener("error", () => give(null), { once: true });
     if (node instanceof HTMLImageElement) {
       node.addEventListener("load", () => give({ width: node.naturalWidth, height: node.naturalHeight, seconds: null }));

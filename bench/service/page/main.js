@@ -164,7 +164,7 @@ async function connect() {
   element("title", HTMLElement).textContent = document.title;
   element("version", HTMLElement).textContent = `bench ${version}`;
   element("limits", HTMLElement).textContent =
-    `Pictures of up to ${limits.upload_mib} MiB and ${limits.megapixels} megapixels; a video of up to ` +
+    `Pictures of up to ${limits.upload_mib} MiB and ${counted(limits.megapixels, "megapixel")}; a video of up to ` +
     `${limits.video_mib} MiB and ${limits.video_seconds} s. Nothing is uploaded before you start.`;
   element("ensemble", HTMLElement).textContent = members.length
     ? `An ensemble of ${counted(members.length, "member")}: ${members.map(({ name }) => name).join(", ")}.`

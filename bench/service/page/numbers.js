@@ -7,9 +7,9 @@
  */
 export function probability(value) {
   if (value > 0.9995 && value < 1) {
-    return "> 0.999";
+    return ">\u00a00.999";
   }
-  return value > 0 && value < 0.0005 ? "< 0.001" : value.toFixed(3);
+  return value > 0 && value < 0.0005 ? "<\u00a00.001" : value.toFixed(3);
 }
 
 /**
@@ -18,9 +18,9 @@ export function probability(value) {
  */
 export function percent(value) {
   if (value > 0.9995 && value < 1) {
-    return "> 99.9 %";
+    return "> 99.9\u00a0%";
   }
-  return value > 0 && value < 0.0005 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`;
+  return value > 0 && value < 0.0005 ? "< 0.1\u00a0%" : `${(100 * value).toFixed(1)}\u00a0%`;
 }
 
 /**

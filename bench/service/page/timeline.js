@@ -7,8 +7,9 @@ import { probability } from "./numbers.js";
 /** @typedef {FrameAnswer & {time: number}} Point */
 /** @typedef {{name: string, threshold: number, points: Point[]}} Line */
 
-const [WIDTH, HEIGHT] = [760, 230];
-const [LEFT, RIGHT, TOP, BOTTOM] = [46, 748, 10, 190];
+const [WIDTH, NARROW, HEIGHT] = [760, 380, 230];
+const [LEFT, MARGIN, TOP, BOTTOM] = [42, 12, 10, 190];
+const PHONE = "(max-width: 40rem)"; // as in style.css
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3000, 6000, 12000];
 const MOST_LABELS = 8;
 
@@ -29,10 +30,12 @@ export class Timeline {
     this.times = Array.from(new Set(times)).sort((a, b) => a - b);
     this.span = Math.max(this.times[this.times.length - 1], 0.1);
     this.index = -1;
+    this.width = matchMedia(PHONE).matches ? NARROW : WIDTH;
+    this.right = this.width - MARGIN;
     this.cursor = draw("line", { class: "cursor", y1: TOP, y2: BOTTOM });
     this.picture = draw(
       "svg",
-      { class: "timeline", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" },
+      { class: "timeline", viewBox: `0 0 ${this.width} ${HEIGHT}`, "aria-hidden": "true" },
       ...this.axes(),
       ...lines.flatMap((line, index) => this.line(line, index)),
       this.cursor,
@@ -47,7 +50,7 @@ export class Timeline {
 
   /** @param {number} time */
   x(time) {
-    return LEFT + (time / this.span) * (RIGHT - LEFT);
+    return LEFT + (time / this.span) * (this.right - LEFT);
   }
 
   axes() {
@@ -60,10 +63,10 @@ export class Timeline {
       nodes.push(draw("text", { x, y: BOTTOM + 19, "text-anchor": "middle" }, text));
     }
     for (const value of [0, 0.25, 0.5, 0.75, 1]) {
-      nodes.push(draw("line", { class: "grid", x1: LEFT, x2: RIGHT, y1: y(value), y2: y(value) }));
+      nodes.push(draw("line", { class: "grid", x1: LEFT, x2: this.right, y1: y(value), y2: y(value) }));
       nodes.push(draw("text", { x: LEFT - 7, y: y(value) + 4, "text-anchor": "end" }, String(value)));
     }
-    nodes.push(draw("text", { x: (LEFT + RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, this.unit));
+    nodes.push(draw("text", { x: (LEFT + this.right) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, this.unit));
     return nodes;
   }
 
@@ -82,7 +85,7 @@ export class Timeline {
       }),
     );
     return [
-      draw("line", { class: `limit line${index}`, x1: LEFT, x2: RIGHT, y1: y(threshold), y2: y(threshold) }),
+      draw("line", { class: `limit line${index}`, x1: LEFT, x2: this.right, y1: y(threshold), y2: y(threshold) }),
       draw("polyline", { class: `curve line${index}`, points: path.join(" ") }),
       ...marks,
     ];
@@ -131,7 +134,7 @@ export class Timeline {
   /** @param {PointerEvent} event */
   onPointer(event) {
     const box = this.picture.getBoundingClientRect();
-    const pointed = ((((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (RIGHT - LEFT)) * this.span;
+    const pointed = ((((event.clientX - box.left) / box.width) * this.width - LEFT) / (this.right - LEFT)) * this.span;
     const distances = this.times.map((time) => Math.abs(time - pointed));
     this.choose(distances.indexOf(Math.min(...distances)));
   }

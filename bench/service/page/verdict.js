@@ -1,7 +1,7 @@
 // What one answer says: the call, how sure, and a sentence on what that means.
 
 import { draw, facts, make } from "./dom.js";
-import { duration, percent, probability } from "./numbers.js";
+import { counted, duration, percent, probability } from "./numbers.js";
 
 /** @typedef {import("./types.js").Info} Info */
 /** @typedef {import("./types.js").Judgement} Judgement */
@@ -28,10 +28,10 @@ export function scale(fake, threshold) {
   const [x, cut] = [300 * fake, 300 * threshold];
   return draw(
     "svg",
-    { class: "scale", viewBox: "0 0 300 26", role: "img", "aria-label": label },
+    { class: "scale", viewBox: "0 0 300 26", preserveAspectRatio: "none", role: "img", "aria-label": label },
     draw("rect", { class: "rail", x: 0, y: 8, width: 300, height: 10, rx: 5 }),
     draw("rect", { class: `bar ${side}`, x: 0, y: 8, width: Math.max(x, 3), height: 10, rx: 5 }),
-    draw("line", { class: "cut", x1: cut, x2: cut, y1: 2, y2: 24 }),
+    draw("line", { class: "cut", x1: cut, x2: cut, y1: 2, y2: 24, "vector-effect": "non-scaling-stroke" }),
   );
 }
 
@@ -132,7 +132,7 @@ export function videoVerdict(info, answer) {
     `P(fake) of a video is the mean over its frames; ${percent(overall.fake_frame_ratio)} of them are called FAKE.`,
   ];
   if (without) {
-    further.push(`In ${without} of the frames looked at no face was found.`);
+    further.push(`In ${counted(without, "frame")} that were looked at no face was found.`);
   }
   return make(
     "article",
