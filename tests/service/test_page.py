@@ -127,8 +127,8 @@ def shown(tab: browser.Page, running: tuple[str, Behaviour], files: Files) -> It
     tab.errors.clear()
     yield Shown(tab, behaviour, address, files)
     assert [error for error in tab.errors if REFUSED not in error] == []
-    own = (address, "ws" + address.removeprefix("http"), "blob:" + address, "data:")
-    assert [request for request in tab.requests if not request.startswith(own)] == []
+    allowed = (address, "ws" + address.removeprefix("http"), "blob:" + address, "data:")
+    assert [request for request in tab.requests if not request.startswith(allowed)] == []
 
 
 def p_fake(path: Path, variant: str = "q8") -> float:
@@ -420,8 +420,12 @@ def contrast(colour: str, behind: str) -> float:
 
 def test_the_policy_forbids_styles_that_are_no_file(shown: Shown) -> None:
     shown.page.evaluate("document.body.setAttribute('style', 'color: red')")
-    shown.page.evaluate("0")
-    assert any("Content Security Policy" in error for error in shown.page.errors)
+
+    def is_noted() -> bool:
+        shown.page.evaluate("true")
+        return any("Content Security Policy" in text for text in shown.page.errors)
+
+    assert comes_true(is_noted)
     shown.page.errors.clear()
 
 

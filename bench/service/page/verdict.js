@@ -129,7 +129,7 @@ export function videoVerdict(info, answer) {
   const judgement = { ...answer, ...overall };
   const without = work.frames_without_face;
   const further = [
-    `P(fake) of a video is the mean over its frames; ${percent(overall.fake_frame_ratio)} of them are called FAKE.`,
+    `The video's P(fake) is made of its frames' as in the report; ${percent(overall.fake_frame_ratio)} of them are called FAKE.`,
   ];
   if (without) {
     further.push(`In ${counted(without, "frame")} that were looked at no face was found.`);

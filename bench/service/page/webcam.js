@@ -112,7 +112,7 @@ export class Webcam {
     socket.addEventListener("close", (event) => {
       if (this.socket === socket) {
         const why = event.reason || "Check that it is running, and the API key where it wants one.";
-        this.stop(`The service closed the connection. ${why}`);
+        this.stop(this.problem.textContent || `The service closed the connection. ${why}`);
       }
     });
   }
