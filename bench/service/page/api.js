@@ -187,7 +187,8 @@ function answer(sent, resolve, reject) {
   try {
     resolve(JSON.parse(sent.responseText));
   } catch {
-    reject(new ServiceError("The service's answer is no JSON. Is something else listening at this address?", sent.status));
+    const problem = "The service's answer is no JSON. Is something else listening at this address?";
+    reject(new ServiceError(problem, sent.status));
   }
 }
 

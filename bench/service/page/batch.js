@@ -71,8 +71,7 @@ async function outcomesOf(files, variant, choice, info, task, onDone) {
       outcomes.push(...answer.results);
     } catch (error) {
       // What fails for all pictures alike is no outcome of the first few.
-      const forAll = error instanceof ServiceError && (error.status === 401 || (error.status === 0 && !outcomes.length));
-      if (!(error instanceof ServiceError) || forAll) {
+      if (!(error instanceof ServiceError) || error.status === 401 || (error.status === 0 && !outcomes.length)) {
         throw error;
       }
       const sentence = error.message;
@@ -165,10 +164,11 @@ function table(files, variants, columns, onDetails) {
     const calledDifferently = new Set(columns.map((outcomes) => callOf(outcomes[row]))).size > 1;
     line.classList.toggle("differs", calledDifferently);
     const judged = columns.some((outcomes) => !refused(outcomes[row]));
-    line.append(make("th", { scope: "row" }, image, make("span", {}, file.name)), ...cells, make("td", {}, judged && more));
+    const name = make("th", { scope: "row" }, image, make("span", {}, file.name));
+    line.append(name, ...cells, make("td", {}, judged && more));
     return line;
   });
-  const caption = variants.length > 1 ? "Each picture; rows with a bar at their left are called differently." : "Each picture.";
+  const differing = variants.length > 1 ? " Rows with a bar at their left are called differently." : "";
   const titles = variants.map((variant) => make("th", { scope: "col" }, variant));
   return make(
     "div",
@@ -176,7 +176,7 @@ function table(files, variants, columns, onDetails) {
     make(
       "table",
       { class: "each" },
-      make("caption", {}, caption),
+      make("caption", {}, `Each picture.${differing}`),
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Picture"), ...titles, make("td", {}))),
       make("tbody", {}, ...rows),
     ),

@@ -96,10 +96,12 @@ export function tooLarge(file, measures, limits) {
   const megapixels = (measures.width * measures.height) / 1e6;
   if (kindOf(file) === "picture" && megapixels > limits.megapixels) {
     const most = `this service takes up to ${counted(limits.megapixels, "megapixel")}`;
-    return `${file.name} is ${measures.width} × ${measures.height} pixels (${megapixels.toFixed(1)} megapixels); ${most}.`;
+    const measured = `${measures.width} × ${measures.height} pixels (${megapixels.toFixed(1)} megapixels)`;
+    return `${file.name} is ${measured}; ${most}.`;
   }
   if (measures.seconds !== null && measures.seconds > limits.video_seconds) {
-    return `${file.name} lasts ${Math.round(measures.seconds)} s; this service takes videos of up to ${limits.video_seconds} s.`;
+    const most = `this service takes videos of up to ${limits.video_seconds} s`;
+    return `${file.name} lasts ${Math.round(measures.seconds)} s; ${most}.`;
   }
   return null;
 }
@@ -113,7 +115,9 @@ export function measured(node) {
     const give = (/** @type {Measures | null} */ measures) => resolve(measures);
     node.addEventListener("error", () => give(null), { once: true });
     if (node instanceof HTMLImageElement) {
-      node.addEventListener("load", () => give({ width: node.naturalWidth, height: node.naturalHeight, seconds: null }));
+      node.addEventListener("load", () => {
+        give({ width: node.naturalWidth, height: node.naturalHeight, seconds: null });
+      });
     } else {
       node.addEventListener("loadedmetadata", () => {
         const seconds = Number.isFinite(node.duration) ? node.duration : null;

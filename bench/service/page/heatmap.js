@@ -42,7 +42,9 @@ function upload(source, answer) {
       stack.append(boxAround(box, image.naturalWidth, image.naturalHeight));
     }
   });
-  image.addEventListener("error", () => stack.replaceChildren(make("p", { class: "quiet" }, "This browser can't show it.")));
+  image.addEventListener("error", () => {
+    stack.replaceChildren(make("p", { class: "quiet" }, "This browser can't show it."));
+  });
   const caption = box ? "The upload; the box is around the face that was judged." : "The upload.";
   return make("figure", {}, stack, make("figcaption", {}, caption));
 }

@@ -86,7 +86,8 @@ function describe(info, name) {
   const { runtime, device, size_mib: mib, threshold, verdict } = variant;
   element("variant-text", HTMLElement).replaceChildren(
     make("strong", {}, name),
-    ` (${mib.toFixed(1)} MiB, ${runtime} on ${device}) calls FAKE what has P(fake) of at least ${threshold.toFixed(3)}. `,
+    ` (${mib.toFixed(1)} MiB, ${runtime} on ${device}) calls FAKE what has P(fake) of at least `,
+    `${threshold.toFixed(3)}. `,
     `Shipped with: ${verdict}`,
   );
 }

@@ -40,8 +40,9 @@ export class Timeline {
       ...lines.flatMap((line, index) => this.line(line, index)),
       this.cursor,
     );
-    this.handle = make("div", { class: "timeline-handle", tabindex: 0, role: "slider", "aria-valuemin": 0 }, this.picture);
-    set(this.handle, { "aria-label": "Frame of the video", "aria-valuemax": this.times.length - 1 });
+    const steps = { role: "slider", "aria-valuemin": 0, "aria-valuemax": this.times.length - 1 };
+    const attributes = { class: "timeline-handle", tabindex: 0, "aria-label": "Frame of the video", ...steps };
+    this.handle = make("div", attributes, this.picture);
     this.handle.addEventListener("keydown", (event) => this.onKey(event));
     this.handle.addEventListener("pointerdown", (event) => this.onPointer(event));
     this.handle.addEventListener("pointermove", (event) => event.buttons && this.onPointer(event));

@@ -88,7 +88,8 @@ function judged(answer) {
   if (answer.judged !== "face") {
     return "The whole picture was judged, not a face.";
   }
-  return answer.faces !== null && answer.faces > 1 ? `Of ${answer.faces} faces, the one in the box was judged.` : "The face in the box was judged.";
+  const several = answer.faces !== null && answer.faces > 1;
+  return several ? `Of ${answer.faces} faces, the one in the box was judged.` : "The face in the box was judged.";
 }
 
 /**
@@ -129,7 +130,8 @@ export function videoVerdict(info, answer) {
   const judgement = { ...answer, ...overall };
   const without = work.frames_without_face;
   const further = [
-    `The video's P(fake) is made of its frames' as in the report; ${percent(overall.fake_frame_ratio)} of them are called FAKE.`,
+    "The video's P(fake) is made of its frames' as in the report.",
+    `${percent(overall.fake_frame_ratio)} of them are called FAKE.`,
   ];
   if (without) {
     further.push(`In ${counted(without, "frame")} that were looked at no face was found.`);

@@ -197,7 +197,9 @@ function shownFrame({ job, answer, hasMap }, frame, signal) {
 async function loadFrame(path, hasMap, signal) {
   const paths = hasMap ? [path, `${path}/heatmap`] : [path];
   const parts = await Promise.allSettled(paths.map((each) => picture(each, signal)));
-  const [crop, heatmap = null] = parts.map((part) => (part.status === "fulfilled" ? URL.createObjectURL(part.value) : null));
+  const [crop, heatmap = null] = parts.map((part) =>
+    part.status === "fulfilled" ? URL.createObjectURL(part.value) : null,
+  );
   signal.addEventListener("abort", () => [crop, heatmap].forEach((address) => address && URL.revokeObjectURL(address)));
   const refused = parts.find((part) => part.status === "rejected" && part.reason instanceof ServiceError);
   return { crop, heatmap, problem: refused?.status === "rejected" ? refused.reason.message : "" };
@@ -205,12 +207,13 @@ async function loadFrame(path, hasMap, signal) {
 
 /** @param {VideoAnswer[]} answers */
 function tableOf(answers) {
+  const titles = ["Frame", "Second", "P(fake)", "Call"];
   const sections = answers.map((answer) =>
     make(
       "table",
       {},
       make("caption", {}, answer.variant),
-      make("thead", {}, make("tr", {}, ...["Frame", "Second", "P(fake)", "Call"].map((title) => make("th", {}, title)))),
+      make("thead", {}, make("tr", {}, ...titles.map((title) => make("th", { scope: "col" }, title)))),
       make("tbody", {}, ...answer.frame_results.map(rowOf)),
     ),
   );
