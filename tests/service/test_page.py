@@ -16,7 +16,7 @@ from PIL import Image
 from tests.support import browser, fake_service
 from tests.support.fake_service import Behaviour, redness
 from tests.support.pace import comes_true
-from tests.support.portraits import Pasted, picture, scene
+from tests.support.uploads import CAMERA, Files, write_files
 
 pytestmark = pytest.mark.skipif(browser.chromium() is None, reason=f"none of {', '.join(browser.NAMES)} is in PATH")
 
@@ -24,17 +24,6 @@ READY = "!document.querySelector('#work').hidden"
 RESULT = "!document.querySelector('#result').hidden && document.querySelector('#progress').hidden"
 REFUSED = "Failed to load resource"
 """How the browser's console notes an answer that is an error."""
-
-
-@dataclass(frozen=True)
-class Files:
-    fake: Path
-    real: Path
-    broken: Path
-    text: Path
-    large: Path
-    video: Path
-    camera: Path
 
 
 @dataclass(frozen=True)
@@ -52,55 +41,15 @@ class Shown:
         self.page.wait(RESULT)
 
 
-def tinted(seed: int, red: float, blue: float) -> np.ndarray:
-    pixels = scene(320, 240, Pasted(seed, 200, 60, 20)).astype(float) * [red, 1, blue]
-    return np.clip(pixels, 0, 255).astype(np.uint8)
-
-
-def write_video(path: Path) -> None:
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libvpx", rate=5)
-        stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
-        for index in range(10):
-            frame = av.VideoFrame.from_ndarray(picture(index % 2, 96), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
-def write_camera(path: Path) -> None:
-    """Portraits as the uncompressed video that Chromium takes for a camera."""
-    import av
-
-    frames = [av.VideoFrame.from_ndarray(tinted(seed, 1.3, 0.5), format="rgb24") for seed in range(3)]
-    planes = [frame.reformat(format="yuvj420p").to_ndarray().tobytes() for frame in frames]
-    head = b"YUV4MPEG2 W320 H240 F10:1 Ip A1:1 C420jpeg\n"
-    path.write_bytes(head + b"".join(b"FRAME\n" + plane for plane in planes))
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    folder = tmp_path_factory.mktemp("uploads")
-    names = ("fake one.png", "real.png", "broken.jpg", "notes.txt", "large.png", "talk.webm", "camera.y4m")
-    result = Files(*(folder / name for name in names))
-    Image.fromarray(tinted(0, 1.4, 0.5)).save(result.fake)
-    Image.fromarray(tinted(1, 0.5, 1.4)).save(result.real)
-    result.broken.write_bytes(b"no picture at all")
-    result.text.write_text("no picture either", encoding="utf-8")
-    Image.new("RGB", (2000, 1000)).save(result.large)
-    write_video(result.video)
-    write_camera(result.camera)
-    return result
+    return write_files(tmp_path_factory.mktemp("uploads"))
 
 
 @pytest.fixture(scope="module")
 def tab(files: Files) -> Iterator[browser.Page]:
-    camera = f"--use-file-for-fake-video-capture={files.camera}"
     try:
-        with browser.opened(
-            "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", camera
-        ) as page:
+        with browser.opened(*CAMERA, f"--use-file-for-fake-video-capture={files.camera}") as page:
             yield page
     except browser.NotStartedError as error:
         pytest.skip(str(error))
@@ -109,7 +58,7 @@ def tab(files: Files) -> Iterator[browser.Page]:
 @pytest.fixture(scope="module")
 def running() -> Iterator[tuple[str, Behaviour]]:
     behaviour = Behaviour()
-    with fake_service.serving(behaviour) as address:
+    with fake_service.serving(fake_service.create(behaviour)) as address:
         yield address, behaviour
 
 
@@ -430,7 +379,7 @@ def test_the_policy_forbids_styles_that_are_no_file(shown: Shown) -> None:
 
 
 def test_a_service_that_is_gone_is_said(tab: browser.Page, files: Files) -> None:
-    with fake_service.serving(Behaviour()) as address:
+    with fake_service.serving(fake_service.create(Behaviour())) as address:
         tab.open(address)
         tab.wait(READY)
         tab.give("#files", files.fake)

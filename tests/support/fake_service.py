@@ -300,11 +300,11 @@ def _add_webcam(app: FastAPI, behaviour: Behaviour) -> None:
 
 
 @contextmanager
-def serving(behaviour: Behaviour) -> Iterator[str]:
-    """Its address while it runs in a thread of this process."""
+def serving(app: FastAPI) -> Iterator[str]:
+    """The address of an application while it runs in a thread of this process."""
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(create(behaviour), port=0, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
