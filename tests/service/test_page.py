@@ -164,7 +164,9 @@ def test_two_variants_are_compared_on_one_upload(shown: Shown) -> None:
     ]
     assert shown.page.texts("#result .verdict h3") == ["q8", "baseline"]
     shown.analyse(shown.files.fake, shown.files.real)
-    assert shown.page.texts("#result .answer") == ["They agree on 2 of 2 pictures; P(fake) differs by 0.030 on average."]
+    assert shown.page.texts("#result .answer") == [
+        "They agree on 2 of 2 pictures; P(fake) differs by 0.030 on average."
+    ]
 
 
 def test_a_video_is_watched_and_seen_along_its_time(shown: Shown) -> None:

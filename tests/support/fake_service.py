@@ -294,7 +294,7 @@ def _add_webcam(app: FastAPI, behaviour: Behaviour) -> None:
                 await socket.send_json({"error": behaviour.webcam_error})
                 continue
             answer = picture_answer(content, "frame", socket.query_params["variant"], False, False)
-            fields = "prediction confidence fake_probability processing_time threshold face_box".split()
+            fields = ("prediction", "confidence", "fake_probability", "processing_time", "threshold", "face_box")
             await socket.send_json({name: answer[name] for name in fields})
         await receiving
 
