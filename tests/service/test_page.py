@@ -21,6 +21,8 @@ from tests.support.uploads import CAMERA, Files, write_files
 pytestmark = pytest.mark.skipif(browser.chromium() is None, reason=f"none of {', '.join(browser.NAMES)} is in PATH")
 
 READY = "!document.querySelector('#work').hidden"
+SEEN = "[...document.querySelectorAll('#previews li')].every((item) => / × |can't/.test(item.textContent))"
+"""Every preview has its measures, or says that there is none: nothing on the page moves any more."""
 RESULT = "!document.querySelector('#result').hidden && document.querySelector('#progress').hidden"
 REFUSED = "Failed to load resource"
 """How the browser's console notes an answer that is an error."""
@@ -35,10 +37,14 @@ class Shown:
 
     def analyse(self, *files: Path) -> None:
         """Choose files, start, and wait for the result."""
-        self.page.give("#files", *files)
-        self.page.wait(f"document.querySelectorAll('#previews li').length === {len(files)}")
-        self.page.click("#start")
+        self.start(*files)
         self.page.wait(RESULT)
+
+    def start(self, *files: Path) -> None:
+        self.page.evaluate("document.querySelector('#result').hidden = true")
+        self.page.give("#files", *files)
+        self.page.wait(f"document.querySelectorAll('#previews li').length === {len(files)} && {SEEN}")
+        self.page.click("#start")
 
 
 @pytest.fixture(scope="module")
@@ -170,11 +176,9 @@ def test_two_variants_are_compared_on_one_upload(shown: Shown) -> None:
 
 
 def test_a_video_is_watched_and_seen_along_its_time(shown: Shown) -> None:
-    shown.page.give("#files", shown.files.video)
-    assert shown.page.texts("#start") == ["Analyse the video"]
     shown.page.choose("#frames", "12")
-    shown.page.click("#start")
-    shown.page.wait(RESULT)
+    shown.analyse(shown.files.video)
+    assert shown.page.texts("#start") == ["Analyse the video"]
     assert len(shown.page.texts("#result details tbody tr")) == 0, "the table is closed"
     points = "document.querySelectorAll('#result .timeline .point').length"
     assert shown.page.evaluate(points) == 12
@@ -194,8 +198,7 @@ def test_a_video_is_watched_and_seen_along_its_time(shown: Shown) -> None:
 
 def test_a_video_is_cancelled(shown: Shown) -> None:
     shown.service.job_steps = 10**6
-    shown.page.give("#files", shown.files.video)
-    shown.page.click("#start")
+    shown.start(shown.files.video)
     shown.page.wait("/of 30 frames/.test(document.querySelector('#progress').textContent)")
     shown.page.click("#progress button")
     shown.page.wait("document.querySelector('#progress').hidden && document.activeElement.id === 'start'")
@@ -255,8 +258,7 @@ def test_files_are_dropped_anywhere_and_pasted(shown: Shown) -> None:
 
 def test_an_error_is_its_sentence_and_can_be_tried_again(shown: Shown) -> None:
     shown.service.failures["/image"] = [(507, "the disk is full", {})]
-    shown.page.give("#files", shown.files.fake)
-    shown.page.click("#start")
+    shown.start(shown.files.fake)
     shown.page.wait("document.querySelector('#error p')")
     assert shown.page.texts("#error p") == ["Not done: the disk is full."]
     assert shown.page.evaluate("document.activeElement.textContent") == "Try again"
@@ -266,8 +268,7 @@ def test_an_error_is_its_sentence_and_can_be_tried_again(shown: Shown) -> None:
 
 
 def test_what_a_file_really_is_the_service_says(shown: Shown) -> None:
-    shown.page.give("#files", shown.files.broken)
-    shown.page.click("#start")
+    shown.start(shown.files.broken)
     shown.page.wait("document.querySelector('#error p')")
     assert shown.page.texts("#error p") == ["Not done: the file is no picture; expected JPEG or PNG."]
 
@@ -385,6 +386,7 @@ def test_a_service_that_is_gone_is_said(tab: browser.Page, files: Files) -> None
         tab.open(address)
         tab.wait(READY)
         tab.give("#files", files.fake)
+        tab.wait(SEEN)
     tab.click("#start")
     tab.wait("document.querySelector('#error p')")
     assert tab.texts("#error p") == [

@@ -93,7 +93,7 @@ class Page:
 
     def wait(self, condition: str, seconds: float = 20) -> None:
         """Until a JavaScript expression is true."""
-        if not comes_true(lambda: bool(self.evaluate(condition)), seconds):
+        if not comes_true(lambda: bool(self.evaluate(f"Boolean({condition})")), seconds):
             raise AssertionError(f"{condition} did not come true; the page says: {self.texts('body')}")
 
     def texts(self, selector: str) -> list[str]:

@@ -280,16 +280,20 @@ def _add_webcam(app: FastAPI, behaviour: Behaviour) -> None:
             await socket.close(4401, "This service wants an API key.")
             return
         waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
+        received = judged = 0
 
         async def receive() -> None:
+            nonlocal received
             while (message := await socket.receive())["type"] == "websocket.receive":
+                received += 1
                 waiting.put_nowait(message["bytes"])
             waiting.put_nowait(None)
 
         receiving = asyncio.create_task(receive())
         while (content := await waiting.get()) is not None:
             await asyncio.sleep(0.02)
-            behaviour.most_frames_waiting = max(behaviour.most_frames_waiting, waiting.qsize())
+            judged += 1
+            behaviour.most_frames_waiting = max(behaviour.most_frames_waiting, received - judged)
             if behaviour.webcam_error:
                 await socket.send_json({"error": behaviour.webcam_error})
                 continue

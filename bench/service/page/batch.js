@@ -140,8 +140,8 @@ function totals(variant, outcomes) {
     make("h3", {}, variant),
     facts([
       ["Pictures", String(outcomes.length)],
-      ["Called FAKE", make("span", { class: "fake" }, String(fakes))],
-      ["Called REAL", make("span", { class: "real" }, String(reals))],
+      ["Called FAKE", String(fakes)],
+      ["Called REAL", String(reals)],
       ["Not judged", String(errors)],
       ["Mean confidence", confidence],
     ]),
