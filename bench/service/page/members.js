@@ -33,7 +33,13 @@ export function votes(info, answer) {
       ...shown,
     );
   });
-  const titles = ["Member", "Weight", "P(fake)", "", "Vote"];
+  const titles = [
+    make("th", { scope: "col" }, "Member"),
+    make("th", { scope: "col", class: "right" }, "Weight"),
+    make("th", { scope: "col", class: "right" }, "P(fake)"),
+    make("td", { class: "wide" }),
+    make("th", { scope: "col" }, "Vote"),
+  ];
   const { agree, of } = answer.consensus;
   return make(
     "div",
@@ -42,7 +48,7 @@ export function votes(info, answer) {
       "table",
       {},
       make("caption", {}, `${agree} of ${of} members say ${answer.prediction}, as the ensemble does.`),
-      make("thead", {}, make("tr", {}, ...titles.map((title) => make(title ? "th" : "td", {}, title)))),
+      make("thead", {}, make("tr", {}, ...titles)),
       make("tbody", {}, ...rows),
     ),
   );
