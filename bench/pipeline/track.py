@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -35,7 +34,7 @@ def problems(settings: ExperimentSettings, base: Path) -> Iterator[tuple[Keys, s
             if why := tracking.missing_package(name):
                 yield (name,), why
             else:
-                tracking.find(name).unreachable(tracking.find(name).address(text, base))
+                tracking.find(name).check(tracking.find(name).address(text, base))
         except UserError as error:
             yield (name,), str(error)
 
@@ -107,7 +106,7 @@ def _mark(whole: TrackedExperiment) -> str:
         run["artifacts"] = {
             folder: [[path.name, file_digest(path)] for path in files] for folder, files in run["artifacts"].items()
         }
-    return digest([version("bench"), json.loads(json.dumps(runs)), whole.chosen, whole.artifact, bool(whole.model)])
+    return digest([version("bench"), runs, whole.chosen, whole.artifact, bool(whole.model)])
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def tracked(finished: Finished, settings: ExperimentSettings, model: Model | Non
     chosen = choice.chosen if choice and choice.chosen in by_title else None
     variants = {title: _variant(title, parts, settings, title == chosen) for title, parts in by_title.items()}
     artifact = by_title[chosen][0][1].id if chosen is not None else ""
-    make = None if chosen is None or model is None else lambda: model(chosen)
+    make = partial(model, chosen) if chosen is not None and model is not None else None
     return TrackedExperiment(_whole(name, finished, settings, chosen), variants, chosen, artifact, make)
 
 

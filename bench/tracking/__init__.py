@@ -6,6 +6,7 @@ A tracker is a module with
 - `ADDRESS`: what its address may be, in words;
 - `address(text, base)`: the address that the text means, with files relative to the folder `base`; `UserError` where
   it means none;
+- `check(address)`: raises `UserError` where the address can never be logged to; asks no network;
 - `unreachable(address)`: why nothing can be logged there now, in a second at most; None where nothing is known
   against it. Only what the standard library can ask is asked;
 - `holds(address)`: whether what was logged there can still be there;
@@ -43,6 +44,8 @@ class Tracker(Protocol):
     ADDRESS: str
 
     def address(self, text: str, base: Path) -> str: ...
+
+    def check(self, address: str) -> None: ...
 
     def unreachable(self, address: str) -> str | None: ...
 

@@ -90,26 +90,31 @@ def _file(address_: str) -> Path | None:
     return Path(address_.removeprefix(_SQLITE)) if address_.startswith(_SQLITE) else None
 
 
-def unreachable(address_: str) -> str | None:
-    """Why nothing can be logged there now; None where nothing is known against it.
-
-    Raises `UserError` where the address itself is wrong: its folder is missing, or its file holds something else.
-    """
-    address_ = _meant(address_)
-    file = _file(address_)
+def check(address_: str) -> None:
+    """Raise `UserError` where the variable is not set, the file's folder is missing, or the file is no SQLite file."""
+    file = _file(_meant(address_))
     if file is None:
-        return _no_answer(address_)
+        return
     if not file.parent.is_dir():
         raise UserError(f"mlflow: {file.parent}: there is no such folder; make it, or name another file")
     if not file.exists():
-        return None if os.access(file.parent, os.W_OK) else f"{file.parent}: is not writable"
+        return
     if not file.is_file():
         raise UserError(f"mlflow: {file}: is no file")
     with file.open("rb") as opened:
         begin = opened.read(len(_MAGIC))
     if begin and begin != _MAGIC:
         raise UserError(f"mlflow: {file}: is no SQLite file; name another one, it is made where there is none")
-    return None if os.access(file, os.W_OK) else f"{file}: is not writable"
+
+
+def unreachable(address_: str) -> str | None:
+    """Why nothing can be logged there now; None where nothing is known against it."""
+    address_ = _meant(address_)
+    file = _file(address_)
+    if file is None:
+        return _no_answer(address_)
+    changed = file if file.exists() else file.parent
+    return None if os.access(changed, os.W_OK) else f"{changed}: is not writable"
 
 
 def _no_answer(server: str) -> str | None:

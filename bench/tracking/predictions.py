@@ -93,7 +93,7 @@ def prediction_log(trackers: dict[str, str], experiment: str, base: Path) -> Pre
         if why := tracking.missing_package(name):
             raise UserError(why)
         addresses[name] = tracking.find(name).address(text, base)
-        tracking.find(name).unreachable(addresses[name])
+        tracking.find(name).check(addresses[name])
 
     def write(predictions: Sequence[TrackedPrediction]) -> None:
         """Log in all, whatever the others raise; the first error is raised then."""

@@ -32,11 +32,16 @@ def address(text: str, base: Path) -> str:
     return str(base.absolute())
 
 
-def unreachable(address_: str) -> str | None:
-    """Why nothing can be written there; None where nothing is known against it."""
+def check(address_: str) -> None:
+    """Raise `UserError` where a file is in the way."""
     folder = Path(address_) / _FOLDER
     if folder.exists() and not folder.is_dir():
         raise UserError(f"wandb: {folder}: is a file, and runs are written to a folder there; move it away")
+
+
+def unreachable(address_: str) -> str | None:
+    """Why nothing can be written there now; None where nothing is known against it."""
+    folder = Path(address_) / _FOLDER
     return None if os.access(folder if folder.exists() else address_, os.W_OK) else f"{folder}: is not writable"
 
 

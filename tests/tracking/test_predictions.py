@@ -27,7 +27,11 @@ def test_all_are_logged_in_batches() -> None:
 
 def test_adding_never_waits_for_a_slow_tracker() -> None:
     blocked = threading.Event()
-    log = PredictionLog(lambda predictions: blocked.wait() and None, most=10, batch=5, interval_s=0.01)
+
+    def hang(predictions: Sequence[TrackedPrediction]) -> None:
+        blocked.wait()
+
+    log = PredictionLog(hang, most=10, batch=5, interval_s=0.01)
     began = time.monotonic()
     taken = [log.add(PREDICTION) for _ in range(200)]
     took_s = time.monotonic() - began

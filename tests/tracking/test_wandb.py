@@ -60,4 +60,4 @@ def test_only_offline(tmp_path: Path) -> None:
         tracker.address("online", tmp_path)
     (tmp_path / "wandb").write_text("a file")
     with pytest.raises(UserError, match="is a file"):
-        tracker.unreachable(tracker.address("offline", tmp_path))
+        tracker.check(tracker.address("offline", tmp_path))
