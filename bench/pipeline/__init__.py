@@ -12,13 +12,13 @@ from bench.pipeline.announce import announced, check_folders, warn_of_another_ru
 from bench.pipeline.build import build_variants
 from bench.pipeline.evaluate import evaluate_variants
 from bench.pipeline.finished import Finished
+from bench.pipeline.log_runs import HandOver, track, warn_of_silence
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Timing
 from bench.pipeline.readings import with_warnings
 from bench.pipeline.render import render_variants
 from bench.pipeline.search import search_variants
 from bench.pipeline.time import time_variants
-from bench.pipeline.track import HandOver, track, warn_of_silence
 from bench.records import OnEvent, silent
 
 __all__ = ["Finished", "run"]

@@ -86,7 +86,7 @@ def _run(address_: str, **how: Any) -> Iterator[Any]:
             console="off", disable_code=True, disable_git=True, save_code=False, silent=True, x_disable_stats=True,
             x_disable_meta=True, x_disable_machine_info=True,
         )  # fmt: skip
-        opened = wandb.init(dir=address_, mode=OFFLINE, settings=settings, reinit="finish_previous", **how)
+        opened = wandb.init(dir=address_, mode="offline", settings=settings, reinit="finish_previous", **how)
         try:
             yield opened
         except BaseException:

@@ -32,6 +32,8 @@ EXPERIMENT = """
     device: cpu
     timing: {{seconds: 0.02}}
     gallery: {{top: 1, occlusion: false}}
+    margin: 0.5
+    choose: {{auc_drop: 0.9}}
     tracking: {{mlflow: sqlite:///mlruns.db}}
     variants: {{baseline: [], {variant}: [{step}]}}
 """
@@ -196,8 +198,7 @@ def test_nothing_is_sent_anywhere(tmp_path: Path) -> None:
                          ("socket.connect", "socket.getaddrinfo", "socket.sendto") else None)
         from pathlib import Path
         from bench.records import TrackedExperiment, TrackedRun
-        from bench.results.store import read_run
-from bench.tracking import mlflow as tracker
+        from bench.tracking import mlflow as tracker
         whole = TrackedRun("made up", "k0", {"margin": "0.01"})
         tracker.log(tracker.address("sqlite:///a.db", Path(sys.argv[1])), TrackedExperiment(whole, {}))
         import mlflow.telemetry

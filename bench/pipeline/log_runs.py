@@ -62,7 +62,8 @@ def track(prepared: Prepared, finished: Finished, hand_over: HandOver | None, on
         try:
             _log(name, tracking.find(name).address(text, first.base), whole, prepared.results, on_event)
         except Exception as error:
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            first_line = next(iter(str(error).splitlines()), "")
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line}"
             on_event(
                 Event(
                     f"tracking, {name}: not logged, or not all ({shown(reason, 400)}); results and report are whole, "
