@@ -154,9 +154,17 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
     variants = _variants(only, device)
     with _reading(file) as (experiments, bars):
         from bench import pipeline
+        from bench.commands.export import export_named
 
         finished = pipeline.run(
-            experiments, file, experiment, only=variants, device=device, timing=timing, on_event=bars
+            experiments,
+            file,
+            experiment,
+            only=variants,
+            device=device,
+            timing=timing,
+            hand_over=export_named,
+            on_event=bars,
         )
     console.show(finished, as_json=json)
 
@@ -293,7 +301,14 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
 @guarded
 def export(  # noqa: PLR0913, PLR0917 - a command's options
     variant: Annotated[str, typer.Argument(help="The variant to hand over; of several detectors, such as b5/q8.")],
-    to: Annotated[Path, typer.Option(help="Folder to write model, README and inference snippet into.")],
+    to: Annotated[Path | None, typer.Option(help="Folder to write model, README and inference snippet into.")] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of --to: a Triton model repository, to which the ONNX file is added with its config.pbtxt.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     experiment: Annotated[str | None, typer.Option(help="Name under `experiments:`.")] = None,
     form: Annotated[
         str, typer.Option("--format", help="onnx, or safetensors for a variant that is not quantised.")
@@ -318,14 +333,30 @@ def export(  # noqa: PLR0913, PLR0917 - a command's options
     file: File = DEFAULT_FILE,
 ) -> None:
     """Hand over one variant: an ONNX file, a model card, a snippet that runs it without bench, and signed evidence."""
+    if (to is None) == (triton is None):
+        raise UserError("export: give --to FOLDER, or --triton FOLDER for a Triton model repository; one of the two")
+    of_folder = {
+        "--format": form != "onnx",
+        "--sign-with": sign_with,
+        "--license": license_,
+        "--base-model": base_model,
+    }
+    if triton and (further := next((option for option, value in of_folder.items() if value), None)):
+        raise UserError(
+            f"--triton writes an ONNX file and its config.pbtxt alone; leave {further} out, or give --to instead"
+        )
     with _reading(file) as (experiments, bars):
-        from bench.commands.export import Options, export_named
+        from bench.commands.export import Options, export_named, export_to_triton
         from bench.commands.export.card import Claims
         from bench.experiment import select
 
-        options = Options(form, calibrated, Claims(license_, base_model), sign_with)
         name, settings = select(experiments, experiment, file)
-        written = export_named(file.parent, name, settings, variant, to, options, bars)
+        if triton:
+            written = export_to_triton(file.parent, name, settings, variant, triton, calibrated, bars)
+        else:
+            assert to is not None
+            options = Options(form, calibrated, Claims(license_, base_model), sign_with)
+            written = export_named(file.parent, name, settings, variant, to, options, bars)
     for path in written:
         console.name_path("wrote", path)
 
@@ -513,6 +544,53 @@ def inspect(  # noqa: PLR0913, PLR0917 - a command's options
     console.say(describe(written))
     for what, path in written.pages.items():
         console.name_path(f"{what}:", path)
+
+
+@app.command()
+@guarded
+def serve(  # noqa: PLR0913, PLR0917 - a command's options
+    experiment: Experiment = None,
+    variant: Annotated[
+        Named,
+        typer.Option(
+            help="A variant to serve; may be repeated, the first answers by default. What the report says to "
+            "ship if left out."
+        ),
+    ] = None,
+    ensemble: Annotated[str | None, typer.Option(help="An ensemble of the experiment to serve.")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on; 127.0.0.1, this machine alone.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on; 8000.")] = None,
+    api_keys_file: Annotated[
+        Path | None, typer.Option(help="A file with an API key a line; without keys, anyone who reaches it may ask.")
+    ] = None,
+    rate: Annotated[str | None, typer.Option(help="Requests that a client may make, such as 60/minute.")] = None,
+    queue: Annotated[int | None, typer.Option(help="Requests that may wait; 64. Others are told to come back.")] = None,
+    upload_mib: Annotated[float | None, typer.Option(help="The largest picture's file, in MiB; 20.")] = None,
+    megapixels: Annotated[float | None, typer.Option(help="The largest picture, decoded; 40.")] = None,
+    video_mib: Annotated[float | None, typer.Option(help="The largest video's file, in MiB; 200.")] = None,
+    video_seconds: Annotated[float | None, typer.Option(help="The longest video; 600.")] = None,
+    cors_origins: Annotated[
+        str | None, typer.Option(help="Pages of other origins that may ask, comma-separated; none.")
+    ] = None,
+    allowed_hosts: Annotated[
+        str | None, typer.Option(help="Names that the service is called by, comma-separated, as behind a proxy.")
+    ] = None,
+    keep: Annotated[Path | None, typer.Option(help="A folder to keep uploads in; they are not kept otherwise.")] = None,
+    file: File = DEFAULT_FILE,
+) -> None:
+    """Serve a variant over HTTP, with a page: pictures, videos and a webcam, called fake or real."""
+    with _reading(file) as (experiments, bars):
+        from bench.commands.serve import listen, prepared
+        from bench.experiment import select
+
+        name, settings = select(experiments, experiment, file)
+        flags = {
+            "host": host, "port": port, "api_keys_file": api_keys_file, "rate": rate, "queue": queue,
+            "upload_mib": upload_mib, "megapixels": megapixels, "video_mib": video_mib,
+            "video_seconds": video_seconds, "cors_origins": cors_origins, "allowed_hosts": allowed_hosts, "keep": keep,
+        }  # fmt: skip
+        service = prepared(file.parent, name, settings, variant or (), ensemble, flags, bars)
+    listen(service, console.say)
 
 
 @app.command()

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import signatures, stored
-from bench.commands.export import calibrated, differences, evidence, models, texts
+from bench.commands.export import calibrated, differences, evidence, models, texts, triton
 from bench.commands.export.card import NO_CLAIMS, Claims
 from bench.commands.export.evidence import Subject
 from bench.commands.export.sets import SetsOf, read, sentences, sets_of, verdict_over
 from bench.errors import UserError, listed, nearest, quoted
 from bench.experiment import ExperimentSettings
 from bench.files import advice, is_leftover, rename, sweep, temporary_name
+from bench.inference.variants import find_variant
 from bench.pipeline.rendered import evaluate_run
 from bench.provenance import file_digest
 from bench.records import (
@@ -62,26 +63,6 @@ class Options:
 DEFAULT = Options()
 
 
-def find_variant(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
-    """The detector and the name of a variant of an experiment, as the command line names it.
-
-    Raises `UserError` where of several detectors it is not said whose it is, and for an ensemble.
-    """
-    titles = settings.titles
-    if not settings.is_side_by_side or variant in titles:
-        of = titles.get(variant, (settings.detector_names[0], variant))
-        if of[0] in settings.ensembles:
-            parts = ", ".join(f"{name}/{part}" for name, part in settings.taking_part(*of).items())
-            raise UserError(
-                f"{quoted(variant)} is of an ensemble, which has no network of its own; name one of: {parts}"
-            )
-        return of
-    networks = [title for title, (detector, _) in titles.items() if detector not in settings.ensembles]
-    meant = [title for title in networks if titles[title][1] == variant]
-    hint = f" (several have one: name it as in {meant[0]})" if meant else nearest(variant, titles)
-    raise UserError(f"there is no variant {quoted(variant)}{hint}; variants are: {', '.join(titles)}")
-
-
 def export_named(
     base: Path,
     name: str,
@@ -96,6 +77,34 @@ def export_named(
     results = base / "results" / name
     folder, sets = Path(name) / settings.folder(detector, settings.frame_sets[0]), sets_of(results, settings, detector)
     return export_variant(base, folder, variant, to, sets=sets, options=options, on_event=on_event)
+
+
+def export_to_triton(
+    base: Path,
+    name: str,
+    settings: ExperimentSettings,
+    title: str,
+    repository: Path,
+    method: str | None = None,
+    on_event: OnEvent = silent,
+) -> list[Path]:
+    """Write a variant of the experiment `name` into a Triton model repository; returns the paths.
+
+    Calibrated by `method`, "temperature" or "platt", the file's logits are scaled.
+    """
+    scaled = calibrated.checked_method(method)
+    detector, variant = find_variant(settings, title)
+    results = base / "results" / name / settings.folder(detector, settings.frame_sets[0])
+    triton.refuse_taken(repository, triton.model_name(title))
+    run = store.read_run(results)
+    calibrated.refuse_without_frames(run, variant, scaled)
+    result, built = _variant(base, run, variant)
+    cache.check(built)
+    on_event(Event("exporting", 0, 1, "variants"))
+    scaling = calibrated.calibration(run, evaluate_run(run, results), variant, scaled) if scaled else None
+    written = triton.write(repository, title, run, result, built, scaling)
+    on_event(Event("exporting", 1, 1, "variants"))
+    return written
 
 
 def export_variant(
