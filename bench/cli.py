@@ -154,9 +154,17 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
     variants = _variants(only, device)
     with _reading(file) as (experiments, bars):
         from bench import pipeline
+        from bench.commands.export import export_named
 
         finished = pipeline.run(
-            experiments, file, experiment, only=variants, device=device, timing=timing, on_event=bars
+            experiments,
+            file,
+            experiment,
+            only=variants,
+            device=device,
+            timing=timing,
+            hand_over=export_named,
+            on_event=bars,
         )
     console.show(finished, as_json=json)
 
@@ -293,7 +301,14 @@ def score(  # noqa: PLR0913, PLR0917 - a command's options
 @guarded
 def export(  # noqa: PLR0913, PLR0917 - a command's options
     variant: Annotated[str, typer.Argument(help="The variant to hand over; of several detectors, such as b5/q8.")],
-    to: Annotated[Path, typer.Option(help="Folder to write model, README and inference snippet into.")],
+    to: Annotated[Path | None, typer.Option(help="Folder to write model, README and inference snippet into.")] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of --to: a Triton model repository, to which the ONNX file is added with its config.pbtxt.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     experiment: Annotated[str | None, typer.Option(help="Name under `experiments:`.")] = None,
     form: Annotated[
         str, typer.Option("--format", help="onnx, or safetensors for a variant that is not quantised.")
@@ -318,14 +333,30 @@ def export(  # noqa: PLR0913, PLR0917 - a command's options
     file: File = DEFAULT_FILE,
 ) -> None:
     """Hand over one variant: an ONNX file, a model card, a snippet that runs it without bench, and signed evidence."""
+    if (to is None) == (triton is None):
+        raise UserError("export: give --to FOLDER, or --triton FOLDER for a Triton model repository; one of the two")
+    of_folder = {
+        "--format": form != "onnx",
+        "--sign-with": sign_with,
+        "--license": license_,
+        "--base-model": base_model,
+    }
+    if triton and (further := next((option for option, value in of_folder.items() if value), None)):
+        raise UserError(
+            f"--triton writes an ONNX file and its config.pbtxt alone; leave {further} out, or give --to instead"
+        )
     with _reading(file) as (experiments, bars):
-        from bench.commands.export import Options, export_named
+        from bench.commands.export import Options, export_named, export_to_triton
         from bench.commands.export.card import Claims
         from bench.experiment import select
 
-        options = Options(form, calibrated, Claims(license_, base_model), sign_with)
         name, settings = select(experiments, experiment, file)
-        written = export_named(file.parent, name, settings, variant, to, options, bars)
+        if triton:
+            written = export_to_triton(file.parent, name, settings, variant, triton, calibrated, bars)
+        else:
+            assert to is not None
+            options = Options(form, calibrated, Claims(license_, base_model), sign_with)
+            written = export_named(file.parent, name, settings, variant, to, options, bars)
     for path in written:
         console.name_path("wrote", path)
 

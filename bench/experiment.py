@@ -45,6 +45,7 @@ from bench.results.limits import ChooseSettings, GateSettings, Margin, Number
 from bench.results.threshold_settings import Threshold, ThresholdSettings
 from bench.results.video_settings import VideoSettings
 from bench.runtimes import find as find_runtime
+from bench.tracking import Trackers
 from bench.variants.chain import EntryError, order_problems, parse
 from bench.variants.search_settings import SearchSettings
 from bench.variants.steps import Use
@@ -228,6 +229,11 @@ class ExperimentSettings(_Model):
         strict=True,
         description="which parts of the face each variant looks at, by outcome, beside the baseline: faces are found "
         "once in every test frame (by YuNet), where no manifest tells their points",
+    )
+    tracking: Trackers = Field(
+        default={},
+        description="where runs are logged beside their report: a tracker with its address, such as {mlflow: "
+        "sqlite:///mlruns.db}, {mlflow: environment} for the address in MLFLOW_TRACKING_URI, or {wandb: offline}",
     )
     gates: dict[str, GateSettings] = Field(
         default={},

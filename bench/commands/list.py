@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from bench import runtimes
+from bench import runtimes, tracking
 from bench.datasets.layouts import layouts
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
@@ -103,6 +103,10 @@ def _runtimes() -> Rows:
     return [(name, _summary(runtimes.find(name))) for name in runtimes.names()]
 
 
+def _trackers() -> Rows:
+    return [(name, _summary(tracking.find(name))) for name in tracking.names()]
+
+
 def _layouts() -> Rows:
     modules: list[Any] = list(layouts())
     return [(_name(module), _summary(module)) for module in modules]
@@ -138,6 +142,7 @@ KINDS: Mapping[str, Callable[[], Rows]] = {
     "presets": _presets,
     "steps": _steps,
     "runtimes": _runtimes,
+    "trackers": _trackers,
     "layouts": _layouts,
     "crops": _crops,
     "finders": _finders,

@@ -80,10 +80,18 @@ def run(
     code = f"bench.run({experiment!r}, {str(path)!r}{further})"
     with call(on_one_line(code), progress=progress) as on_event:
         from bench import pipeline
+        from bench.commands.export import export_named
         from bench.experiment import read as read_file
 
         finished = pipeline.run(
-            read_file(path), path, experiment, only=variants, device=device, timing=when, on_event=on_event
+            read_file(path),
+            path,
+            experiment,
+            only=variants,
+            device=device,
+            timing=when,
+            hand_over=export_named,
+            on_event=on_event,
         )
     return _of_run(finished, path.parent)
 

@@ -1,4 +1,4 @@
-"""The whole program on one screen: prepare, search, build, evaluate, time, render."""
+"""The whole program on one screen: prepare, search, build, evaluate, time, render, track."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench.pipeline.announce import announced, check_folders, warn_of_another_ru
 from bench.pipeline.build import build_variants
 from bench.pipeline.evaluate import evaluate_variants
 from bench.pipeline.finished import Finished
+from bench.pipeline.log_runs import HandOver, track, warn_of_silence
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Timing
 from bench.pipeline.readings import with_warnings
@@ -23,7 +24,7 @@ from bench.records import OnEvent, silent
 __all__ = ["Finished", "run"]
 
 
-def run(
+def run(  # noqa: PLR0913 - what a run is asked for, each by its name
     experiments: Experiments,
     path: Path,
     name: str | None = None,
@@ -31,12 +32,14 @@ def run(
     only: Sequence[str] = (),
     device: str | None = None,
     timing: Timing = "due",
+    hand_over: HandOver | None = None,
     on_event: OnEvent = silent,
 ) -> Finished:
     """Build the variants that are missing, evaluate and time them, and render the report.
 
     `path` is the experiment file; all folders are relative to it. `only` names the variants to run beside the
-    baseline, `device` overrides the file's, `timing` says which variants are timed. Raises `UserError` for bad input.
+    baseline, `device` overrides the file's, `timing` says which variants are timed. `hand_over` writes the
+    chosen variant for the registry of a tracker; without it, none is registered. Raises `UserError` for bad input.
     """
     name, _ = select(experiments, name, path)
     results = path.parent / "results" / name
@@ -45,11 +48,13 @@ def run(
         warn_of_another_run(results, log)
         prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, for_run=True, on_event=log)
         prepared = with_warnings(prepared, log)
+        warn_of_silence(prepared, log)
         with announced(prepared, log) as progress:
             prepared = search_variants(prepared, progress)
             built = build_variants(prepared, progress)
             evaluated = evaluate_variants(prepared, built, progress)
             timed = time_variants(prepared, evaluated, progress)
             finished = render_variants(prepared, timed, progress)
+            track(prepared, finished, hand_over, progress)
         log.ended(finished.ending)
     return replace(finished, log=log.path)

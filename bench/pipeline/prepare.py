@@ -15,7 +15,7 @@ from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import face_points, fits_network, judging, masks, readings, threshold
+from bench.pipeline import face_points, fits_network, judging, log_runs, masks, readings, threshold
 from bench.pipeline.degraded import undoable
 from bench.pipeline.device import checked_device
 from bench.pipeline.frames import Listing, frames_of
@@ -206,6 +206,8 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
     problems: list[tuple[Keys, str | UserError]] = []
     if request.settings.regions and (why := face_points.problem()):
         problems.append((("experiments", request.name, "regions"), why))
+    for keys, trouble in log_runs.problems(request.settings, request.path.parent):
+        problems.append((("experiments", request.name, "tracking", *keys), trouble))
     for name in request.detectors:
         check = imports_file.check if request.kind(name) == "onnx" else file_type.check
         problems += problems_of(_weights_key(name), partial(check, request.weights(name)))

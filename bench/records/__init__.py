@@ -251,6 +251,7 @@ from bench.records.thresholds import (
     ThresholdChoice,
     ThresholdRule,
 )
+from bench.records.tracking import TensorShape, TrackedExperiment, TrackedModel, TrackedPrediction, TrackedRun
 from bench.records.videos import (
     SCORE_OF_MISSING,
     MissingScore,
@@ -481,11 +482,16 @@ __all__ = [
     "SpecsReader",
     "Split",
     "SplitSummary",
+    "TensorShape",
     "ThresholdChoice",
     "ThresholdKind",
     "ThresholdRule",
     "Timed",
     "Timing",
+    "TrackedExperiment",
+    "TrackedModel",
+    "TrackedPrediction",
+    "TrackedRun",
     "TriedChain",
     "Unit",
     "Unused",

@@ -83,6 +83,10 @@ def groups(text: str, *, gate: str = "") -> Change:
     return both(manifest(*rows, header="path,label,split,tone,site,note"), yaml("device: cpu", added))
 
 
+def tracking(text: str) -> Change:
+    return yaml("device: cpu", f"device: cpu\n    tracking: {text}")
+
+
 def robustness(text: str) -> Change:
     return yaml("device: cpu", f"device: cpu\n    robustness: {text}")
 
@@ -1623,6 +1627,33 @@ CASES: dict[str, list[Case]] = {
              ("was accepted on one frame set, and the experiment has faces, abroad now",),
              both(on_sets("[faces, abroad]"), accepted()), AGAINST, "check"),
     ],
+    "Trackers": [
+        Case("an unknown tracker", "`tracking: {mlfow: …}`",
+             ("tracking", "unknown tracker 'mlfow' (did you mean 'mlflow'?)", "trackers are: mlflow, wandb"),
+             tracking("{mlfow: 'sqlite:///a.db'}")),
+        Case("a tracker without an address", "`tracking: mlflow`",
+             ("expected trackers with their addresses, such as {mlflow: sqlite:///mlruns.db}",), tracking("mlflow")),
+        Case("an address that is no text", "`tracking: {mlflow: 5000}`",
+             ("mlflow: expected sqlite:///FILE", "found 5000"), tracking("{mlflow: 5000}")),
+        Case("MLflow's store of plain files", "`tracking: {mlflow: mlruns}`",
+             ("MLflow's store of plain files no longer works: write sqlite:///mlruns.db",),
+             tracking("{mlflow: mlruns}")),
+        Case("a password in an address", "`mlflow: http://me:secret@host`",
+             ("leave these out, and set MLFLOW_TRACKING_USERNAME",), tracking("{mlflow: 'http://me:secret@host'}")),
+        Case("a folder for a store that is missing", "`mlflow: sqlite:///nowhere/a.db`",
+             ("tracking.mlflow", "nowhere: there is no such folder"), tracking("{mlflow: 'sqlite:///nowhere/a.db'}")),
+        Case("a store that is no SQLite file", "`mlflow: sqlite:///experiments.yaml`",
+             ("is no SQLite file; name another one",), tracking("{mlflow: 'sqlite:///experiments.yaml'}")),
+        Case("a variable that is not set", "`mlflow: environment`",
+             ("environment means MLFLOW_TRACKING_URI, which is not set",), tracking("{mlflow: environment}"),
+             patch=lambda monkeypatch: monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)),
+        Case("wandb online", "`tracking: {wandb: online}`", ("wandb: expected offline", "found 'online'"),
+             tracking("{wandb: online}")),
+        Case("a tracker's package is missing", "`tracking: {wandb: offline}`, not installed",
+             ("tracking.wandb", "tracker 'wandb' needs the package no_such_wandb", "bench[wandb]"),
+             tracking("{wandb: offline}"),
+             patch=lambda monkeypatch: monkeypatch.setattr("bench.tracking.wandb.PACKAGES", ("no_such_wandb",))),
+    ],
     "Gates and accepted scores": [
         Case("an unknown gate", "`gates: {all: {auc_dorp: 0.01}}`", ("line 11", "did you mean 'auc_drop'"),
              gates("{all: {auc_dorp: 0.01}}")),
@@ -1906,6 +1937,20 @@ CASES: dict[str, list[Case]] = {
         Case("an unknown way to calibrate", "`bench export --calibrated=isotonic`",
              ("--calibrated: 'isotonic' is no method; expected temperature or platt",), command="export",
              arguments=("q8", "--to", "out", "--calibrated=isotonic")),
+        Case("nowhere to export to", "`bench export q8`",
+             ("export: give --to FOLDER, or --triton FOLDER",), command="export", arguments=("q8",)),
+        Case("two folders to export to", "`bench export q8 --to out --triton models`",
+             ("export: give --to FOLDER, or --triton FOLDER", "one of the two"), command="export",
+             arguments=(*EXPORT, "--triton", "models")),
+        Case("a model card for Triton", "`bench export q8 --triton models --license mit`",
+             ("--triton writes an ONNX file and its config.pbtxt alone; leave --license out",), command="export",
+             arguments=("q8", "--triton", "models", "--license", "mit")),
+        Case("a file as a model repository", "`bench export q8 --triton experiments.yaml`",
+             ("experiments.yaml: is a file; --triton names a model repository",), command="export",
+             arguments=("q8", "--triton", "experiments.yaml")),
+        Case("a model that the repository has", "`models/q8/` is there",
+             ("q8: is there already; move it away",), written("models/q8/config.pbtxt", "name: 'other'"),
+             command="export", arguments=("q8", "--triton", "models")),
         Case("nothing to calibrate on", "`bench export --calibrated` without validation frames",
              ("--calibrated: 'baseline' was evaluated without validation frames", "Add labelled validation frames"),
              measured(), command="export", arguments=("baseline", "--to", "out", "--calibrated")),

@@ -14,7 +14,7 @@ from bench.errors import UserError
 from bench.experiment import Experiments
 from bench.files import is_stale, is_temporary, remove, rename, size_bytes, temporary_name
 from bench.footage.folder import LOCK, is_extraction
-from bench.pipeline import journal, reasons, remembered
+from bench.pipeline import journal, log_runs, reasons, remembered
 from bench.pipeline.footage import FOLDER as EXTRACTED
 from bench.pipeline.former import OF_A_VARIANT
 from bench.records import OUTCOMES, OnEvent, silent
@@ -27,6 +27,7 @@ _UNFINISHED = re.compile(r"\.tmp-([0-9a-f]{16})-\d+")
 _OF_AN_EXPERIMENT = {
     store.RUN,
     reasons.RECORD,
+    log_runs.RECORD,
     appearance.APPEARANCE,
     attributes.ATTRIBUTES,
     copies.COPIES,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import signatures, stored
-from bench.commands.export import calibrated, differences, evidence, models, texts
+from bench.commands.export import calibrated, differences, evidence, models, texts, triton
 from bench.commands.export.card import NO_CLAIMS, Claims
 from bench.commands.export.evidence import Subject
 from bench.commands.export.sets import SetsOf, read, sentences, sets_of, verdict_over
@@ -77,6 +77,34 @@ def export_named(
     results = base / "results" / name
     folder, sets = Path(name) / settings.folder(detector, settings.frame_sets[0]), sets_of(results, settings, detector)
     return export_variant(base, folder, variant, to, sets=sets, options=options, on_event=on_event)
+
+
+def export_to_triton(
+    base: Path,
+    name: str,
+    settings: ExperimentSettings,
+    title: str,
+    repository: Path,
+    method: str | None = None,
+    on_event: OnEvent = silent,
+) -> list[Path]:
+    """Write a variant of the experiment `name` into a Triton model repository; returns the paths.
+
+    Calibrated by `method`, "temperature" or "platt", the file's logits are scaled.
+    """
+    scaled = calibrated.checked_method(method)
+    detector, variant = find_variant(settings, title)
+    results = base / "results" / name / settings.folder(detector, settings.frame_sets[0])
+    triton.refuse_taken(repository, triton.model_name(title))
+    run = store.read_run(results)
+    calibrated.refuse_without_frames(run, variant, scaled)
+    result, built = _variant(base, run, variant)
+    cache.check(built)
+    on_event(Event("exporting", 0, 1, "variants"))
+    scaling = calibrated.calibration(run, evaluate_run(run, results), variant, scaled) if scaled else None
+    written = triton.write(repository, title, run, result, built, scaling)
+    on_event(Event("exporting", 1, 1, "variants"))
+    return written
 
 
 def export_variant(
