@@ -548,6 +548,53 @@ def inspect(  # noqa: PLR0913, PLR0917 - a command's options
 
 @app.command()
 @guarded
+def serve(  # noqa: PLR0913, PLR0917 - a command's options
+    experiment: Experiment = None,
+    variant: Annotated[
+        Named,
+        typer.Option(
+            help="A variant to serve; may be repeated, the first answers by default. What the report says to "
+            "ship if left out."
+        ),
+    ] = None,
+    ensemble: Annotated[str | None, typer.Option(help="An ensemble of the experiment to serve.")] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on; 127.0.0.1, this machine alone.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on; 8000.")] = None,
+    api_keys_file: Annotated[
+        Path | None, typer.Option(help="A file with an API key a line; without keys, anyone who reaches it may ask.")
+    ] = None,
+    rate: Annotated[str | None, typer.Option(help="Requests that a client may make, such as 60/minute.")] = None,
+    queue: Annotated[int | None, typer.Option(help="Requests that may wait; 64. Others are told to come back.")] = None,
+    upload_mib: Annotated[float | None, typer.Option(help="The largest picture's file, in MiB; 20.")] = None,
+    megapixels: Annotated[float | None, typer.Option(help="The largest picture, decoded; 40.")] = None,
+    video_mib: Annotated[float | None, typer.Option(help="The largest video's file, in MiB; 200.")] = None,
+    video_seconds: Annotated[float | None, typer.Option(help="The longest video; 600.")] = None,
+    cors_origins: Annotated[
+        str | None, typer.Option(help="Pages of other origins that may ask, comma-separated; none.")
+    ] = None,
+    allowed_hosts: Annotated[
+        str | None, typer.Option(help="Names that the service is called by, comma-separated, as behind a proxy.")
+    ] = None,
+    keep: Annotated[Path | None, typer.Option(help="A folder to keep uploads in; they are not kept otherwise.")] = None,
+    file: File = DEFAULT_FILE,
+) -> None:
+    """Serve a variant over HTTP, with a page: pictures, videos and a webcam, called fake or real."""
+    with _reading(file) as (experiments, bars):
+        from bench.commands.serve import listen, prepared
+        from bench.experiment import select
+
+        name, settings = select(experiments, experiment, file)
+        flags = {
+            "host": host, "port": port, "api_keys_file": api_keys_file, "rate": rate, "queue": queue,
+            "upload_mib": upload_mib, "megapixels": megapixels, "video_mib": video_mib,
+            "video_seconds": video_seconds, "cors_origins": cors_origins, "allowed_hosts": allowed_hosts, "keep": keep,
+        }  # fmt: skip
+        service = prepared(file.parent, name, settings, variant or (), ensemble, flags, bars)
+    listen(service, console.say)
+
+
+@app.command()
+@guarded
 def history(
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,

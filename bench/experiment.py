@@ -228,7 +228,7 @@ class ExperimentSettings(_Model):
         default=False,
         strict=True,
         description="which parts of the face each variant looks at, by outcome, beside the baseline: faces are found "
-        "once in every test frame (by YuNet)",
+        "once in every test frame (by YuNet), where no manifest tells their points",
     )
     tracking: Trackers = Field(
         default={},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +14,7 @@ from bench.datasets.layouts.manifest.files import Files
 from bench.datasets.layouts.manifest.tables import table
 from bench.datasets.settings import FrameSetSettings, Location, options_of
 from bench.errors import resolve_path
-from bench.records import BOX_COLUMNS, POINTS, Annotation, Point, Split
+from bench.records import BOX_COLUMNS, POINT_COLUMNS, POINTS, Annotation, Point, Split
 
 
 def annotations_of(settings: FrameSetSettings, base: Path, split: Split) -> dict[str, Annotation]:
@@ -50,6 +51,33 @@ def times_at(root: Path) -> dict[str, float]:
     files = Files(manifest.parent)
     times = ((cells.get("path", ""), _numbers(cells, ("time_s",))) for _, cells in rows)
     return {files.normal(path): time_s[0] for path, time_s in times if time_s}
+
+
+def points_at(root: Path) -> Mapping[str, tuple[Point, ...]]:
+    """The five points of the face in each frame, in pixels of its file, by its path below `root`, as the manifest there
+    tells them.
+
+    Empty where there is none, or it does not tell, or it has become unreadable since its frames were read.
+    """
+    if not root.is_dir() or not manifests.recognises(root):
+        return {}
+    manifest = manifests.manifests_at(root)[0]
+    try:
+        state = manifest.stat()
+        return _points_in(manifest, state.st_mtime_ns, state.st_size)
+    except (OSError, ValueError):
+        return {}
+
+
+@lru_cache(maxsize=8)
+def _points_in(manifest: Path, mtime_ns: int, size: int) -> Mapping[str, tuple[Point, ...]]:
+    """What a manifest in this state tells; plans and runs ask for it again and again."""
+    columns, rows = table(manifest, manifests.roles_of(Options()))
+    if not set(POINT_COLUMNS) <= set(columns):
+        return {}
+    files = Files(manifest.parent)
+    pairs = ((cells.get("path", ""), _annotation(cells).points) for _, cells in rows)
+    return {files.normal(path): points for path, points in pairs if points}
 
 
 def _is_of(cells: Mapping[str, str], split: Split, settings: FrameSetSettings) -> bool:

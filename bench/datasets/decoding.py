@@ -64,6 +64,21 @@ def picture(file: Path) -> NDArray[np.uint8]:
         return _decoded(file)[0]
 
 
+def picture_of(data: bytes) -> NDArray[np.uint8]:
+    """The same of the content of a file that nobody named; `UserError` where it can't be decoded."""
+    try:
+        return _decoded(BytesIO(data))[0]
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UserError(f"the picture can't be decoded: {_reason(error)}; send it whole") from error
+
+
+def opened_picture(source: BinaryIO) -> Image.Image:
+    """A picture of which the header alone is read yet; whatever Pillow raises where it is none of `FORMATS`."""
+    return _opened(source)
+
+
 def shown_size(file: Path) -> tuple[int, int]:
     """Width and height in pixels, the camera's orientation applied, from the header alone; `UserError` as `decode`."""
     with _naming(file), stored.open_file(file) as source, _opened(source) as opened:
@@ -83,12 +98,15 @@ def _naming(file: Path) -> Iterator[None]:
 
 
 def _undecodable(file: Path, error: Exception) -> UserError:
+    return UserError(f"{file}: can't be decoded: {_reason(error)}. Expected {READABLE}; replace it")
+
+
+def _reason(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
-        reason = "no picture, or its header is broken"  # Pillow's own words name an object of Python
-    return UserError(f"{file}: can't be decoded: {reason.strip()}. Expected {READABLE}; replace it")
+        return "no picture, or its header is broken"  # Pillow's own words name an object of Python
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
 
 
 def _fitted(

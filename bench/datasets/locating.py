@@ -92,7 +92,9 @@ def gather(settings: FrameSetSettings, base: Path) -> Gathered:
 def _listed(settings: FrameSetSettings | Location, path: str, base: Path) -> layouts.Listing:
     """What lies at a place, each frame with its mask, where the settings name a folder of these."""
     listing = layouts.read(resolve_path(base, path), options_of(settings))
-    return masks.with_folder(listing, resolve_path(base, settings.masks)) if settings.masks else listing
+    if not settings.masks:
+        return listing
+    return masks.with_folder(listing, resolve_path(base, settings.masks), of_videos=settings.extract is not None)
 
 
 def _located(listing: layouts.Listing, split: Split | None, settings: FrameSetSettings | Location) -> Located:

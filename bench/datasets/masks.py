@@ -14,13 +14,13 @@ from bench.datasets import walking
 from bench.datasets.digests import digest_files
 from bench.datasets.layouts import SUFFIXES, Entry, Listing, Part
 from bench.errors import listed, nearest, quoted
-from bench.records import ForgeryMask, Frame, FrameSet, OnEvent, Unused
+from bench.records import VIDEO_SUFFIXES, ForgeryMask, Frame, FrameSet, OnEvent, Unused
 
 
-def with_folder(listing: Listing, folder: Path) -> Listing:
+def with_folder(listing: Listing, folder: Path, *, of_videos: bool = False) -> Listing:
     """The listing with a mask for each frame that has one below `folder`, by the frame's path below the listing's root.
 
-    The endings of both may differ. Nothing is read.
+    The endings of both may differ. The mask of a video is a video, or a folder of pictures. Nothing is read.
     """
     if listing.problems:
         return listing
@@ -32,16 +32,17 @@ def with_folder(listing: Listing, folder: Path) -> Listing:
     if any(entry.mask for entry in entries) and not listing.native_masks:
         twice = f"{listing.root}: its manifest has a column of masks, and `masks` names a folder of others; keep one"
         return replace(listing, problems=(twice,))
-    masks, start = _by_stem(folder), len(str(listing.root)) + 1
+    masks, start = _by_stem(folder, of_videos), len(str(listing.root)) + 1
+    noun = "video" if of_videos else "frame"
     problems, parts = list[str](), dict(listing.parts)
     for split, part in listing.parts.items():
         of_part = [_mask_of(entry.file[start:], masks) for entry in part.entries]
-        problems += [f"{folder}: two masks of one frame: {listed(two)}; remove one" for two in of_part if len(two) > 1]
+        problems += [f"{folder}: two masks of one {noun}: {listed(two)}; remove one" for two in of_part if len(two) > 1]
         pairs = zip(part.entries, of_part, strict=True)
         masked = (replace(entry, mask=str(folder / names[0]) if names else None) for entry, names in pairs)
         parts[split] = replace(part, entries=tuple(masked))
     judged = parts.get("test", parts.get(None))
-    problems += _none_at_all(listing, [judged] if judged else [], folder)
+    problems += _none_at_all(listing, [judged] if judged else [], folder, of_videos)
     return replace(
         listing,
         parts=parts,
@@ -51,17 +52,26 @@ def with_folder(listing: Listing, folder: Path) -> Listing:
     )
 
 
-def _by_stem(folder: Path) -> dict[str, list[str]]:
-    """The pictures below a folder, by their paths without an ending; hidden files and folders are none."""
+def _by_stem(folder: Path, of_videos: bool) -> dict[str, list[str]]:
+    """The pictures below a folder, by their paths without an ending; hidden files and folders are none.
+
+    With `of_videos`, these are videos, and folders that hold pictures.
+    """
     by_stem: dict[str, list[str]] = {}
+    suffixes = VIDEO_SUFFIXES if of_videos else SUFFIXES
 
     def is_entered(child: os.DirEntry[str]) -> bool:
         return not child.name.startswith(".") and not walking.leads_nowhere(child) and child.is_dir()
 
     for path, children in walking.walk(folder, "", is_entered):
-        for child in children:
-            if not child.name.startswith(".") and child.name.lower().endswith(SUFFIXES):
-                by_stem.setdefault(_stem(path + child.name), []).append(path + child.name)
+        visible = [child.name for child in children if not child.name.startswith(".")]
+        for name in visible:
+            if name.lower().endswith(suffixes):
+                by_stem.setdefault(_stem(path + name), []).append(path + name)
+        if of_videos and path and any(name.lower().endswith(SUFFIXES) for name in visible):
+            of_video = path.rstrip("/")
+            is_like_file = of_video.lower().endswith(VIDEO_SUFFIXES)
+            by_stem.setdefault(_stem(of_video) if is_like_file else of_video, []).append(of_video)
     return by_stem
 
 
@@ -75,14 +85,18 @@ def _mask_of(path: str, masks: dict[str, list[str]]) -> list[str]:
     return [path] if path in names else sorted(names)
 
 
-def _none_at_all(listing: Listing, parts: Iterable[Part], folder: Path) -> Iterator[str]:
-    """That no fake of the test frames has a mask, with how the first one's would be called."""
+def _none_at_all(listing: Listing, parts: Iterable[Part], folder: Path, of_videos: bool) -> Iterator[str]:
+    """That no fake of the test split has a mask, with how the first one's would be called."""
     fakes = [entry for part in parts for entry in part.entries if entry.label == 1]
     if fakes and not any(entry.mask for entry in fakes):
         first = fakes[0].file[len(str(listing.root)) + 1 :]
+        would_be = f"{quoted(f'{_stem(first)}.png')}, or with another ending of a picture"
+        if of_videos:
+            folder_of = quoted(f"{_stem(first)}/0003.png")
+            would_be = f"{quoted(first)}, or with another ending of a video, or pictures such as {folder_of} of frame 3"
         yield (
             f"{folder}: holds no mask of any of {len(fakes):,} fakes below {listing.root}; that of {quoted(first)} "
-            f"would be {quoted(f'{_stem(first)}.png')}, or with another ending of a picture"
+            f"would be {would_be}"
         )
 
 

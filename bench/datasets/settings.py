@@ -123,10 +123,7 @@ _EXCLUDE = (
 )
 _MASKS = (
     "a folder of masks, pictures of what was forged, called like the frames and in the same folders, relative to this "
-    "file: forged is what is brighter than 127 in any channel"
-)
-_OF_VIDEOS = (
-    "`masks` belong to frames, and `extract` makes frames of videos: extract first, then name masks of the crops"
+    "file: forged is what is brighter than 127 in any channel. With `extract`, videos of masks, or folders of pictures"
 )
 _COLUMNS = "with a manifest: what it calls its columns, such as {path: filename, label: target}"
 
@@ -145,11 +142,6 @@ class Location(BaseModel):
     masks: str | None = Field(default=None, min_length=1, description=_MASKS)
 
     _pattern = field_validator("source_pattern")(checked_pattern)
-
-    @model_validator(mode="after")
-    def _of_frames(self) -> Location:
-        _refuse_masks_of_videos(self)
-        return self
 
 
 def _location(value: Any) -> Any:
@@ -210,18 +202,12 @@ class FrameSetSettings(BaseModel):
             if locations and getattr(self, key):
                 where = "" if key == "split" else f"; write it inside each split, as {{path: …, {key}: …}}"
                 raise ValueError(f"`{key}` belongs to `path`, not to one path per split{where}")
-        _refuse_masks_of_videos(self)
         return self
 
     @property
     def locations(self) -> dict[Split, Location]:
         """The splits that have a location of their own; empty where `path` is given."""
         return {split: location for split in SPLITS if (location := getattr(self, split)) is not None}
-
-
-def _refuse_masks_of_videos(settings: FrameSetSettings | Location) -> None:
-    if settings.masks and settings.extract:
-        raise ValueError(_OF_VIDEOS)
 
 
 def options_of(settings: FrameSetSettings | Location) -> Options:

@@ -166,7 +166,8 @@ class _Run:
 
     def _tasks(self, due: Sequence[Video], tasks: dict[Path, Video]) -> Iterator[Task]:
         for video in due:
-            task = Task(Path(video.file), self._target / folder.WORK / temporary_name(), folder.key_of(video))
+            mask = Path(video.mask) if video.mask else None
+            task = Task(Path(video.file), self._target / folder.WORK / temporary_name(), folder.key_of(video), mask)
             tasks[task.folder] = video
             yield task
 

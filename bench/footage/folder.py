@@ -4,6 +4,7 @@ manifest.parquet           a row for each written crop
 videos.csv                 a row for each video, also those without frames
 extraction.json            how they were made, and how many
 frames/<video>/000123.png  crops: the frame's number, and -1, -2 … for further faces
+frames/<video>/masks/      what was forged in them, called like the crops, where the video has masks
 contact-sheet/001.jpg      some faces of each video
 .extraction/               what became of each video, by which a killed run goes on; what is under way
 """
@@ -67,10 +68,10 @@ def home_of(folder: Path, video: Video) -> Path:
 def key_of(video: Video) -> str:
     """What the outcome of a video is known by again, below one folder's settings.
 
-    That is its name, and its content where that is known, else its size and time.
+    That is its name, and its content where that is known, else its size and time; and its masks where it has some.
     """
     state = [video.content] if video.content else [video.size_bytes, video.mtime_ns]
-    return digest([FORMAT, video.name, *state])
+    return digest([FORMAT, video.name, *state, *([video.mask_state] if video.mask else [])])
 
 
 def record_of(folder: Path, video: Video) -> Path:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from bench.files import write_atomically
 from bench.footage import folder as layout
+from bench.footage import masks
 from bench.footage.outcomes import Outcome, Row
 from bench.records import BOX_COLUMNS, EXTRACTION_KEY, POINT_COLUMNS, SHARING_KEY, VIDEO_COLUMNS, Video
 
@@ -22,10 +23,12 @@ COLUMNS = (
     "path", "label", "split", "source", *VIDEO_COLUMNS, "time_s", *BOX_COLUMNS, *POINT_COLUMNS, "face_score", "face_px",
     "method", "compression",
 )  # fmt: skip
+MASK = "mask"
 _WORDS = {0: "real", 1: "fake", None: None}
 
 _OF_OUTCOME = ("status", "reason", "frames", "asked", "decoded", "missing", "faceless", "failures", "corrupt")
 _OF_VIDEO = ("video", "label", "split", "source", *_OF_OUTCOME, "crops", "by_order")
+MASK_PROBLEM = "mask_problem"
 
 Outcomes = Iterable[tuple[Video, Outcome]]
 
@@ -56,28 +59,36 @@ def write(folder: Path, videos: Sequence[Video], outcomes: Outcomes, facts: Mapp
     counts, columns = Counts(), _columns(videos)
 
     def fill_both(list_file: BinaryIO) -> None:
-        listed = _listed(outcomes, list_file, counts)
+        masked = any(video.mask for video in videos)
+        listed = _listed(outcomes, list_file, counts, (*_OF_VIDEO, *((MASK_PROBLEM,) if masked else ())))
         write_atomically(folder / layout.MANIFEST, lambda file: _fill(file, columns, listed, facts))
 
     write_atomically(folder / layout.VIDEOS, fill_both)
     return counts
 
 
-def _listed(outcomes: Outcomes, file: BinaryIO, counts: Counts) -> Iterator[tuple[Video, Outcome]]:
+def _listed(
+    outcomes: Outcomes, file: BinaryIO, counts: Counts, columns: Sequence[str]
+) -> Iterator[tuple[Video, Outcome]]:
     """The outcomes, each counted and written into the list of videos as it passes."""
     text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(_OF_VIDEO)
+    rows.writerow(columns)
     for video, outcome in outcomes:
         counts.add(outcome)
-        rows.writerow(_cells(video, outcome))
+        rows.writerow(_cells(video, outcome, columns))
         yield video, outcome
     text.detach()  # who opened the file closes it
 
 
 def _columns(videos: Sequence[Video]) -> tuple[str, ...]:
-    """The manifest's columns: the usual ones, then what else is known of the videos. Without splits, none is named."""
-    further = dict.fromkeys(name for video in videos for name, _ in video.attributes if name not in COLUMNS)
+    """The manifest's columns: the usual ones, then what else is known of the videos.
+
+    Without splits, or masks, no column is of these.
+    """
+    masked = (MASK,) if any(video.mask for video in videos) else ()
+    attributes = dict.fromkeys(name for video in videos for name, _ in video.attributes if name not in COLUMNS)
+    further = (*masked, *(name for name in attributes if name not in masked))
     usual = COLUMNS if any(video.split for video in videos) else tuple(name for name in COLUMNS if name != "split")
     return (*usual, *further)
 
@@ -122,6 +133,8 @@ def _of_video(video: Video) -> dict[str, Any]:
 def _of_row(video: Video, row: Row) -> dict[str, Any]:
     cells: dict[str, Any] = {"path": f"{layout.of_video(video)}/{row.name}", "frame_index": row.frame_index}
     cells |= {"time_s": row.time_s, "face_score": row.score, "face_px": row.face_px}
+    if video.mask:
+        cells[MASK] = f"{layout.of_video(video)}/{masks.path_of(row)}" if row.mask else None
     cells |= dict(zip(BOX_COLUMNS, row.box or (None,) * len(BOX_COLUMNS), strict=True))
     return cells | dict(zip(POINT_COLUMNS, row.points or (None,) * len(POINT_COLUMNS), strict=True))
 
@@ -136,8 +149,9 @@ def _type(column: str) -> Any:
     return pyarrow.float32() if column in (*BOX_COLUMNS, *POINT_COLUMNS, "face_score", "face_px") else pyarrow.string()
 
 
-def _cells(video: Video, outcome: Outcome) -> list[Any]:
+def _cells(video: Video, outcome: Outcome, columns: Sequence[str]) -> list[Any]:
     """A video's row in the list of videos, in the order of its columns."""
     cells = _of_video(video) | {name: getattr(outcome, name) for name in _OF_OUTCOME}
     cells |= {"crops": len(outcome.rows), "by_order": "yes" if outcome.by_order else ""}
-    return [cells[name] for name in _OF_VIDEO]
+    cells[MASK_PROBLEM] = outcome.mask_problem
+    return [cells[name] for name in columns]

@@ -11,9 +11,10 @@ from bench.errors import counted
 from bench.files import remove
 from bench.footage import crops, sampling, video
 from bench.footage.formats import VideoError
+from bench.footage.masks import MaskWriter
 from bench.footage.outcomes import Outcome, Row
 from bench.footage.video import Damage, Picture, Timeline, UnorderedError
-from bench.records import NO_CROP, Crop, Extraction, Finder
+from bench.records import NO_CROP, Crop, Extraction, Face, Finder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,11 +27,12 @@ _PNG_LEVEL = 1
 
 @dataclass(frozen=True)
 class Task:
-    """A video to read: its file, the folder that its frames are written to, and the key of its outcome."""
+    """A video to read: its file, the folder that its frames are written to, the key of its outcome, and its masks."""
 
     file: Path
     folder: Path
     key: str
+    mask: Path | None = None
 
 
 class Extractor:
@@ -66,26 +68,31 @@ class Extractor:
         """The outcome with all frames of these numbers written."""
         damage, rows, decoded, faceless = Damage(), list[Row](), 0, 0
         task.folder.mkdir(parents=True, exist_ok=True)
+        masks = MaskWriter(task.mask, task.folder, self._extraction.crop)
+        masks.open(numbers, line.count, tick)
         for picture in video.decode(task.file, line, numbers, damage, threads=self._threads, tick=tick):
             tick()
-            written = self._write(task.folder, picture)
+            faces = self._faces(picture)
+            written = masks.write(picture, faces, self._write(task.folder, picture, faces))
             decoded, faceless = decoded + 1, faceless + (not written)
             rows += written
         outcome = replace(outcome, asked=len(numbers), decoded=decoded, faceless=faceless, corrupt=damage.corrupt)
-        outcome = replace(outcome, failures=outcome.failures + damage.packets, rows=tuple(rows))
+        outcome = replace(outcome, failures=outcome.failures + damage.packets)
+        outcome = replace(outcome, rows=masks.checked(rows), mask_problem=masks.problem)
         if rows:
             return outcome
         if decoded:
             return replace(outcome, status="no face", reason=f"no face in {counted(decoded, 'frame')}")
         return replace(outcome, status="broken", reason=f"none of {len(numbers)} frames can be decoded")
 
-    def _write(self, folder: Path, picture: Picture) -> list[Row]:
-        """Write the crops of a frame, the surest face first."""
-        faces = (
-            []
-            if self._extraction.crop == NO_CROP and self._finder.NAME == NO_CROP
-            else self._finder.find(picture.pixels)
-        )
+    def _faces(self, picture: Picture) -> list[Face]:
+        """The faces in a frame, the surest first; none where nobody asks for them."""
+        if self._extraction.crop == NO_CROP and self._finder.NAME == NO_CROP:
+            return []
+        return self._finder.find(picture.pixels)
+
+    def _write(self, folder: Path, picture: Picture, faces: Sequence[Face]) -> list[Row]:
+        """Write the crops of a frame."""
         rows = []
         for index, crop in enumerate(crops.crop(self._extraction.crop, picture.pixels, faces)):
             ending = f"-{index}" if index else ""

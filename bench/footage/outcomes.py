@@ -34,7 +34,8 @@ class Row:
     """A written crop. All that is measured in pixels is in those of its file.
 
     `box` is (x0, y0, x1, y1), `points` are five (x, y) one after another: eyes, nose, corners of the mouth. `face_px`
-    is the shorter side of the face's box in the video's frame. What there is not is None.
+    is the shorter side of the face's box in the video's frame. What there is not is None. `mask` is whether a mask of
+    what was forged lies beside it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Row:
     points: tuple[float, ...] | None = None
     score: float | None = None
     face_px: float | None = None
+    mask: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Outcome:
 
     `frames` is how many it has, `asked` of how many are taken, `decoded` that could be; `faceless` of these have no
     crop. `failures` are packets that could not be read or decoded, `corrupt` frames that the decoder calls so.
-    `by_order` says that its times were wrong or missing, and frames are numbered as they came.
+    `by_order` says that its times were wrong or missing, and frames are numbered as they came. `mask_problem` is why
+    its masks are not used.
     """
 
     key: str
@@ -65,6 +68,7 @@ class Outcome:
     failures: int = 0
     corrupt: int = 0
     by_order: bool = False
+    mask_problem: str = ""
     rows: tuple[Row, ...] = ()
 
     @property

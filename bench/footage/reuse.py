@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.files import make_folder, remove, rename, temporary_name
-from bench.footage import folder, outcomes
+from bench.footage import folder, masks, outcomes
 from bench.footage.outcomes import Outcome
 from bench.records import Event, Extraction, OnEvent, Video, silent
 
@@ -66,7 +66,10 @@ def _link(video: Video, source: Path, target: Path) -> bool:
         under_way = target / folder.WORK / temporary_name()
         make_folder(under_way)
         frames = source / folder.of_video(video)
-        if not all(_link_file(frames / row.name, under_way / row.name) for row in outcome.rows):
+        names = [row.name for row in outcome.rows] + [masks.path_of(row) for row in outcome.rows if row.mask]
+        if any(row.mask for row in outcome.rows):
+            make_folder(under_way / masks.FOLDER)
+        if not all(_link_file(frames / name, under_way / name) for name in names):
             remove(under_way)
             return False
         home = folder.home_of(target, video)

@@ -1,18 +1,37 @@
-"""The five points of the face in every test frame: found once where `regions: true` asks, and kept with the results."""
+"""The five points of the face in every test frame where `regions: true` asks: kept with the results.
+
+They are the manifest's where it tells them, as those that `bench extract` writes do; in other frames they are found
+once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from bench import datasets
 from bench.errors import UserError, counted
 from bench.pipeline.prepared import Prepared, Setup
 from bench.provenance import digest
-from bench.records import Evaluation, Event, FaceCounts, Frame, OnEvent, RunRecord
+from bench.records import (
+    Evaluation,
+    Event,
+    FaceCounts,
+    Frame,
+    InputSpec,
+    LabelledFrames,
+    OnEvent,
+    Point,
+    Predictions,
+    RunRecord,
+)
 from bench.records.frames import as_inputs
 from bench.results import regions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WORK = "finding faces"
 _VERSION = 1
@@ -31,7 +50,30 @@ def key_of(setup: Setup) -> str:
     from bench.footage import faces
 
     spec = as_inputs(setup.spec)
-    return digest({"version": _VERSION, "spec": spec, "finder": faces.digest(), **datasets.decoder_versions()})
+    inputs = {"version": _VERSION, "spec": spec, "finder": faces.digest(), **datasets.decoder_versions()}
+    if of_manifest := _of_manifest(setup):
+        inputs["points"] = digest(sorted(of_manifest.items()))
+    return digest(inputs)
+
+
+def _of_manifest(setup: Setup) -> dict[str, Sequence[Point]]:
+    """The points of test frames, in pixels of their files, by their paths, where a manifest beside them tells them."""
+    frames = setup.frames["test"].frames
+    if not frames or not frames[0].digest:
+        return {}
+    below = PurePosixPath(frames[0].path)
+    root = frames[0].file.parents[len(below.parts) - 1]
+    points = datasets.points_at(root) if root / below == frames[0].file else {}
+    return {frame.path: points[frame.path] for frame in frames if frame.path in points} if points else {}
+
+
+def _used(setup: Setup) -> str:
+    """What points come from: the finder's name, or the manifest's, or both."""
+    from bench.footage import faces
+
+    of_manifest = _of_manifest(setup)
+    kinds = {frame.path in of_manifest for frame in setup.frames["test"].distinct}
+    return " and ".join(["manifest"] * (True in kinds) + [faces.DEFAULT] * (kinds != {True}))
 
 
 def problem() -> str:
@@ -50,13 +92,11 @@ def counts_of(setup: Setup) -> FaceCounts | None:
     key = key_of(setup)
     if not key:
         return None
-    from bench.footage import faces
-
     points_of = regions.stored_faces(setup.results, key).points
     frames = setup.frames["test"].distinct
     if not all(frame.digest in points_of for frame in frames):
         return None
-    return FaceCounts(key, faces.DEFAULT, len(frames), sum(points_of[frame.digest] is not None for frame in frames))
+    return FaceCounts(key, _used(setup), len(frames), sum(points_of[frame.digest] is not None for frame in frames))
 
 
 def frames_left(setup: Setup) -> int:
@@ -64,7 +104,9 @@ def frames_left(setup: Setup) -> int:
     if not setup.settings.regions:
         return 0
     points_of, test = regions.stored_faces(setup.results, key_of(setup)).points, setup.frames["test"]
-    return sum(frame.digest not in points_of for frame in (test.distinct if test.digest else test.frames))
+    of_manifest = _of_manifest(setup)
+    frames = test.distinct if test.digest else test.frames
+    return sum(frame.digest not in points_of and frame.path not in of_manifest for frame in frames)
 
 
 def work_on(setup: Setup) -> str:
@@ -107,13 +149,30 @@ def _faces_in(setup: Setup, frames: list[Frame]) -> Iterator[tuple[Frame, region
     from bench.footage import faces
     from bench.footage.cutting import largest
 
-    spec = setup.spec
+    spec, of_manifest = setup.spec, _of_manifest(setup)
     side = max(spec.size, _LEAST_SIDE)
-    finder = faces.load()
+    finder = None
     for frame in frames:
+        if given := _fitted(frame, of_manifest.get(frame.path, ()), spec):
+            yield frame, given
+            continue
+        finder = finder or faces.load()
         of_largest = largest(finder.find(datasets.decode(frame.file, replace(spec, size=side))))
         points = of_largest[0].points if of_largest else ()
         yield frame, tuple(part / side for point in points for part in point) if points else None
+
+
+def _fitted(frame: Frame, points: Sequence[Point], spec: InputSpec) -> regions.Points | None:
+    """A manifest's points as shares of the sides of what the network sees; None where they are not of this frame.
+
+    That is where a point lies farther outside of the frame than its side is long.
+    """
+    if not points:
+        return None
+    width, height = datasets.shown_size(frame.file)
+    if not all(-width <= x <= 2 * width and -height <= y <= 2 * height for x, y in points):
+        return None
+    return tuple(part / spec.size for point in datasets.fitted_points(points, height, width, spec) for part in point)
 
 
 def remarks(counts: FaceCounts | None) -> Iterator[str]:
@@ -123,6 +182,21 @@ def remarks(counts: FaceCounts | None) -> Iterator[str]:
             f"No face was found (by YuNet) in {counts.frames - counts.faces:,} of "
             f"{counted(counts.frames, 'test frame')}: which parts of the face variants look at leaves them out."
         )
+
+
+def hottest_part(
+    run: RunRecord, test: LabelledFrames, predictions: Mapping[str, Predictions], results: Path
+) -> dict[str, pd.Series[str]]:
+    """The part of the face on which the baseline's map of each test frame is hottest, as a column to search slices by.
+
+    Empty where the run has found no faces, or the baseline has no maps.
+    """
+    baseline = predictions.get(run.baseline.name)
+    if run.faces is None or baseline is None or baseline.cam is None:
+        return {}
+    points = regions.read(results, run.faces, test.frames)
+    called = baseline.test >= run.threshold
+    return {regions.HOTTEST_PART: regions.hottest_part(baseline.cam, points, called)}
 
 
 def with_regions(run: RunRecord, evaluation: Evaluation, results: Path) -> Evaluation:

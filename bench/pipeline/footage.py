@@ -16,7 +16,7 @@ from bench.datasets.extract_settings import ExtractSettings
 from bench.datasets.layouts import SUFFIXES
 from bench.datasets.sharing import agreed
 from bench.datasets.splits import split_by_source
-from bench.errors import UserError, listed, quoted, resolve_path
+from bench.errors import UserError, counted, listed, quoted, resolve_path
 from bench.pipeline.videos import videos_of
 from bench.provenance import digest
 from bench.records import NO_CROP, SPLITS, Extraction, Frame, FrameSet, OnEvent, Split, Video
@@ -47,8 +47,11 @@ class _Unit:
     sharing: str
 
     def with_contents(self, digests: dict[str, str]) -> _Unit:
-        """The same with the SHA-256 of each video, by its file."""
-        return replace(self, videos=tuple(replace(video, content=digests[video.file]) for video in self.videos))
+        """The same with the SHA-256 of each video and mask video, by its file."""
+        from bench.footage import masks
+
+        videos = [replace(video, content=digests[video.file]) for video in self.videos]
+        return replace(self, videos=tuple(masks.with_states(videos, digests)))
 
     @property
     def key(self) -> str:
@@ -57,7 +60,9 @@ class _Unit:
 
         content = hashlib.sha256()
         for v in self.videos:
-            content.update(json.dumps([v.name, v.label, v.split, v.source, v.attributes, v.content]).encode())
+            of_mask = [v.mask_state] if v.mask else []
+            facts = [v.name, v.label, v.split, v.source, v.attributes, v.content, *of_mask]
+            content.update(json.dumps(facts).encode())
         settings = asdict(self.extraction) | {"faces": self.finder or self.extraction.faces}
         return digest({"version": VERSION, "settings": settings, "videos": content.hexdigest()})
 
@@ -84,7 +89,7 @@ class Footage:
         for split, extract in extractions(self._settings).items():
             of_all = {part: located.part for part, located in listing.parts.items()}
             parts = list(native.without_drawn(of_all)) if split is None else [split] if split in of_all else []
-            videos = [video for part in parts for video in videos_of(listing, part)]
+            videos = [_masked(video, split) for part in parts for video in videos_of(listing, part)]
             extraction, finder = self._checked(extract)
             sharing = agreed({(listing.parts[part].root, listing.parts[part].part.sharing) for part in parts})
             _refuse_pictures(videos)
@@ -106,11 +111,12 @@ class Footage:
 
     def read(self, for_run: bool, on_event: OnEvent) -> FrameSetSettings | None:
         """The settings of the frame set that is extracted; None where it is not, and `for_run` is not given."""
-        from bench.footage import extracting, folder
+        from bench.footage import extracting, folder, masks
         from bench.footage.contents import digest_videos
 
         videos = [video for unit in self._units for video in unit.videos]
-        digests = digest_videos(self._name, videos, self._base / "datasets" / ".cache", on_event)
+        files = [*videos, *masks.as_videos(videos)]
+        digests = digest_videos(self._name, files, self._base / "datasets" / ".cache", on_event)
         self._units = [unit.with_contents(digests) for unit in self._units]
         _refuse_contradictions([video for unit in self._units for video in unit.videos])
         self.folders = tuple(self._base / "datasets" / FOLDER / unit.key for unit in self._units)
@@ -128,7 +134,7 @@ class Footage:
 
     def _extracted(self) -> FrameSetSettings:
         """The settings with folders of frames in location of videos."""
-        changed = {"extract": None, "source_pattern": None, "columns": None}
+        changed = {"extract": None, "source_pattern": None, "columns": None, "masks": None}
         settings = self._settings
         for unit, home in zip(self._units, self.folders, strict=True):
             path = changed | {"path": str(home.relative_to(self._base))}
@@ -156,16 +162,23 @@ class Footage:
             raise UserError(*problems)
 
     def remarks(self, judged: Collection[str]) -> Iterator[str]:
-        """Which videos to learn from have no frames: of those that are `judged`, more is said where they are."""
+        """Which videos to learn from have no frames, and whose masks are not used.
+
+        Of videos without frames that are `judged`, more is said where they are.
+        """
         from bench.footage import folder
 
         for home in self.folders:
+            where = (home / folder.VIDEOS).relative_to(self._base).as_posix()
             with (home / folder.VIDEOS).open(newline="", encoding="utf-8") as file:
-                learned = [row["status"] for row in csv.DictReader(file) if row["video"] not in judged]
+                rows = list(csv.DictReader(file))
+            learned = [row["status"] for row in rows if row["video"] not in judged]
             if without := Counter(status for status in learned if status != "ok"):
                 reasons = listed(f"{count} {status}" for status, count in sorted(without.items()))
-                where = (home / folder.VIDEOS).relative_to(self._base).as_posix()
                 yield f"{without.total():,} videos to learn from have no frames ({reasons}); {where} lists them."
+            if unused := [f"{row['video']} ({problem})" for row in rows if (problem := row.get("mask_problem"))]:
+                text = f"The masks of {counted(len(unused), 'video')} are not used: {listed(unused, 3)}"
+                yield f"{text}; {where} lists them."
 
     def expected(self, listing: Listed) -> dict[Split, FrameSet]:
         """The splits as they may become, for who only counts: no frame has a file yet, and digests are empty."""
@@ -195,6 +208,11 @@ class Footage:
             split: FrameSet(self._name, split, tuple(replace(frame, digest="") for frame in of_split), "", "")
             for split, of_split in by_split.items()
         }
+
+
+def _masked(video: Video, split: Split | None) -> Video:
+    """A video with its masks where these are looked at: those of test frames are, and what is not split yet may be."""
+    return video if (split or video.split) in (None, "test") else replace(video, mask="")
 
 
 def _refuse_pictures(videos: Sequence[Video]) -> None:

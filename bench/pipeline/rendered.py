@@ -9,7 +9,7 @@ from bench import datasets, reports, seals, stored
 from bench.errors import UserError
 from bench.files import write_text
 from bench.pipeline.degraded import with_degraded
-from bench.pipeline.face_points import with_regions
+from bench.pipeline.face_points import hottest_part, with_regions
 from bench.pipeline.finished import REPORT
 from bench.pipeline.masks import with_localisation
 from bench.pipeline.occlusions import with_occlusions
@@ -65,7 +65,9 @@ def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
     groups.refuse(run.groups, test, f"{run.experiment}: `groups:`")
     rows = len(test.labels) + (len(validation.labels) if validation else 0)
     predictions = {name: store.read_predictions(results / name, len(test.labels), rows) for name in answered}
-    evaluation = with_degraded(run, score.evaluate(run, test, validation, predictions), results)
+    further = hottest_part(run, test, predictions, results)
+    evaluation = score.evaluate(run, test, validation, predictions, further=further)
+    evaluation = with_degraded(run, evaluation, results)
     evaluation = with_localisation(run, with_occlusions(run, evaluation, results), results)
     return with_regions(run, evaluation, results)
 

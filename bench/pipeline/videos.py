@@ -147,8 +147,9 @@ def _record(video: _Video, source: str | None) -> Video:
     alone = video.name if video.prefix else f"{_title(video.root)}/{video.name}"
     named = source or alone.replace(";", ",")
     return Video(
-        video.name, entry.file, entry.label, video.split, named, entry.size_bytes, entry.mtime_ns, entry.attributes
-    )
+        video.name, entry.file, entry.label, video.split, named, entry.size_bytes, entry.mtime_ns, entry.attributes,
+        mask=entry.mask or "",
+    )  # fmt: skip
 
 
 def videos_of(listing: Listed, part: Split | None) -> list[Video]:

@@ -98,7 +98,8 @@ class Video:
     `name` is its path below the folders that it comes from, with forward slashes, the split's folder first where there
     are splits; no two have the same. `label` is 1 for fake, 0 for real, None where unknown. `source` names the videos
     or persons that it is made of, joined by ";". `attributes` are pairs (name, value), as of a `Frame`. `content` is
-    the SHA-256 of the file, empty where nobody has read it.
+    the SHA-256 of the file, empty where nobody has read it. `mask` is the video, or the folder of pictures, of what was
+    forged in it, and `mask_state` tells one state of that from another; empty where there is none.
     """
 
     name: str
@@ -110,6 +111,8 @@ class Video:
     mtime_ns: int
     attributes: tuple[tuple[str, str], ...] = ()
     content: str = ""
+    mask: str = ""
+    mask_state: str = ""
 
 
 @dataclass(frozen=True)

@@ -117,17 +117,31 @@ class FaceEvidence:
 
     `shares` of the evidence for the target class add up to 1. `signed` are shares of all that the map shows for either
     class, positive where a part speaks for fake on balance. `falls` are by how much P(fake) falls where a part is
-    blurred. A part that the frame does not show is left out of all three.
+    blurred, `logit_falls` by how much the logit difference. A part that the frame does not show is left out of all.
     """
 
     shares: Mapping[str, float]
     signed: Mapping[str, float]
     falls: Mapping[str, float] = field(default_factory=dict)
+    logit_falls: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def leading(self) -> str:
         """The part with the largest share."""
         return max(self.shares, key=lambda part: self.shares[part])
+
+
+@dataclass(frozen=True)
+class BesideMask:
+    """A map beside the mask of what was forged in its frame, as localisation judges it.
+
+    `hit` is whether its hottest place is forged, `inside` the share of what speaks for fake that lies in the mask, and
+    `auc` how well the map ranks forged places above others.
+    """
+
+    hit: bool
+    inside: float
+    auc: float
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,7 @@ class Subject:
     pixels of the picture, `points` are its five points in pixels of `fitted`; None where no face was found. `matrix`
     leads from the picture into the frame, as that of a `Crop`. `others` counts further faces. `label` is 1 for fake,
     None where unknown. `of_set` is whether it is a frame of the experiment's set, `how` says how the frame came about.
+    `mask` [GRID, GRID] is how much of each place of `fitted` is forged, 0 to 255; None where no mask is known.
     """
 
     name: str
@@ -155,6 +170,7 @@ class Subject:
     of_set: bool = False
     label: int | None = None
     method: str = ""
+    mask: NDArray[np.uint8] | None = None
 
     @property
     def is_cropped(self) -> bool:
@@ -176,6 +192,10 @@ class Judge:
     computed: str
 
 
+SATURATED = 0.00005
+"""Nearer to 0 or 1, P(fake) is written as 0.0000 or 1.0000."""
+
+
 @dataclass(frozen=True)
 class Look:
     """What a variant says of a frame, and why.
@@ -184,8 +204,8 @@ class Look:
     positive, None without one. `heat` [h, w] is what of it speaks for the target; of a variant without a map that of
     the last resolution, and of what has neither, `by_blurring`, what squares of the frame are needed for. `agreed` is
     what `levels` maps agree on, the first of them `heat`, the others those of the journey; None of one map alone.
-    `on_face` and `agreed_on_face` are the parts of the face in these two, None without a face or heat. `notes` are
-    sentences for the reader.
+    `on_face` and `agreed_on_face` are the parts of the face in these two, None without a face or heat. `beside_mask` is
+    how `cam` lies on what was forged, None without either. `notes` are sentences for the reader.
     """
 
     judge: Judge
@@ -202,10 +222,21 @@ class Look:
     on_face: FaceEvidence | None
     agreed_on_face: FaceEvidence | None
     notes: tuple[str, ...] = ()
+    beside_mask: BesideMask | None = None
 
     @property
     def probabilities(self) -> tuple[float, float]:
         return 1 - self.p_fake, self.p_fake
+
+    @property
+    def logit_diff(self) -> float:
+        """What of the two logits speaks for fake."""
+        return self.logits[1] - self.logits[0]
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether P(fake) is so near to 0 or 1 that four digits do not tell it from that."""
+        return not SATURATED <= self.p_fake <= 1 - SATURATED
 
 
 @dataclass(frozen=True)

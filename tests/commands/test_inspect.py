@@ -239,3 +239,19 @@ def test_pictures_can_be_read(inspected: Path) -> None:
         drawn = cv2.imread(str(path))
         assert drawn is not None
         assert drawn.shape[2] == 3
+
+
+def test_the_logit_difference_is_shown_where_scores_saturate(inspected: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every score counts as saturated here; else none is, and no table has the column."""
+    inspect("faces/test/fake/portrait.png", "--to", "plain")
+    page = (inspected / "plain/portrait/inspection.md").read_text()
+    assert "logit difference" not in page.partition("## D")[0]
+    monkeypatch.setattr("bench.records.inspection.SATURATED", 0.5)
+    output = inspect("faces/test/fake/portrait.png", "--to", "saturated")
+    variant = numbers(inspected / "saturated/portrait")["variants"]["baseline"]
+    difference = variant["logits"][1] - variant["logits"][0]
+    assert f"(logit difference {difference:+.2f})" in output
+    page = (inspected / "saturated/portrait/inspection.md").read_text()
+    assert "| logit difference |" in page
+    assert "logit difference changes" in page
+    assert all(part["logit_difference_falls_when_blurred"] is not None for part in variant["parts"].values())

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bench.datasets import FrameSetSettings, digests, find
+from bench.datasets.locating import gather
 from bench.records import Frame, FrameSet
 from tests.support.frames import load_set, picture, pictures, refused_set
 
@@ -217,9 +218,32 @@ def test_a_column_and_a_folder_exclude_each_other(tmp_path: Path) -> None:
     assert "keep one" in refused_set(tmp_path, path="s", masks="s/m")
 
 
-def test_videos_have_no_masks() -> None:
-    with pytest.raises(ValueError, match="extract first, then name masks of the crops"):
-        FrameSetSettings.model_validate({"path": "v", "masks": "m", "extract": {"frames": 2}})
+def of_videos(folder: Path) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """The masks of listed videos by their paths, below a folder; and what is wrong."""
+    gathered = gather(FrameSetSettings.model_validate({"path": "v", "masks": "m", "extract": {"frames": 2}}), folder)
+    entries = [entry for located in gathered.parts.values() for entry in located.part.entries]
+    return {entry.path: str(Path(entry.mask).relative_to(folder)) if entry.mask else None for entry in entries}, tuple(
+        gathered.problems
+    )
+
+
+def test_masks_of_videos_are_videos_or_folders_of_pictures(tmp_path: Path) -> None:
+    for name in ("v/real/a.mp4", "v/fake/b.mp4", "v/fake/c.avi", "v/fake/d.e.mp4", "v/fake/f.mp4", "m/fake/b.mkv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"video")
+    for name in ("m/fake/c/0001.png", "m/fake/d.e/0001.png", "m/fake/f.mp4/1.png"):
+        mask(tmp_path / name)
+    masks, problems = of_videos(tmp_path)
+    assert not problems
+    assert masks == {
+        "real/a.mp4": None,
+        "fake/b.mp4": "m/fake/b.mkv",
+        "fake/c.avi": "m/fake/c",
+        "fake/d.e.mp4": "m/fake/d.e",
+        "fake/f.mp4": "m/fake/f.mp4",
+    }
+    mask(tmp_path / "m/fake/b/0001.png")
+    assert "two masks of one video: fake/b, fake/b.mkv" in " ".join(of_videos(tmp_path)[1])
 
 
 # --------------------------------------------------------------------------------------- FaceForensics++

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -196,3 +197,18 @@ def test_outlines_are_drawn_into_overlays(finished_once: Path, finished: Path) -
     assert fakes
     assert all(fakes)
     assert not any(is_other for folder, _, is_other in changed if folder == "real")
+
+
+def test_inspect_says_how_maps_lie_on_the_masks_of_the_set(finished: Path) -> None:
+    """The means over the fakes that count are those of the run; a frame without a mask has no numbers."""
+    code, output = bench("inspect", "faces/test/fake", "--variant", "half", "--to", "seen")
+    assert code == 0, output
+    table = pd.read_parquet(finished / "seen/explanations.parquet")
+    of_half = table[table["variant"] == "half"]
+    assert len(of_half) == FAKES
+    beside = of_half.dropna(subset=["mask_auc"])
+    located = scores(finished)["variants"]["half"]["localisation"]
+    assert len(beside) == located["frames"]
+    for column, key in (("mask_hit", "pointing_game"), ("mask_inside", "evidence_inside"), ("mask_auc", "mask_auc")):
+        assert beside[column].astype(float).mean() == pytest.approx(located[key], abs=1e-4)
+    assert "Heatmaps beside masks of what was forged" in (finished / "seen/gallery.md").read_text(encoding="utf-8")

@@ -13,9 +13,10 @@ from PIL import Image
 
 from bench.footage.faces import yunet
 from bench.pipeline import face_points
+from bench.records import POINT_COLUMNS
 from bench.results import regions
 from bench.results.regions.measuring import parts_of
-from tests.conftest import quick_folder
+from tests.conftest import quick_folder, run_quickly
 from tests.support import tiny
 from tests.support.command_line import bench
 from tests.support.portraits import picture
@@ -95,6 +96,33 @@ def test_a_second_run_finds_nothing_anew(finished: Path, monkeypatch: pytest.Mon
     code, output = bench("run", "--no-timing")
     assert code == 0, output
     assert face_points.WORK not in output
+
+
+def test_points_of_a_manifest_are_taken_and_no_face_is_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pixels of files of another size and proportion than the network sees; frames without points are looked at."""
+    run_quickly(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    tiny.save_weights(tmp_path / "best_model.tar")
+    points, rows = [(30, 40), (70, 40), (50, 60), (36, 80), (64, 80)], []
+    for index in range(4):
+        Image.fromarray(picture(index, 160)).resize((100, 120)).save(tmp_path / f"{index}.png")
+        cells = [str(part) for point in points for part in point] if index else [""] * 10
+        rows.append(",".join([f"{index}.png", ("real", "fake")[index % 2], "test", *cells]))
+    header = ",".join(["path", "label", "split", *POINT_COLUMNS])
+    (tmp_path / "manifest.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    (tmp_path / "experiments.yaml").write_text(YAML.replace("path: faces", "path: ."), encoding="utf-8")
+    sought: list[int] = []
+    load = yunet.load
+    monkeypatch.setattr(yunet, "load", lambda *sizes: (sought.append(1), load(*sizes))[1])
+    code, output = bench("run", "--no-timing")
+    assert code == 0, output
+    assert len(sought) == 1, "for the one frame without points"
+    assert scores(tmp_path)["faces"]["finder"] == "manifest and yunet"
+    key = json.loads((tmp_path / "results/first/run.json").read_text())["faces"]["key"]
+    table = regions.stored_faces(tmp_path / "results/first", key).points
+    expected = [share for x, y in points for share in (x / 100, y / 120)]
+    assert sum(each is not None and np.allclose(each, expected, atol=1e-6) for each in table.values()) == 3
+    assert "that the manifest tells, or else YuNet finds" in (tmp_path / "reports/first/report.md").read_text("utf-8")
 
 
 def test_a_report_without_regions(finished: Path) -> None:

@@ -144,9 +144,13 @@ def test_blurring_the_part_that_decides_costs_most() -> None:
     pixels[mask] = 250
     session = OfBrightMouths(mask)
     logits = session.predict(np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]).logits[0]
-    score = float(1 / (1 + np.exp(logits[0] - logits[1])))
-    lost = falls(session, pixels, points, score)  # type: ignore[arg-type]
+    both = falls(session, pixels, points, (float(logits[0]), float(logits[1])))  # type: ignore[arg-type]
+    lost = both.p_fake
     assert max(lost, key=lambda part: lost[part]) == "mouth"
     assert lost["mouth"] > 0.3
     assert abs(lost["brows"]) < 0.05
-    assert set(lost) == set(part_masks(points, SIDE))
+    assert set(lost) == set(both.logit_diff) == set(part_masks(points, SIDE))
+    before = logits[1] - logits[0]
+    score = 1 / (1 + np.exp(-before))
+    for part, fall in both.logit_diff.items():
+        assert score - 1 / (1 + np.exp(fall - before)) == pytest.approx(lost[part], abs=1e-5)

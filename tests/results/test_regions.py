@@ -169,3 +169,17 @@ def test_damaged_points_are_refused_with_what_makes_them_again(tmp_path: Path, d
     damage(tmp_path / regions.FACES)
     with pytest.raises(UserError, match="bench run"):
         regions.read(tmp_path, counts, pd.Series(["1.png"]))
+
+
+def test_the_hottest_part_is_that_under_the_hottest_place_for_the_called_class() -> None:
+    """Single cells of a fine map over a large face: at the mouth for fake, at an eye for real."""
+    points = np.stack([face(eyes=0.25), face(eyes=0.25), face(eyes=0.25), np.full((5, 2), np.nan), face(eyes=0.25)])
+    (left, *_), mouth = points[0], points[0][3:].mean(0)
+    cam = np.zeros((5, 32, 32), np.float32)
+    for frame in cam:
+        frame[int(mouth[1] * 32), int(mouth[0] * 32)] = 2
+        frame[int(left[1] * 32), int(left[0] * 32)] = -3
+    cam[4] = np.abs(cam[4])
+    called = np.array([True, False, True, True, False])
+    cam[2, 0, 0] = np.nan
+    assert regions.hottest_part(cam, points, called).tolist() == ["mouth", "eyes", None, None, None]

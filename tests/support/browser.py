@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
-from tests.support.pace import limit
+from tests.support.pace import comes_true, limit
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -73,11 +73,11 @@ class Page:
         elif event == "Page.loadEventFired":
             self._loaded = True
 
-    def open(self, path: Path) -> float:
-        """Load a file; seconds until it had loaded."""
+    def open(self, page: Path | str) -> float:
+        """Load a file, or what is served at an address; seconds until it had loaded."""
         self._loaded = False
         began = time.perf_counter()
-        self.send("Page.navigate", url=path.resolve().as_uri())
+        self.send("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not self._loaded:
             message = json.loads(self._socket.recv(timeout=limit(60)))
             if "method" in message:
@@ -90,6 +90,11 @@ class Page:
         if "exceptionDetails" in result:
             raise AssertionError(f"{expression}: {result['exceptionDetails']['exception']['description']}")
         return result["result"].get("value")
+
+    def wait(self, condition: str, seconds: float = 20) -> None:
+        """Until a JavaScript expression is true."""
+        if not comes_true(lambda: bool(self.evaluate(f"Boolean({condition})")), seconds):
+            raise AssertionError(f"{condition} did not come true; the page says: {self.texts('body')}")
 
     def texts(self, selector: str) -> list[str]:
         """The text of every element that is to be seen."""
@@ -110,14 +115,19 @@ class Page:
 
     def click(self, selector: str, times: int = 1) -> None:
         """The mouse on the middle of the first such element, which is scrolled to."""
+        x, y = self._middle(selector)
+        for _ in range(times):
+            for kind in ("mousePressed", "mouseReleased"):
+                self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def _middle(self, selector: str) -> tuple[float, float]:
+        """Of an element that is scrolled to, in the window's pixels."""
         x, y = self.evaluate(
             f"(() => {{ const one = document.querySelector({json.dumps(selector)});"
             "one.scrollIntoView({block: 'center', behavior: 'instant'}); const box = one.getBoundingClientRect();"
             "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
-        for _ in range(times):
-            for kind in ("mousePressed", "mouseReleased"):
-                self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        return x, y
 
     def choose(self, selector: str, value: str) -> None:
         """An option of a menu, or a text in a field, as a person who has chosen or typed it leaves it."""
@@ -125,6 +135,19 @@ class Page:
             f"(() => {{ const one = document.querySelector({json.dumps(selector)}); one.value = {json.dumps(value)};"
             "for (const kind of ['input', 'change']) one.dispatchEvent(new Event(kind, {bubbles: true})); })()"
         )
+
+    def give(self, selector: str, *files: Path) -> None:
+        """Files to a field for files, as a person chooses them."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
+
+    def drop(self, selector: str, *files: Path) -> None:
+        """Files that are dragged from the desktop onto an element."""
+        x, y = self._middle(selector)
+        data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.send("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
     def resize(self, width: int, height: int = 900) -> None:
         self.send(
@@ -152,14 +175,15 @@ class Page:
 
 
 @contextmanager
-def opened() -> Iterator[Page]:
-    """A tab of a browser with an empty profile, closed in the end."""
+def opened(*further: str) -> Iterator[Page]:
+    """A tab of a browser with an empty profile, closed in the end; `further` are arguments of the program."""
     from websockets.sync.client import connect
 
     program = chromium()
     assert program is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        arguments = [program, *QUIET, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
+        profiled = [f"--user-data-dir={profile}", "--remote-debugging-port=0"]
+        arguments = [program, *QUIET, *profiled, *further, "about:blank"]
         running = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             with connect(_address(Path(profile, "DevToolsActivePort"), running), max_size=None, proxy=None) as socket:

@@ -15,6 +15,7 @@ from bench.commands.export.sets import SetsOf, read, sentences, sets_of, verdict
 from bench.errors import UserError, listed, nearest, quoted
 from bench.experiment import ExperimentSettings
 from bench.files import advice, is_leftover, rename, sweep, temporary_name
+from bench.inference.variants import find_variant
 from bench.pipeline.rendered import evaluate_run
 from bench.provenance import file_digest
 from bench.records import (
@@ -60,19 +61,6 @@ class Options:
 
 
 DEFAULT = Options()
-
-
-def find_variant(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
-    """The detector and the name of a variant of an experiment, as the command line names it.
-
-    Raises `UserError` where of several detectors it is not said whose it is.
-    """
-    titles = settings.titles
-    if not settings.is_side_by_side or variant in titles:
-        return titles.get(variant, (settings.detector_names[0], variant))
-    meant = [title for title, (_, called) in titles.items() if called == variant]
-    hint = f" (several have one: name it as in {meant[0]})" if meant else nearest(variant, titles)
-    raise UserError(f"there is no variant {quoted(variant)}{hint}; variants are: {', '.join(titles)}")
 
 
 def export_named(

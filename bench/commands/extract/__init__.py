@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.datasets import checked_pattern
 from bench.errors import UserError, in_yaml, nearest, quoted
+from bench.footage import masks
 from bench.footage.extracting import Extracted, extract
 from bench.pipeline.videos import find_videos
 from bench.records import PICTURE_FORMS, Event, Extraction, OnEvent, PictureForm, silent
@@ -35,7 +36,13 @@ def extract_videos(
     for remark in listed.remarks:
         on_event(Event(remark, 1, 1, "warning"))
     return extract(
-        listed.videos, to, extraction, absent=listed.absent, workers=workers, sharing=listed.sharing, on_event=on_event
+        masks.with_states(listed.videos, {}),
+        to,
+        extraction,
+        absent=listed.absent,
+        workers=workers,
+        sharing=listed.sharing,
+        on_event=on_event,
     )
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from bench.commands.inspect import folder, video
 from bench.commands.inspect.looking import answer, look, score_of
-from bench.commands.inspect.panel import Panel, choose, load
+from bench.commands.inspect.panel import Panel, load
 from bench.commands.inspect.request import Options, Written, checked
-from bench.commands.inspect.subjects import FramesOfSet, Reader
 from bench.experiment import ExperimentSettings
 from bench.footage import in_front
+from bench.inference.subjects import FramesOfSet, Reader
+from bench.inference.variants import choose
 from bench.records import Event, OnEvent, silent
 from bench.records.inspection import Inspection, Subject
 

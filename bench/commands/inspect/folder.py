@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bench.commands.inspect.looking import score_of
 from bench.commands.inspect.request import Request, Written
-from bench.commands.inspect.subjects import Reader, names_of
 from bench.errors import UserError, counted, listed
 from bench.files import make_folder
+from bench.inference.subjects import Reader
 from bench.records import Event, OnEvent
 from bench.records.inspection import Subject
 
@@ -27,7 +27,7 @@ def inspect(request: Request, reader: Reader, inspector: Inspector, on_event: On
     """Inspect every picture below a folder; those that can't be judged are skipped, and said."""
     files = request.files
     work = _Work(request, reader, inspector)
-    names = names_of(files, request.file)
+    names = _names_of(files, request.file)
     for index, file in enumerate(files):
         on_event(Event(WORK, index, len(files), "pictures", names[file]))
         work.add(file, names[file])
@@ -97,3 +97,15 @@ def _unexplained(subject: Subject, logits: dict[str, tuple[float, float]]) -> It
 
     for variant, each in logits.items():
         yield inspection.unexplained(subject, variant, each, score_of(each))
+
+
+def _names_of(files: Sequence[Path], root: Path) -> dict[Path, str]:
+    """By file the folder that its inspection lies in: its path below `root` without the ending, where no two are so."""
+    short = {file: PurePath(file.relative_to(root)).with_suffix("").as_posix() for file in files}
+    count: dict[str, int] = {}
+    for name in short.values():
+        count[name.casefold()] = count.get(name.casefold(), 0) + 1
+    return {
+        file: name if count[name.casefold()] == 1 else PurePath(file.relative_to(root)).as_posix()
+        for file, name in short.items()
+    }

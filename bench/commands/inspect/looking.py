@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.commands.inspect.panel import Panelist
 from bench.detectors import families
 from bench.records import ClassName, class_of
-from bench.records.inspection import FaceEvidence, Journey, Look, Stage, Subject
+from bench.records.inspection import BesideMask, FaceEvidence, Journey, Look, Stage, Subject
 from bench.results.score import p_fake
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassNam
     if on_face is not None and subject.points is not None:
         from bench.results.explanation.blurred import falls
 
-        on_face = replace(on_face, falls=falls(panelist.session, subject.fitted, subject.points, score))
+        lost = falls(panelist.session, subject.fitted, subject.points, logits)
+        on_face = replace(on_face, falls=lost.p_fake, logit_falls=lost.logit_diff)
     sharpest = combined if combined is not None and combined.any() else heat
     return Look(
         judge=panelist.judge,
@@ -84,6 +85,7 @@ def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassNam
         levels=len(maps),
         on_face=on_face,
         agreed_on_face=_on_face(combined, None, subject),
+        beside_mask=_beside_mask(cam, subject.mask),
         notes=tuple(_notes(panelist, way, score, combined, by_blurring=cam is None and signed is not None)),
     )
 
@@ -93,6 +95,16 @@ def _by_blurring(session: Session, subject: Subject, logits: tuple[float, float]
     from bench.results.occlusion import occlusion_map
 
     return occlusion_map(session, subject.fitted, logits[1] - logits[0], 1)
+
+
+def _beside_mask(cam: NDArray[np.float32] | None, mask: NDArray[np.uint8] | None) -> BesideMask | None:
+    """A variant's map beside what was forged, as a run judges it."""
+    if cam is None or mask is None:
+        return None
+    from bench.results.localisation.measuring import measured, speaks_for, up_sampled
+
+    hit, inside, auc, _ = measured(up_sampled(cam), mask, blank=not speaks_for(cam, fake=True))
+    return BesideMask(bool(hit), inside, auc)
 
 
 def _on_face(

@@ -30,4 +30,5 @@ def _of_a_picture(inspected: Inspection) -> Iterator[str]:
         evidence = look.agreed_on_face or look.on_face
         where = "" if evidence is None else f", most evidence for {look.target} on {evidence.leading}"
         share = "" if evidence is None else f" ({100 * evidence.shares[evidence.leading]:.0f} %)"
-        yield f"{shown(look.judge.name):<{width}}  {called}, P(fake) {look.p_fake:.4f}{where}{share}"
+        apart = f" (logit difference {look.logit_diff:+.2f})" if look.is_saturated else ""
+        yield f"{shown(look.judge.name):<{width}}  {called}, P(fake) {look.p_fake:.4f}{apart}{where}{share}"

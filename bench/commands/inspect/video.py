@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from bench.commands.inspect.looking import score_of
 from bench.commands.inspect.request import Request, Written
-from bench.commands.inspect.subjects import NoFaceError, Reader, label_of
 from bench.errors import UserError, counted
 from bench.files import make_folder
 from bench.footage import sampling
 from bench.footage import video as footage
 from bench.footage.formats import VideoError
 from bench.footage.video import Damage, Picture, Timeline, UnorderedError
+from bench.inference.subjects import NoFaceError, Reader, label_of
 from bench.provenance import cpu_cores, file_digest, write_json
 from bench.records import Event, OnEvent, class_of
 from bench.records.inspection import Subject

@@ -1,7 +1,8 @@
 """FaceForensics++: original_sequences/ and manipulated_sequences/<method>/<compression>/, with lists of its splits.
 
 Below them lie `videos/<video>.mp4`, `frames/<video>/0003.png` or any other form; folders called masks, below a
-method or its compression, hold masks of what was forged: `masks/<video>/0003.png` is that of the video's frame 3.
+method or its compression, hold masks of what was forged: `masks/<video>/0003.png` is that of the video's frame 3, and
+`masks/videos/<video>.mp4` has those of all its frames.
 `train.json`, `val.json` and `test.json`, beside these folders or in splits/, are lists of pairs of ids: of a pair
 [A, B] the originals A and B and the fakes A_B and B_A belong to the split. Without them nothing is split. A video's
 sources are the ids in its name, those of the actors in DeepFakeDetection, which no split names. Method and compression
@@ -16,13 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bench.datasets import list_files, native
 from bench.datasets.layouts import SUFFIXES, Entry, Listing, Options, Tally
 from bench.datasets.native import File, Video, Videos
 from bench.errors import UserError, listed, quoted
-from bench.records import MissingVideo, Split, Unused, joined_sources
+from bench.records import VIDEO_SUFFIXES, MissingVideo, Split, Unused, joined_sources
 
 RANK = 15
 SHAPE = "FaceForensics++'s original_sequences/ and manipulated_sequences/, with train.json, val.json and test.json"
@@ -40,6 +41,8 @@ The groups are the sources: videos, or in DeepFakeDetection actors.
 """
 
 _FORGED = "manipulated_sequences"
+_MaskFiles: TypeAlias = Mapping[tuple[str, str, str, int | None], str]
+"""Files of masks by method, compression, video and frame; without a frame, they are of all of the video's."""
 _LEFT_OUT = (*native.MASKS, "models")
 
 
@@ -152,17 +155,15 @@ def _items(path: Path, options: Options, tally: Tally) -> tuple[list[_Item], lis
 
 
 def _with_masks(path: Path, items: list[_Item], options: Options) -> list[_Item]:
-    """The files with the mask of each fake that has one; those of videos are not read."""
-    if options.noun == "videos":
-        return items
-    masks = _masks(path)
+    """The files with the mask of each fake that has one."""
+    masks = _masks_of_videos(path) if options.noun == "videos" else _masks(path)
     return [replace(item, mask=_mask_of(item, masks)) for item in items] if masks else items
 
 
-def _masks(path: Path) -> dict[tuple[str, str, str, int], str]:
+def _masks(path: Path) -> _MaskFiles:
     """The pictures in folders of masks, by method, compression (empty where masks are of none), video and frame."""
     top, videos = path / _FORGED, Videos(VIDEOS[1].fullmatch, SUFFIXES)
-    masks: dict[tuple[str, str, str, int], str] = {}
+    masks: dict[tuple[str, str, str, int | None], str] = {}
     for folder in _mask_folders(top):
         for file in native.walk(top, folder, Options(), Tally(), ()):
             video = videos.of(file.path)
@@ -170,6 +171,28 @@ def _masks(path: Path) -> dict[tuple[str, str, str, int], str]:
                 method, compression, _ = _folders(File(f"{_FORGED}/{file.path}", *file[1:]), video)
                 masks[method, compression, video.name, video.frame_index] = file.file
     return masks
+
+
+def _masks_of_videos(path: Path) -> _MaskFiles:
+    """The videos in folders of masks, or the folders of pictures that are called like a video, as `_masks` has them."""
+    top, videos = path / _FORGED, Videos(VIDEOS[1].fullmatch, VIDEO_SUFFIXES)
+    masks: dict[tuple[str, str, str, int | None], str] = {}
+    for folder in _mask_folders(top):
+        files = list(native.walk(top, folder, Options(suffixes=VIDEO_SUFFIXES), Tally(), ()))
+        files += [File(f"{below}/-", str(top / below), 0, 0) for below in _folders_of_pictures(top, folder)]
+        for file in files:
+            if video := videos.of(file.path):
+                method, compression, _ = _folders(File(f"{_FORGED}/{file.path}", *file[1:]), video)
+                masks.setdefault((method, compression, video.name, None), file.file)
+    return masks
+
+
+def _folders_of_pictures(top: Path, folder: str) -> Iterator[str]:
+    """The folders below one of masks that are called like a video, also where a folder such as `frames` is between."""
+    for name in native.sub_folders(top / folder).values():
+        inner = [name] if VIDEOS[1].fullmatch(name) else []
+        inner = inner or [f"{name}/{each}" for each in native.sub_folders(top / folder / name).values()]
+        yield from (f"{folder}/{each}" for each in inner if VIDEOS[1].fullmatch(each.rpartition("/")[2]))
 
 
 def _mask_folders(top: Path) -> Iterator[str]:
@@ -183,9 +206,9 @@ def _mask_folders(top: Path) -> Iterator[str]:
                 yield from (f"{folder}/{name}/{of_frames}" for of_frames in map(below.get, native.MASKS) if of_frames)
 
 
-def _mask_of(item: _Item, masks: Mapping[tuple[str, str, str, int], str]) -> str | None:
+def _mask_of(item: _Item, masks: _MaskFiles) -> str | None:
     """The mask of a fake: that of its compression, or else that of all."""
-    if item.video.frame_index is None or item.label == 0:
+    if item.label == 0:
         return None
     keys = ((item.method, of, item.video.name, item.video.frame_index) for of in (item.compression, ""))
     return next((masks[key] for key in keys if key in masks), None)

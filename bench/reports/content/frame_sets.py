@@ -10,6 +10,7 @@ from bench.records import Comparison, Evaluation, OnSets, OverallVerdict, RunRec
 from bench.reports.content import frame_sets_tables as tables
 from bench.reports.content import recommendation, robustness
 from bench.reports.content.cells import Table
+from bench.reports.content.heatmaps_of_several import Tables, heatmaps
 from bench.reports.content.inputs import input_of
 from bench.reports.content.side_by_side import warnings_of
 from bench.reports.content.spans import Part, Sentence, code, docs, joined, listed, paragraph, sentence, strong
@@ -28,6 +29,7 @@ class AllSets:
     variants: Table
     sets: Table
     note: Sentence
+    heatmaps: list[Tables]
 
 
 def all_sets(across: OnSets, warnings: Mapping[str, Sequence[str]], page: str, below: Mapping[str, str]) -> AllSets:
@@ -46,6 +48,7 @@ def all_sets(across: OnSets, warnings: Mapping[str, Sequence[str]], page: str, b
         variants=tables.variants(across),
         sets=tables.sets(across, page, below),
         note=note(across),
+        heatmaps=heatmaps(across.sets),
     )  # fmt: skip
 
 

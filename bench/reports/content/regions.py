@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.errors import counted
-from bench.records import OUTCOMES, Evaluation, Mean, OutcomeRegions, Regions, RunRecord, VariantRegions
+from bench.records import OUTCOMES, Evaluation, Mean, Outcome, OutcomeRegions, Regions, RunRecord, VariantRegions
 from bench.records.inspection import PARTS
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, table, variant_cell, with_interval
 from bench.reports.content.galleries import TITLES
@@ -13,6 +13,7 @@ from bench.reports.content.spans import Sentence, Span, docs, joined, sentence, 
 from bench.reports.content.text import number, plain, signed
 
 AREA = "share of the area"
+_FINDERS = {"manifest": "that the manifest tells", "manifest and yunet": "that the manifest tells, or else YuNet finds"}
 WORTH_A_LOOK = 0.01
 """A smaller change of a share is not marked, be it as sure as it may."""
 _MOST_FRAMES = 5
@@ -33,16 +34,22 @@ def regions(run: RunRecord, evaluation: Evaluation) -> list[RegionsOfOutcome]:
     of_all = evaluation.regions
     if of_all is None:
         return []
-    parts = []
-    for outcome in OUTCOMES:
-        by_variant = {
-            name: of_variant.outcomes[outcome]
-            for name, of_variant in of_all.variants.items()
-            if outcome in of_variant.outcomes
-        }
-        if by_variant:
-            parts.append(RegionsOfOutcome(TITLES[outcome], _table(run, of_all, by_variant), _bars(of_all, by_variant)))
-    return parts
+    return [
+        RegionsOfOutcome(TITLES[outcome], _table(run, of_all, by_variant), _bars(of_all, by_variant))
+        for outcome in OUTCOMES
+        if (by_variant := _by_variant(of_all, outcome))
+    ]
+
+
+def of_outcome(run: RunRecord, evaluation: Evaluation, outcome: Outcome) -> Table | None:
+    """The table of one outcome; None where nobody asked, or no variant has it with a face and evidence."""
+    of_all = evaluation.regions
+    by_variant = _by_variant(of_all, outcome) if of_all else {}
+    return _table(run, of_all, by_variant) if of_all and by_variant else None
+
+
+def _by_variant(of_all: Regions, outcome: Outcome) -> dict[str, OutcomeRegions]:
+    return {name: each.outcomes[outcome] for name, each in of_all.variants.items() if outcome in each.outcomes}
 
 
 def _table(run: RunRecord, of_all: Regions, by_variant: dict[str, OutcomeRegions]) -> Table:
@@ -142,10 +149,11 @@ def note(evaluation: Evaluation) -> Sentence:
         without = f"; {', '.join(of_all.reasons)}: {next(iter(of_all.reasons.values()))}"
     test_frames = counted(of_all.counts.frames, "test frame")
     frames = f"{of_all.frames:,} of {test_frames}"
+    by = _FINDERS.get(of_all.counts.finder, "that YuNet finds")
     return sentence(
         f"Which parts of the face heatmaps lie on, over the {frames} that have a face: polygons laid on the five "
-        "points that YuNet finds. Given is the mean share of what speaks for the called class in percent, with its "
-        "95 % interval; of other variants than the baseline, in parentheses the paired difference to the baseline's "
+        f"points {by}. Given is the mean share of what speaks for the called class in percent, with its 95 % interval; "
+        "of other variants than the baseline, in parentheses the paired difference to the baseline's "
         "map of the same frames for the same class, bold where it is significant by its own interval and at least "
         f"{100 * WORTH_A_LOOK:g} point",
         without,

@@ -9,6 +9,7 @@ from bench.errors import counted
 from bench.records import Choice, SideBySide
 from bench.reports.content import recommendation, robustness, side_by_side_tables
 from bench.reports.content.cells import Table
+from bench.reports.content.heatmaps_of_several import Tables, heatmaps
 from bench.reports.content.judged import judged
 from bench.reports.content.plots import Plots, Trade, trade
 from bench.reports.content.spans import Sentence, code, joined, listed, paragraph, sentence, strong, with_code
@@ -30,6 +31,7 @@ class Section:
     note: Sentence
     plots: Plots
     looks: Mapping[str, int]
+    heatmaps: list[Tables]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def section_on(together: SideBySide, frame_set: str, page: str, below: Mapping[s
         note=_note(together),
         plots=Plots(tuple(map(of.trade, _trades(together, looks, frame_set))), None, None, ()),
         looks=looks | {name: index for index, name in enumerate(together.detectors)},
+        heatmaps=heatmaps(together.detectors),
     )
 
 

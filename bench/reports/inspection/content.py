@@ -81,7 +81,8 @@ def _head(inspected: Inspection) -> Iterator[tuple[str, Sentence]]:
 def _verdict(inspected: Inspection, look: Look) -> Sentence:
     """What a variant calls the frame, which part of the face that is for, and what blurring it does."""
     parts: list[Part] = [strong(look.judge.name), " calls it ", strong(class_of(look.p_fake, inspected.threshold))]
-    parts.append(f": P(fake) {number(look.p_fake, 4)} at a threshold of {cutoff(inspected.threshold)}.")
+    further = f" (logit difference {signed(look.logit_diff, 2)})" if look.is_saturated else ""
+    parts.append(f": P(fake) {number(look.p_fake, 4)}{further} at a threshold of {cutoff(inspected.threshold)}.")
     evidence = look.agreed_on_face or look.on_face
     if evidence is not None:
         leading = evidence.leading
@@ -93,6 +94,10 @@ def _verdict(inspected: Inspection, look: Look) -> Sentence:
         if abs(fall) >= _LIVELY:
             verb = "falls" if fall > 0 else "rises"
             parts.append(f" P(fake) {verb} by {number(abs(fall), 2)} where {_the(strongest)} is blurred.")
+    if look.beside_mask is not None:
+        beside = look.beside_mask
+        where = "in the mask of what was forged" if beside.hit else "outside of the mask of what was forged"
+        parts.append(f" Its hottest place for fake lies {where}, {100 * beside.inside:.0f} % of that evidence inside.")
     return sentence(*parts)
 
 
@@ -101,18 +106,20 @@ def _the(part: str) -> str:
 
 
 def _answers(inspected: Inspection) -> Table:
-    """Step E: logits, probabilities, label, confidence."""
-    titles = ("logit real", "logit fake", "P(real)", "P(fake)", "label", "confidence")
+    """Step E: logits, probabilities, label, confidence; the logit difference where probabilities tell little."""
+    titles = ("logit real", "logit fake", "logit difference", "P(real)", "P(fake)", "label", "confidence")
+    is_saturated = any(look.is_saturated for look in inspected.looks)
     rows = []
     for look in inspected.looks:
         real, fake = look.probabilities
         label = class_of(look.p_fake, inspected.threshold)
         confidence = fake if label == "fake" else real
-        values = (*look.logits, real, fake)
-        rows.append(
-            [variant_cell(look.judge.name), *(cell(number(value, 4), value=value) for value in values),
-             cell(strong(label)), cell(number(confidence, 4), value=confidence)]
-        )  # fmt: skip
+        apart = cell(signed(look.logit_diff, 4), value=look.logit_diff) if is_saturated else EMPTY
+        logits, probabilities = (
+            [cell(number(value, 4), value=value) for value in pair] for pair in (look.logits, (real, fake))
+        )
+        called = [cell(strong(label)), cell(number(confidence, 4), value=confidence)]
+        rows.append([variant_cell(look.judge.name), *logits, apart, *probabilities, *called])
     return table([Column("Model", "left"), *columns(titles)], rows)
 
 
@@ -183,9 +190,11 @@ def _parts(look: Look) -> Table:
             _percent(evidence.shares[part]),
             EMPTY if agreed is None else _percent(agreed.shares.get(part, 0.0)),
             _speaks(evidence.signed.get(part)),
-            _fall(evidence.falls.get(part)),
+            _fall(evidence.falls.get(part), 3),
+            _fall(evidence.logit_falls.get(part), 2) if look.is_saturated else EMPTY,
         ])  # fmt: skip
-    titles = (f"evidence for {look.target}", "levels agree", "speaks for", "P(fake) changes when blurred")
+    titles = (f"evidence for {look.target}", "levels agree", "speaks for", "P(fake) changes when blurred",
+              "logit difference changes")  # fmt: skip
     return table([Column("Part", "left"), *columns(titles)], rows)
 
 
@@ -200,8 +209,8 @@ def _speaks(share: float | None) -> Cell:
     return cell(f"{'fake' if share > 0 else 'real'} ({100 * abs(share):.0f} %)", value=share)
 
 
-def _fall(fall: float | None) -> Cell:
-    return EMPTY if fall is None else cell(signed(-fall, 3), value=-fall)
+def _fall(fall: float | None, digits: int) -> Cell:
+    return EMPTY if fall is None else cell(signed(-fall, digits), value=-fall)
 
 
 def _parts_note(inspected: Inspection) -> Sentence:

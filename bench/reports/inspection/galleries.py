@@ -14,7 +14,7 @@ from bench.records.inspection import PARTS, Inspection, Subject
 from bench.reports.content.axes import axis, part_axis
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Sentence, sentence, strong
-from bench.reports.content.text import number
+from bench.reports.content.text import number, signed
 from bench.reports.html.chart import Frame, colour, dashes, element, marker
 from bench.reports.html.chart import picture as svg
 from bench.reports.inspection import pages, pictures
@@ -34,7 +34,8 @@ _APART = 13.0
 class Card:
     """A picture in a gallery: its maps by variant as data, where its inspection lies, and how far off each variant is.
 
-    `p_fake` is by variant. `off` is the largest |label - P(fake)| of any variant; None without a label.
+    `p_fake` is by variant, and `apart` the logit difference of those whose P(fake) four digits do not tell from 0 or 1.
+    `off` is the largest |label - P(fake)| of any variant; None without a label.
     """
 
     name: str
@@ -44,6 +45,12 @@ class Card:
     maps: Mapping[str, str]
     off: float | None
     note: str = ""
+    apart: Mapping[str, float] = field(default_factory=dict)
+
+    def score(self, variant: str) -> str:
+        """P(fake), with the logit difference where that says more."""
+        further = f" ({signed(self.apart[variant], 2)})" if variant in self.apart else ""
+        return f"{self.p_fake[variant]:.4f}{further}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ def card_of(inspected: Inspection, target: str, note: str = "") -> Card:
         drawn = pictures.overlay(subject.fitted, heat, look.target == "fake")
         maps[look.judge.name] = pictures.data_uri(drawn, _SIDE)
     p_fake = {look.judge.name: look.p_fake for look in inspected.looks}
-    return Card(subject.name, target, label_text(subject), p_fake, maps, off(subject, p_fake), note)
+    apart = {look.judge.name: look.logit_diff for look in inspected.looks if look.is_saturated}
+    return Card(subject.name, target, label_text(subject), p_fake, maps, off(subject, p_fake), note, apart)
 
 
 def label_text(subject: Subject) -> str:
@@ -106,7 +114,19 @@ def parts_tables(rows: pd.DataFrame) -> list[tuple[str, Table]]:
     tables = [("Mean share of the evidence, by part of the face", _mean_shares(explained, "target", "for"))]
     if explained["method"].notna().any():
         tables.append(("The same by how frames were forged", _mean_shares(explained, "method", "method")))
+    tables.append(("Heatmaps beside masks of what was forged, on average", _beside_masks(explained)))
     return [(caption, each) for caption, each in tables if each.rows]
+
+
+def _beside_masks(rows: pd.DataFrame) -> Table:
+    """A row for each variant that has maps of frames with a mask."""
+    body = []
+    for variant, inside in rows.dropna(subset=["mask_auc"]).groupby("variant", sort=False):
+        means = [float(inside[name].astype("float64").mean()) for name in ("mask_hit", "mask_inside", "mask_auc")]
+        cells = [cell(number(mean, 3), value=mean) for mean in means]
+        body.append([variant_cell(str(variant)), cell(f"{len(inside):,}"), *cells])
+    titles = ("n", "points at it", "evidence inside", "AUC against the mask")
+    return table([Column("Model", "left"), *columns(titles)], body)
 
 
 def _mean_shares(rows: pd.DataFrame, by: str, title: str) -> Table:

@@ -80,6 +80,7 @@ def variant_numbers(look: Look, threshold: float) -> dict[str, Any]:
         "parts": _parts(look.on_face),
         "agreed_parts": _parts(look.agreed_on_face),
         "hottest": [asdict(each) for each in look.hottest],
+        "beside_mask": None if look.beside_mask is None else asdict(look.beside_mask),
         "notes": list(look.notes),
     }  # fmt: skip
 
@@ -92,6 +93,7 @@ def _parts(evidence: FaceEvidence | None) -> dict[str, dict[str, float | None]] 
             "share": share,
             "signed": evidence.signed.get(part),
             "p_fake_falls_when_blurred": evidence.falls.get(part),
+            "logit_difference_falls_when_blurred": evidence.logit_falls.get(part),
         }
         for part, share in evidence.shares.items()
     }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _COLUMN = {part: part.replace(" ", "_") for part in PARTS}
 _NUMBERS = (
     "p_fake", "logit_real", "logit_fake", *(f"share_{name}" for name in _COLUMN.values()),
-    *(f"fall_{name}" for name in _COLUMN.values()), "distance",
+    *(f"fall_{name}" for name in _COLUMN.values()), "distance", "mask_inside", "mask_auc",
 )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def unexplained(subject: Subject, variant: str, logits: tuple[float, float], p_f
 
 
 def explanations(inspected: Inspection) -> list[dict[str, Any]]:
-    """A row for each variant: P(fake), shares of the parts of the face, distances, the hottest cell of its map."""
+    """A row for each variant: P(fake), shares of the parts of the face, distances, how its map lies on a mask."""
     return [
         unexplained(inspected.subject, look.judge.name, look.logits, look.p_fake) | _explained(look)
         for look in inspected.looks
@@ -53,6 +53,9 @@ def _explained(look: Look) -> dict[str, Any]:
     if look.hottest:
         first = look.hottest[0]
         row |= {"hottest_part": first.part, "landmark": first.landmark, "distance": first.distance}
+    if look.beside_mask is not None:
+        beside = look.beside_mask
+        row |= {"mask_hit": beside.hit, "mask_inside": beside.inside, "mask_auc": beside.auc}
     if look.heat is not None and look.heat.max(initial=0) > 0:
         hottest_row, hottest_column = divmod(int(look.heat.argmax()), look.heat.shape[1])
         row |= {"hottest_row": hottest_row, "hottest_column": hottest_column}
@@ -66,10 +69,10 @@ def frame_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     texts = ("frame", "variant", "method", "target", "leading", "hottest_part", "landmark")
     integers = ("label", "hottest_row", "hottest_column")
     order = ("frame", "variant", "label", "method", *_NUMBERS[:3], "explained", "target", "leading",
-             *_NUMBERS[3:], "landmark", "hottest_part", "hottest_row", "hottest_column")  # fmt: skip
+             *_NUMBERS[3:], "mask_hit", "landmark", "hottest_part", "hottest_row", "hottest_column")  # fmt: skip
     table = pd.DataFrame(list(rows), columns=list(order))
     kinds = dict.fromkeys(texts, "string") | dict.fromkeys(integers, "Int64") | dict.fromkeys(_NUMBERS, "float64")
-    return table.astype({**kinds, "explained": "bool"})
+    return table.astype({**kinds, "explained": "bool", "mask_hit": "boolean"})
 
 
 def write_explanations(path: Path, rows: Sequence[dict[str, Any]]) -> None:

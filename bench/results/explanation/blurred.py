@@ -1,8 +1,12 @@
-"""By how much P(fake) falls where a part of the face is blurred: what a network needs, whatever its maps show."""
+"""By how much P(fake) falls where a part of the face is blurred: what a network needs, whatever its maps show.
+
+Where P(fake) is near 0 or 1 little moves it, and the logit difference says more.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,17 +35,29 @@ def part_masks(points: Sequence[tuple[float, float]], side: int) -> dict[str, ND
     return masks
 
 
-def falls(
-    session: Session, pixels: NDArray[np.uint8], points: Sequence[tuple[float, float]], score: float
-) -> dict[str, float]:
-    """P(fake) of a fitted frame, uint8 RGB [side, side, 3], less that of the frame with a part of its face blurred.
+@dataclass(frozen=True)
+class Falls:
+    """By how much P(fake), and the logit difference, fall where each part of a face is blurred."""
 
-    `score` is P(fake) as it is. Raises `ValueError` where an answer is not finite.
+    p_fake: dict[str, float]
+    logit_diff: dict[str, float]
+
+
+def falls(
+    session: Session, pixels: NDArray[np.uint8], points: Sequence[tuple[float, float]], logits: tuple[float, float]
+) -> Falls:
+    """The answer to a fitted frame, uint8 RGB [side, side, 3], less those to the frame with a part of its face blurred.
+
+    `logits` (real, fake) are those as it is. Raises `ValueError` where an answer is not finite.
     """
     masks = part_masks(points, len(pixels))
     frames = with_blurred(pixels, list(masks.values()))
-    logits = np.concatenate([session.predict(frames[index : index + 1]).logits for index in range(len(frames))])
-    if not np.isfinite(logits).all():
+    blurred = np.concatenate([session.predict(frames[index : index + 1]).logits for index in range(len(frames))])
+    if not np.isfinite(blurred).all():
         raise ValueError("logits of a blurred frame are not finite")
-    blurred = p_fake(logits[:, 0], logits[:, 1])
-    return {name: score - float(each) for name, each in zip(masks, blurred, strict=True)}
+    real, fake = np.array(logits, np.float32).reshape(2, 1)
+    of_score = p_fake(real, fake) - p_fake(blurred[:, 0], blurred[:, 1])
+    of_difference = (logits[1] - logits[0]) - (blurred[:, 1] - blurred[:, 0])
+    return Falls(
+        dict(zip(masks, map(float, of_score), strict=True)), dict(zip(masks, map(float, of_difference), strict=True))
+    )

@@ -49,6 +49,7 @@ from bench.results.score import (
 from bench.results.score.speed import comparable_latencies, size_only, speeds, summaries
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from bench.results.score.clusters import Clusters
@@ -91,15 +92,17 @@ def evaluate(
     predictions: Mapping[str, Predictions],
     *,
     as_a_whole: bool = False,
+    further: Mapping[str, pd.Series[str]] | None = None,
 ) -> Evaluation:
     """Score every variant on the test frames and compare each with the baseline; not in parts of them `as_a_whole`.
 
     `predictions` has every variant with status "ok". Validation frames only set thresholds and calibrate
-    P(fake). Identical files weigh together as one frame: no row of the scores is that of a copy. Where the videos of
-    frames are known, they are scored by the same code, with scores of their own.
+    P(fake). `further` columns [n] of the test frames are searched for slices too. Identical files weigh together as one
+    frame: no row of the scores is that of a copy. Where the videos of frames are known, they are scored by the same
+    code, with scores of their own.
     """
     run = replace(run, groups=()) if as_a_whole or not predictions else run
-    uncalibrated = _evaluate(run, test, validation, predictions, searches=not as_a_whole)
+    uncalibrated = _evaluate(run, test, validation, predictions, searches=not as_a_whole, further=further)
     evaluation = scaling.with_calibration(uncalibrated, run.threshold)
     evaluation = replace(evaluation, noises=noise.measured(run, test, evaluation.predictions))
     of_test, of_validation = videos.of_run(run, test, validation)
@@ -123,9 +126,10 @@ def _evaluate(
     predictions: Mapping[str, Predictions],
     *,
     searches: bool = True,
+    further: Mapping[str, pd.Series[str]] | None = None,
 ) -> Evaluation:
     """The same of frames, or of videos in place of frames."""
-    shared = _shared(run, test, validation, predictions, searches=searches)
+    shared = _shared(run, test, validation, predictions, searches=searches, further=further or {})
     variants: dict[str, VariantEvaluation] = {}
     for name in shared.predictions:
         variants[name] = _variant(shared, name, variants.get(run.baseline.name))
@@ -157,6 +161,7 @@ def _shared(
     predictions: Mapping[str, Predictions],
     *,
     searches: bool,
+    further: Mapping[str, pd.Series[str]],
 ) -> _Shared:
     """Work out what all variants have in common, with `searches` for slices: see `_Shared`."""
     complete = {variant.name: predictions[variant.name] for variant in run.variants if variant.status == "ok"}
@@ -174,7 +179,8 @@ def _shared(
     comparisons = noninferiority.compare(placed, run.baseline.name, of_sources, run.margin)
     rows = np.arange(len(test.labels))[test.counted]
     if searches and comparisons:
-        searched = _search(run, distinct, of_sources, complete[run.baseline.name], rows)
+        of_distinct = {name: column.iloc[rows].reset_index(drop=True) for name, column in further.items()}
+        searched = _search(run, distinct, of_sources, (complete[run.baseline.name], rows), of_distinct)
     return _Shared(
         run=run,
         labels=test.labels,
@@ -194,12 +200,20 @@ def _shared(
 
 
 def _search(
-    run: RunRecord, test: LabelledFrames, of_sources: Clusters | None, baseline: Predictions, rows: NDArray[np.int64]
+    run: RunRecord,
+    test: LabelledFrames,
+    of_sources: Clusters | None,
+    answers: tuple[Predictions, NDArray[np.int64]],
+    given: Mapping[str, pd.Series[str]],
 ) -> Search:
-    """Halve the test frames, and list candidate slices by all that is known of them; `rows` are theirs among all."""
+    """Halve the test frames, and list candidate slices by all that is known of them, `given` columns among that.
+
+    `answers` are the baseline's to all frames, and the rows of the test frames among these.
+    """
+    baseline, rows = answers
     further: dict[str, Any] = (
         {} if test.measured is None else {str(name): column for name, column in test.measured.items()}
-    )
+    ) | dict(given)
     if baseline.cam is not None:
         further[discovery.HOTTEST] = discovery.hottest(baseline.cam, rows, baseline.test[rows] >= run.threshold)
     return discovery.search(test, of_sources, further)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePath
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import datasets, stored
 from bench.errors import UserError
 from bench.footage import crops, in_front
 from bench.provenance import file_digest
-from bench.records import CLASS_WORDS, Crop, Finder, Preprocessing, RunRecord
+from bench.records import CLASS_WORDS, Crop, Finder, FittedMasks, Preprocessing, RunRecord
 from bench.records.inspection import FacesOption, Subject
-from bench.results import store
+from bench.results import localisation, store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +31,14 @@ class NoFaceError(UserError):
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame of the experiment's set: 1 for fake, and how it was forged, empty where unknown."""
+    """A frame of the experiment's set: 1 for fake, and how it was forged, empty where unknown.
+
+    `row` is its row among the test frames; None for one of another split.
+    """
 
     label: int
     method: str
+    row: int | None = None
 
 
 class FramesOfSet:
@@ -42,15 +47,26 @@ class FramesOfSet:
     def __init__(self, base: Path, run: RunRecord, results: Path) -> None:
         self._base, self._run, self._results = base, run, results
 
-    def find(self, file: Path, digest: str) -> Frame | None:
-        """The frame with the content of a file; None where there is none."""
-        for path, frame in self._by_size.get(file.stat().st_size, ()):
+    def find(self, size: int, digest: str) -> Frame | None:
+        """The frame with the content of a file of so many bytes; None where there is none."""
+        for path, frame in self._by_size.get(size, ()):
             try:
                 if file_digest(path) == digest:
                     return frame
             except OSError:
                 continue
         return None
+
+    def mask_of(self, frame: Frame) -> NDArray[np.uint8] | None:
+        """What was forged in a frame [GRID, GRID], as the network sees it; None where no mask of it counts."""
+        return self._masks.of(frame.row) if self._masks is not None and frame.row is not None else None
+
+    @cached_property
+    def _masks(self) -> FittedMasks | None:
+        """The masks that the run fitted; `UserError` where they are gone or damaged."""
+        if self._run.masks is None:
+            return None
+        return localisation.read(self._results, self._run.masks, self._run.test.count)
 
     @cached_property
     def _by_size(self) -> dict[int, list[tuple[Path, Frame]]]:
@@ -69,13 +85,15 @@ class FramesOfSet:
         if answered is None:
             return
         test, validation = store.read_labelled(self._results, answered, self._run.frames)
+        rows = count()
         for split, frames in (("test", test), ("validation", validation)):
             if frames is None:
                 continue
             root = self._base / self._run.frames[split].root
             methods = frames.attributes[_METHOD] if _METHOD in frames.attributes else [""] * len(frames.labels)
             for name, label, method in zip(frames.frames, frames.labels.tolist(), methods, strict=True):
-                yield root / str(name), Frame(label, str(method))
+                row = next(rows) if split == "test" else None
+                yield root / str(name), Frame(label, str(method), row)
 
 
 @dataclass(frozen=True)
@@ -98,34 +116,30 @@ class Reader:
         except OSError as error:
             raise UserError(f"{file}: {error.strerror or error}") from error
         pixels = datasets.picture(file)
-        frame = self.of_set.find(file, digest)
+        frame = self.of_set.find(file.stat().st_size, digest)
         label = label_of(file) if frame is None else frame.label
         cut, how = self.crops(pixels, str(file), frame is not None)
         method = frame.method if frame else ""
+        mask = self.of_set.mask_of(frame) if frame and how.startswith(WHOLE) else None
         return tuple(
             self.subject(pixels, crop, name=name, file=str(file), digest=digest, how=how, others=len(cut) - 1,
-                         of_set=frame is not None, label=label, method=method)
+                         of_set=frame is not None, label=label, method=method, mask=mask)
             for crop in cut
         )  # fmt: skip
 
     def crops(self, pixels: NDArray[np.uint8], title: str, of_set: bool = False) -> tuple[list[Crop], str]:
         """What is judged of a picture, and why that; `title` is what messages call it."""
         preset = self.preprocessing.crop
-        if not crops.is_of_faces(preset):
-            why = "this detector takes whole frames"
-        elif self.faces == "auto" and of_set:
-            why = "it is a frame of the experiment's set"
-        elif self.faces == "never":
-            why = "`--faces never`"
-        else:
-            cut = in_front.cut(pixels, preset, self.finder)
-            if cut:
-                return cut, f"crop {preset}, the face found by {self.finder.NAME}"
-            raise NoFaceError(
-                f"{title}: no face was found, and this detector judges faces (crop {preset}); `--faces never` judges "
-                "the whole picture"
-            )
-        return [in_front.as_it_is(pixels, self.finder)], f"{WHOLE}{why}"
+        why = whole_because(preset, self.faces, of_set)
+        if why:
+            return [in_front.as_it_is(pixels, self.finder)], f"{WHOLE}{why}"
+        cut = in_front.cut(pixels, preset, self.finder)
+        if cut:
+            return cut, f"crop {preset}, the face found by {self.finder.NAME}"
+        raise NoFaceError(
+            f"{title}: no face was found, and this detector judges faces (crop {preset}); `--faces never` judges "
+            "the whole picture"
+        )
 
     def subject(self, pixels: NDArray[np.uint8], crop: Crop, **facts: Any) -> Subject:
         """The subject of one crop of a picture; `facts` are further fields of it."""
@@ -142,19 +156,16 @@ class Reader:
         )  # fmt: skip
 
 
+def whole_because(preset: str, faces: FacesOption, of_set: bool) -> str:
+    """Why all of a picture is judged and no face is cut out of it; empty where one is."""
+    if not crops.is_of_faces(preset):
+        return "this detector takes whole frames"
+    if faces == "auto" and of_set:
+        return "it is a frame of the experiment's set"
+    return "`--faces never`" if faces == "never" else ""
+
+
 def label_of(file: Path) -> int | None:
     """1 for a file below a folder that is called fake, 0 below one that is called real; None else."""
     folders = (part.lower() for part in reversed(file.absolute().parent.parts))
     return next((CLASS_WORDS[name] for name in folders if name in CLASS_WORDS), None)
-
-
-def names_of(files: Sequence[Path], root: Path) -> dict[Path, str]:
-    """By file the folder that its inspection lies in: its path below `root` without the ending, where no two are so."""
-    short = {file: PurePath(file.relative_to(root)).with_suffix("").as_posix() for file in files}
-    count: dict[str, int] = {}
-    for name in short.values():
-        count[name.casefold()] = count.get(name.casefold(), 0) + 1
-    return {
-        file: name if count[name.casefold()] == 1 else PurePath(file.relative_to(root)).as_posix()
-        for file, name in short.items()
-    }

@@ -1,0 +1,152 @@
+"""Variants of a finished experiment: which are meant, and each loaded as it was executed when it was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import locks, runtimes
+from bench.errors import UserError, listed, nearest, quoted, shown
+from bench.experiment import ExperimentSettings
+from bench.provenance import cpu_cores, cuda_devices
+from bench.records import Built, Preprocessing, RunRecord, Session, VariantResult
+from bench.records.inspection import Judge
+from bench.results import store
+from bench.variants import cache
+
+if TYPE_CHECKING:
+    from bench.runtimes import Device
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A variant ready to answer. `threads` are those it computes with, `remark` is what its readers must know."""
+
+    judge: Judge
+    session: Session
+    built: Built
+    threads: int
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The run of one detector, and the results of its variants that were asked for, the baseline's first."""
+
+    experiment: str
+    settings: ExperimentSettings
+    base: Path
+    run: RunRecord
+    results: Path
+    preprocessing: Preprocessing
+    variants: tuple[VariantResult, ...]
+
+
+def find_variant(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
+    """The detector and the name of a variant of an experiment, as the command line names it.
+
+    Raises `UserError` where of several detectors it is not said whose it is.
+    """
+    titles = settings.titles
+    if not settings.is_side_by_side or variant in titles:
+        return titles.get(variant, (settings.detector_names[0], variant))
+    meant = [title for title, (_, called) in titles.items() if called == variant]
+    hint = f" (several have one: name it as in {meant[0]})" if meant else nearest(variant, titles)
+    raise UserError(f"there is no variant {quoted(variant)}{hint}; variants are: {', '.join(titles)}")
+
+
+def choose(base: Path, name: str, settings: ExperimentSettings, variants: Sequence[str]) -> Chosen:
+    """The variants of these names, as the command line has them; without names the baseline alone.
+
+    The baseline stands first beside any others. Raises `UserError` where one was not evaluated.
+    """
+    detector, names = _of_one_detector(settings, variants)
+    return of_detector(base, name, settings, detector, names, with_baseline=True)
+
+
+def of_detector(
+    base: Path,
+    name: str,
+    settings: ExperimentSettings,
+    detector: str,
+    variants: Sequence[str],
+    *,
+    with_baseline: bool = False,
+) -> Chosen:
+    """The variants of a detector by their names in its run, the baseline first where it is asked for.
+
+    Raises `UserError` where one was not evaluated.
+    """
+    results = base / "results" / name / settings.folder(detector, settings.frame_sets[0])
+    run = store.read_run(results)
+    if run.preprocessing is None:
+        raise UserError(f"{results}: these scores were made elsewhere, there is no variant to look with")
+    chosen = dict.fromkeys((run.baseline.name, *variants) if with_baseline else variants)
+    by_name = {each.name: each for each in run.variants}
+    evaluated = tuple(_evaluated(by_name, each, name) for each in chosen)
+    return Chosen(name, settings, base, run, results, run.preprocessing, evaluated)
+
+
+def refuse_missing(chosen: Chosen) -> None:
+    """Raise `UserError` where an artifact is gone."""
+    folder = chosen.base / "variants"
+    for result in chosen.variants:
+        if not cache.is_built(folder, result.id):
+            raise UserError(
+                f"the artifact of {quoted(result.name)} is gone from {folder}; {_mend(chosen.experiment, result.name)}"
+            )
+
+
+def load(folder: Path, result: VariantResult, settings: ExperimentSettings) -> Loaded:
+    """A variant in the runtime and on the device that evaluated it; `folder` is that of all artifacts."""
+    built = cache.read(folder, result.id)
+    cache.check(built)
+    executed = result.executed
+    assert executed is not None  # every evaluated variant was executed
+    device: Device = executed.device
+    remark = ""
+    if device == "cuda" and not cuda_devices():
+        device, remark = "cpu", "The run was on CUDA, which is not here: P(fake) may differ from the run's."
+    threads = executed.threads or cpu_cores()
+    with locks.held(cache.lock_file(folder, built.id), f"loading {built.id}"):
+        session = runtimes.find(executed.runtime).load(built, device, threads, tf32=settings.tf32)
+    ran = session.executed
+    judge = Judge(
+        result.name, result.id, result.steps, built.file.name, built.digest, built.stored, ran.runtime, ran.device,
+        ran.computed,
+    )  # fmt: skip
+    return Loaded(judge, session, built, threads, remark)
+
+
+def _of_one_detector(settings: ExperimentSettings, variants: Sequence[str]) -> tuple[str, list[str]]:
+    """The detector that all names are of, the first one without names; and their names there."""
+    pairs = [find_variant(settings, variant) for variant in variants]
+    for (_, called), given in zip(pairs, variants, strict=True):
+        named = settings.of(pairs[0][0]).variants
+        if called not in named:
+            raise UserError(
+                f"there is no variant {quoted(given)}{nearest(given, named)}; variants are: {', '.join(named)}"
+            )
+    detectors = dict.fromkeys(detector for detector, _ in pairs)
+    if len(detectors) > 1:
+        raise UserError(
+            f"--variant: of several detectors ({listed(detectors)}), which take other frames; name variants of one"
+        )
+    return next(iter(detectors), settings.detector_names[0]), [called for _, called in pairs]
+
+
+def _evaluated(by_name: Mapping[str, VariantResult], variant: str, experiment: str) -> VariantResult:
+    """The result of a variant that was evaluated; a `UserError` says how to come by it."""
+    result = by_name.get(variant)
+    if result is None:
+        raise UserError(f"variant {quoted(variant)} was not built yet; {_mend(experiment, variant)}")
+    if result.status != "ok":
+        first, *further = (result.reason or "").splitlines() or [""]
+        raise UserError(f"variant {quoted(variant)} failed, it cannot look at anything: {first}", *further)
+    return result
+
+
+def _mend(experiment: str, variant: str) -> str:
+    return f"`bench run {shown(experiment)} --only {shown(variant)}` builds and evaluates it"

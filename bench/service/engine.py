@@ -1,0 +1,221 @@
+"""Pictures judged: decoded and cropped by some threads, computed in batches, joined, and called fake or real."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from bench import datasets
+from bench.errors import quoted
+from bench.footage import in_front
+from bench.inference.served import Member, Served
+from bench.inference.subjects import whole_because
+from bench.records import Crop, Face, Finder
+from bench.records.inspection import FACES_OPTIONS, FacesOption
+from bench.results.score import p_fake
+from bench.service import uploads
+from bench.service.batching import Answer, Batcher, window
+from bench.service.metrics import Metrics
+from bench.service.refusals import NoFaceError, RefusedError
+from bench.service.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a picture is to be judged."""
+
+    served: Served
+    faces: FacesOption = "auto"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What of a picture may be judged, for each member its crop, and that as its network takes it [3, size, size]."""
+
+    crops: tuple[Crop, ...]
+    fitted: tuple[NDArray[np.uint8], ...]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A decoded picture's faces, or all of it. `looked` is whether faces were looked for."""
+
+    candidates: tuple[Candidate, ...]
+    looked: bool
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a picture comes to: its P(fake), that of each member by name, and the crop that decided.
+
+    Of several faces, that with the highest P(fake) decides. `faces` is how many there are, None where none was looked
+    for. `maps` are the members' signed maps [h, w].
+    """
+
+    p_fake: float
+    by_member: Mapping[str, float]
+    crops: Mapping[str, Crop]
+    maps: Mapping[str, NDArray[np.float32] | None]
+    faces: int | None
+
+    @property
+    def face(self) -> Face | None:
+        return next(iter(self.crops.values())).face
+
+    @property
+    def what(self) -> Literal["face", "whole picture"]:
+        return "whole picture" if self.faces is None else "face"
+
+
+class Engine:
+    """All that answers: the variants that are served, their batches, and the threads that prepare frames for them."""
+
+    def __init__(self, served: Sequence[Served], settings: ServiceSettings, metrics: Metrics) -> None:
+        """Start the threads."""
+        self.served = {each.name: each for each in served}
+        self.default = served[0]
+        self._settings = settings
+        self._batchers: dict[int, Batcher] = {}
+        for member in (member for each in served for member in each.members):
+            if id(member.session) not in self._batchers:
+                computed = partial(metrics.computed, member.name)
+                self._batchers[id(member.session)] = Batcher(member.session, window(member.latency_ms), computed)
+        self._finders = threading.local()
+        self._ending = False
+        self._threads = ThreadPoolExecutor(settings.decoders, "pictures")
+
+    @property
+    def works(self) -> bool:
+        return all(batcher.works for batcher in self._batchers.values())
+
+    @property
+    def waiting(self) -> int:
+        """Frames that are prepared and not computed."""
+        return sum(batcher.waiting for batcher in self._batchers.values())
+
+    def batcher(self, member: Member) -> Batcher:
+        return self._batchers[id(member.session)]
+
+    def close(self) -> None:
+        """End the threads, after what they were given is done."""
+        self._ending = True
+        self._threads.shutdown()
+        for batcher in self._batchers.values():
+            batcher.close()
+
+    def asked(self, variant: str | None, faces: str | None) -> Asked:
+        """What a request asks for; `RefusedError` where there is no such variant or option."""
+        name = variant or self.default.name
+        if name not in self.served:
+            raise RefusedError(422, f"variant {quoted(name)} is not served here; these are: {', '.join(self.served)}")
+        for option in FACES_OPTIONS:
+            if (faces or "auto") == option:
+                return Asked(self.served[name], option)
+        raise RefusedError(422, f"faces: expected {', '.join(FACES_OPTIONS)}, found {quoted(faces)}")
+
+    async def prepared(self, work: Callable[[], T]) -> T:
+        """What a function returns that is called in one of the threads for pictures."""
+        if self._ending:
+            raise RefusedError(503, "the service is ending; ask again when it is back", 30)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def judge_upload(self, data: bytes, asked: Asked) -> Judged:
+        """A picture as it was uploaded. `RefusedError` where it can't be judged."""
+
+        def cut() -> Cut:
+            return self.cut(uploads.picture(data, self._settings.megapixels), asked, data)
+
+        return await self._judged(cut, asked)
+
+    async def judge_pixels(self, pixels: NDArray[np.uint8], asked: Asked) -> Judged:
+        """A frame of a video, uint8 RGB [h, w, 3]. `RefusedError` where it can't be judged."""
+        return await self._judged(lambda: self.cut(pixels, asked), asked)
+
+    async def _judged(self, cut: Callable[[], Cut], asked: Asked) -> Judged:
+        """What a function cuts out of a picture, computed by every member."""
+        batchers = [self.batcher(member) for member in asked.served.members]
+        with ExitStack() as stack:
+            for batcher in batchers:
+                stack.enter_context(batcher.coming())
+            parts = await self.prepared(cut)
+            futures = [
+                [batcher.submit(frame) for batcher, frame in zip(batchers, candidate.fitted, strict=True)]
+                for candidate in parts.candidates
+            ]
+        answers = [await asyncio.gather(*map(asyncio.wrap_future, of_one)) for of_one in futures]
+        return _joined(asked.served, parts, answers)
+
+    def cut(self, pixels: NDArray[np.uint8], asked: Asked, data: bytes | None = None) -> Cut:
+        """What of a picture is judged, for each member; `data` is the file that it was, None of a video's frame.
+
+        Raises `RefusedError` where no face is found and a detector wants one.
+        """
+        crops, looked = [], False
+        for member in asked.served.members:
+            preset = member.preprocessing.crop
+            of_set = data is not None and member.of_set.find(len(data), sha256(data).hexdigest()) is not None
+            if whole_because(preset, asked.faces, of_set):
+                crops.append([Crop(pixels, None)])
+                continue
+            looked = True
+            crops.append(in_front.cut(pixels, preset, self._finder(preset)))
+            if not crops[-1]:
+                raise NoFaceError(preset)
+        count = max(map(len, crops))
+        return Cut(tuple(_candidate(asked.served.members, crops, index) for index in range(count)), looked)
+
+    def _finder(self, preset: str) -> Finder:
+        """This thread's face finder: OpenCV's serves one at a time."""
+        if not hasattr(self._finders, "by_preset"):
+            self._finders.by_preset = {}
+        finders: dict[str, Finder] = self._finders.by_preset
+        if preset not in finders:
+            finders[preset] = in_front.finder(preset)
+        return finders[preset]
+
+
+def _candidate(members: Sequence[Member], crops: Sequence[Sequence[Crop]], index: int) -> Candidate:
+    """The crop of a face for each member, all of the picture for one that takes whole frames."""
+    import numpy as np
+
+    of_face = tuple(each[min(index, len(each) - 1)] for each in crops)
+    fitted = tuple(
+        np.ascontiguousarray(datasets.fit(crop.pixels, member.preprocessing.input_spec).transpose(2, 0, 1))
+        for crop, member in zip(of_face, members, strict=True)
+    )
+    return Candidate(of_face, fitted)
+
+
+def _joined(served: Served, parts: Cut, answers: Sequence[Sequence[Answer]]) -> Judged:
+    """The candidate with the highest P(fake)."""
+    import numpy as np
+
+    logits = np.array([[answer.logits for answer in of_one] for of_one in answers], np.float32)
+    scores: NDArray[Any] = p_fake(logits[..., 0], logits[..., 1]).T
+    joined = served.join(scores)
+    if not np.isfinite(joined).all():
+        raise RefusedError(500, "the network's answer to this picture is no number")
+    best = int(np.argmax(joined))
+    names = [member.name for member in served.members]
+    return Judged(
+        float(joined[best]),
+        dict(zip(names, scores[:, best].tolist(), strict=True)),
+        dict(zip(names, parts.candidates[best].crops, strict=True)),
+        {name: answer.cam for name, answer in zip(names, answers[best], strict=True)},
+        len(parts.candidates) if parts.looked else None,
+    )

@@ -1,0 +1,201 @@
+"""What a request passes before anything of it is read: hosts and origins, keys, rates, the queue, and its size."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from asyncio import wait_for
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.exceptions import HTTPException
+
+from bench.service.metrics import Metrics
+from bench.service.refusals import RefusedError
+from bench.service.settings import ServiceSettings
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+_MIB = 2**20
+_FORM_BYTES = 64 * 1024
+"""Of a request beside its files."""
+_OPEN = ("/", "/health", "/api/info", "/docs", "/openapi.json", "/v2", "/v2/health/live", "/v2/health/ready")
+_WORKING = ("/api/detect/", "/api/video/", "/v2/models/")
+_JSON_BYTES = 64 * _MIB
+
+
+@dataclass
+class Admission:
+    """Requests that are worked on or wait, and whether the service is ending."""
+
+    most: int
+    under_way: int = 0
+    seconds_each: float = 0.1
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds after which it is worth asking again."""
+        return max(1, round(self.under_way * self.seconds_each))
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """A request under way; `RefusedError` where there are as many as may be."""
+        if self.under_way >= self.most:
+            raise RefusedError(503, "the service is busy, its queue is full; ask again later", self.retry_after)
+        begin = perf_counter()
+        self.under_way += 1
+        try:
+            yield
+        finally:
+            seconds = (perf_counter() - begin) / self.under_way
+            self.seconds_each += 0.1 * (seconds - self.seconds_each)
+            self.under_way -= 1
+
+
+class Gate:
+    """ASGI middleware that refuses early, so that what is refused costs nothing."""
+
+    def __init__(self, app: Any, settings: ServiceSettings, metrics: Metrics, admission: Admission) -> None:
+        self._app, self._settings, self._metrics, self._admission = app, settings, metrics, admission
+        self._keys = settings.keys
+        self._hosts = settings.allowed_hosts or (LOCAL if settings.host in LOCAL else ())
+        self._rate = parse(settings.rate) if settings.rate else None
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Let a request pass, or answer why not; either is counted."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        path, begin, status = scope["path"], perf_counter(), [500]
+
+        async def sent(message: Any) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                status[0] = message["status"]
+            await send(message)
+
+        try:
+            await self._pass(scope, receive, sent, path)
+        except RefusedError as refused:
+            await _refuse(scope, receive, sent, refused)
+        finally:
+            route = scope.get("route")
+            called = getattr(route, "path", None) or ("other" if path not in _OPEN else path)
+            if scope["type"] == "http":
+                self._metrics.answered(called, status[0], perf_counter() - begin)
+
+    async def _pass(self, scope: Any, receive: Any, send: Any, path: str) -> None:
+        """Raises `RefusedError` where a request may not pass."""
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        self._check_host(headers.get("host", ""))
+        if scope["type"] == "websocket":
+            self._check_origin(headers)
+        if path in _OPEN or path.startswith("/ui") or scope.get("method") == "OPTIONS":
+            await self._app(scope, self._limited(receive, headers, path), send)
+            return
+        key = self._check_key(scope, headers)
+        self._check_rate(key or (scope.get("client") or ("unknown", 0))[0])
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] != "POST" or not path.startswith(_WORKING):
+            await self._app(scope, self._limited(receive, headers, path), send)
+            return
+        with self._admission.turn():
+            await self._app(scope, self._limited(receive, headers, path), send)
+
+    def _check_key(self, scope: Any, headers: dict[str, str]) -> str:
+        """The key of a request, empty where none is needed. `RefusedError` where it is missing or wrong."""
+        if not self._keys:
+            return ""
+        given = headers.get("x-api-key", "")
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            given = given or token.strip()
+        if scope["type"] == "websocket":
+            given = given or parse_qs(scope["query_string"].decode("latin-1")).get("key", [""])[0]
+        # Every key is compared, each in constant time, so that time tells nothing of them.
+        matches = [hmac.compare_digest(given.encode(), key.encode()) for key in self._keys]
+        if not any(matches):
+            what = "the API key is wrong" if given else "this service needs an API key"
+            raise RefusedError(401, f"{what}: send it as X-API-Key, or as Authorization: Bearer")
+        return given
+
+    def _check_rate(self, client: str) -> None:
+        if self._rate is not None and not self._limiter.hit(self._rate, client):
+            raise RefusedError(429, f"more than {self._rate}; ask again later", self._rate.get_expiry())
+
+    def _check_host(self, host: str) -> None:
+        """A page elsewhere could have a name of its own lead to this machine, and read what is served to it alone."""
+        name = urlsplit(f"//{host}").hostname if "[" in host else host.partition(":")[0].lower()
+        if self._hosts and name not in self._hosts:
+            raise RefusedError(421, "this service is not called so; --allowed-hosts lets further names in")
+
+    def _check_origin(self, headers: dict[str, str]) -> None:
+        """Browsers let every page open a WebSocket: pages of other origins are refused here."""
+        origin = headers.get("origin")
+        if origin is None or origin in self._settings.cors_origins or "*" in self._settings.cors_origins:
+            return
+        if urlsplit(origin).netloc != headers.get("host"):
+            raise RefusedError(403, "this page is of another origin; --cors-origins lets it in")
+
+    def _limited(self, receive: Any, headers: dict[str, str], path: str) -> Callable[[], Any]:
+        """`receive`, until it has given more than such a request may have, or nothing for too long."""
+        most, what = self._most_bytes(path)
+        if (length := headers.get("content-length", "")).isdigit() and int(length) > most:
+            raise RefusedError(413, f"the request is larger than {what}, the limit of this service")
+        given, ended = 0, False
+
+        async def receive_limited() -> Any:
+            """Raises `HTTPException`, which Starlette hands on while it reads a form."""
+            nonlocal given, ended
+            try:
+                message = await (receive() if ended else wait_for(receive(), self._settings.idle_seconds))
+            except TimeoutError:
+                raise HTTPException(408, "the rest of the upload did not come in time; send it again") from None
+            ended = message["type"] != "http.request" or not message.get("more_body", False)
+            if message["type"] == "http.request":
+                given += len(message.get("body", b""))
+                if given > most:
+                    raise HTTPException(413, f"the request is larger than {what}, the limit of this service")
+            return message
+
+        return receive_limited
+
+    def _most_bytes(self, path: str) -> tuple[int, str]:
+        """How large a request may be, and that in words."""
+        settings = self._settings
+        if path.startswith("/api/video/"):
+            return round(settings.video_mib * _MIB) + _FORM_BYTES, f"{settings.video_mib:g} MiB"
+        if path == "/api/detect/batch":
+            mib = settings.upload_mib * settings.batch_images
+            return round(mib * _MIB) + _FORM_BYTES * settings.batch_images, f"{mib:g} MiB"
+        if path.startswith("/v2/models/"):
+            return _JSON_BYTES, f"{_JSON_BYTES // _MIB} MiB"
+        return round(settings.upload_mib * _MIB) + _FORM_BYTES, f"{settings.upload_mib:g} MiB"
+
+
+async def _refuse(scope: Any, receive: Any, send: Any, refused: RefusedError) -> None:
+    """Answer with the sentence. The rest of an upload is not read: the connection is closed."""
+    if scope["type"] == "websocket":
+        await receive()
+        extensions = scope.get("extensions") or {}
+        if "websocket.http.response" not in extensions:
+            await send({"type": "websocket.close", "code": 1008, "reason": refused.detail[:120]})
+            return
+    prefix = "websocket." if scope["type"] == "websocket" else ""
+    body = json.dumps(refused.body(scope["path"])).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **refused.headers}
+    if refused.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if refused.status in (401, 413, 421, 429, 503):
+        headers["connection"] = "close"
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": f"{prefix}http.response.start", "status": refused.status, "headers": encoded})
+    await send({"type": f"{prefix}http.response.body", "body": body})

@@ -1,0 +1,140 @@
+"""One picture, or several."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from hashlib import sha256
+from time import perf_counter
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Request, UploadFile
+
+from bench.service import keeping, state, uploads
+from bench.service.answers import Batch, Consensus, Detection, Failed, Refusal
+from bench.service.engine import Asked, Judged
+from bench.service.heatmaps import Pictures, pictures
+from bench.service.refusals import RefusedError
+from bench.service.state import Predicted, State, called, confidence
+
+router = APIRouter(prefix="/api/detect", tags=["pictures"])
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal} for status in (401, 413, 415, 422, 429, 500, 503, 507)
+}
+_AT_ONCE = 8
+"""Pictures of one batch that are worked on at a time: others' requests come in between."""
+
+Faces = Annotated[str, Form(description="auto, always or never: whether the face is cut out first")]
+Variant = Annotated[str | None, Form(description="one of those that are served; the first if left out")]
+
+
+@router.post("/image", responses=REFUSALS)
+async def image(
+    request: Request,
+    file: Annotated[UploadFile, File(description="a picture, told by its content")],
+    generate_gradcam: Annotated[bool, Form()] = False,
+    heatmap: Annotated[bool, Form()] = False,
+    faces: Faces = "auto",
+    variant: Variant = None,
+) -> Detection:
+    """Call a picture fake or real."""
+    service = state.of(request)
+    asked = service.engine.asked(variant, faces)
+    return await detect(service, file, asked, heatmap=heatmap or generate_gradcam)
+
+
+@router.post("/batch", responses=REFUSALS)
+async def batch(
+    request: Request,
+    files: Annotated[list[UploadFile], File(description="pictures")],
+    faces: Faces = "auto",
+    variant: Variant = None,
+) -> Batch:
+    """Call each of several pictures fake or real. One that can't be judged has an error in its place."""
+    service = state.of(request)
+    asked, most = service.engine.asked(variant, faces), service.settings.batch_images
+    if len(files) > most:
+        raise RefusedError(422, f"{len(files)} pictures in a request; expected at most {most}")
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def of_one(file: UploadFile) -> Detection | Failed:
+        async with turns:
+            try:
+                return await detect(service, file, asked, heatmap=False)
+            except RefusedError as refused:
+                return Failed(filename=uploads.clean_name(file.filename), error=refused.detail)
+
+    results = await asyncio.gather(*map(of_one, files))
+    judged = [each for each in results if isinstance(each, Detection)]
+    fake = sum(each.prediction == "FAKE" for each in judged)
+    return Batch(
+        results=list(results),
+        total=len(results),
+        fake_count=fake,
+        real_count=len(judged) - fake,
+        error_count=len(results) - len(judged),
+        average_confidence=sum(each.confidence for each in judged) / len(judged) if judged else None,
+    )
+
+
+async def detect(service: State, file: UploadFile, asked: Asked, *, heatmap: bool) -> Detection:
+    """The answer to an upload, from the cache where the same was asked before."""
+    begin = perf_counter()
+    data = await uploads.read(file, service.settings.upload_mib)
+    name = uploads.clean_name(file.filename)
+    key = (sha256(data).digest(), asked.served.name, asked.faces, heatmap)
+    if (cached := service.cache.get(key)) is not None:
+        service.metrics.cached()
+        seconds = perf_counter() - begin
+        return cached.model_copy(update={"filename": name, "cached": True, "processing_time": seconds})
+    judged = await service.engine.judge_upload(data, asked)
+    drawn = await service.engine.prepared(partial(_drawn, judged, asked)) if heatmap else None
+    answer = _answer(judged, asked, drawn, name)
+    if service.settings.keep is not None:
+        await service.engine.prepared(partial(keeping.keep, service.settings.keep, data, answer))
+    seconds = perf_counter() - begin
+    answer = answer.model_copy(update={"processing_time": seconds})
+    service.predicted(Predicted("image", asked.served, judged.p_fake, judged.by_member, seconds, name))
+    service.cache.put(key, answer, len(answer.model_dump_json()) if heatmap else 1024)
+    return answer
+
+
+def _drawn(judged: Judged, asked: Asked) -> Pictures:
+    served = asked.served
+    crop = next(iter(judged.crops.values()))
+    joint = served.join_maps(list(judged.maps.values()), list(judged.by_member.values()))
+    by_member = {name: cam for name, cam in judged.maps.items() if cam is not None}
+    fake = called(judged.p_fake, served.threshold) == "FAKE"
+    return pictures(crop.pixels, joint, by_member, fake)
+
+
+def _answer(judged: Judged, asked: Asked, drawn: Pictures | None, name: str) -> Detection:
+    """What is answered of a picture; the time that it took is not in it yet."""
+    served, votes = asked.served, state.votes(judged, asked.served)
+    prediction, face = called(judged.p_fake, served.threshold), judged.face
+    several = drawn is not None and len(served.members) > 1
+    return Detection(
+        filename=name,
+        prediction=prediction,
+        confidence=confidence(judged.p_fake, served.threshold),
+        fake_probability=judged.p_fake,
+        real_probability=1 - judged.p_fake,
+        processing_time=0.0,
+        face_detection_confidence=face.score if face else None,
+        gradcam=drawn.overlay if drawn else None,
+        model_predictions=votes,
+        models_used=list(votes),
+        total_models=len(served.members),
+        device=served.members[0].judge.device,
+        threshold=served.threshold,
+        variant=served.name,
+        artifact=state.artifact(served),
+        shipped_with=served.verdict,
+        faces=judged.faces,
+        face_box=face.box if face else None,
+        judged=judged.what,
+        crop=drawn.crop if drawn else None,
+        heatmap=drawn.heatmap if drawn else None,
+        members_heatmaps=drawn.by_member if several and drawn else None,
+        consensus=Consensus(agree=sum(vote.prediction == prediction for vote in votes.values()), of=len(votes)),
+    )

@@ -1,0 +1,153 @@
+"""Videos, at once and as jobs, and the frames of a webcam."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import tempfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.drawn_service import Brightness, application, member, served
+from tests.support.footage import write_video
+from tests.support.service import asking, encoded, post
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write_video(path, 40)
+    return path.read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def _temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def test_frames_at_even_distances_and_the_score_of_all(clip: bytes, tmp_path: Path) -> None:
+    files = {"file": ("../clip.mp4", clip)}
+    content = post(application(), "/api/video/detect", files=files, data={"max_frames": "8"}).json()
+    assert [each["frame"] for each in content["frame_results"]] == [0, 5, 10, 15, 20, 25, 30, 35]
+    assert content["frame_results"][1]["seconds"] == pytest.approx(0.2)
+    scores = [each["fake_probability"] for each in content["frame_results"]]
+    assert content["overall_result"]["fake_probability"] == pytest.approx(np.mean(scores))
+    assert content["processing_info"]["total_frames"] == 40
+    assert content["processing_info"]["frames_processed"] == 8
+    assert content["filename"] == "clip.mp4"
+    assert content["shipped_with"] == "stable: AUC 0.9000"
+    assert list(tmp_path.iterdir()) == [], "nothing is left of an upload"
+
+
+@pytest.mark.parametrize(
+    ("data", "form", "settings", "status", "words"),
+    [
+        (b"no video at all", {}, {}, 415, "can't be read"),
+        (b"", {}, {}, 422, "empty"),
+        (None, {"max_frames": "0"}, {}, 422, "from 1 to 300"),
+        (None, {}, {"video_seconds": 1}, 413, "at most 1 seconds"),
+        (None, {}, {"video_mib": 0.001}, 413, "larger than"),
+        (None, {"variant": "q9"}, {}, 422, "q8"),
+    ],
+)
+def test_what_is_refused(
+    clip: bytes, data: bytes | None, form: Any, settings: Any, status: int, words: str, tmp_path: Path
+) -> None:
+    files = {"file": ("clip.mp4", clip if data is None else data)}
+    response = post(application(**settings), "/api/video/detect", files=files, data=form)
+    assert response.status_code == status, response.text
+    assert words in response.json()["detail"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_faces_are_needed_where_a_detector_judges_faces(clip: bytes) -> None:
+    app = application(served(member("q8", Brightness(), crop="fsbi")))
+    response = post(app, "/api/video/detect", files={"file": ("clip.mp4", clip)}, data={"max_frames": "3"})
+    assert response.status_code == 422
+    assert "no face was found in 3 frames" in response.json()["detail"]
+
+
+def test_a_job_tells_how_far_it_is_and_shows_its_frames(clip: bytes, tmp_path: Path) -> None:
+    async def ask(client: httpx.AsyncClient) -> tuple[Any, list[httpx.Response]]:
+        response = await client.post("/api/video/jobs", files={"file": ("a.mp4", clip)}, data={"max_frames": "4"})
+        assert response.status_code == 202
+        href = response.json()["href"]
+        while (state := (await client.get(href)).json())["state"] in ("queued", "running"):
+            await asyncio.sleep(0.02)
+        shown = [await client.get(f"{href}/frames/{name}") for name in ("10", "10/heatmap", "11")]
+        assert (await client.delete(href)).status_code == 204
+        return state, [*shown, await client.get(href)]
+
+    state, (frame, heatmap, missing, gone) = asking(application(), ask)
+    assert state["state"] == "done", state
+    assert (state["done"], state["total"]) == (4, 4)
+    assert len(state["result"]["frame_results"]) == 4
+    assert Image.open(BytesIO(frame.content)).size == Image.open(BytesIO(heatmap.content)).size == (320, 96)
+    assert missing.status_code == gone.status_code == 404
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cancelled_job_ends_and_leaves_nothing(clip: bytes, tmp_path: Path) -> None:
+    session = Brightness()
+    session.go.clear()
+
+    async def ask(client: httpx.AsyncClient) -> list[int]:
+        hrefs = []
+        for _ in range(2):
+            response = await client.post("/api/video/jobs", files={"file": ("a.mp4", clip)})
+            hrefs.append(response.json()["href"])
+        refused = await client.post("/api/video/jobs", files={"file": ("a.mp4", clip)})
+        session.go.set()
+        codes = [(await client.delete(href)).status_code for href in hrefs]
+        return [refused.status_code, *codes, (await client.get(hrefs[0])).status_code]
+
+    assert asking(application(served(member("q8", session)), jobs=2), ask) == [503, 204, 204, 404]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_of_a_webcam_as_bytes_and_as_text() -> None:
+    from starlette.testclient import TestClient
+
+    jpeg = encoded(np.full((48, 64, 3), 200, np.uint8), "JPEG")
+    text = base64.b64encode(jpeg).decode()
+    with (
+        TestClient(application()) as client,
+        client.websocket_connect("/api/video/webcam?faces=never") as socket,
+    ):
+        socket.send_bytes(jpeg)
+        first = socket.receive_json()
+        socket.send_text(f"data:image/jpeg;base64,{text}")
+        second = socket.receive_json()
+        socket.send_text("no base64!")
+        third = socket.receive_json()
+        socket.send_bytes(jpeg)
+        assert socket.receive_json()["frame"] == 4
+    assert first["prediction"] == "FAKE"
+    assert first["fake_probability"] == second["fake_probability"]
+    assert (first["frame"], second["frame"]) == (1, 2)
+    assert set(third) == {"error"}
+
+
+def test_a_webcam_needs_the_key_and_the_pages_own_origin() -> None:
+    from starlette.testclient import TestClient, WebSocketDenialResponse
+
+    key = "a-key-that-is-long-enough"
+    refused = {"": ({}, 401), "?key=wrong": ({}, 401), f"?key={key}": ({"origin": "http://evil.example"}, 403)}
+    with TestClient(application(api_keys=key)) as client:
+        for query, (headers, status) in refused.items():
+            with (
+                pytest.raises(WebSocketDenialResponse) as caught,
+                client.websocket_connect(f"/api/video/webcam{query}", headers=headers),
+            ):
+                pass
+            assert caught.value.status_code == status
+            assert set(caught.value.json()) == {"detail"}
+        same = {"origin": "http://testserver"}
+        with client.websocket_connect(f"/api/video/webcam?key={key}&variant=q9", headers=same) as socket:
+            assert "q8" in socket.receive_json()["error"]
