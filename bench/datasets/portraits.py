@@ -180,6 +180,7 @@ def _muted(colours: NDArray[np.float64]) -> Image:
 
 
 def _shoulders(canvas: _Canvas, rng: np.random.Generator, skin: Image) -> None:
+    """The neck, in the chin's shadow, and clothes below it, some of them striped."""
     size = canvas.image.shape[0]
     cloth = _muted(rng.uniform(0.05, 0.9, (1, 3)))[0]
     weave = noise(rng, size, int(rng.integers(24, size // 2)))[..., None] * np.float32(rng.uniform(0.0, 0.06))
