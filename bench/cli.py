@@ -576,11 +576,12 @@ def serve(  # noqa: PLR0913, PLR0917 - a command's options
         str | None, typer.Option(help="Names that the service is called by, comma-separated, as behind a proxy.")
     ] = None,
     keep: Annotated[Path | None, typer.Option(help="A folder to keep uploads in; they are not kept otherwise.")] = None,
+    track: Annotated[bool, typer.Option("--track", help="Log answers where `tracking:` has runs logged.")] = False,
     file: File = DEFAULT_FILE,
 ) -> None:
     """Serve a variant over HTTP, with a page: pictures, videos and a webcam, called fake or real."""
     with _reading(file) as (experiments, bars):
-        from bench.commands.serve import listen, prepared
+        from bench.commands.serve import Options, listen, prepared
         from bench.experiment import select
 
         name, settings = select(experiments, experiment, file)
@@ -589,7 +590,8 @@ def serve(  # noqa: PLR0913, PLR0917 - a command's options
             "upload_mib": upload_mib, "megapixels": megapixels, "video_mib": video_mib,
             "video_seconds": video_seconds, "cors_origins": cors_origins, "allowed_hosts": allowed_hosts, "keep": keep,
         }  # fmt: skip
-        service = prepared(file.parent, name, settings, variant or (), ensemble, flags, bars)
+        options = Options(tuple(variant or ()), ensemble, track)
+        service = prepared(file.parent, name, settings, options, flags, bars)
     listen(service, console.say)
 
 

@@ -26,7 +26,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 import bench
-from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
+from bench.datasets.blends import self_blend
+from bench.datasets.portraits import draw_portrait, to_uint8
 from bench.files import write_atomically
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def pair(seed: int, index: int) -> NDArray[np.uint8]:
     portrait, face = draw_portrait(rng, SIZE)
     fake = portrait
     for _ in range(TIMES):
-        fake = self_blend(rng, fake, face)
+        fake = self_blend(rng, fake, face).image
     return np.stack([to_uint8(portrait), to_uint8(fake)])
 
 

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save
 from sklearn.metrics import roc_auc_score
-from testbed import draw_test_frames
+from testbed import draw_test_frames, refuse_other_drawings
 from torch import Tensor, nn
 
 from bench.datasets import FrameSetSettings
@@ -120,6 +120,7 @@ def made(name: str, folder: Path, threads: int) -> Path:
     Raises `RuntimeError` where the validation AUC does not end between .9 and .97.
     """
     path = folder / f"{name}.safetensors"
+    refuse_other_drawings(folder)
     write_frames(folder / "real-frames")
     if not path.exists():
         torch.set_num_threads(threads)
@@ -155,8 +156,8 @@ def write_frames(folder: Path) -> None:
             label = index % 2
             file = folder / split / ("real", "fake")[label] / f"{index:05d}.jpg"
             if not file.exists():
-                real, fake, _ = photograph_files(np.random.default_rng([SEEDS[split], index]), SIZE)
-                write_atomically(file, partial(_write, (real, fake)[label]))
+                files = photograph_files(np.random.default_rng([SEEDS[split], index]), SIZE)
+                write_atomically(file, partial(_write, (files.real, files.fake)[label]))
 
 
 def _write(content: bytes, file: BinaryIO) -> None:

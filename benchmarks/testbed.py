@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import datasets, runtimes
-from bench.datasets.demo import photograph_pair
-from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
+from bench.datasets import demo
+from bench.datasets.blends import self_blend
+from bench.datasets.portraits import draw_portrait, to_uint8
 from bench.experiment import read
-from bench.files import write_atomically
+from bench.files import write_atomically, write_text
 from bench.pipeline.build import build_artifacts
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared, Setup
@@ -144,12 +145,23 @@ def draw_test_frames(path: Path, seed: int, count: int, size: int) -> tuple[NDAr
     """
     import numpy as np
 
+    refuse_other_drawings(path.parent)
     if not path.exists():
-        pairs = (photograph_pair(np.random.default_rng([seed, index]), size) for index in range(count))
+        pairs = (demo.photograph_pair(np.random.default_rng([seed, index]), size) for index in range(count))
         frames = np.stack([pair[index % 2].transpose(2, 0, 1) for index, pair in enumerate(pairs)])
         write_atomically(path, lambda file: np.save(file, frames))
     stored: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return stored, np.arange(count) % 2
+
+
+def refuse_other_drawings(folder: Path) -> None:
+    """Exit where a folder's frames were drawn by another version of the demo set; a new folder gets a note of it."""
+    note = folder / "drawings.txt"
+    version = f"version {demo.VERSION} of the demo set\n"
+    if not note.exists() and not any(folder.glob("*.npy")):
+        write_text(note, version)
+    if not note.exists() or note.read_text(encoding="utf-8") != version:
+        raise SystemExit(f"{folder}: its frames were drawn by another version of the demo set; give a new --folder")
 
 
 @cache
@@ -162,7 +174,7 @@ def drawn(width: int, height: int) -> NDArray[np.uint8]:
     pictures = []
     for _ in range(_DRAWN):
         portrait, face = draw_portrait(rng, short)
-        pictures += [portrait, self_blend(rng, portrait, face)]
+        pictures += [portrait, self_blend(rng, portrait, face).image]
     padded = [np.pad(to_uint8(picture), beside, mode="reflect") for picture in pictures]
     return np.stack([picture[:height, :width] for picture in padded])
 

@@ -9,6 +9,13 @@ from typing import Any
 from bench.records import TensorShape
 
 
+def read(file: Path) -> Any:
+    """The model in an ONNX file, as the package onnx holds it."""
+    import onnx
+
+    return onnx.load(file)
+
+
 def inputs_and_outputs(file: Path) -> tuple[dict[str, TensorShape], dict[str, TensorShape]]:
     """Both by name, in the file's order. A side that is not fixed, such as the number of frames, is -1."""
     import onnx

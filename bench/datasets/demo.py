@@ -32,8 +32,9 @@ COUNTS: dict[Split, tuple[int, int]] = {  # fake, real
     "train": (320, 320),
 }
 CARD = "demo.json"
-_VERSION = 3  # raised whenever another set would be drawn
+VERSION = 4  # raised whenever another set would be drawn
 _QUALITIES = 75, 96
+_COLUMNS = "path", "label", "source", "quality", "method", "mask"
 _WORK, _EVENT_SECONDS = "drawing the demo set", 0.1
 
 
@@ -52,6 +53,20 @@ class _Portrait:
         """Below its split's folder."""
         return f"{'fake' if self.fake else 'real'}/{self.source}.jpg"
 
+    @property
+    def mask(self) -> str:
+        """Below its split's folder; empty of a real portrait."""
+        return f"masks/{self.source}.png" if self.fake else ""
+
+    @property
+    def method(self) -> str:
+        """The part that was replaced; empty of a real portrait."""
+        import numpy as np
+
+        from bench.datasets.blends import choose_part
+
+        return choose_part(np.random.default_rng([SEED, self.index])) if self.fake else ""
+
 
 def encode_jpeg(frame: NDArray[np.uint8], quality: int) -> bytes:
     """A JPEG file of an RGB frame [H, W, 3]."""
@@ -62,14 +77,36 @@ def encode_jpeg(frame: NDArray[np.uint8], quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def photograph_files(rng: np.random.Generator, size: int) -> tuple[bytes, bytes, int]:
-    """A portrait and its fake as JPEG files of `size` x `size` pixels, and the quality of both, 75 to 95."""
-    from bench.datasets.portraits import draw_portrait, self_blend, to_uint8
+@dataclass(frozen=True)
+class Photographs:
+    """A portrait and its fake as JPEG files of the same quality; where it is forged, as a PNG, and in which part."""
 
+    real: bytes
+    fake: bytes
+    mask: bytes
+    part: str
+    quality: int
+
+
+def photograph_files(rng: np.random.Generator, size: int) -> Photographs:
+    """A portrait of `size` x `size` pixels and its fake; the quality of both is 75 to 95."""
+    from bench.datasets.blends import choose_part, self_blend
+    from bench.datasets.portraits import draw_portrait, to_uint8
+
+    part = choose_part(rng)
     portrait, face = draw_portrait(rng, size)
-    fake = self_blend(rng, portrait, face)
+    blend = self_blend(rng, portrait, face, part)
     quality = int(rng.integers(*_QUALITIES))
-    return encode_jpeg(to_uint8(portrait), quality), encode_jpeg(to_uint8(fake), quality), quality
+    real, fake = (encode_jpeg(to_uint8(picture), quality) for picture in (portrait, blend.image))
+    return Photographs(real, fake, _png(to_uint8(blend.mask)), part, quality)
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def photograph_pair(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -77,7 +114,8 @@ def photograph_pair(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uin
     import numpy as np
     from PIL import Image
 
-    real, fake = (np.asarray(Image.open(io.BytesIO(file))) for file in photograph_files(rng, size)[:2])
+    files = photograph_files(rng, size)
+    real, fake = (np.asarray(Image.open(io.BytesIO(file))) for file in (files.real, files.fake))
     return real, fake
 
 
@@ -145,8 +183,8 @@ def _is_begun(folder: Path) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The folder of each class in each split."""
-    return [folder / split / word for split in COUNTS for word in ("real", "fake")]
+    """The folder of each class in each split, and of its masks."""
+    return [folder / split / word for split in COUNTS for word in ("real", "fake", "masks")]
 
 
 def _draw_all(folder: Path, on_event: OnEvent) -> None:
@@ -176,9 +214,13 @@ def _draw_all(folder: Path, on_event: OnEvent) -> None:
 
 def _write_manifests(folder: Path, quality: Mapping[_Portrait, int]) -> None:
     for split in COUNTS:
-        rows = ((p.path, "fake" if p.fake else "real", p.source, q) for p, q in quality.items() if p.split == split)
+        rows = (
+            (p.path, "fake" if p.fake else "real", p.source, q, p.method, p.mask)
+            for p, q in quality.items()
+            if p.split == split
+        )
         with (folder / split / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([("path", "label", "source", "quality"), *rows])
+            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
 
 
 def _portraits() -> Iterator[_Portrait]:
@@ -198,9 +240,11 @@ def _draw_one(folder: Path, portrait: _Portrait) -> int:
     file = folder / portrait.split / portrait.path
     if (before := _quality_of(file)) is not None:
         return before
-    real, fake, quality = photograph_files(np.random.default_rng([SEED, portrait.index]), SIZE)
-    write_atomically(file, lambda target: target.write(fake if portrait.fake else real))
-    return quality
+    files = photograph_files(np.random.default_rng([SEED, portrait.index]), SIZE)
+    if portrait.fake:  # before the frame, whose file says that both are there
+        write_atomically(folder / portrait.split / portrait.mask, lambda target: target.write(files.mask))
+    write_atomically(file, lambda target: target.write(files.fake if portrait.fake else files.real))
+    return files.quality
 
 
 def _quality_of(file: Path) -> int | None:
@@ -247,4 +291,4 @@ def _card(folder: Path) -> object:
 
 def _expected_card() -> object:
     counts = {split: {"fake": fake, "real": real} for split, (fake, real) in COUNTS.items()}
-    return {"version": _VERSION, "seed": SEED, "size": SIZE, "counts": counts}
+    return {"version": VERSION, "seed": SEED, "size": SIZE, "counts": counts}

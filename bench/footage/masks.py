@@ -150,6 +150,7 @@ class _OfPictures:
     """Masks that are pictures in a folder, by the number at the end of their names."""
 
     def __init__(self, folder: Path) -> None:
+        """Raise `_MasksError` where two pictures are of one frame, or none is of any."""
         self._files: dict[int, Path] = {}
         for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names are enough
             path = folder / name
@@ -163,6 +164,7 @@ class _OfPictures:
             raise _MasksError("no picture in it is called by the number of a frame, such as 0003.png")
 
     def of(self, number: int) -> NDArray[np.uint8] | None:
+        """The picture of a frame; `_MasksError` where it can't be read."""
         import cv2
         import numpy as np
 

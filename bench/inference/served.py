@@ -89,6 +89,9 @@ def serve(
     """
     scored = {detector: _scored(base, name, settings, detector) for detector in _detectors(settings, titles)}
     pairs = [variants.find_variant(settings, title) for title in titles] or [_to_ship(name, settings, scored)]
+    for (detector, variant), title in zip(pairs, titles, strict=False):
+        if variant not in settings.of(detector).variants:
+            raise variants.unknown(settings, title)
     several = settings.is_side_by_side
     all_chosen = []
     for detector, variant in dict.fromkeys(pairs):

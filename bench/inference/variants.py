@@ -96,6 +96,14 @@ def of_detector(
     return Chosen(name, settings, base, run, results, run.preprocessing, evaluated)
 
 
+def unknown(settings: ExperimentSettings, variant: str) -> UserError:
+    """What is said of a name that no variant has."""
+    names = settings.titles
+    return UserError(
+        f"there is no variant {quoted(variant)}{nearest(variant, names)}; variants are: {', '.join(names)}"
+    )
+
+
 def refuse_missing(chosen: Chosen) -> None:
     """Raise `UserError` where an artifact is gone."""
     folder = chosen.base / "variants"

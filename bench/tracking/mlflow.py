@@ -16,6 +16,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from bench.artifacts.onnx_tensors import read
 from bench.errors import UserError, quoted, resolve_path, shown
 from bench.files import make_folder
 from bench.records import TensorShape, TrackedExperiment, TrackedModel, TrackedPrediction, TrackedRun
@@ -244,14 +245,13 @@ def _register(client: MlflowClient, tracked: TrackedExperiment, run: str) -> Non
 def _save(client: MlflowClient, model: TrackedModel, run: str) -> str:
     """Log an ONNX file with its signature and what was handed over with it as artifacts of a run; returns where."""
     import mlflow.onnx
-    import onnx
     from mlflow.models import ModelSignature
 
     signature = ModelSignature(_schema(model.inputs), _schema(model.outputs))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         saved = Path(folder) / "model"
         mlflow.onnx.save_model(
-            onnx.load(model.path),
+            read(model.path),
             str(saved),
             signature=signature,
             # Else MLflow starts a Python to look which libraries the model imports.

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pandas as pd
 import pytest
-from google.protobuf import text_format
+from google.protobuf import text_format  # type: ignore[import-untyped]
 from onnx import TensorProto, helper
 
 from bench import datasets

@@ -245,7 +245,8 @@ def test_the_logit_difference_is_shown_where_scores_saturate(inspected: Path, mo
     """Every score counts as saturated here; else none is, and no table has the column."""
     inspect("faces/test/fake/portrait.png", "--to", "plain")
     page = (inspected / "plain/portrait/inspection.md").read_text()
-    assert "logit difference" not in page.partition("## D")[0]
+    assert "| logit difference |" not in page
+    assert "logit difference changes" not in page
     monkeypatch.setattr("bench.records.inspection.SATURATED", 0.5)
     output = inspect("faces/test/fake/portrait.png", "--to", "saturated")
     variant = numbers(inspected / "saturated/portrait")["variants"]["baseline"]

@@ -62,7 +62,8 @@ def test_same_bytes_twice(tmp_path: Path) -> None:
         files = sorted(file for file in (tmp_path / name).rglob("*") if file.is_file())
         drawn.append({str(f.relative_to(tmp_path / name)): hashlib.sha256(f.read_bytes()).digest() for f in files})
     assert drawn[0] == drawn[1]
-    assert len(drawn[0]) == 20 + 4 + 1
+    masks = sum(fake for fake, _ in demo.COUNTS.values())
+    assert len(drawn[0]) == 20 + masks + 4 + 1
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -91,7 +92,7 @@ def test_an_interrupted_drawing_goes_on_where_it_was(tmp_path: Path, monkeypatch
 
     drawn, photograph = [], demo.photograph_files
 
-    def note(rng: np.random.Generator, size: int) -> tuple[bytes, bytes, int]:
+    def note(rng: np.random.Generator, size: int) -> demo.Photographs:
         drawn.append(size)
         return photograph(rng, size)
 

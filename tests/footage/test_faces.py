@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -80,8 +80,8 @@ def test_a_small_face_in_a_large_frame_is_found_at_full_size(yunet: YuNet) -> No
 def test_a_very_large_face_needs_the_reduced_copy(yunet: YuNet) -> None:
     small, drawn_small = portrait(5, 500)
     image = np.asarray(cv2.resize(small, (1400, 1400), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-    x, y, half_width, half_height = (2.8 * size for size in astuple(drawn_small)[:4])
-    drawn = portraits.Face(x, y, half_width, half_height, drawn_small.tilt)
+    larger = {name: 2.8 * getattr(drawn_small, name) for name in ("x", "y", "half_width", "half_height")}
+    drawn = replace(drawn_small, **larger)
     (face,) = yunet.find(image)
     assert face.width > 700
     assert covered(face, drawn_box(drawn)) > 0.6

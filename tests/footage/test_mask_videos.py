@@ -92,17 +92,29 @@ def test_masks_lie_over_what_was_forged(tmp_path: Path, crop: str, masks: Callab
     assert not any(problems(tmp_path / "faces").values())
 
 
+def with_a_broken_picture(folder: Path) -> None:
+    as_pictures(folder)
+    (folder / "000_003/0000.png").write_bytes(b"no")
+
+
+def with_two_pictures_of_a_frame(folder: Path) -> None:
+    as_pictures(folder)
+    Image.new("L", (320, 240)).save(folder / "000_003/1.bmp")
+
+
+def with_a_broken_video(folder: Path) -> None:
+    as_video(folder)
+    (folder / "videos/000_003.mp4").write_bytes(b"no video")
+
+
 @pytest.mark.parametrize(
     ("masks", "words"),
     [
         (lambda f: as_video(f, count=COUNT - 1), "5 frames, where the video has 6"),
         (lambda f: as_video(f, draw=lambda number: mask(number)[:, :160]), "160 × 240 pixels, where the video has 320"),
-        (lambda f: (as_pictures(f), (f / "000_003/0000.png").write_bytes(b"no")), "0000.png can't be read"),
-        (lambda f: (as_pictures(f), Image.new("L", (320, 240)).save(f / "000_003/1.bmp")), "both of frame 1"),
-        (
-            lambda f: (as_video(f), (f / "videos/000_003.mp4").write_bytes(b"no video")),
-            "no video, or broken at its start",
-        ),
+        (with_a_broken_picture, "0000.png can't be read"),
+        (with_two_pictures_of_a_frame, "both of frame 1"),
+        (with_a_broken_video, "no video, or broken at its start"),
     ],
 )
 def test_masks_that_are_not_those_of_the_frames(tmp_path: Path, masks: Callable[[Path], object], words: str) -> None:

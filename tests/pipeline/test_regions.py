@@ -113,7 +113,12 @@ def test_points_of_a_manifest_are_taken_and_no_face_is_sought(tmp_path: Path, mo
     (tmp_path / "experiments.yaml").write_text(YAML.replace("path: faces", "path: ."), encoding="utf-8")
     sought: list[int] = []
     load = yunet.load
-    monkeypatch.setattr(yunet, "load", lambda *sizes: (sought.append(1), load(*sizes))[1])
+
+    def counted(min_face_px: int, min_score: float) -> yunet.YuNet:
+        sought.append(1)
+        return load(min_face_px, min_score)
+
+    monkeypatch.setattr(yunet, "load", counted)
     code, output = bench("run", "--no-timing")
     assert code == 0, output
     assert len(sought) == 1, "for the one frame without points"

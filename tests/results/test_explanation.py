@@ -17,34 +17,35 @@ from bench.results.explanation.evidence import agreed, face_evidence, hottest, h
 SIDE = 160
 
 
-def drawn_face(seed: int) -> tuple[drawing.Face, list[tuple[float, float]], float, float]:
-    """A drawn portrait's face, its five points, and how high its eyes and its mouth are in the face's own frame.
-
-    Read off where the drawing paints, by painting eyes and mouth on a canvas of their own.
-    """
+def drawn_face(seed: int) -> tuple[drawing.Face, list[tuple[float, float]]]:
+    """A drawn portrait's face, and its five points."""
     rng = np.random.default_rng(seed)
-    face = drawing.Face(SIDE * 0.5, SIDE * 0.5, SIDE * 0.27, SIDE * 0.37, float(rng.normal(0, 0.08)))
-    eyes, nose, mouth = (0.395, float(rng.uniform(-0.2, -0.1))), 0.25, (0.28, float(rng.uniform(0.5, 0.58)))
-    in_face = [(-eyes[0], eyes[1]), (eyes[0], eyes[1]), (0.0, nose), (-mouth[0], mouth[1]), (mouth[0], mouth[1])]
-    return face, [in_picture(face, u, v) for u, v in in_face], eyes[1], mouth[1]
-
-
-def in_picture(face: drawing.Face, u: float, v: float) -> tuple[float, float]:
-    across, down = u * face.half_width, v * face.half_height
-    cos, sin = np.cos(face.tilt), np.sin(face.tilt)
-    return float(face.x + cos * across - sin * down), float(face.y + sin * across + cos * down)
+    face = drawing.Face(
+        x=SIDE * 0.5,
+        y=SIDE * 0.5,
+        half_width=SIDE * 0.27,
+        half_height=SIDE * 0.37,
+        tilt=float(rng.normal(0, 0.08)),
+        eye_distance=0.395,
+        eye_level=float(rng.uniform(-0.2, -0.1)),
+        nose_level=0.25,
+        mouth_level=float(rng.uniform(0.5, 0.58)),
+        mouth_width=0.28,
+    )
+    return face, [(float(x), float(y)) for x, y in face.points]
 
 
 def by_hand(face: drawing.Face, u: float, v: float, ru: float, rv: float) -> NDArray[np.bool_]:
     """An ellipse in the face's own frame, as the drawing paints one."""
-    across, down = drawing._face_coordinates(face, SIDE)
+    across, down = drawing.face_coordinates(face, SIDE)
     inside: NDArray[np.bool_] = ((across - u) / ru) ** 2 + ((down - v) / rv) ** 2 < 1
     return inside
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_parts_lie_where_portraits_have_them(seed: int) -> None:
-    face, points, eyes, mouth = drawn_face(seed)
+    face, points = drawn_face(seed)
+    eyes, mouth = face.eye_level, face.mouth_level
     named = np.array(PARTS)[part_map(points, SIDE, SIDE)]
     expected = {
         "eyes": by_hand(face, -0.395, eyes, 0.17, 0.07) | by_hand(face, 0.395, eyes, 0.17, 0.07),
@@ -98,7 +99,7 @@ def test_a_third_level_is_kept_where_the_first_two_agree() -> None:
 
 
 def test_shares_add_up_and_signs_tell_the_class() -> None:
-    _, points, _, _ = drawn_face(0)
+    _, points = drawn_face(0)
     cam = np.full((14, 14), -0.5, np.float32)
     x, y = points[3][0] / 2 + points[4][0] / 2, points[3][1] / 2 + points[4][1] / 2
     cam[int(y / SIDE * 14), int(x / SIDE * 14)] = 9
@@ -111,7 +112,7 @@ def test_shares_add_up_and_signs_tell_the_class() -> None:
 
 
 def test_the_hottest_place_is_near_its_landmark() -> None:
-    _, points, _, _ = drawn_face(1)
+    _, points = drawn_face(1)
     heat = np.zeros((20, 20))
     column, row = (int(part / SIDE * 20) for part in points[2])
     heat[row, column] = 1
@@ -138,7 +139,7 @@ class OfBrightMouths:
 
 
 def test_blurring_the_part_that_decides_costs_most() -> None:
-    _, points, _, _ = drawn_face(2)
+    _, points = drawn_face(2)
     mask = part_map(points, SIDE, SIDE) == PARTS.index("mouth")
     pixels = np.full((SIDE, SIDE, 3), 20, np.uint8)
     pixels[mask] = 250

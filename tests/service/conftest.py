@@ -8,21 +8,24 @@ from pathlib import Path
 import pytest
 
 from bench.inference.served import Served
-from tests.conftest import quick_folder
+from tests.conftest import quick_folder, run_quickly
 from tests.support import service
 from tests.support.served_process import serving
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder. What lets it run quickly is taken back: other tests of the session are not to have it."""
     with quick_folder(tmp_path_factory, "served") as folder:
         service.write_experiment(folder)
-        yield folder
+        return folder
 
 
 @pytest.fixture(scope="session")
 def served(finished: Path) -> tuple[Served, ...]:
-    return service.served_of(finished, "q8", "baseline")
+    with pytest.MonkeyPatch.context() as patch:
+        run_quickly(patch)
+        return service.served_of(finished, "q8", "baseline")
 
 
 @pytest.fixture(scope="session")

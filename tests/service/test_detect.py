@@ -175,6 +175,7 @@ def test_uploads_are_kept_only_where_asked_for(finished: Path, served: tuple[Ser
     assert "gradcam" not in upload.with_suffix(".json").read_text()
 
 
+@pytest.mark.usefixtures("tiny_family")
 def test_without_a_name_the_variant_of_the_report_is_served(finished: Path) -> None:
     choice = json.loads((finished / "reports/first/scores.json").read_text())["choice"]
     if choice is None or choice["chosen"] is None:
@@ -186,6 +187,7 @@ def test_without_a_name_the_variant_of_the_report_is_served(finished: Path) -> N
         served_of(finished, "q9")
 
 
+@pytest.mark.usefixtures("tiny_family")
 def test_what_the_report_says_to_ship_is_served(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def evaluate_and_choose(run: RunRecord, results: Path) -> Evaluation:
         return replace(evaluate_run(run, results), choice=Choice(Constraints(), False, (), "q16", None))

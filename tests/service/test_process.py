@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.conftest import run_quickly
 from tests.support.command_line import bench
 from tests.support.portraits import picture
 from tests.support.served_process import serving
@@ -115,6 +116,7 @@ def test_a_webcam_over_a_real_connection(started: str) -> None:
 
 
 def test_a_port_that_is_taken_is_named(finished: Path, started: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_quickly(monkeypatch)
     monkeypatch.chdir(finished)
     code, output = bench("serve", "--variant", "q8", "--port", started.rpartition(":")[2])
     assert code == 2

@@ -257,3 +257,19 @@ def test_whoever_keeps_account_hears_of_every_answer_once() -> None:
         ("image", dark, "grey.png"), ("image", bright, "grey.png")
     ]  # fmt: skip
     assert heard[0].by_member == {"q8": dark}
+
+
+def test_browsers_are_given_the_page_and_its_own_files_alone() -> None:
+    async def ask(client: httpx.AsyncClient) -> list[httpx.Response]:
+        browser = {"accept": "text/html,application/xhtml+xml"}
+        paths = ("/ui", "/ui/main.js", "/ui/style.css", "/ui/none.js", "/ui/..%2fapp.py", "/ui/%2e%2e/app.py")
+        return [await client.get("/", headers=browser), *[await client.get(path) for path in paths]]
+
+    first, page, script, style, *refused = asking(application(), ask)
+    assert first.text == page.text
+    kinds = [each.headers["content-type"].partition(";")[0] for each in (page, script, style)]
+    assert kinds == ["text/html", "text/javascript", "text/css"]
+    for each in (first, page, script, style):
+        assert each.status_code == 200
+        assert "default-src 'none'" in each.headers["content-security-policy"]
+    assert [each.status_code for each in refused] == [404] * 3

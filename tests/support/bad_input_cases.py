@@ -2077,6 +2077,8 @@ CASES: dict[str, list[Case]] = {
              command="serve", arguments=("--port", "0", "--variant", "baseline")),
         Case("an ensemble that is not there", "`--ensemble quartet`", ("--ensemble: there is no ensemble 'quartet'",),
              command="serve", arguments=("--port", "0", "--ensemble", "quartet")),
+        Case("answers to be logged nowhere", "`--track` without `tracking:`", ("--track: first names no tracker",),
+             command="serve", arguments=("--port", "0", "--track")),
         Case("an address that is not this machine's", "`--host 203.0.113.1`",
              ("203.0.113.1:0: cannot be listened on",), command="serve",
              arguments=("--host", "203.0.113.1", "--port", "0")),

@@ -33,8 +33,7 @@ def runs(file: Path) -> list[StoredRun]:
             return dict(store.execute(f"SELECT key, value FROM {table} WHERE run_uuid = ?", (run,)).fetchall())
 
         return [
-            StoredRun(*row, *(pairs(table, row[0]) for table in ("params", "latest_metrics", "tags")))  # type: ignore[arg-type]
-            for row in rows
+            StoredRun(*row, *(pairs(table, row[0]) for table in ("params", "latest_metrics", "tags"))) for row in rows
         ]
 
 

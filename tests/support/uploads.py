@@ -28,7 +28,7 @@ class Files:
 
 def tinted(seed: int, red: float, blue: float) -> NDArray[np.uint8]:
     pixels = scene(320, 240, Pasted(seed, 200, 60, 20)).astype(float) * [red, 1, blue]
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(pixels, 0, 255), dtype=np.uint8)
 
 
 def write_video(path: Path) -> None:

@@ -40,10 +40,12 @@ EXPERIMENT = """
 
 
 def write(folder: Path, *experiments: str) -> None:
-    """A workplace with these experiments alone."""
+    """A workplace with these experiments alone; its classes are so that the detector is better than chance."""
     write_workplace(folder)
     file = folder / "experiments.yaml"
     text = file.read_text(encoding="utf-8").partition("  first:")[0]
+    text = text.replace("architecture: tiny", "architecture: tiny, classes: [fake, real]")
+    assert "classes" in text
     file.write_text(text + "".join(experiments), encoding="utf-8")
 
 

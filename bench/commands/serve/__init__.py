@@ -6,39 +6,51 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, nearest, quoted
 from bench.experiment import ExperimentSettings
 from bench.files import unwritable_above
-from bench.records import OnEvent, silent
+from bench.records import OnEvent, TrackedPrediction, class_of, silent
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from bench.inference.served import Served
     from bench.service.settings import ServiceSettings
+    from bench.service.state import Predicted
+    from bench.tracking.predictions import PredictionLog
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service with its variants loaded and its port taken."""
+    """A service with its variants loaded and its port taken; `log` has its answers logged, None where nothing has."""
 
     app: FastAPI
     served: tuple[Served, ...]
     settings: ServiceSettings
     socket: socket.socket
+    log: PredictionLog | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is served, by its names on the command line, and whether answers are logged."""
+
+    variants: tuple[str, ...] = ()
+    ensemble: str | None = None
+    track: bool = False
 
 
 def prepared(
     base: Path,
     name: str,
     settings: ExperimentSettings,
-    variants: Sequence[str],
-    ensemble: str | None,
+    options: Options,
     flags: Mapping[str, Any],
     on_event: OnEvent = silent,
 ) -> Service:
@@ -51,15 +63,17 @@ def prepared(
     _ = of_service.keys
     if of_service.keep is not None:
         _refuse_unwritable(of_service.keep)
-    if ensemble is not None:
-        _refuse_ensemble(settings, ensemble)
+    if options.ensemble is not None:
+        _refuse_ensemble(settings, options.ensemble)
+    log = _log(base, name, settings) if options.track else None
     listening = _socket(of_service.host, of_service.port)
     try:
         from bench.inference.served import serve
 
-        served = serve(base, name, settings, variants, on_event)
+        served = serve(base, name, settings, options.variants, on_event)
         _warm_up(served)
-        return Service(create_app(name, served, of_service), served, of_service, listening)
+        listener = partial(_tell, log) if log else _untold
+        return Service(create_app(name, served, of_service, listener), served, of_service, listening, log)
     except BaseException:
         listening.close()
         raise
@@ -85,6 +99,37 @@ def listen(service: Service, say: Callable[[str], None]) -> None:
     )
     with suppress(KeyboardInterrupt):  # which is how it is told to end, and has ended by now
         uvicorn.Server(config).run(sockets=[service.socket])
+    if service.log is not None:
+        service.log.close()
+
+
+def _log(base: Path, name: str, settings: ExperimentSettings) -> PredictionLog:
+    """What logs answers where the experiment's runs are logged; `UserError` where they are logged nowhere."""
+    from bench.tracking.predictions import prediction_log
+
+    if not settings.tracking:
+        raise UserError(f"--track: {name} names no tracker; `tracking: {{mlflow: sqlite:///mlruns.db}}` does")
+    return prediction_log(dict(settings.tracking), name, base)
+
+
+def _tell(log: PredictionLog, predicted: Predicted) -> None:
+    """Hand an answer to the log, which does not wait."""
+    served = predicted.served
+    log.add(
+        TrackedPrediction(
+            kind=predicted.kind,
+            prediction=class_of(predicted.p_fake, served.threshold),
+            fake_probability=predicted.p_fake,
+            processing_time_s=predicted.seconds,
+            members=predicted.by_member,
+            filename=predicted.filename,
+            details={"variant": served.name, "id": ",".join(member.judge.id for member in served.members)},
+        )
+    )
+
+
+def _untold(predicted: Predicted) -> None:
+    """Without a tracker nobody hears of answers."""
 
 
 def _warm_up(served: Sequence[Served]) -> None:

@@ -86,6 +86,7 @@ def variant_numbers(look: Look, threshold: float) -> dict[str, Any]:
 
 
 def _parts(evidence: FaceEvidence | None) -> dict[str, dict[str, float | None]] | None:
+    """The numbers of each part of the face; None where there is no face."""
     if evidence is None:
         return None
     return {
