@@ -64,12 +64,7 @@ class EnsembleSettings(BaseModel):
     @classmethod
     def _known_keys(cls, given: Any) -> Any:
         """Refuse unknown keys here: those that it has would be taken for a detector's."""
-        for key in given if isinstance(given, dict) else ():
-            if key not in cls.model_fields:
-                raise ValueError(
-                    f"unknown key {in_yaml(key)}{nearest(str(key), cls.model_fields)}; an ensemble has the keys: "
-                    f"{', '.join(cls.model_fields)}"
-                )
+        _refuse_unknown_keys(given, cls, "an ensemble")
         if isinstance(given, dict) and given.get("weights") == "fit" and isinstance(given.get("ensemble"), dict):
             raise ValueError(f"with `weights: fit`, weights are found: name the members alone, {_names(given)}")
         return given
@@ -95,6 +90,16 @@ class EnsembleSettings(BaseModel):
         return Ensemble(self.ensemble, self.combine, self.minimum)
 
 
+def _refuse_unknown_keys(given: Any, model: type[BaseModel], what: str) -> None:
+    """Raise `ValueError` with the keys of this model: the file's own message would name another's of the same place."""
+    for key in given if isinstance(given, dict) else ():
+        if key not in model.model_fields:
+            raise ValueError(
+                f"unknown key {in_yaml(key)}{nearest(str(key), model.model_fields)}; {what} has the keys: "
+                f"{', '.join(model.model_fields)}"
+            )
+
+
 def _names(given: dict[str, Any]) -> str:
     return f"`ensemble: [{', '.join(map(str, given['ensemble']))}]`"
 
@@ -105,10 +110,17 @@ class MixSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     members: dict[str, str] = Field(
+        default_factory=dict,
         description="the variant of each member, such as {xception: q8, b4: baseline}; those that are not named take "
-        "part as they are"
+        "part as they are",
     )
     without: tuple[str, ...] = Field(default=(), description="members that take no part")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        _refuse_unknown_keys(given, cls, "a mix")
+        return given
 
     @model_validator(mode="after")
     def _once(self) -> MixSettings:

@@ -114,7 +114,7 @@ def _chain_or_search(variant: object, info: ValidationInfo) -> tuple[Use, ...] |
 
 
 Variant = Annotated[
-    tuple[Use, ...] | SearchSettings | MixSettings, BeforeValidator(_chain_or_search, json_schema_input_type=Any)
+    tuple[Use, ...] | MixSettings | SearchSettings, BeforeValidator(_chain_or_search, json_schema_input_type=Any)
 ]
 
 

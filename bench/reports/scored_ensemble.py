@@ -29,6 +29,7 @@ def scored_ensemble(run: RunRecord, evaluation: Evaluation) -> ScoredEnsemble | 
 
 
 def _set(of: MemberSet) -> ScoredMemberSet:
+    """Some members in some variants, with the difference to the ensemble where there is one."""
     delta = of.comparison.delta if of.comparison else None
     return ScoredMemberSet(
         parts=of.parts,

@@ -25,8 +25,8 @@ def footprint(members: Sequence[VariantResult]) -> Footprint:
 
 
 def _sum(numbers: Sequence[int | None]) -> int | None:
-    known = [number for number in numbers if number is not None]
-    return sum(known) if len(known) == len(numbers) else None
+    measured = [number for number in numbers if number is not None]
+    return sum(measured) if len(measured) == len(numbers) else None
 
 
 def executed(members: Sequence[VariantResult]) -> Executed:

@@ -165,5 +165,5 @@ def _difference(predicted: Predictions) -> NDArray[np.float64]:
 
 
 def _sum(costs: Sequence[float | None]) -> float | None:
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
+    measured = [cost for cost in costs if cost is not None]
+    return sum(measured) if len(measured) == len(costs) else None

@@ -43,8 +43,8 @@ def _groups(frames: LabelledFrames) -> NDArray[np.int64]:
     if frames.videos is not None:
         names = names.where(names.notna(), frames.videos.astype(object))
     alone = [f"\0{index}" for index in range(len(names))]
-    known = [str(name) if isinstance(name, str) else single for name, single in zip(names, alone, strict=True)]
-    return np.unique(known, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    groups = [str(name) if isinstance(name, str) else single for name, single in zip(names, alone, strict=True)]
+    return np.unique(groups, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def _fit(rule: Ensemble, differences: NDArray[np.float64], labels: NDArray[np.integer]) -> NDArray[np.float64]:
