@@ -5,11 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bench.errors import Keys, nearest, quoted
+from bench.ensemble_settings import MixSettings
+from bench.errors import Keys, listed, nearest, quoted
+from bench.folder_names import checked_list
 from bench.results.limits import AGAINST_BASELINE, GateSettings
 
 if TYPE_CHECKING:
     from bench.experiment import Experiments, ExperimentSettings
+
+
+def of_ensembles(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
+    """Members of ensembles that are no networks, with their keys below `detectors:`."""
+    networks, ensembles = tuple(experiments.networks), experiments.ensembles
+    for name, ensemble in ensembles.items():
+        for member in ensemble.members:
+            keys = (name, "ensemble", member) if ensemble.weights is None else (name, "ensemble")
+            if member in ensembles:
+                yield (
+                    keys,
+                    f"{quoted(member)} is an ensemble itself; name its members: {listed(ensembles[member].members)}",
+                )
+            elif member not in networks:
+                yield keys, f"there is no {quoted(member)} under `detectors:`{nearest(member, networks)}"
 
 
 def dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
@@ -17,7 +34,7 @@ def dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
     for name, experiment in experiments.experiments.items():
         several = "detectors" if experiment.detectors else "detector"
         for key, names_given, section, names in (
-            (several, experiment.detector_names, "detectors", tuple(experiments.detectors)),
+            (several, experiment.given_names, "detectors", tuple(experiments.detectors)),
             ("frames", experiment.frame_sets, "datasets", tuple(experiments.datasets)),
             ("build_frames", filter(None, [experiment.build_frames]), "datasets", tuple(experiments.datasets)),
         ):
@@ -28,7 +45,12 @@ def dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
                         f"there is no {quoted(name_given)} under `{section}:`{nearest(name_given, names)}",
                     )
     for name, experiment in experiments.experiments.items():
+        if not set(experiment.given_names) <= set(experiments.detectors):
+            continue
+        if experiment.ensembles:
+            yield from (((name, several), wrong) for wrong in _equal_folders(experiment))
         yield from (((name, "variants", *keys), wrong) for keys, wrong in _wrong_variants(experiment))
+        yield from (((name, "variants", *keys), wrong) for keys, wrong in _wrong_mixes(experiment))
         yield from (((name, "gates", *keys), wrong) for keys, wrong in _wrong_gates(experiment))
 
 
@@ -49,6 +71,64 @@ def _wrong_variants(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str,
             yield (key,), f"{quoted(detector)} is none of its detectors{hint}; these are: {', '.join(names)}"
         elif slash and alike:
             yield (key,), f"differs from {quoted(alike[0])} in case only, which not every file system tells"
+
+
+def _equal_folders(experiment: ExperimentSettings) -> Iterator[str]:
+    """Why ensembles and members cannot lie beside each other, where they cannot."""
+    try:
+        checked_list(experiment.detector_names, "detector", "")
+    except ValueError as error:
+        yield str(error)
+
+
+def _wrong_mixes(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Keys below `variants:` of ensembles' variants, and what is wrong there."""
+    for key, variant in experiment.variants.items():
+        detector, slash, name = key.rpartition("/")
+        if not isinstance(variant, MixSettings):
+            if detector in experiment.ensembles:
+                yield (
+                    (key,),
+                    f"{quoted(detector)} is an ensemble: write `{name}:` for every member that allows it, or "
+                    f"`{{members: …}}` to say which variant of each",
+                )
+            elif not slash:
+                yield from (((key,), wrong) for wrong in _allowed_by_none(experiment, key))
+            continue
+        ensembles = [detector] if slash else list(experiment.ensembles)
+        if not set(ensembles) & set(experiment.ensembles):
+            whose = f"{quoted(detector)} is none" if slash else "the experiment has none"
+            yield (key,), f"`members` are those of an ensemble, and {whose}"
+        for ensemble in ensembles:
+            yield from (((key, *keys), wrong) for keys, wrong in _wrong_mix(experiment, ensemble, variant))
+
+
+def _allowed_by_none(experiment: ExperimentSettings, variant: str) -> Iterator[str]:
+    """That no member of an ensemble allows a chain of all."""
+    for ensemble in experiment.ensembles:
+        members = experiment.members_of(ensemble)
+        if all(variant in experiment.refused_by(member) for member in members):
+            yield f"no member of {ensemble} allows this chain: {listed(members)}"
+
+
+def _wrong_mix(
+    experiment: ExperimentSettings, ensemble: str, mix: MixSettings
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with a mix of an ensemble's members, with its keys below the variant."""
+    members = experiment.members_of(ensemble)
+    for name in (*mix.members, *mix.without):
+        keys = ("members", name) if name in mix.members else ("without",)
+        if members and name not in members:
+            hint = nearest(name, members)
+            yield keys, f"{quoted(name)} is no member of {ensemble}{hint}; members are: {', '.join(members)}"
+    for name, variant in mix.members.items():
+        variants = tuple(experiment.of(name).variants) if name in members else (variant,)
+        if variant not in variants:
+            hint = nearest(variant, variants)
+            yield ("members", name), f"{name} has no variant {quoted(variant)}{hint}; it has: {', '.join(variants)}"
+    minimum = experiment.ensembles[ensemble].minimum if members else 0
+    if members and len(members) - len(mix.without) < max(1, minimum):
+        yield ("without",), f"leaves fewer members than {ensemble} needs (`minimum: {minimum}`)"
 
 
 def _wrong_gates(experiment: ExperimentSettings) -> Iterator[tuple[tuple[str, ...], str]]:

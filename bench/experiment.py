@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,18 +14,21 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from bench import yaml_file
-from bench.dangling import dangling
+from bench.dangling import dangling, of_ensembles
 from bench.datasets.robustness_settings import RobustnessSettings
 from bench.datasets.settings import FrameSetSettings
 from bench.detector_settings import DetectorSettings
+from bench.ensemble_settings import EnsembleSettings, MixSettings
 from bench.errors import (
     DEVICES,
     Keys,
@@ -46,7 +49,7 @@ from bench.results.threshold_settings import Threshold, ThresholdSettings
 from bench.results.video_settings import VideoSettings
 from bench.runtimes import find as find_runtime
 from bench.tracking import Trackers
-from bench.variants.chain import EntryError, order_problems, parse
+from bench.variants.chain import EntryError, is_refused, order_problems, parse
 from bench.variants.search_settings import SearchSettings
 from bench.variants.steps import Use
 
@@ -101,14 +104,30 @@ Chain = Annotated[tuple[Annotated[Any, BeforeValidator(_step)], ...], AfterValid
 _CHAIN: TypeAdapter[tuple[Use, ...]] = TypeAdapter(Chain)
 
 
-def _chain_or_search(variant: object, info: ValidationInfo) -> tuple[Use, ...] | SearchSettings:
-    """The steps of a variant, or the search that finds them."""
+def _chain_or_search(variant: object, info: ValidationInfo) -> tuple[Use, ...] | SearchSettings | MixSettings:
+    """The steps of a variant, the search that finds them, or the variants of an ensemble's members."""
+    if isinstance(variant, dict) and variant.keys() & MixSettings.model_fields.keys():
+        return MixSettings.model_validate(variant)
     if isinstance(variant, dict):
         return SearchSettings.model_validate(variant)
     return _CHAIN.validate_python(variant, context=info.context)
 
 
-Variant = Annotated[tuple[Use, ...] | SearchSettings, BeforeValidator(_chain_or_search, json_schema_input_type=Any)]
+Variant = Annotated[
+    tuple[Use, ...] | MixSettings | SearchSettings, BeforeValidator(_chain_or_search, json_schema_input_type=Any)
+]
+
+
+def _detector(given: object) -> object:
+    """A network, or an ensemble of several."""
+    is_ensemble = isinstance(given, dict) and "ensemble" in given
+    return (EnsembleSettings if is_ensemble else DetectorSettings).model_validate(given)
+
+
+Detector = Annotated[
+    EnsembleSettings | DetectorSettings,
+    BeforeValidator(_detector, json_schema_input_type=EnsembleSettings | DetectorSettings),
+]
 
 
 def _names_of_sets(names: object) -> object:
@@ -176,7 +195,8 @@ class ExperimentSettings(_Model):
     )
     variants: dict[VariantName, Variant] = Field(
         description="name: list of steps; the one without steps is the baseline. Or `{find: smallest}`: the run finds "
-        "the steps. Of several detectors, `b5/q8` is a variant of b5 alone, and comes before a `q8` of all"
+        "the steps. Of several detectors, `b5/q8` is a variant of b5 alone, and comes before a `q8` of all. Of an "
+        "ensemble, `{members: {b5: q8, xception: baseline}}` mixes variants of its members"
     )
     device: Literal["auto", "cuda", "cpu"] = Field(
         default="auto", description="where variants are built, evaluated and timed; auto is cuda where there is one"
@@ -240,6 +260,9 @@ class ExperimentSettings(_Model):
         description="variant, or `all`: limits for `bench check`; its own come before those of all. Of several "
         "detectors, `q8` is that of each and `b5/q8` that of one",
     )
+
+    _ensembles: Mapping[str, EnsembleSettings] = PrivateAttr(default_factory=dict)
+    _members: Mapping[str, DetectorSettings] = PrivateAttr(default_factory=dict)
 
     @field_validator("detectors", mode="before")
     @classmethod
@@ -310,7 +333,7 @@ class ExperimentSettings(_Model):
     @property
     def chains(self) -> dict[str, tuple[Use, ...]]:
         """The variants whose steps the file names."""
-        return {name: variant for name, variant in self.variants.items() if not isinstance(variant, SearchSettings)}
+        return {name: variant for name, variant in self.variants.items() if isinstance(variant, tuple)}
 
     @property
     def searches(self) -> dict[str, SearchSettings]:
@@ -323,9 +346,65 @@ class ExperimentSettings(_Model):
         return self.threshold.rule if isinstance(self.threshold, ThresholdSettings) else None
 
     @property
-    def detector_names(self) -> tuple[str, ...]:
-        """The names of all that is compressed."""
+    def mixes(self) -> dict[str, MixSettings]:
+        """The variants of ensembles that say which variant of each member takes part."""
+        return {name: variant for name, variant in self.variants.items() if isinstance(variant, MixSettings)}
+
+    @property
+    def given_names(self) -> tuple[str, ...]:
+        """The names of detectors and ensembles as the file has them."""
         return self.detectors or (str(self.detector),)
+
+    @property
+    def detector_names(self) -> tuple[str, ...]:
+        """The names of all that is compressed: those that the file gives, and members of ensembles among them."""
+        members = (member for name in self.given_names for member in self.members_of(name))
+        return tuple(dict.fromkeys((*self.given_names, *members)))
+
+    @property
+    def network_names(self) -> tuple[str, ...]:
+        """The names of those that are no ensembles."""
+        return tuple(name for name in self.detector_names if name not in self._ensembles)
+
+    @property
+    def ensembles(self) -> Mapping[str, EnsembleSettings]:
+        """Those of the detectors that are ensembles, by name."""
+        return self._ensembles
+
+    def members_of(self, detector: str) -> tuple[str, ...]:
+        """The members of an ensemble; none of a network."""
+        return self._ensembles[detector].members if detector in self._ensembles else ()
+
+    def resolved(self, detectors: Mapping[str, EnsembleSettings | DetectorSettings]) -> None:
+        """Note which of its detectors are ensembles, and the networks of these: `detectors` are those of the file."""
+        asked = {name: detectors[name] for name in self.given_names if name in detectors}
+        self._ensembles = {name: each for name, each in asked.items() if isinstance(each, EnsembleSettings)}
+        members = (member for each in self._ensembles.values() for member in each.members)
+        only_members = {name: detectors[name] for name in members if name in detectors and name not in asked}
+        self._members = {name: each for name, each in only_members.items() if isinstance(each, DetectorSettings)}
+
+    def refused_by(self, detector: str) -> tuple[str, ...]:
+        """The variants of all that a network does not allow that is here as a member alone: it stays as it is there."""
+        if detector not in self._members:
+            return ()
+        architecture = self._members[detector].architecture
+        return tuple(
+            name
+            for name, chain in self.chains.items()
+            if "/" not in name and self.key_of(detector, name) == name and is_refused(chain, architecture)
+        )
+
+    def taking_part(self, ensemble: str, variant: str) -> dict[str, str]:
+        """Which variant of each member is part of an ensemble's, by the members' names.
+
+        That of the same name, and the baseline of a member that has none; of a mix, those that it names.
+        """
+        given = self.of(ensemble).variants[variant]
+        if isinstance(given, MixSettings):
+            names = [name for name in self.members_of(ensemble) if name not in given.without]
+            return {name: given.members.get(name, self.baseline) for name in names}
+        members = self.members_of(ensemble)
+        return {name: variant if variant in self.of(name).variants else self.baseline for name in members}
 
     @property
     def is_side_by_side(self) -> bool:
@@ -341,6 +420,13 @@ class ExperimentSettings(_Model):
             for name in self.variants
             if name.partition("/")[0] == detector or "/" not in name
         }
+        if detector not in self._ensembles:
+            refused = self.refused_by(detector)
+            variants = {
+                name: variant
+                for name, variant in variants.items()
+                if name not in refused and not isinstance(variant, MixSettings)
+            }
         gates = {name: gate for name in ("all", *variants) if (gate := self._gate(detector, name))}
         return self.model_copy(update={"detector": detector, "detectors": (), "variants": variants, "gates": gates})
 
@@ -393,7 +479,9 @@ class ExperimentSettings(_Model):
 class Experiments(_Model):
     """The whole file."""
 
-    detectors: dict[Name, DetectorSettings] = Field(min_length=1, description="what is compressed, by name")
+    detectors: dict[Name, Detector] = Field(
+        min_length=1, description="what is compressed, by name: networks, and ensembles of these"
+    )
     datasets: dict[Name, FrameSetSettings] = Field(min_length=1, description="labelled frames, by name")
     experiments: dict[Name, ExperimentSettings] = Field(
         min_length=1, description="what to compress into what and how to judge it, by name"
@@ -405,6 +493,22 @@ class Experiments(_Model):
         refuse_equal_folders(experiments, "experiment")
         return experiments
 
+    @model_validator(mode="after")
+    def _with_ensembles(self) -> Experiments:
+        for experiment in self.experiments.values():
+            experiment.resolved(self.detectors)
+        return self
+
+    @property
+    def networks(self) -> dict[str, DetectorSettings]:
+        """The detectors that are no ensembles."""
+        return {name: each for name, each in self.detectors.items() if isinstance(each, DetectorSettings)}
+
+    @property
+    def ensembles(self) -> dict[str, EnsembleSettings]:
+        """The detectors that are ensembles of others."""
+        return {name: each for name, each in self.detectors.items() if isinstance(each, EnsembleSettings)}
+
 
 def read(path: Path) -> Experiments:
     """Read and validate the file; `UserError` tells line, key, what was found and what was expected."""
@@ -413,6 +517,7 @@ def read(path: Path) -> Experiments:
         experiments = Experiments.model_validate(content)
     except ValidationError:
         raise UserError(*(f"{path}{problem}" for problem in _problems(content, tree))) from None
+    refuse_together(partial(yaml_file.location_of, path, "detectors"), of_ensembles(experiments))
     refuse_together(partial(yaml_file.location_of, path, "experiments"), dangling(experiments))
     return experiments
 

@@ -7,6 +7,7 @@ from typing import Any
 from bench import runtimes
 from bench.detectors import families
 from bench.detectors.presets import PRESETS
+from bench.ensemble_settings import MixSettings
 from bench.experiment import Experiments
 from bench.footage import crops
 from bench.records import LEAST_CROP_PCT
@@ -66,7 +67,12 @@ def json_schema() -> dict[str, Any]:
     chains = schema["$defs"]["ExperimentSettings"]["properties"]["variants"]
     search = SearchSettings.model_json_schema()
     schema["$defs"] |= {**search.pop("$defs", {}), "SearchSettings": search}
-    steps_or_search = [{"type": "array", "items": {"anyOf": entries}}, {"$ref": "#/$defs/SearchSettings"}]
+    schema["$defs"] |= {"MixSettings": MixSettings.model_json_schema()}
+    steps_or_search = [
+        {"type": "array", "items": {"anyOf": entries}},
+        {"$ref": "#/$defs/SearchSettings"},
+        {"$ref": "#/$defs/MixSettings"},
+    ]
     chains["additionalProperties"] = {"anyOf": steps_or_search}
     schema["$defs"]["ExperimentSettings"]["properties"]["runtime"]["enum"] = ["auto", *runtimes.names()]
     schema["$defs"]["ExperimentSettings"]["oneOf"] = [{"required": [key]} for key in ("detector", "detectors")]

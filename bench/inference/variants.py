@@ -47,12 +47,19 @@ class Chosen:
 def find_variant(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
     """The detector and the name of a variant of an experiment, as the command line names it.
 
-    Raises `UserError` where of several detectors it is not said whose it is.
+    Raises `UserError` where of several detectors it is not said whose it is, and for an ensemble.
     """
     titles = settings.titles
     if not settings.is_side_by_side or variant in titles:
-        return titles.get(variant, (settings.detector_names[0], variant))
-    meant = [title for title, (_, called) in titles.items() if called == variant]
+        of = titles.get(variant, (settings.detector_names[0], variant))
+        if of[0] in settings.ensembles:
+            parts = ", ".join(f"{name}/{part}" for name, part in settings.taking_part(*of).items())
+            raise UserError(
+                f"{quoted(variant)} is of an ensemble, which has no network of its own; name one of: {parts}"
+            )
+        return of
+    networks = [title for title, (detector, _) in titles.items() if detector not in settings.ensembles]
+    meant = [title for title in networks if titles[title][1] == variant]
     hint = f" (several have one: name it as in {meant[0]})" if meant else nearest(variant, titles)
     raise UserError(f"there is no variant {quoted(variant)}{hint}; variants are: {', '.join(titles)}")
 
@@ -142,7 +149,7 @@ def _of_one_detector(settings: ExperimentSettings, variants: Sequence[str]) -> t
         raise UserError(
             f"--variant: of several detectors ({listed(detectors)}), which take other frames; name variants of one"
         )
-    return next(iter(detectors), settings.detector_names[0]), [called for _, called in pairs]
+    return next(iter(detectors), settings.network_names[0]), [called for _, called in pairs]
 
 
 def _evaluated(by_name: Mapping[str, VariantResult], variant: str, experiment: str) -> VariantResult:

@@ -18,6 +18,7 @@ from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import face_points, fits_network, judging, log_runs, masks, readings, threshold
 from bench.pipeline.degraded import undoable
 from bench.pipeline.device import checked_device
+from bench.pipeline.ensembles import fitting
 from bench.pipeline.frames import Listing, frames_of
 from bench.pipeline.prepared import Prepared, Setup, Timing
 from bench.pipeline.search import problems as search_problems
@@ -66,6 +67,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     test = {name: of_set["test"].frames for name, of_set in frames.items()}
     request.refuse([*_unjudgeable(request, test), *_ungroupable(request, test)])
     request.refuse([(request.threshold_key, problem) for problem in _no_threshold(request, listings, frames)])
+    request.refuse(list(_unfittable(request, listings, frames)))
     request.refuse(list(_no_search(request, frames, built_with, chosen)))
     chains = _workable_chains(request, built_with, {name: read.chains for name, read in weights.items()})
     threads = request.settings.threads
@@ -165,14 +167,16 @@ class _Request:
 def _request(experiments: Experiments, path: Path, name: str | None, only: Sequence[str]) -> _Request:
     """Raises `UserError` where `only` names no variant of the experiment."""
     name, settings = select(experiments, name, path)
-    detectors = {detector: experiments.detectors[detector] for detector in settings.detector_names}
+    networks = experiments.networks
+    detectors = {detector: networks[detector] for detector in settings.network_names}
     return _Request(path, name, settings, detectors, selected_of(settings, only))
 
 
 def selected_of(settings: ExperimentSettings, only: Sequence[str]) -> dict[str, frozenset[str]]:
     """The variants of each detector that `only` names, and its baseline; all where it names none.
 
-    "q8" is that of each detector that has it, "b5/q8" that of one. Raises `UserError` for what is neither.
+    "q8" is that of each detector that has it, "b5/q8" that of one; of an ensemble, it is those of its members that take
+    part. Raises `UserError` for what is neither.
     """
     titles = settings.titles
     names = list(dict.fromkeys([*(variant for _, variant in titles.values()), *titles]))
@@ -186,6 +190,9 @@ def selected_of(settings: ExperimentSettings, only: Sequence[str]) -> dict[str, 
     for title, (detector, variant) in titles.items():
         if not only or variant == settings.baseline or {title, variant} & set(only):
             selected[detector].add(variant)
+            is_ensemble = detector in settings.ensembles
+            for member, part in settings.taking_part(detector, variant).items() if is_ensemble else ():
+                selected[member].add(part)
     return {detector: frozenset(variants) for detector, variants in selected.items()}
 
 
@@ -354,6 +361,17 @@ def _no_threshold(
     first = request.settings.frame_sets[0]
     if listings[first].pending is None:
         yield from threshold.problems(request.settings, frames[first])
+
+
+def _unfittable(
+    request: _Request, listings: Mapping[str, Listing], frames: Mapping[str, Mapping[Split, FrameSet]]
+) -> Iterator[tuple[Keys, str]]:
+    """Why the weights of ensembles cannot be fitted on the first frame set, where all of it is there."""
+    first = request.settings.frame_sets[0]
+    for name, ensemble in request.settings.ensembles.items():
+        is_asked = ensemble.weights == "fit" and listings[first].pending is None
+        if is_asked and (problem := fitting.problem(frames[first])):
+            yield ("detectors", name, "weights"), problem
 
 
 def _no_search(

@@ -201,8 +201,14 @@ class Prepared:
 
     @property
     def folders(self) -> list[Path]:
-        """Those of the results of each detector on each frame set."""
-        return [setup.results for setup in self.setups]
+        """Those of the results of each detector on each frame set, ensembles among them."""
+        return [setup.results for setup in self.setups] + self.ensemble_folders
+
+    @property
+    def ensemble_folders(self) -> list[Path]:
+        """Those of the results of each ensemble on each frame set."""
+        settings = self.first.settings
+        return [self.results / settings.folder(name, of) for name in settings.ensembles for of in settings.frame_sets]
 
     @property
     def by_detector(self) -> dict[str, Setup]:

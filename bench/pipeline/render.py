@@ -12,7 +12,7 @@ from bench import datasets, phases, reports
 from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.files import sweep
-from bench.pipeline import judging, reasons, threshold
+from bench.pipeline import ensembles, judging, reasons, threshold
 from bench.pipeline.finished import REPORT, Finished
 from bench.pipeline.jobs import Jobs, refuse_changed
 from bench.pipeline.prepared import Prepared
@@ -50,6 +50,7 @@ def render_variants(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> Finish
             store.write_copies(setup.results, setup.frames, run)
             store.write_run(setup.results, run)
             reasons.write(setup, jobs)
+        ensembles.write(prepared)
         if first.results != prepared.results:
             # Of an earlier run of one detector on one set, whose results nobody renders any more.
             of_setup = (APPEARANCE, ATTRIBUTES, COPIES, localisation.MASKS, localisation.RECORD, FACES)

@@ -8,6 +8,7 @@ from pathlib import Path
 from bench import datasets, reports, seals, stored
 from bench.errors import UserError
 from bench.files import write_text
+from bench.pipeline import ensembles
 from bench.pipeline.degraded import with_degraded
 from bench.pipeline.face_points import hottest_part, with_regions
 from bench.pipeline.finished import REPORT
@@ -68,6 +69,7 @@ def evaluate_run(run: RunRecord, results: Path) -> Evaluation:
     further = hottest_part(run, test, predictions, results)
     evaluation = score.evaluate(run, test, validation, predictions, further=further)
     evaluation = with_degraded(run, evaluation, results)
+    evaluation = ensembles.with_members(run, evaluation, results)
     evaluation = with_localisation(run, with_occlusions(run, evaluation, results), results)
     return with_regions(run, evaluation, results)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.records.choice import Choice
+from bench.records.ensembles import EnsembleScores
 from bench.records.exemplars import Exemplars
 from bench.records.forecasts import MeasuredNoise
 from bench.records.localisation import Localisation
@@ -38,7 +39,7 @@ class Evaluation:
     `masks` are those of test fakes, and `localisation` says whether heatmaps lie on them; None where no masks are
     known; `regions` on which parts of the face they lie, None where nobody asked. `exemplars` are the rows that most
     variants lose, None where too few variants differ. `noises` are those of frames, by variant, where they were
-    foretold.
+    foretold. `ensemble` says what the members of one are worth to it, None of a single network.
     """
 
     test: LabelledFrames
@@ -65,6 +66,7 @@ class Evaluation:
     masks: FittedMasks | None = None
     localisation: Localisation | None = None
     regions: Regions | None = None
+    ensemble: EnsembleScores | None = None
 
     def by(self, unit: Unit) -> Evaluation:
         """The evaluation per frame or per video; that per frame where nothing is known of videos, or all failed."""

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 from bench.records.artifacts import Footprint
 from bench.records.choice import Constraints
 from bench.records.degradations import Degradation
+from bench.records.ensembles import EnsembleRun
 from bench.records.forecasts import Forecast
 from bench.records.frames import Preprocessing
 from bench.records.masks import MaskCounts
@@ -141,7 +142,8 @@ class RunRecord:
     of error rates is given. `threshold` is the fixed one; where the experiment gives a rule in place of a number,
     `threshold_rule` is that and `threshold_choice` what it found, None where the baseline failed.
     `masks` says what became of the masks of test frames, None where there are none, and
-    `faces` in how many of them a face was found, None where nobody asked.
+    `faces` in how many of them a face was found, None where nobody asked. `ensemble` says how members were joined, None
+    for a detector that is one network.
     """
 
     experiment: str
@@ -171,6 +173,7 @@ class RunRecord:
     groups: tuple[str, ...] = ()
     masks: MaskCounts | None = None
     faces: FaceCounts | None = None
+    ensemble: EnsembleRun | None = None
     schema: int = 1
 
     @property

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from bench.records.exemplars import ScoredExemplars
 from bench.records.scored_choice import ScoredChoice, ScoredEffect
 from bench.records.scored_decisions import Ends
+from bench.records.scored_ensemble import ScoredEnsemble
 from bench.records.scored_maps import ScoredFaces, ScoredMasks
 from bench.records.scored_slices import ScoredSliceSearch
 from bench.records.scored_threshold import ScoredThresholdRule
@@ -88,7 +89,8 @@ class ScoresFile(Judged):
     where none are known. `threshold_rule` is how `threshold` was found, None where the experiment says a number.
     `exemplars` are the test frames that most variants lose, None where too few variants decide otherwise than others.
     `searches` are the trails of those variants whose steps were searched for. `masks` are those of test fakes, None
-    where no fake has one. `faces` are those found for `regions: true`, None where nobody asked.
+    where no fake has one. `faces` are those found for `regions: true`, None where nobody asked. `ensemble` says how
+    members were joined, None of a single network.
     """
 
     schema: int
@@ -112,6 +114,7 @@ class ScoresFile(Judged):
     searches: dict[str, SearchTrail] = field(default_factory=dict, kw_only=True)
     masks: ScoredMasks | None = field(default=None, kw_only=True)
     faces: ScoredFaces | None = field(default=None, kw_only=True)
+    ensemble: ScoredEnsemble | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ from bench.records import (
     VideoCounts,
 )
 from bench.reports.content.text import MIB
+from bench.reports.scored_ensemble import scored_ensemble
 from bench.reports.scored_localisation import scored_localisation, scored_masks
 from bench.reports.scored_regions import scored_faces, scored_regions
 from bench.reports.scored_threshold import scored_threshold
@@ -121,6 +122,7 @@ def scores(run: RunRecord, evaluation: Evaluation) -> ScoresFile:
         exemplars=_exemplars(evaluation.exemplars) if evaluation.exemplars else None,
         masks=scored_masks(evaluation.localisation),
         faces=scored_faces(evaluation.regions),
+        ensemble=scored_ensemble(run, evaluation),
     )
 
 

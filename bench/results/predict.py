@@ -277,22 +277,35 @@ def _joined(parts: Sequence[Answer]) -> Answer:
 
 def _merge(variant: Pending, rows: Sequence[FrameRow], evaluation: PredictionPass | None) -> None:
     """Join the shards into the result files, mark them done, and drop the shards."""
+    logits, cams = _joined([_read_shard(_shard(variant, low)) for low in range(0, len(rows), SHARD_FRAMES)])
+    table = predictions_table(rows, logits)
+    further: dict[str, object]
+    further = {"evaluation": asdict(evaluation) if evaluation else None, "executed": asdict(variant.session.executed)}
+    further["videos"] = videos.digest([row.frame for row in rows])
+    _write(variant.folder, variant.key, table, cams, further)
+    remove(variant.folder / SHARDS)
+
+
+def write_joined(folder: Path, key: str, table: pd.DataFrame, cams: NDArray[np.float32] | None, of: Path) -> None:
+    """Write predictions that were joined from those of several members; frames and videos are those in `of`."""
+    of_member = stored.read_json(of / MARK, MIB)
+    _write(folder, key, table, cams, {"evaluation": None, "videos": of_member.get("videos", "")})
+
+
+def _write(
+    folder: Path, key: str, table: pd.DataFrame, cams: NDArray[np.float32] | None, further: Mapping[str, object]
+) -> None:
+    """Write the table and the maps, and last the mark that says that both are whole."""
     import numpy as np
 
-    logits, cams = _joined([_read_shard(_shard(variant, low)) for low in range(0, len(rows), SHARD_FRAMES)])
     for name in (MARK, PREDICTIONS, CAMS):
-        remove(variant.folder / name)
-    table = predictions_table(rows, logits)
-    write_atomically(variant.folder / PREDICTIONS, lambda file: table.to_parquet(file, index=False))
+        remove(folder / name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / PREDICTIONS, lambda file: table.to_parquet(file, index=False))
     if cams is not None:
-        write_atomically(variant.folder / CAMS, lambda file: np.save(file, cams))
-    sizes = _sizes(variant.folder, cams=cams is not None)
-    mark: dict[str, object] = {"key": variant.key, "frames": len(rows), "bytes": sizes}
-    mark["evaluation"] = asdict(evaluation) if evaluation else None
-    mark["executed"] = asdict(variant.session.executed)
-    mark["videos"] = videos.digest([row.frame for row in rows])
-    write_text(variant.folder / MARK, json.dumps(mark))
-    remove(variant.folder / SHARDS)
+        write_atomically(folder / CAMS, lambda file: np.save(file, cams))
+    mark = {"key": key, "frames": len(table), "bytes": _sizes(folder, cams=cams is not None), **further}
+    write_text(folder / MARK, json.dumps(mark))
 
 
 def _sizes(folder: Path, *, cams: bool) -> dict[str, int]:

@@ -133,8 +133,9 @@ def write_run(folder: Path, run: RunRecord) -> None:
     except UserError:
         pass  # absent, damaged or another version's: it is written again
     record = _plain(RunRecord, run)
-    if not run.frame_set:
-        del record["frame_set"]
+    for name in ("frame_set", "ensemble"):
+        if not record[name]:
+            del record[name]
     write_json(folder / RUN, record)
 
 
@@ -229,6 +230,11 @@ def read_predictions(folder: Path, test: int, rows: int | None = None) -> Predic
     return Predictions(p_fake[:test], validation[0], cams, logit_diff[:test], validation[1])
 
 
+def read_maps(folder: Path, rows: int) -> NDArray[np.float32] | None:
+    """The class-activation maps [rows, h, w] of all labelled frames, as a memory map; None where there are none."""
+    return _cams(folder, rows)
+
+
 def _cams(folder: Path, rows: int) -> NDArray[np.float32] | None:
     if not has_cams(folder):
         return None
@@ -254,7 +260,7 @@ def _gone(file: Path, error: Exception) -> UserError:
     return stored.damaged(file, error, f"delete {file.parent}, `bench run` makes it again")
 
 
-def read_predictions_table(folder: Path, frames: Mapping[str, SplitSummary]) -> pd.DataFrame:
+def read_predictions_table(folder: Path, frames: Mapping[str, SplitSummary] | None) -> pd.DataFrame:
     """The whole table of predictions.parquet, a row a frame, test frames first.
 
     It has the columns `video` and `frame_index` where frames' videos are known.

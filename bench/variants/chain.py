@@ -152,6 +152,16 @@ def offer_problems(chain: Sequence[Use], architecture: str) -> Iterator[tuple[in
             )
 
 
+def is_refused(chain: Sequence[Use], architecture: str) -> bool:
+    """Whether a detector of this architecture does not allow a chain; not where nothing is known of that."""
+    try:
+        kind = families.kind(architecture)
+        faults = order_problems(chain, kind) if kind == "onnx" else offer_problems(chain, architecture)
+        return any(faults)
+    except UserError:
+        return False
+
+
 def frame_problems(
     chain: Sequence[Use], frames: Mapping[Split, FrameSet], start: Kind = "torch"
 ) -> Iterator[tuple[int, str]]:

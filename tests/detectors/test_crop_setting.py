@@ -11,6 +11,7 @@ import pytest
 
 from bench import stored
 from bench.detectors.presets import PRESETS
+from bench.detector_settings import DetectorSettings
 from bench.experiment import read
 from bench.footage import crops
 from bench.footage.faces import graphs
@@ -63,8 +64,9 @@ def test_runs_stored_before_there_were_crops_are_read() -> None:
 def test_in_an_experiment(workplace: Path, given: str, crop: str) -> None:
     file = workplace / "experiments.yaml"
     file.write_text(file.read_text().replace("{preset: fsbi, size: 32}", given))
-    preprocessing = read(file).detectors["mine"].preprocessing
-    assert preprocessing.crop == crop
+    settings = read(file).detectors["mine"]
+    assert isinstance(settings, DetectorSettings)
+    assert settings.preprocessing.crop == crop
 
 
 def test_crops_and_finders_are_listed() -> None:

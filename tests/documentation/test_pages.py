@@ -44,6 +44,8 @@ from bench.records import (
     TriedChain,
     Verdict,
 )
+from bench.records.ensembles import FittedWeights
+from bench.records.scored_ensemble import ScoredEnsemble, ScoredMemberSet
 from bench.results.score import placements
 from bench.schema import json_schema
 from bench.variants import build, steps
@@ -167,7 +169,7 @@ def test_every_number_of_scores_is_explained() -> None:
     assert len(score_paths) > 120
     empty_there = {
         "choice.loosen", "video", "videos", "resolution", "confirmed_slices", "group_gaps", "threshold_rule",
-        "exemplars", "noise", "forecasts",
+        "exemplars", "noise", "forecasts", "ensemble",
     }  # fmt: skip
     assert score_paths - explained() == empty_there, "empty there, with their keys on the page"
     of_videos = {f"videos.{field.name}" for field in fields(ScoredVideos) if field.name != "splits"}
@@ -184,10 +186,16 @@ def test_every_number_of_scores_is_explained() -> None:
     of_exemplars = {f"exemplars.{field.name}" for field in fields(ScoredExemplars)}
     of_searches = {f"searches.{field.name}" for field in fields(SearchTrail)} - {"searches.candidates"}
     of_searches |= {f"searches.candidates.{field.name}" for field in fields(TriedChain)}
-    assert of_videos | of_parts | of_rules | of_exemplars | of_searches <= explained()
+    of_ensembles = {f"ensemble.{field.name}" for field in fields(ScoredEnsemble)} - {
+        f"ensemble.{part}" for part in ("fitted", "sets")
+    }
+    of_ensembles |= {f"ensemble.fitted.{field.name}" for field in fields(FittedWeights)}
+    of_ensembles |= {f"ensemble.sets.{field.name}" for field in fields(ScoredMemberSet)}
+    assert of_videos | of_parts | of_rules | of_exemplars | of_searches | of_ensembles <= explained()
     of_empty = (
         "choice.loosen.", "video.", "videos.", "confirmed_slices.", "group_gaps.", "calibration.reasons",
         "threshold_rule.", "exemplars.", "resolution.", "noise.", "forecasts.", "searches.",
+        "ensemble.",
     )  # fmt: skip
     assert {path for path in explained() - score_paths if not path.startswith(of_empty)} == set()
 

@@ -24,6 +24,7 @@ from bench.datasets.decoding import read_batches
 from bench.detectors.detector import Detector
 from bench.detectors.preprocessing import Preprocess
 from bench.errors import UserError
+from bench.detector_settings import DetectorSettings
 from bench.experiment import read
 from bench.pipeline.prepare import prepare
 from bench.results.score import p_fake
@@ -56,6 +57,7 @@ def detector_of(folder: Path) -> Detector:
     """The workplace's, whose scores of these frames lie apart."""
     weights = folder / "best_model.tar"
     settings = read(folder / "experiments.yaml").detectors["mine"]
+    assert isinstance(settings, DetectorSettings)
     return detectors.load("tiny", weights, settings.preprocessing)
 
 

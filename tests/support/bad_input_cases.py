@@ -258,6 +258,12 @@ def several(names: str, *changes: Change) -> Change:
     return both(named, *changes, yaml("datasets:", f"{other}datasets:"))
 
 
+def ensemble(settings: str, *changes: Change) -> Change:
+    """The experiment is of an ensemble, `duo`, of `mine` and `other`."""
+    duo = yaml("datasets:", f"  duo: {settings}\ndatasets:")
+    return both(several("[mine, other]"), duo, yaml("    detectors: [mine, other]\n", "    detector: duo\n"), *changes)
+
+
 def on_sets(names: str, *changes: Change) -> Change:
     """The experiment is judged on frame sets of these names; there is another one, `abroad`, beside `faces`."""
 
@@ -1440,6 +1446,46 @@ CASES: dict[str, list[Case]] = {
              command="init", arguments=("new", "--videos", "bare")),
         Case("`bench init` on videos, with a workflow", "`--github --videos videos`", ("--github runs the demo",),
              with_video, command="init", arguments=("new", "--github", "--videos", "videos")),
+    ],
+    "Ensembles": [
+        Case("members that are no list", "`duo: {ensemble: 2}`",
+             ("detectors.duo.ensemble: expected members with their weights", "found 2"), ensemble("{ensemble: 2}")),
+        Case("an ensemble of one", "`ensemble: [mine]`", ("an ensemble has at least two members",),
+             ensemble("{ensemble: [mine]}")),
+        Case("a member that there is not", "`ensemble: [mine, ohter]`",
+             ("there is no 'ohter' under `detectors:`", "did you mean 'other'"), ensemble("{ensemble: [mine, ohter]}")),
+        Case("a member that is an ensemble", "`ensemble: [mine, duo]`", ("'duo' is an ensemble itself",),
+             ensemble("{ensemble: [mine, duo]}")),
+        Case("a weight of 0", "`ensemble: {mine: 1, other: 0}`", ("other: a weight is a number above 0, found 0",),
+             ensemble("{ensemble: {mine: 1, other: 0}}")),
+        Case("more answers than members", "`minimum: 3`", ("minimum is 3, and the ensemble has 2 members",),
+             ensemble("{ensemble: [mine, other], minimum: 3}")),
+        Case("a detector's key of an ensemble", "`{ensemble: […], architecture: tiny}`",
+             ("unknown key 'architecture'", "an ensemble has the keys: ensemble, combine, weights, minimum"),
+             ensemble("{ensemble: [mine, other], architecture: tiny}")),
+        Case("an unknown way to combine", "`combine: average`", ("detectors.duo.combine", "found 'average'"),
+             ensemble("{ensemble: [mine, other], combine: average}")),
+        Case("weights that are given and fitted", "`ensemble: {mine: 1, other: 2}, weights: fit`",
+             ("weights are found: name the members alone, `ensemble: [mine, other]`",),
+             ensemble("{ensemble: {mine: 1, other: 2}, weights: fit}")),
+        Case("weights to be fitted for a vote", "`combine: vote, weights: fit`",
+             ("`weights: fit` is for `combine: mean` and `logits`",),
+             ensemble("{ensemble: [mine, other], combine: vote, weights: fit}")),
+        Case("weights for the highest", "`ensemble: {mine: 1, other: 2}, combine: max`",
+             ("with `combine: max`, weights change nothing",),
+             ensemble("{ensemble: {mine: 1, other: 2}, combine: max}")),
+        Case("a chain of an ensemble alone", "`duo/q16: [cast: fp16]`",
+             ("variants.duo/q16: 'duo' is an ensemble: write `q16:`",),
+             ensemble("{ensemble: [mine, other]}", yaml("q16: [", "duo/q16: ["))),
+        Case("a mix of a variant that a member has not", "`mixed: {members: {mine: q9}}`",
+             ("mixed.members.mine: mine has no variant 'q9'", "did you mean"),
+             ensemble("{ensemble: [mine, other]}", yaml("q16: [", "mixed: {members: {mine: q9}}\n      q16: ["))),
+        Case("a mix without an ensemble", "`mixed: {members: {mine: q16}}`, `detector: mine`",
+             ("`members` are those of an ensemble, and the experiment has none",),
+             yaml("q16: [", "mixed: {members: {mine: q16}}\n      q16: [")),
+        Case("a mix of nobody", "`mixed: {without: [mine, other]}`",
+             ("mixed.without: leaves fewer members than duo needs",),
+             ensemble("{ensemble: [mine, other]}", yaml("q16: [", "mixed: {without: [mine, other]}\n      q16: ["))),
     ],
     "Several detectors": [
         Case("one detector beside several", "`detector: mine` and `detectors: [mine, other]`",

@@ -45,9 +45,8 @@ def accept_scores(
     # Nothing is built: whether each step and runtime could work here does not matter.
     only = (settings.baseline,)
     prepared = prepare(experiments, path, name, only=only, device=device, on_event=on_event)
-    setups = dict(zip(settings.folders, prepared.setups, strict=True))
     with store.locked(experiment, f"accepting {name}", on_event, [experiment / each for each in settings.folders]):
-        for setup in setups.values():
+        for setup in prepared.setups:
             _refuse_stale(store.read_run(setup.results), setup)
         finished = render.report(path.parent, name, settings, on_event=on_event)
         parts = dict(zip(settings.folders, finished.parts, strict=True))
@@ -59,7 +58,7 @@ def accept_scores(
         if not anyway:
             for part in parts.values():
                 _refuse_chance(part, settings.of(part.run.detector))
-        accepted = _together(settings, {folder: _accepted(part, setups[folder]) for folder, part in parts.items()})
+        accepted = _together(settings, {folder: _accepted(part, experiment / folder) for folder, part in parts.items()})
     reference.write(accepted, to)
     return accepted, tuple(line for part in parts.values() for line in _left_out(part, settings.of(part.run.detector)))
 
@@ -75,13 +74,11 @@ def _together(settings: ExperimentSettings, by_folder: Mapping[Path, Accepted]) 
     return reference.on_sets(by_set) if settings.has_several_sets else next(iter(by_set.values()))
 
 
-def _accepted(part: Finished, setup: Setup) -> Accepted:
-    """What is accepted of a detector."""
+def _accepted(part: Finished, results: Path) -> Accepted:
+    """What is accepted of a detector, whose results lie in `results`."""
     run = part.run
     diffs = {
-        variant.name: reference.logit_diffs(setup.results, run, variant)
-        for variant in run.variants
-        if variant.status == "ok"
+        variant.name: reference.logit_diffs(results, run, variant) for variant in run.variants if variant.status == "ok"
     }
     return reference.accepted(run, part.scores, diffs)
 

@@ -64,7 +64,7 @@ def forecast(  # noqa: PLR0913 - the options of `bench plan`
     weights?
     """
     prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, reads=fit, on_event=on_event)
-    history = recall(prepared.first.base, prepared.folders)
+    history = recall(prepared.first.base, [setup.results for setup in prepared.setups])
     rows = rows_of(prepared)
     speed = present(prepared, rows, on_event)
     stages = stages_at(prepared, rows, history, speed)

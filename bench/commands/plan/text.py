@@ -160,6 +160,7 @@ def _notes(forecast: Forecast) -> list[str]:
     }
     notes += [f"{what}: {reading.sentence}" for what, reading in readings.items()]
     notes += _crops(prepared)
+    notes += _ensembles(prepared)
     notes += dict.fromkeys(
         f"{setup.title(variant)}: {reading.sentence}"
         for setup in prepared.by_detector.values()
@@ -177,6 +178,31 @@ def _notes(forecast: Forecast) -> list[str]:
     warnings = [warning for reading in readings.values() for warning in reading.warnings]
     notes += [f"note: {remark}" for remark in (*first.remarks, *warnings, *prepared.frame_remarks)]
     return ["", *(line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "))]
+
+
+def _ensembles(prepared: Prepared) -> list[str]:
+    """What each ensemble is made of, and which members stay as they are in which variants."""
+    settings = prepared.first.settings
+    notes = []
+    for name, ensemble in settings.ensembles.items():
+        weights = (
+            "weights fitted"
+            if ensemble.weights
+            else "weights " + ", ".join(f"{weight:g}" for weight in ensemble.ensemble.values())
+        )
+        notes.append(
+            f"ensemble {name}: {', '.join(ensemble.members)} ({ensemble.combine}, {weights}), joined at the end"
+        )
+        unchanged = {
+            variant: [member for member in ensemble.members if variant in settings.refused_by(member)]
+            for variant in settings.of(name).variants
+        }
+        notes += [
+            f"{name}/{variant}: {', '.join(members)} as {settings.baseline}, not allowing these steps"
+            for variant, members in unchanged.items()
+            if members
+        ]
+    return notes
 
 
 def _crops(prepared: Prepared) -> list[str]:

@@ -38,9 +38,9 @@ def compare(evidence: Evidence, file: Path, on_event: OnEvent) -> Iterator[Findi
 def _weights(evidence: Evidence, experiments: Experiments, base: Path) -> Finding:
     if evidence.weights is None:
         return Finding("weights", "not checked", "the evidence has no digest of them")
-    if evidence.detector not in experiments.detectors:
+    if evidence.detector not in experiments.networks:
         return Finding("weights", "missing", f"there is no detector {quoted(evidence.detector)}")
-    file = experiments.detectors[evidence.detector].weights_file(base)
+    file = experiments.networks[evidence.detector].weights_file(base)
     return _file("weights", file, evidence.weights.sha256)
 
 

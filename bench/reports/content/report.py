@@ -17,6 +17,7 @@ from bench.reports.content import (
     groups,
     localisation,
     measured,
+    members,
     notes,
     recommendation,
     regions,
@@ -71,6 +72,8 @@ class Report:
     regions: list[regions.RegionsOfOutcome]
     changed_parts: list[Sentence]
     robustness: Table | None
+    members: Table | None
+    joined: list[Sentence]
     confirmed: Table | None
     searched: Sentence
     slices: list[tuple[str, Table]]
@@ -137,6 +140,8 @@ def gather(
         regions=regions.regions(run, evaluation),
         changed_parts=regions.changed(evaluation),
         robustness=robustness.robustness(of.run, of.evaluation),
+        members=members.members(evaluation),
+        joined=members.joined(run, evaluation),
         confirmed=confirmed.confirmed(of.evaluation),
         searched=of.sentence(confirmed.searched(of.evaluation)),
         slices=changes.slices(of.run, of.evaluation),
@@ -175,6 +180,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "timings": notes.timings(),
         "forecasts": forecasts.note(evaluation),
         "robustness": notes.robustness(run),
+        "members": members.note(),
         **({"localised": localisation.note(evaluation)} if evaluation.localisation else {}),
         **({"regions": regions.note(evaluation)} if evaluation.regions else {}),
         **videos.notes(run, evaluation),
