@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench import stored
-from bench.detectors.presets import PRESETS
 from bench.detector_settings import DetectorSettings
+from bench.detectors.presets import PRESETS
 from bench.experiment import read
 from bench.footage import crops
 from bench.footage.faces import graphs

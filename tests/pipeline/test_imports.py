@@ -21,10 +21,10 @@ from scipy.stats import spearmanr
 from bench import detectors
 from bench.artifacts.imports.file import content as file_content
 from bench.datasets.decoding import read_batches
+from bench.detector_settings import DetectorSettings
 from bench.detectors.detector import Detector
 from bench.detectors.preprocessing import Preprocess
 from bench.errors import UserError
-from bench.detector_settings import DetectorSettings
 from bench.experiment import read
 from bench.pipeline.prepare import prepare
 from bench.results.score import p_fake

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError, nearest, quoted
+from bench.errors import UserError, listed, nearest, quoted
 from bench.experiment import ExperimentSettings
 from bench.files import unwritable_above
 from bench.records import OnEvent, TrackedPrediction, class_of, silent
@@ -189,7 +189,13 @@ def _refuse_unwritable(folder: Path) -> None:
 
 
 def _refuse_ensemble(settings: ExperimentSettings, ensemble: str) -> None:
-    """Raise `UserError`: no experiment has ensembles that could be served."""
+    """Raise `UserError`: variants of members are served, not yet all of them as one."""
+    if ensemble in settings.ensembles:
+        members = listed(settings.members_of(ensemble))
+        raise UserError(
+            f"--ensemble: {quoted(ensemble)} can't be served as a whole; serve a variant of a member ({members}): "
+            f"`--variant {settings.members_of(ensemble)[0]}/{settings.baseline}`"
+        )
     raise UserError(
         f"--ensemble: there is no ensemble {quoted(ensemble)}{nearest(ensemble, settings.detector_names)} in this "
         f"experiment; its detectors are: {', '.join(settings.detector_names)}; `--variant` serves a variant of one"
