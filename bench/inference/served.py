@@ -87,11 +87,15 @@ def serve(
 
     Raises `UserError` where one was not evaluated or its artifact is gone, or nothing is to be shipped.
     """
-    scored = {detector: _scored(base, name, settings, detector) for detector in _detectors(settings, titles)}
-    pairs = [variants.find_variant(settings, title) for title in titles] or [_to_ship(name, settings, scored)]
-    for (detector, variant), title in zip(pairs, titles, strict=False):
-        if variant not in settings.of(detector).variants:
-            raise variants.unknown(settings, title)
+    if not titles and settings.is_side_by_side:
+        raise UserError(
+            f"several detectors are compared ({listed(settings.detector_names)}): `--variant` says which variant is "
+            f"served: {', '.join(settings.titles)}"
+        )
+    pairs = [variants.find_listed(settings, title) for title in titles]
+    detectors = dict.fromkeys(detector for detector, _ in pairs) if pairs else settings.detector_names
+    scored = {detector: _scored(base, name, settings, detector) for detector in detectors}
+    pairs = pairs or [_to_ship(name, settings, scored)]
     several = settings.is_side_by_side
     all_chosen = []
     for detector, variant in dict.fromkeys(pairs):
@@ -104,17 +108,6 @@ def serve(
         served.append(_served(title, chosen, scored[detector]))
     on_event(Event(WORK, len(all_chosen), len(all_chosen), "variants"))
     return tuple(served)
-
-
-def _detectors(settings: ExperimentSettings, titles: Sequence[str]) -> list[str]:
-    """The detectors of the variants; `UserError` where none is named and there are several."""
-    if not titles and settings.is_side_by_side:
-        raise UserError(
-            f"several detectors are compared ({listed(settings.detector_names)}): `--variant` says which variant is "
-            f"served: {', '.join(settings.titles)}"
-        )
-    named = [variants.find_variant(settings, title)[0] for title in titles]
-    return list(dict.fromkeys(named or settings.detector_names))
 
 
 def _scored(base: Path, name: str, settings: ExperimentSettings, detector: str) -> Scored:

@@ -64,6 +64,17 @@ def find_variant(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
     raise UserError(f"there is no variant {quoted(variant)}{hint}; variants are: {', '.join(titles)}")
 
 
+def find_listed(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
+    """The detector and the name of a variant that the experiment has now; `UserError` as from `find_variant`."""
+    detector, name = find_variant(settings, variant)
+    if name not in settings.of(detector).variants:
+        titles = settings.titles
+        raise UserError(
+            f"there is no variant {quoted(variant)}{nearest(variant, titles)}; variants are: {', '.join(titles)}"
+        )
+    return detector, name
+
+
 def choose(base: Path, name: str, settings: ExperimentSettings, variants: Sequence[str]) -> Chosen:
     """The variants of these names, as the command line has them; without names the baseline alone.
 
@@ -94,14 +105,6 @@ def of_detector(
     by_name = {each.name: each for each in run.variants}
     evaluated = tuple(_evaluated(by_name, each, name) for each in chosen)
     return Chosen(name, settings, base, run, results, run.preprocessing, evaluated)
-
-
-def unknown(settings: ExperimentSettings, variant: str) -> UserError:
-    """What is said of a name that no variant has."""
-    names = settings.titles
-    return UserError(
-        f"there is no variant {quoted(variant)}{nearest(variant, names)}; variants are: {', '.join(names)}"
-    )
 
 
 def refuse_missing(chosen: Chosen) -> None:
@@ -137,13 +140,7 @@ def load(folder: Path, result: VariantResult, settings: ExperimentSettings) -> L
 
 def _of_one_detector(settings: ExperimentSettings, variants: Sequence[str]) -> tuple[str, list[str]]:
     """The detector that all names are of, the first one without names; and their names there."""
-    pairs = [find_variant(settings, variant) for variant in variants]
-    for (_, called), given in zip(pairs, variants, strict=True):
-        named = settings.of(pairs[0][0]).variants
-        if called not in named:
-            raise UserError(
-                f"there is no variant {quoted(given)}{nearest(given, named)}; variants are: {', '.join(named)}"
-            )
+    pairs = [find_listed(settings, variant) for variant in variants]
     detectors = dict.fromkeys(detector for detector, _ in pairs)
     if len(detectors) > 1:
         raise UserError(

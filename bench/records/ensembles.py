@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from bench.records.scores import Auc, Comparison
 from bench.records.thresholds import DEFAULT_THRESHOLD
@@ -14,6 +14,8 @@ from bench.records.videos import Unit
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
+
+Number = TypeVar("Number", int, float)
 
 Combination: TypeAlias = Literal["mean", "logits", "vote", "max"]
 """How members are joined: see `Ensemble`."""
@@ -249,3 +251,9 @@ def sigmoid(log_odds: ArrayLike) -> NDArray[np.float64]:
     x = np.asarray(log_odds, np.float64)
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def total(of_members: Sequence[Number | None]) -> Number | None:
+    """The sum of what members cost; None where that of one is unknown."""
+    costs = [cost for cost in of_members if cost is not None]
+    return sum(costs) if len(costs) == len(of_members) else None

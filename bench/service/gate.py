@@ -19,9 +19,8 @@ from starlette.exceptions import HTTPException
 
 from bench.service.metrics import Metrics
 from bench.service.refusals import RefusedError
-from bench.service.settings import ServiceSettings
+from bench.service.settings import LOCAL, ServiceSettings
 
-LOCAL = ("127.0.0.1", "localhost", "::1")
 _MIB = 2**20
 _FORM_BYTES = 64 * 1024
 """Of a request beside its files."""
@@ -64,7 +63,7 @@ class Gate:
     def __init__(self, app: Any, settings: ServiceSettings, metrics: Metrics, admission: Admission) -> None:
         self._app, self._settings, self._metrics, self._admission = app, settings, metrics, admission
         self._keys = settings.keys
-        self._hosts = settings.allowed_hosts or (LOCAL if settings.host in LOCAL else ())
+        self._hosts = settings.allowed_hosts or (LOCAL if settings.is_local else ())
         self._rate = parse(settings.rate) if settings.rate else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 

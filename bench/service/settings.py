@@ -16,6 +16,8 @@ PREFIX = "BENCH_"
 NOT_OF_THE_SERVICE = ("BENCH_SECRET", "BENCH_PASSING_SECRET")
 """What `bench` itself reads, of reports and builds."""
 _LEAST_KEY = 16
+LOCAL = ("127.0.0.1", "localhost", "::1")
+"""Hosts that only this machine reaches."""
 
 Count = Annotated[int, Ge(1)]
 Amount = Annotated[float, Gt(0)]
@@ -67,6 +69,10 @@ class ServiceSettings(BaseSettings):
             except ValueError:
                 raise ValueError(f'expected a rate such as "60/minute", found {quoted(value)}') from None
         return value
+
+    @property
+    def is_local(self) -> bool:
+        return self.host in LOCAL
 
     @property
     def keys(self) -> frozenset[str]:

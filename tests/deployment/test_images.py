@@ -130,7 +130,6 @@ def test_panels_do_not_overlap_and_have_expressions() -> None:
     assert metrics_of_the_dashboard()
 
 
-@pytest.mark.skipif(not (ROOT / "bench/service").is_dir(), reason="the service is not there yet")
 def test_the_dashboard_asks_for_metrics_that_the_service_has() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "bench/service").rglob("*.py"))
     named = set(re.findall(r'"(bench_\w+)"', text))

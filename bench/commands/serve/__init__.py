@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from bench.service.state import Predicted
     from bench.tracking.predictions import PredictionLog
 
-_LOCAL = ("127.0.0.1", "localhost", "::1")
-
 
 @dataclass(frozen=True)
 class Service:
@@ -148,7 +146,7 @@ def _opening(service: Service) -> list[str]:
     shown = f"[{host}]" if ":" in host else host
     lines = [f"{each.name}: {each.verdict}" for each in service.served]
     lines.append(f"serving at http://{shown}:{port} (page: /ui, addresses: /docs); Ctrl+C ends it")
-    if settings.host not in _LOCAL and not settings.keys:
+    if not settings.is_local and not settings.keys:
         lines.append("note: it listens beyond this machine without API keys; --api-keys-file closes it")
     return lines
 

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import starmap
 
 from bench.records import Executed, Footprint, Measurement, VariantResult
+from bench.records.ensembles import total
 
 
 def footprint(members: Sequence[VariantResult]) -> Footprint:
     """The sums of the members'; the share of zeros is that of all their weights."""
     parts = [member.footprint for member in members if member.footprint]
-    parameters = _sum([part.parameters for part in parts])
+    parameters = total([part.parameters for part in parts])
     zeros = None
     if parameters and all(part.zeros is not None for part in parts):
         zeros = sum((part.zeros or 0.0) * (part.parameters or 0) for part in parts) / parameters
     return Footprint(
         sum(part.size_bytes for part in parts),
         parameters,
-        _sum([part.macs for part in parts]),
+        total([part.macs for part in parts]),
         zeros,
-        _sum([part.zstd_bytes for part in parts]),
+        total([part.zstd_bytes for part in parts]),
     )
-
-
-def _sum(numbers: Sequence[int | None]) -> int | None:
-    measured = [number for number in numbers if number is not None]
-    return sum(measured) if len(measured) == len(numbers) else None
 
 
 def executed(members: Sequence[VariantResult]) -> Executed:
@@ -43,8 +38,8 @@ def executed(members: Sequence[VariantResult]) -> Executed:
         stored="int8" if "simulated" in kinds else _names([each.stored for each in by]),
         computed=_names([each.computed for each in by]),
         int8="simulated" if "simulated" in kinds else "native" if kinds else None,
-        int8_operators=_sum([each.int8_operators for each in by]),
-        heavy_operators=_sum([each.heavy_operators for each in by]),
+        int8_operators=total([each.int8_operators for each in by]),
+        heavy_operators=total([each.heavy_operators for each in by]),
         threads=first.threads,
         mode=_names([each.mode for each in by if each.mode]),
     )
@@ -67,12 +62,8 @@ def measurements(
         return ()
     by_member = [each for each in taken if each]
     rounds = zip(*(each.rounds_ms for each in by_member), strict=False)
-    added = tuple(tuple(starmap(_added, zip(*of_round, strict=False))) for of_round in rounds)
+    added = tuple(tuple(float(sum(calls)) for calls in zip(*of_round, strict=False)) for of_round in rounds)
     return (Measurement(runtime, by_member[0].device, 1, added),) if added and all(added) else ()
-
-
-def _added(*times_ms: float) -> float:
-    return sum(times_ms)
 
 
 def _single(member: VariantResult, *, as_they_are: bool) -> Measurement | None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.records import Constraints, Evaluation, Predictions, RunRecord
-from bench.records.ensembles import Ensemble, EnsembleRun, EnsembleScores, MemberSet
+from bench.records.ensembles import Ensemble, EnsembleRun, EnsembleScores, MemberSet, total
 from bench.results.score import auc, clusters, noninferiority, videos
 from bench.results.score.clusters import Clusters
 from bench.results.score.placements import Placements, of_predictions
@@ -62,7 +62,7 @@ class _Sets:
         """Size and latency of a set: the sums of its members'."""
         of = [self.answers[part] for part in parts.items()]
         sizes, latencies = [each.size_mib for each in of], [each.latency_ms for each in of]
-        return _sum(sizes), _sum(latencies)
+        return total(sizes), total(latencies)
 
 
 def score(run: RunRecord, evaluation: Evaluation, answers: Mapping[Part, Answers]) -> EnsembleScores | None:
@@ -162,8 +162,3 @@ def _agreeing(sets: _Sets, baseline: Mapping[str, str]) -> float:
 def _difference(predicted: Predictions) -> NDArray[np.float64]:
     assert predicted.logit_diff is not None
     return predicted.logit_diff
-
-
-def _sum(costs: Sequence[float | None]) -> float | None:
-    measured = [cost for cost in costs if cost is not None]
-    return sum(measured) if len(measured) == len(costs) else None
