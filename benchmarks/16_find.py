@@ -5,7 +5,7 @@
 The grid is {whole, two thirds left, half left} x {fp32, fp16, int8, int4 weights}; of it, the smallest variant is taken
 that is stable or improved on the test frames. Both go through `bench run` without timing, each in a folder of its own
 in which nothing is built yet, so that neither uses what the other has made. `demo` is the shipped B5 with the demo's
-frames, `real-b0` a B0 that grew from ImageNet, with 200 frames to build with (`real_weights.py` makes it).
+frames, `real-b0` a B0 that grew from ImageNet, with 320 frames to build with (`real_weights.py` makes it).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Detectors are the demo's, its hard twin (the same function with uneven channels, `twin.py`), two that grew from
 ImageNet weights (`real_weights.py`), and any others given by `--weights`. Every method gets the demo set's calibration
-and train frames, for real weights 200 frames that are both; all are judged on the same frames, drawn afresh from a seed
+and train frames, for real weights 320 frames that are both; all are judged on the same frames, drawn afresh from a seed
 that nothing else uses. What is done is kept in `--folder`: a run that was stopped goes on, and a peer that is not
 installed is a row that says so until it is.
 """
@@ -95,7 +95,7 @@ PEERS = {
 BASELINE = "fp32"
 TEST_SEED = 74_000_000
 PREPROCESSING = replace(PRESETS["fsbi"], size=demo.SIZE)
-_VERSION = 3  # raised whenever the peers would make other artifacts, or rows would say something else
+_VERSION = 4  # raised whenever the peers would make other artifacts, or rows would say something else
 _BATCH_SIZE = 32
 
 
@@ -112,14 +112,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Judge:
-    """The test frames, what the baseline says of them, and how rows are timed."""
+    """The test frames, and what the baseline says of them."""
 
     frames: NDArray[np.uint8]
     labels: NDArray[np.int64]
     logit_diffs: NDArray[np.float64]
     placed: Placements
     baseline: Built
-    rounds: int
 
 
 def rows(own_runtimes: Sequence[str]) -> list[Row]:
@@ -143,10 +142,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     frames, labels = draw_test_frames(path, TEST_SEED, given.test_frames, demo.SIZE)
     measured = []
     for case in cases(given):
-        judge = _judge(case, frames, labels, given.rounds)
+        judge = _judge(case, frames, labels)
         for number, row in enumerate(chosen, start=1):
             print(f"{case.name}, {number} of {len(chosen)}: {row.name} ({row.runtime})", file=sys.stderr, flush=True)
-            measured.append(_stored_or_measured(row, case, judge, given.folder))
+            measured.append(_stored_or_measured(row, case, judge, given))
     write(measured, given.folder)
     print_table(measured, given.test_frames, given.rounds, given.threads)
     print_short(measured)
@@ -158,6 +157,7 @@ def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="where frames, artifacts and results are kept")
     parser.add_argument("--test-frames", type=int, default=4000, help="4000 without it; half of them are fakes")
     parser.add_argument("--rounds", type=int, default=60, help="calls at batch 1 that are timed; 60 without it")
+    parser.add_argument("--time-again", action="store_true", help="time all rows anew, and keep what else is there")
     names = [row.name for row in rows(["onnxruntime"])]
     choices = "; ".join(names).replace("%", "%%")
     parser.add_argument("--only", nargs="+", default=[], choices=names, metavar="NAME", help=f"of: {choices}")
@@ -228,21 +228,20 @@ def _twin_file(architecture: str, weights: Path, preprocessing: Preprocessing, p
 
 
 # ---------------------------------------------------------------------------------------- the work
-def _judge(case: Case, frames: NDArray[np.uint8], labels: NDArray[np.int64], rounds: int) -> Judge:
+def _judge(case: Case, frames: NDArray[np.uint8], labels: NDArray[np.int64]) -> Judge:
     baseline = build.build(BASELINE, case.source, [], case.context)
     logit_diffs = _logit_diffs(_loaded(baseline, "onnxruntime", case), frames)
-    return Judge(frames, labels, logit_diffs, placements(labels, logit_diffs), baseline, rounds)
+    return Judge(frames, labels, logit_diffs, placements(labels, logit_diffs), baseline)
 
 
-def _stored_or_measured(row: Row, case: Case, judge: Judge, folder: Path) -> Measured:
-    """A row of an earlier run where nothing that it hangs on has changed."""
+def _stored_or_measured(row: Row, case: Case, judge: Judge, given: argparse.Namespace) -> Measured:
+    """A row of an earlier run where nothing that it hangs on has changed. Scores and speed are kept apart."""
     inputs = {"version": _VERSION, "row": [row.name, row.runtime, row.chain], "weights": case.source.digest}
     frames = {split: frames.content for split, frames in case.context.frames.items()}
-    inputs |= {"rounds": judge.rounds, "threads": case.context.threads, "cpu": [cpu_name(), cpu_cores()]}
     of_peer = row.peer.libraries if row.peer and not row.peer.environment else ()
     used = (*runtimes.find(row.runtime).LIBRARIES, *of_peer)
     inputs |= {"test": len(judge.labels), "frames": frames, "libraries": versions(used)}
-    inputs |= {"versions": dict(runtimes.find(row.runtime).VERSIONS)}
+    inputs |= {"versions": dict(runtimes.find(row.runtime).VERSIONS), "cpu": [cpu_name(), cpu_cores()]}
     empty = Measured(case.name, row.name, row.whose, row.runtime, digest(inputs), len(judge.labels))
     try:
         if row.peer and row.peer.environment:
@@ -250,19 +249,32 @@ def _stored_or_measured(row: Row, case: Case, judge: Judge, folder: Path) -> Mea
         chain = [parse(entry) for entry in yaml.safe_load(row.chain)] if row.peer is None else []
         if chain:
             empty = replace(empty, key=digest([inputs, ids.of_chain(case.source, chain, case.context)[-1]]))
-        file = folder / "rows" / f"{case.name}-{empty.key}.json"
-        if file.exists():
-            return Measured(**json.loads(file.read_text(encoding="utf-8")))
-        _refuse_missing(row)
-        _refuse_problems(chain, case)
-        measured = _measured(_built(row, chain, case, folder), row, case, judge, empty)
+        scores_file = given.folder / "rows" / f"{case.name}-{empty.key}.json"
+        times_file = scores_file.with_suffix(f".{given.threads}-threads-{given.rounds}-rounds.json")
+        scored, timed = _read(scores_file), None if given.time_again else _read(times_file)
+        if scored is None or timed is None:
+            scores_file.parent.mkdir(exist_ok=True)
+            _refuse_missing(row)
+            _refuse_problems(chain, case)
+            built = _built(row, chain, case, given.folder)
+            session = _loaded(built, row.runtime, case)
+        if scored is None:
+            scored = asdict(_scored(session, built, case, judge, empty))
+            write_json(scores_file, scored)
+        if timed is None:
+            timed = _timed(session, row, case, judge, given.rounds)
+            write_json(times_file, timed)
+        return Measured(**{**scored, **timed})
     except Exception as error:  # whatever a peer fails of is what its row says
         if not isinstance(error, UserError):
             traceback.print_exc()
         return replace(empty, reason=f"{type(error).__name__}: {error}".removeprefix("UserError: "))
-    file.parent.mkdir(exist_ok=True)
-    write_json(file, asdict(measured))
-    return measured
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """What an earlier run has stored; None where there is nothing."""
+    stored: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    return stored
 
 
 def _refuse_problems(chain: Sequence[steps.Use], case: Case) -> None:
@@ -308,41 +320,35 @@ def _logit_diffs(session: Session, frames: NDArray[np.uint8]) -> NDArray[np.floa
     return logit_diffs
 
 
-def _measured(built: Built, row: Row, case: Case, judge: Judge, empty: Measured) -> Measured:
-    """Scores, size and speed of one artifact beside the baseline."""
-    session = _loaded(built, row.runtime, case)
+def _scored(session: Session, built: Built, case: Case, judge: Judge, empty: Measured) -> Measured:
+    """Scores and size of one artifact beside the baseline's."""
     logit_diffs = _logit_diffs(session, judge.frames)
-    if bad := int((~np.isfinite(logit_diffs)).sum()):
-        measured = replace(empty, reason=f"scores of {bad} of {len(logit_diffs)} frames are not finite numbers")
-    else:
-        placed = placements(judge.labels, logit_diffs)
-        auc, (delta, _) = estimate(placed, None), difference(placed, judge.placed, None)
-        dp = np.abs(expit(logit_diffs) - expit(judge.logit_diffs)).mean()
-        measured = replace(
-            empty, auc=auc.value, auc_interval=_ends(auc), auc_delta=delta.value, auc_delta_interval=_ends(delta),
-            mean_dp=float(dp),
-        )  # fmt: skip
-    own_ms, baseline_ms = _timed(session, row, case, judge)
-    return replace(
-        measured,
+    scored = replace(
+        empty,
         size_mib=built.size_bytes / 2**20,
         parameters_share=_share(built.parameters, judge.baseline.parameters),
         macs_share=_share(built.macs, judge.baseline.macs),
-        latency_ms=own_ms,
-        baseline_latency_ms=baseline_ms,
         int8=session.executed.int8,
         build_seconds=built.seconds,
     )
+    if bad := int((~np.isfinite(logit_diffs)).sum()):
+        return replace(scored, reason=f"scores of {bad} of {len(logit_diffs)} frames are not finite numbers")
+    placed = placements(judge.labels, logit_diffs)
+    auc, (delta, _) = estimate(placed, None), difference(placed, judge.placed, None)
+    dp = np.abs(expit(logit_diffs) - expit(judge.logit_diffs)).mean()
+    return replace(
+        scored, auc=auc.value, auc_interval=_ends(auc), auc_delta=delta.value, auc_delta_interval=_ends(delta),
+        mean_dp=float(dp),
+    )  # fmt: skip
 
 
-def _timed(session: Session, row: Row, case: Case, judge: Judge) -> tuple[list[float], list[float]]:
+def _timed(session: Session, row: Row, case: Case, judge: Judge, rounds: int) -> dict[str, Any]:
     """Milliseconds of single calls with one frame, and of fp32 in the same runtime, in alternation."""
     frame = np.ascontiguousarray(judge.frames[:1])
     baseline = _loaded(judge.baseline, row.runtime, case)
-    seconds = alternate(
-        {"own": partial(session.predict, frame), BASELINE: partial(baseline.predict, frame)}, judge.rounds
-    )
-    return [1000 * s for s in seconds["own"]], [1000 * s for s in seconds[BASELINE]]
+    seconds = alternate({"own": partial(session.predict, frame), BASELINE: partial(baseline.predict, frame)}, rounds)
+    own_ms, baseline_ms = ([1000 * s for s in seconds[name]] for name in ("own", BASELINE))
+    return {"latency_ms": own_ms, "baseline_latency_ms": baseline_ms}
 
 
 def _share(part: int | None, whole: int | None) -> float | None:

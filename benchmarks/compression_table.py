@@ -71,7 +71,7 @@ def print_table(rows: Sequence[Measured], test_frames: int, rounds: int, threads
         [_cells(row) for row in rows],
         f"{test_frames} test frames of {demo.SIZE} px, drawn from a seed of their own, half of them fakes; "
         f"{calibration} calibration and {train} train frames are the demo set's; detectors "
-        "of real weights have their 200 train frames for both. AUC and its difference from fp32 on "
+        "of real weights have their 320 train frames for both. AUC and its difference from fp32 on "
         "the same frames with 95 % intervals (DeLong); P(fake) moves by so much on average. MiB are those "
         f"of the file that ships. Milliseconds at batch 1 on {threads} threads, median (quartiles) of "
         f"{rounds} calls in alternation with fp32 in the same runtime, to which the ratio belongs.",
@@ -82,16 +82,25 @@ def print_table(rows: Sequence[Measured], test_frames: int, rounds: int, threads
 def print_short(rows: Sequence[Measured]) -> None:
     """The same for who has a minute: a row a variant, a column a detector, with differences from fp32 alone."""
     detectors = list(dict.fromkeys(row.detector for row in rows))
-    print(f"\n| | {' | '.join(detectors)} | MiB | times faster |\n|{' --- |' * (len(detectors) + 3)}")
+    named = f"({'; '.join(detectors)})"
+    print(f"\n| | {' | '.join(detectors)} | MiB {named} | times faster {named} |\n|{' --- |' * (len(detectors) + 3)}")
     for variant, runtime in dict.fromkeys((row.variant, row.runtime) for row in rows if row.whose):
         by_detector = {row.detector: row for row in rows if (row.variant, row.runtime) == (variant, runtime)}
-        first = next(iter(by_detector.values()))
-        name = f"**{variant}**" if first.whose == "bench" else variant
+        of_variant = [by_detector[detector] for detector in detectors if detector in by_detector]
+        name = f"**{variant}**" if of_variant[0].whose == "bench" else variant
         cells = [_difference(by_detector[detector]) if detector in by_detector else "" for detector in detectors]
-        size = "" if first.size_mib is None else f"{first.size_mib:.1f}"
-        faster = ratios(first.baseline_latency_ms, first.latency_ms) if first.latency_ms else ""
-        print(f"| {name}, {runtime} | {' | '.join(cells)} | {size} | {faster} |")
-    print(f"\nΔAUC with its 95 % interval, and by how much P(fake) moves; MiB and speed are those on {detectors[0]}.")
+        sizes = "; ".join("–" if row.size_mib is None else f"{row.size_mib:.1f}" for row in of_variant)
+        speeds = "; ".join(_times_faster(row) for row in of_variant)
+        print(f"| {name}, {runtime} | {' | '.join(cells)} | {sizes} | {speeds} |")
+    print("\nΔAUC with its 95 % interval, and by how much P(fake) moves.")
+
+
+def _times_faster(row: Measured) -> str:
+    """The median over the rounds; "–" where there is none."""
+    if not row.latency_ms:
+        return "–"
+    shares = [before / own for before, own in zip(row.baseline_latency_ms, row.latency_ms, strict=True)]
+    return f"{statistics.median(shares):.2f}"
 
 
 def _difference(row: Measured) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
+from scipy.optimize import LinearConstraint
 
 from bench.detectors.detector import Detector
 from bench.detectors.families import efficientnet, timm_models
@@ -103,6 +105,39 @@ def test_no_choice_loses_less(tiny_family: Any) -> None:
         if budget.fits(widths)
     ]
     assert loss(chosen) <= min(fitting) + 2e-3 * max(fitting)
+
+
+def test_a_solver_may_use_up_its_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HiGHS keeps bounds to a millionth, and a choice that goes beyond them would be dropped for a worse one."""
+
+    def lax(*arguments: Any, constraints: Any, **further: Any) -> Any:
+        each, within = constraints
+        within = LinearConstraint(within.A, within.lb, within.ub + 1e-6)
+        return exact(*arguments, constraints=[each, within], **further)
+
+    exact = scipy.optimize.milp
+    model = efficientnet.build("efficientnet_b0", "static", Preprocessing(size=64)).requires_grad_(True)
+    groups = Channels(model).groups
+    roots = ranking.readers(model, groups)
+    rng = np.random.default_rng(0)
+    losses = {
+        group.root: Ranked(
+            torch.arange(group.width).float(),
+            10 ** rng.uniform(-4, 0) * np.linspace(0, 1, group.width + 1) ** rng.uniform(2, 8),
+        )
+        for group in groups
+        if group.root in roots
+    }
+    whole = {group.root: group.width for group in groups}
+
+    def loss(remaining: float) -> float:
+        widths = Budget(model, groups, remaining).cheapest(losses)
+        return float(sum(ranked.losses[whole[root] - widths[root]] for root, ranked in losses.items()))
+
+    budget = Budget(model, groups, 0.5)
+    left = float(budget.shares(budget.cheapest(losses))[:3].max())
+    monkeypatch.setattr(scipy.optimize, "milp", lax)
+    assert loss(left - 5e-7) <= 1.002 * loss(left - 1e-5)
 
 
 def test_a_speed_that_cannot_be_had_is_refused_with_the_most(channels: Any) -> None:

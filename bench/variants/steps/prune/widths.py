@@ -30,6 +30,8 @@ _HALVINGS = 24
 _FLOOR = 1 / 16
 # How near to the least loss the choice must be, by how many branches, and how often costs are drawn as straight lines.
 _GAP, _BRANCHES, _ROUNDS = 1e-3, 1000, 6
+# By so much of the whole the solver may go beyond a bound and call it kept.
+_SOLVER_TOLERANCE = 2e-6
 
 
 class Budget:
@@ -111,7 +113,7 @@ class Budget:
         """
         uniform = self.uniform()
         choices = [_choice(group, ranked[group.root]) for group in self._groups if group.root in ranked]
-        floors = {choice.root: choice.widths[0] for choice in choices}
+        floors = {choice.root: int(choice.widths[0]) for choice in choices}
         for share in np.linspace(1, 0, 21):
             start = {g.root: g.width if share == 1 else g.rounded(float(share)) for g in self._groups}
             if choices and self.fits({**start, **floors}):
@@ -149,7 +151,8 @@ class Budget:
         lines = [np.outer(c.widths - at[c.root], slope) for c, slope in zip(choices, slopes, strict=True)]
         losses = np.concatenate([choice.losses for choice in choices])
         bounded = np.isfinite(self._most)
-        within = LinearConstraint(np.concatenate(lines).T[bounded], -np.inf, (self._most - present)[bounded])
+        room = (self._most - present - _SOLVER_TOLERANCE)[bounded]
+        within = LinearConstraint(np.concatenate(lines).T[bounded], -np.inf, room)
         each = LinearConstraint(block_diag([np.ones((1, len(choice.widths))) for choice in choices]), 1, 1)
         # Which unit losses are in must not matter to the solver's tolerances.
         solution = milp(
