@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from bench.errors import counted
 from bench.records import Chance, Evaluation, Localisation, Localised, Mean, RunRecord
 from bench.reports.content.cells import Cell, Column, Table, cell, table, variant_cell, with_interval
@@ -116,8 +118,8 @@ def _losses(located: Localisation) -> list[Sentence]:
         lowest = min(delta.interval.low for delta in deltas.values())
         return [
             sentence(
-                f"No variant has significantly less of its evidence there; a loss of more than {number(-lowest, 3)} is "
-                "excluded for each by its own interval."
+                "No variant has significantly less of its evidence there; a loss of more than "
+                f"{number(math.ceil(-1000 * lowest) / 1000, 3)} is excluded for each by its own interval."
             )
             if lowest < 0
             else sentence("No variant has less of its evidence there.")
@@ -148,8 +150,8 @@ def note(evaluation: Evaluation) -> Sentence:
     return sentence(
         f"Heatmaps beside masks of what was forged, over the {of} that have one: ",
         strong("points at it"),
-        ", the pointing game, is the share of fakes whose hottest place is forged (a blank map, in which nothing speaks "
-        "for fake, points nowhere), ",
+        ", the pointing game, is the share of fakes whose hottest place is forged (a blank map, in which nothing "
+        "speaks for fake, points nowhere), ",
         strong("evidence inside"),
         " the share of what speaks for fake that lies in the mask, 0 in a blank map, ",
         strong("AUC against the mask"),

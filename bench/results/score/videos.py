@@ -103,8 +103,7 @@ def most_frequent(videos: Videos, column: pd.Series[str]) -> pd.Series[str]:
     counts = np.zeros((len(videos.labels), len(values) + 1), np.int64)  # the last is that of missing ones, code -1
     np.add.at(counts, (of_video, codes), 1)
     counts[:, -1] = 0
-    named = [values[row.argmax()] if row.any() else None for row in counts]
-    return _series(named)
+    return _series(values[int(row.argmax())] if row.any() else None for row in counts)
 
 
 def of_one_video(stills: NDArray[np.float64], scoring: VideoScoring) -> float:
