@@ -197,6 +197,19 @@ SATURATED = 0.00005
 
 
 @dataclass(frozen=True)
+class Score:
+    """P(fake) of a frame, and what of its two logits speaks for fake."""
+
+    p_fake: float
+    logit_diff: float
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether P(fake) is so near to 0 or 1 that four digits do not tell it from that."""
+        return not SATURATED <= self.p_fake <= 1 - SATURATED
+
+
+@dataclass(frozen=True)
 class Look:
     """What a variant says of a frame, and why.
 
@@ -234,9 +247,12 @@ class Look:
         return self.logits[1] - self.logits[0]
 
     @property
+    def score(self) -> Score:
+        return Score(self.p_fake, self.logit_diff)
+
+    @property
     def is_saturated(self) -> bool:
-        """Whether P(fake) is so near to 0 or 1 that four digits do not tell it from that."""
-        return not SATURATED <= self.p_fake <= 1 - SATURATED
+        return self.score.is_saturated
 
 
 @dataclass(frozen=True)

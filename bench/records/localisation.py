@@ -39,6 +39,12 @@ class Localised:
     inside_delta: Mean | None = None
     auc_delta: Mean | None = None
 
+    @property
+    def pointing_not_blank(self) -> float | None:
+        """`pointing` over the fakes that are not blank; None where all are."""
+        shown = self.frames - self.blank
+        return self.pointing.value * self.frames / shown if shown else None
+
 
 @dataclass(frozen=True)
 class Chance:

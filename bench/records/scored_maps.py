@@ -24,6 +24,7 @@ class ScoredLocalisation:
     pointing_game_ci: Ends | None
     pointing_game_delta: float | None
     pointing_game_delta_ci: Ends | None
+    pointing_game_not_blank: float | None
     evidence_inside: float | None
     evidence_inside_ci: Ends | None
     evidence_inside_delta: float | None

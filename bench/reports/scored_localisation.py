@@ -36,6 +36,7 @@ def scored_localisation(evaluation: Evaluation, variant: str) -> ScoredLocalisat
         reason=localisation.reasons.get(variant),
         frames=located.frames if located else None,
         blank=located.blank if located else None,
+        pointing_game_not_blank=located.pointing_not_blank if located else None,
         interval=_leading(located) if located else None,
         **numbers,
     )

@@ -174,6 +174,22 @@ def test_who_looks_away_is_told_from_who_does_not() -> None:
     assert located.chance.centre_pointing < 1
 
 
+def test_blank_maps_count_and_the_game_without_them_is_given() -> None:
+    test = frames()
+    answered = answers(test)
+    assert answered.cam is not None
+    blank = np.flatnonzero(test.labels == 1)[:10]
+    answered.cam[blank] = -np.abs(answered.cam[blank])
+    away = answers(test, off=0.35, every=4)
+    assert away.cam is not None
+    away.cam[:] = -np.abs(away.cam)
+    located = localisation.localisation(masks(test), test, {"baseline": answered, "none": away}, "baseline")
+    of_some, of_none = located.variants["baseline"], located.variants["none"]
+    assert (of_some.blank, of_some.pointing.value) == (10, pytest.approx((COUNT - 10) / COUNT))
+    assert of_some.pointing_not_blank == pytest.approx(1)
+    assert (of_none.blank, of_none.pointing_not_blank) == (COUNT, None)
+
+
 def test_variants_without_maps_have_a_reason() -> None:
     test = frames()
     bare = dataclasses.replace(answers(test), cam=None)

@@ -73,7 +73,7 @@ class Inspector:
     def preprocessing(self) -> Preprocessing:
         return self.panel.preprocessing
 
-    def scores(self, subject: Subject) -> dict[str, tuple[float, float]]:
+    def logits(self, subject: Subject) -> dict[str, tuple[float, float]]:
         """The logits of each variant."""
         return {each.judge.name: answer(each.session, subject.fitted)[0] for each in self.panel.panelists}
 
@@ -82,7 +82,7 @@ class Inspector:
         if len(subjects) == 1:
             return subjects[0]
         first = self.panel.panelists[0].session
-        return max(subjects, key=lambda subject: score_of(answer(first, subject.fitted)[0]))
+        return max(subjects, key=lambda subject: score_of(answer(first, subject.fitted)[0]).logit_diff)
 
     def inspect(self, subject: Subject) -> Inspection:
         """What all variants see in a subject."""

@@ -58,8 +58,8 @@ class _Work:
             return
         self._judged += 1
         if (above := self._request.options.above) is not None:
-            logits = self._inspector.scores(subject)
-            if max(map(score_of, logits.values())) < above:
+            logits = self._inspector.logits(subject)
+            if max(score_of(each).p_fake for each in logits.values()) < above:
                 self.rows += list(_unexplained(subject, logits))
                 return
         inspected = self._inspector.inspect(subject)
@@ -96,7 +96,7 @@ def _unexplained(subject: Subject, logits: dict[str, tuple[float, float]]) -> It
     from bench.reports import inspection
 
     for variant, each in logits.items():
-        yield inspection.unexplained(subject, variant, each, score_of(each))
+        yield inspection.unexplained(subject, variant, each, score_of(each).p_fake)
 
 
 def _names_of(files: Sequence[Path], root: Path) -> dict[Path, str]:

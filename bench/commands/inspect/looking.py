@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.commands.inspect.panel import Panelist
 from bench.detectors import families
 from bench.records import ClassName, class_of
-from bench.records.inspection import BesideMask, FaceEvidence, Journey, Look, Stage, Subject
+from bench.records.inspection import BesideMask, FaceEvidence, Journey, Look, Score, Stage, Subject
 from bench.results.score import p_fake
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def answer(session: Session, fitted: NDArray[np.uint8]) -> tuple[tuple[float, fl
     return (real, fake), None if prediction.cam is None else np.asarray(prediction.cam[0], np.float32)
 
 
-def score_of(logits: tuple[float, float]) -> float:
-    """P(fake), as evaluation computes it."""
+def score_of(logits: tuple[float, float]) -> Score:
+    """P(fake), as evaluation computes it, and the logit difference, which ranks where P(fake) is 0 or 1."""
     import numpy as np
 
     real, fake = np.array(logits, np.float32).reshape(2, 1)
-    return float(p_fake(real, fake)[0])
+    return Score(float(p_fake(real, fake)[0]), logits[1] - logits[0])
 
 
 def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassName | None, levels: int) -> Look:
@@ -56,7 +56,7 @@ def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassNam
     from bench.results.explanation.evidence import agreed, hottest
 
     logits, cam = answer(panelist.session, subject.fitted)
-    score = score_of(logits)
+    score = score_of(logits).p_fake
     target: ClassName = asked or class_of(score, threshold)
     way = _journey(panelist, np.ascontiguousarray(subject.fitted.transpose(2, 0, 1)), target)
     signed = cam if cam is not None or way.levels else _by_blurring(panelist.session, subject, logits)
@@ -160,7 +160,7 @@ def _notes(
     if by_blurring:
         yield BLURRED
     if way.logits and panelist.judge.file.endswith(".onnx"):
-        of_copy = score_of(way.logits)
+        of_copy = score_of(way.logits).p_fake
         far = " That is far: read the overlays with care." if abs(of_copy - score) > APART else ""
         yield (
             f"Overlays between input and map are of a PyTorch copy with the dequantised weights, whose P(fake) is "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.commands.inspect.looking import score_of
 from bench.commands.inspect.request import Request, Written
-from bench.errors import UserError, counted
+from bench.errors import UserError, counted, shown
 from bench.files import make_folder
 from bench.footage import sampling
 from bench.footage import video as footage
@@ -17,13 +17,13 @@ from bench.footage.formats import VideoError
 from bench.footage.video import Damage, Picture, Timeline, UnorderedError
 from bench.inference.subjects import NoFaceError, Reader, label_of
 from bench.provenance import cpu_cores, file_digest, write_json
-from bench.records import Event, OnEvent, class_of
-from bench.records.inspection import Subject
+from bench.records import Event, OnEvent, VideoScoring, class_of
+from bench.records.inspection import Score, Subject
 from bench.results.score.videos import of_one_video
 
 if TYPE_CHECKING:
     from bench.commands.inspect import Inspector
-    from bench.reports.inspection import Moment
+    from bench.reports.inspection import Card, Moment
 
 WORK = "judging frames"
 EXPLAINED = 3
@@ -32,7 +32,7 @@ EXPLAINED = 3
 
 @dataclass
 class _Judged:
-    """What has come of a video's frames: P(fake) over time, and the subjects with the highest of the first variant.
+    """What has come of a video's frames: scores over time, and the subjects with the highest of the first variant.
 
     `digest` is the SHA-256 of the video.
     """
@@ -43,8 +43,8 @@ class _Judged:
     moments: list[Moment] = field(default_factory=list)
     highest: list[tuple[float, int, Subject]] = field(default_factory=list)
 
-    def keep(self, score: float, number: int, subject: Subject) -> None:
-        self.highest = sorted([*self.highest, (score, number, subject)], key=lambda each: -each[0])[:EXPLAINED]
+    def keep(self, logit_diff: float, number: int, subject: Subject) -> None:
+        self.highest = sorted([*self.highest, (logit_diff, number, subject)], key=lambda each: -each[0])[:EXPLAINED]
 
 
 def timeline(file: Path) -> Timeline:
@@ -60,19 +60,9 @@ def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspect
     from bench.reports import inspection
 
     judged = _judge(request, line, reader, inspector, on_event)
-    variants = tuple(each.judge.name for each in inspector.panel.panelists)
-    scores = _scores(judged, inspector, variants)
-    to = request.to / request.file.stem
+    to, run = request.to / request.file.stem, inspector.panel.run
     make_folder(to)
-    cards = []
-    for _, number, subject in judged.highest:
-        inspected = inspector.inspect(subject)
-        inspection.write(inspected, to / subject.name)
-        cards.append(inspection.card_of(inspected, f"{subject.name}/{inspection.PAGE}", f"frame {number}"))
-    threshold, scoring = inspector.panel.run.threshold, inspector.panel.run.video_scoring
-    how = {"mean": "the mean of its frames", "max": "the highest of its frames"}.get(
-        scoring.score, f"the mean of its {scoring.top} highest frames"
-    )
+    scores, how = _scores(judged, run.video_scoring), _how(run.video_scoring)
     faceless = f" In {judged.faceless} of them no face was found." if judged.faceless else ""
     gallery = inspection.Gallery(
         title=request.file.name,
@@ -80,20 +70,37 @@ def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspect
             f"{counted(judged.decoded, 'frame')} at even distances were read.{faceless} The score of a frame is the "
             f"highest of its faces, that of the video {how}."
         ),
-        variants=variants,
-        threshold=threshold,
-        tables=((f"The video's score: {how}", inspection.scores_table(scores, threshold)),),
-        cards=tuple(cards),
+        variants=tuple(scores),
+        threshold=run.threshold,
+        tables=((f"The video's score: {how}", inspection.scores_table(scores, judged.moments, run.threshold)),),
+        cards=tuple(_cards(judged, inspector, to)),
         moments=tuple(judged.moments),
         scores=scores,
-        files=(("The numbers for programs", "inspection.json"),),
+        files=(("The numbers for programs", inspection.NUMBERS),),
     )
-    pages = inspection.write_gallery(gallery, to, "inspection")
-    write_json(to / "inspection.json", _numbers(request, judged, scores, threshold))
+    pages = inspection.write_gallery(gallery, to, Path(inspection.PAGE).stem)
+    write_json(to / inspection.NUMBERS, _numbers(request, judged, scores, run.threshold))
     lines = tuple(
-        f"{name}  {class_of(score, threshold)}, P(fake) {score:.4f} ({how})" for name, score in scores.items()
+        f"{shown(name)}  {class_of(score, run.threshold)}, P(fake) {score:.4f} ({how})"
+        for name, score in scores.items()
     )
-    return Written((), {**pages, "numbers": to / "inspection.json"}, (), lines)
+    return Written((), {**pages, "numbers": to / inspection.NUMBERS}, (), lines)
+
+
+def _cards(judged: _Judged, inspector: Inspector, to: Path) -> Iterator[Card]:
+    """The frames with the highest scores, looked into."""
+    from bench.reports import inspection
+
+    for _, number, subject in judged.highest:
+        inspected = inspector.inspect(subject)
+        inspection.write(inspected, to / subject.name)
+        yield inspection.card_of(inspected, f"{subject.name}/{inspection.PAGE}", f"frame {number}")
+
+
+def _how(scoring: VideoScoring) -> str:
+    """How the score of a video comes from those of its frames."""
+    names = {"mean": "the mean of its frames", "max": "the highest of its frames"}
+    return names.get(scoring.score, f"the mean of its {scoring.top} highest frames")
 
 
 def _judge(request: Request, line: Timeline, reader: Reader, inspector: Inspector, on_event: OnEvent) -> _Judged:
@@ -116,12 +123,14 @@ def _judge(request: Request, line: Timeline, reader: Reader, inspector: Inspecto
             )
             for crop in crops
         ]
-        by_face = [inspector.scores(subject) for subject in subjects]
-        scores = {name: max(score_of(each[name]) for each in by_face) for name in by_face[0]}
+        by_face = [{name: score_of(each) for name, each in inspector.logits(subject).items()} for subject in subjects]
+        highest = {
+            name: max(range(len(by_face)), key=lambda face: by_face[face][name].logit_diff) for name in by_face[0]
+        }
+        scores = {name: by_face[face][name] for name, face in highest.items()}
         judged.moments.append(Moment(picture.number, picture.time_s, scores))
         first = next(iter(scores))
-        best = max(range(len(subjects)), key=lambda index: score_of(by_face[index][first]))
-        judged.keep(scores[first], picture.number, subjects[best])
+        judged.keep(scores[first].logit_diff, picture.number, subjects[highest[first]])
     if not judged.decoded:
         raise UserError(f"{request.file}: none of its frames can be decoded")
     if not judged.moments:
@@ -150,13 +159,18 @@ def _pictures(request: Request, line: Timeline) -> Iterator[Picture]:
         raise UserError(f"{request.file}: {error}") from error
 
 
-def _scores(judged: _Judged, inspector: Inspector, variants: tuple[str, ...]) -> dict[str, float]:
+def _scores(judged: _Judged, scoring: VideoScoring) -> dict[str, float]:
+    """P(fake) of the video by each variant."""
     import numpy as np
 
-    scoring = inspector.panel.run.video_scoring
     return {
-        name: of_one_video(np.array([moment.p_fake[name] for moment in judged.moments]), scoring) for name in variants
+        name: of_one_video(np.array([moment.scores[name].p_fake for moment in judged.moments]), scoring)
+        for name in judged.moments[0].scores
     }
+
+
+def _of_frame(score: Score) -> dict[str, float]:
+    return {"p_fake": score.p_fake, "logit_difference": score.logit_diff}
 
 
 def _numbers(request: Request, judged: _Judged, scores: dict[str, float], threshold: float) -> dict[str, object]:
@@ -172,7 +186,7 @@ def _numbers(request: Request, judged: _Judged, scores: dict[str, float], thresh
                 "p_fake": score,
                 "label": class_of(score, threshold),
                 "frames": [
-                    {"number": each.number, "time_s": each.time_s, "p_fake": each.p_fake[name]}
+                    {"number": each.number, "time_s": each.time_s, **_of_frame(each.scores[name])}
                     for each in judged.moments
                 ],
             }

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 from bench.errors import counted
 from bench.records import Chance, Evaluation, Localisation, Localised, Mean, RunRecord
 from bench.reports.content.cells import Cell, Column, Table, cell, table, variant_cell, with_interval
 from bench.reports.content.spans import Sentence, docs, joined, listed, paragraph, sentence, strong
 from bench.reports.content.text import number, signed, span, within
 
+_NOTHING = cell("")
 _NUMBERS = ("pointing", "inside", "auc")
-_TITLES = ("Points at it", "Δ", "Evidence inside", "Δ evidence", "AUC against the mask", "Δ AUC", "Blank maps")
+_TITLES = (
+    "Points at it", "Δ", "Evidence inside", "Δ evidence", "AUC against the mask", "Δ AUC", "Blank maps",
+    "Points at it, not blank",
+)  # fmt: skip
 
 
 def localised(evaluation: Evaluation) -> Table | None:
@@ -30,8 +36,9 @@ def _cells(located: Localised) -> list[Cell]:
     for name in _NUMBERS:
         mean, delta = getattr(located, name), getattr(located, f"{name}_delta")
         cells += [_mean(mean), _delta(delta)]
-    blank = cell(f"{located.blank:,}") if located.blank else cell("")
-    return [*cells, blank]
+    if not located.blank:
+        return [*cells, _NOTHING, _NOTHING]
+    return [*cells, cell(f"{located.blank:,}"), cell(number(located.pointing_not_blank, 3))]
 
 
 def _mean(mean: Mean) -> Cell:
@@ -41,7 +48,7 @@ def _mean(mean: Mean) -> Cell:
 def _delta(mean: Mean | None) -> Cell:
     """A difference with its interval; a loss that this excludes to be none is stressed."""
     if mean is None:
-        return cell("")
+        return _NOTHING
     stressed = mean.interval.high < 0
     return Cell(sentence(signed(mean.value, 3)), span(mean.interval, 3), mean.value, stressed=stressed)
 
@@ -51,8 +58,11 @@ def _guess(chance: Chance, *, centre: bool) -> list[Cell]:
     pointing, inside, auc = (
         (chance.centre_pointing, chance.centre_inside, chance.centre_auc) if centre else (chance.area, chance.area, 0.5)
     )
-    empty = cell("")
-    return [cell(number(pointing, 3)), empty, cell(number(inside, 3)), empty, cell(number(auc, 3)), empty, empty]
+    return [
+        *(part for value in (pointing, inside, auc) for part in (cell(number(value, 3)), _NOTHING)),
+        _NOTHING,
+        _NOTHING,
+    ]
 
 
 def finding(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
@@ -75,14 +85,22 @@ def _of_baseline(name: str, baseline: Localised, located: Localisation) -> Sente
     chance = located.chance
     assert chance is not None
     where = (
-        f" points into the mask in {_percent(baseline.pointing.value)} of {counted(baseline.frames, 'fake')} "
-        f"(the mask covers {_percent(chance.area)}, a guess at the centre hits in "
+        f" points into the mask in {_percent(baseline.pointing.value)} of {counted(baseline.frames, 'fake')}"
+        f"{_without_blank(baseline)} (the mask covers {_percent(chance.area)}, a guess at the centre hits in "
         f"{_percent(chance.centre_pointing)}), and {_percent(baseline.inside.value)} of its evidence lies inside"
     )
     if _beats_chance(baseline, chance):
         return sentence("Does it still look at the forgery? ", strong(name), where, ".")
     doubt = ", no more than chance would have it there: it decides by something else than what the masks show."
     return sentence("Does it look at the forgery? ", strong(name), where, doubt)
+
+
+def _without_blank(of: Localised) -> str:
+    """The pointing game without the maps that point nowhere, as a clause; empty where there are none, or no others."""
+    share = of.pointing_not_blank
+    if not of.blank or share is None:
+        return ""
+    return f", {_percent(share)} without the {of.blank:,} in which nothing speaks for fake"
 
 
 def _beats_chance(baseline: Localised, chance: Chance) -> bool:
@@ -100,8 +118,8 @@ def _losses(located: Localisation) -> list[Sentence]:
         lowest = min(delta.interval.low for delta in deltas.values())
         return [
             sentence(
-                f"No variant has significantly less of its evidence there; a loss of more than {number(-lowest, 3)} is "
-                "excluded for each by its own interval."
+                "No variant has significantly less of its evidence there; a loss of more than "
+                f"{number(math.ceil(-1000 * lowest) / 1000, 3)} is excluded for each by its own interval."
             )
             if lowest < 0
             else sentence("No variant has less of its evidence there.")
@@ -132,9 +150,10 @@ def note(evaluation: Evaluation) -> Sentence:
     return sentence(
         f"Heatmaps beside masks of what was forged, over the {of} that have one: ",
         strong("points at it"),
-        ", the pointing game, is the share of fakes whose hottest place is forged, ",
+        ", the pointing game, is the share of fakes whose hottest place is forged (a blank map, in which nothing "
+        "speaks for fake, points nowhere), ",
         strong("evidence inside"),
-        " the share of what speaks for fake that lies in the mask, 0 where nothing does (a blank map), ",
+        " the share of what speaks for fake that lies in the mask, 0 in a blank map, ",
         strong("AUC against the mask"),
         " how well the map ranks forged places above others. Intervals are of 95 %, by source where frames share some; "
         "Δ is the paired difference to the baseline on the same fakes, bold where less is significant",

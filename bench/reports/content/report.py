@@ -78,7 +78,7 @@ class Report:
     searched: Sentence
     slices: list[tuple[str, Table]]
     worst: list[Sentence]
-    not_sliced: tuple[str, ...]
+    not_sliced: tuple[Sentence, ...]
     groups: list[groups.GroupTables]
     ablation: Table | None
     forecasts: Table | None
@@ -146,7 +146,7 @@ def gather(
         searched=of.sentence(confirmed.searched(of.evaluation)),
         slices=changes.slices(of.run, of.evaluation),
         worst=of.sentences(changes.worst(of.evaluation)),
-        not_sliced=tuple(map(of.words, of.evaluation.not_sliced)),
+        not_sliced=tuple(with_code(of.words(reason)) for reason in of.evaluation.not_sliced),
         groups=groups.groups(of.run, of.evaluation),
         ablation=changes.ablation(of.evaluation),
         forecasts=forecasts.forecasts(evaluation),

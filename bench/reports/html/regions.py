@@ -20,12 +20,10 @@ _NAME = 20
 
 def legend() -> Markup:
     """The colour of each part."""
-    drawn, left = list["Markup"](), 2.0
-    for index, part in enumerate(PARTS):
-        drawn.append(element("rect", x=left, y=3, width=12, height=12, class_=f"part part{index}"))
-        drawn.append(element("text", part, x=left + 17, y=13))
-        left += 30 + 7.2 * len(part)
-    return picture("The parts of the face", ", ".join(PARTS), *drawn, size=(_WIDTH, 20))
+    squares = [element("rect", width=12, height=12, class_=f"part part{index}") for index in range(len(PARTS))]
+    swatches = [element("svg", square, class_="swatch", viewBox="0 0 12 12", aria_hidden="true") for square in squares]
+    named = [element("span", swatch, part) for swatch, part in zip(swatches, PARTS, strict=True)]
+    return element("p", *named, class_="legend")
 
 
 def bars(of_outcome: RegionsOfOutcome) -> Markup:

@@ -11,10 +11,10 @@ from bench.reports.inspection.galleries import (
     scores_table,
     write_gallery,
 )
-from bench.reports.inspection.single import PAGE, write
+from bench.reports.inspection.single import NUMBERS, PAGE, write
 from bench.reports.inspection.table import explanations, frame_of, unexplained, write_explanations
 
 __all__ = [
-    "PAGE", "Card", "Gallery", "Moment", "card_of", "explanations", "frame_of", "opening", "ordered", "parts_tables",
-    "scores_table", "unexplained", "write", "write_explanations", "write_gallery",
+    "NUMBERS", "PAGE", "Card", "Gallery", "Moment", "card_of", "explanations", "frame_of", "opening", "ordered",
+    "parts_tables", "scores_table", "unexplained", "write", "write_explanations", "write_gallery",
 ]  # fmt: skip

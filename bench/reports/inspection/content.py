@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.records import CLASSES, POINTS, class_of
 from bench.records.inspection import PARTS, Inspection, Look, Numbers, Subject
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
-from bench.reports.content.spans import Part, Sentence, code, emphasis, sentence, strong, with_code
+from bench.reports.content.spans import Part, Sentence, emphasis, sentence, strong, with_code
 from bench.reports.content.text import cutoff, number, signed
 
 POINT_NAMES = dict(
@@ -86,8 +86,8 @@ def _verdict(inspected: Inspection, look: Look) -> Sentence:
     evidence = look.agreed_on_face or look.on_face
     if evidence is not None:
         leading = evidence.leading
-        parts.append(f" Most of what speaks for {look.target} lies on ")
-        parts += [strong(_the(leading)), f" ({100 * evidence.shares[leading]:.0f} %)."]
+        share = f"{100 * evidence.shares[leading]:.0f} %"
+        parts += [f" The largest share of what speaks for {look.target}, {share}, lies on ", strong(_the(leading)), "."]
     if look.on_face is not None and (falls := look.on_face.falls):
         strongest = max(falls, key=lambda part: abs(falls[part]))
         fall = falls[strongest]
@@ -233,12 +233,9 @@ def _parts_note(inspected: Inspection) -> Sentence:
 
 
 def stage_note(look: Look) -> Sentence:
-    """What the journey's pictures are."""
+    """What computed the journey's pictures of a variant."""
     journey = look.journey
     if not journey.stages:
         return sentence("There is nothing between input and map to be shown.")
-    return sentence(
-        "Activation: the mean over channels of absolute values, dark to light (", code("viridis"), "), each picture on "
-        "a scale of its own; of a vector its numbers row by row. Activations are by ", journey.activations_by,
-        "; overlays are ", emphasis(journey.heat_by), f", for {look.target}.",
-    )  # fmt: skip
+    by = f"Activations are by {journey.activations_by}; overlays are "
+    return sentence(by, emphasis(journey.heat_by), f", for {look.target}.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.files import write_text
 from bench.records import CLASSES, class_of
-from bench.records.inspection import PARTS, Inspection, Subject
+from bench.records.inspection import PARTS, Inspection, Score
 from bench.reports.content.axes import axis, part_axis
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Sentence, sentence, strong
@@ -34,37 +34,39 @@ _APART = 13.0
 class Card:
     """A picture in a gallery: its maps by variant as data, where its inspection lies, and how far off each variant is.
 
-    `p_fake` is by variant, and `apart` the logit difference of those whose P(fake) four digits do not tell from 0 or 1.
-    `off` is the largest |label - P(fake)| of any variant; None without a label.
+    `scores` are by variant. `off` is the largest |label - P(fake)| of any variant; None without a label.
     """
 
     name: str
     target: str
     label: str
-    p_fake: Mapping[str, float]
+    scores: Mapping[str, Score]
     maps: Mapping[str, str]
     off: float | None
     note: str = ""
-    apart: Mapping[str, float] = field(default_factory=dict)
-
-    def score(self, variant: str) -> str:
-        """P(fake), with the logit difference where that says more."""
-        further = f" ({signed(self.apart[variant], 2)})" if variant in self.apart else ""
-        return f"{self.p_fake[variant]:.4f}{further}"
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A frame of a video: its number, its time in seconds, None where unknown, and P(fake) by variant."""
+    """A frame of a video: its number, its time in seconds, None where unknown, and its scores by variant."""
 
     number: int
     time_s: float | None
-    p_fake: Mapping[str, float]
+    scores: Mapping[str, Score]
+
+
+def score_text(score: Score) -> str:
+    """P(fake), with the logit difference where that says more."""
+    further = f" ({signed(score.logit_diff, 2)})" if score.is_saturated else ""
+    return f"{number(score.p_fake, 4)}{further}"
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """A page: what it says first, tables with captions, cards, and of a video what is drawn over time."""
+    """A page: what it says first, tables with captions, cards, and of a video what is drawn over time.
+
+    `scores` are the video's P(fake) by variant.
+    """
 
     title: str
     opening: tuple[Sentence, ...]
@@ -85,25 +87,19 @@ def card_of(inspected: Inspection, target: str, note: str = "") -> Card:
         heat = look.agreed if look.agreed is not None and look.agreed.any() else look.heat
         drawn = pictures.overlay(subject.fitted, heat, look.target == "fake")
         maps[look.judge.name] = pictures.data_uri(drawn, _SIDE)
-    p_fake = {look.judge.name: look.p_fake for look in inspected.looks}
-    apart = {look.judge.name: look.logit_diff for look in inspected.looks if look.is_saturated}
-    return Card(subject.name, target, label_text(subject), p_fake, maps, off(subject, p_fake), note, apart)
-
-
-def label_text(subject: Subject) -> str:
-    return "" if subject.label is None else CLASSES[subject.label]
-
-
-def off(subject: Subject, p_fake: Mapping[str, float]) -> float | None:
-    """By how much the most mistaken variant misses the label."""
-    return None if subject.label is None else max(abs(subject.label - score) for score in p_fake.values())
+    scores = {look.judge.name: look.score for look in inspected.looks}
+    label, off = "", None
+    if subject.label is not None:
+        label, off = CLASSES[subject.label], max(abs(subject.label - each.p_fake) for each in scores.values())
+    return Card(subject.name, target, label, scores, maps, off, note)
 
 
 def ordered(cards: Sequence[Card]) -> tuple[Card, ...]:
     """The most mistaken first; then those without a label, from the highest P(fake) down."""
 
     def key(card: Card) -> tuple[bool, float, str]:
-        return card.off is None, -(card.off if card.off is not None else max(card.p_fake.values())), card.name
+        first = max(each.p_fake for each in card.scores.values()) if card.off is None else card.off
+        return card.off is None, -first, card.name
 
     return tuple(sorted(cards, key=key)[:MOST_CARDS])
 
@@ -158,7 +154,12 @@ def _share(share: float | None, *, is_most: bool) -> Cell:
 
 def write_gallery(gallery: Gallery, folder: Path, name: str) -> Mapping[str, Path]:
     """Write the page and the same as Markdown into `folder`; the files by what they are."""
-    context: dict[str, Any] = {**vars(gallery), "timeline": timeline(gallery) if gallery.moments else None}
+    context: dict[str, Any] = {
+        **vars(gallery),
+        "score_text": score_text,
+        "any_saturated": any(score.is_saturated for card in gallery.cards for score in card.scores.values()),
+        "timeline": timeline(gallery) if gallery.moments else None,
+    }
     files = {"page": folder / f"{name}.html", "text": folder / f"{name}.md"}
     write_text(files["text"], pages.markdown("gallery.md.j2", context))
     write_text(files["page"], pages.html("gallery.html.j2", context, gallery.variants))
@@ -175,13 +176,14 @@ def timeline(gallery: Gallery) -> Markup:
     parts = [frame.grid(labels=False, below=19)]
     parts.append(element("line", x1=frame.left, x2=frame.right, y1=cut, y2=cut, class_="limit"))
     for index, variant in enumerate(gallery.variants):
-        points = [(frame.x(x), frame.y(moment.p_fake[variant])) for x, moment in zip(at, gallery.moments, strict=True)]
+        of_variant = [moment.scores[variant] for moment in gallery.moments]
+        points = [(frame.x(x), frame.y(each.p_fake)) for x, each in zip(at, of_variant, strict=True)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(
             element("polyline", points=path, class_=f"curve along {colour(index)}", stroke_dasharray=dashes(index))
         )
-        for (x, y), moment in zip(points, gallery.moments, strict=True):
-            title = element("title", f"frame {moment.number}, {variant}: {moment.p_fake[variant]:.4f}")
+        for (x, y), moment, each in zip(points, gallery.moments, of_variant, strict=True):
+            title = element("title", f"frame {moment.number}, {variant}: {score_text(each)}")
             parts.append(element("circle", title, cx=x, cy=y, r=2.4, class_=f"mark {colour(index)}"))
     parts += _scores(frame, gallery)
     parts.append(element("text", frame.across.label, x=frame.right, y=frame.bottom + 36, text_anchor="end"))
@@ -201,17 +203,26 @@ def _scores(frame: Frame, gallery: Gallery) -> list[Markup]:
     return drawn
 
 
-def scores_table(gallery_scores: Mapping[str, float], threshold: float) -> Table:
-    """The score of a video by each variant, and what that makes it."""
+def scores_table(scores: Mapping[str, float], moments: Sequence[Moment], threshold: float) -> Table:
+    """The score of a video by each variant, what that makes it, and the logit differences of saturated frames."""
     rows = [
         [
             variant_cell(name),
             cell(number(score, 4), value=score),
             cell(strong(class_of(score, threshold))),
+            _logit_diffs([moment.scores[name] for moment in moments]),
         ]
-        for name, score in gallery_scores.items()
+        for name, score in scores.items()
     ]
-    return table([Column("Model", "left"), *columns(("P(fake)", "label"))], rows)
+    return table([Column("Model", "left"), *columns(("P(fake)", "label", "logit differences of its frames"))], rows)
+
+
+def _logit_diffs(scores: Sequence[Score]) -> Cell:
+    """From the lowest to the highest, where P(fake) of a frame is next to 0 or 1."""
+    if not any(each.is_saturated for each in scores):
+        return EMPTY
+    low, high = (pick(each.logit_diff for each in scores) for pick in (min, max))
+    return cell(f"{signed(low, 2)} to {signed(high, 2)}", value=high)
 
 
 def opening(*texts: str) -> tuple[Sentence, ...]:

@@ -80,14 +80,14 @@ def _named(drawn: _Pictures) -> dict[str, Shown]:
 def _maps(inspected: Inspection, look: Look, drawn: _Pictures) -> list[tuple[str, Shown]]:
     """A variant's maps, each with a title."""
     shown = drawn.write(pictures.of_look(inspected, look), _MAP)
-    first = "no map"
+    first = "No map"
     if look.heat is not None:
         height, width = look.heat.shape
-        kind = f"its own {inspected.map_kind}" if look.cam is not None else "final map"
-        first = f"{'occlusion map' if look.by_blurring else kind}, {height}×{width}"
+        kind = f"Its own {inspected.map_kind}" if look.cam is not None else "Final map"
+        first = f"{'Occlusion map' if look.by_blurring else kind}, {height}×{width}"
     titles = [first, *look.journey.level_titles[: max(look.levels, 1)]]
     if look.agreed is not None:
-        titles.append(f"what {look.levels} levels agree on")
+        titles.append(f"What {look.levels} levels agree on")
     return list(zip(titles, shown, strict=True))
 
 

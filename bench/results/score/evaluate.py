@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -102,7 +102,9 @@ def evaluate(
     code, with scores of their own.
     """
     run = replace(run, groups=()) if as_a_whole or not predictions else run
-    uncalibrated = _evaluate(run, test, validation, predictions, searches=not as_a_whole, further=further)
+    searches = not as_a_whole and len(predictions) > 1
+    columns = {**(further or {}), **_where_hottest(run, predictions)} if searches else {}
+    uncalibrated = _evaluate(run, test, validation, predictions, searches=searches, further=columns)
     evaluation = scaling.with_calibration(uncalibrated, run.threshold)
     evaluation = replace(evaluation, noises=noise.measured(run, test, evaluation.predictions))
     of_test, of_validation = videos.of_run(run, test, validation)
@@ -113,10 +115,19 @@ def evaluate(
         for name, of_frames in evaluation.predictions.items()
     }
     labelled = videos.labelled(of_test), videos.labelled(of_validation) if of_validation else None
-    by_video = _evaluate(run, *labelled, scored)
+    of_videos = {name: videos.most_frequent(of_test, column) for name, column in columns.items()}
+    by_video = _evaluate(run, *labelled, scored, searches=searches, further=of_videos)
     reasons = videos.not_sliced(by_video.not_sliced, test, labelled[0])
     evaluation = video_scaling.with_videos(evaluation, of_test, run.video_scoring)
     return replace(evaluation, videos=of_test, video=replace(by_video, unit="video", not_sliced=reasons))
+
+
+def _where_hottest(run: RunRecord, predictions: Mapping[str, Predictions]) -> dict[str, pd.Series[str]]:
+    """The ninth of each test frame in which the baseline's map is hottest, as a column; empty without maps."""
+    baseline = predictions.get(run.baseline.name)
+    if baseline is None or baseline.cam is None:
+        return {}
+    return {discovery.HOTTEST: discovery.hottest(baseline.cam, baseline.test >= run.threshold)}
 
 
 def _evaluate(
@@ -125,11 +136,11 @@ def _evaluate(
     validation: LabelledFrames | None,
     predictions: Mapping[str, Predictions],
     *,
-    searches: bool = True,
-    further: Mapping[str, pd.Series[str]] | None = None,
+    searches: bool,
+    further: Mapping[str, pd.Series[str]],
 ) -> Evaluation:
     """The same of frames, or of videos in place of frames."""
-    shared = _shared(run, test, validation, predictions, searches=searches, further=further or {})
+    shared = _shared(run, test, validation, predictions, searches=searches, further=further)
     variants: dict[str, VariantEvaluation] = {}
     for name in shared.predictions:
         variants[name] = _variant(shared, name, variants.get(run.baseline.name))
@@ -180,7 +191,8 @@ def _shared(
     rows = np.arange(len(test.labels))[test.counted]
     if searches and comparisons:
         of_distinct = {name: column.iloc[rows].reset_index(drop=True) for name, column in further.items()}
-        searched = _search(run, distinct, of_sources, (complete[run.baseline.name], rows), of_distinct)
+        measured = {} if distinct.measured is None else {str(name): of for name, of in distinct.measured.items()}
+        searched = discovery.search(distinct, of_sources, {**measured, **of_distinct})
     return _Shared(
         run=run,
         labels=test.labels,
@@ -197,26 +209,6 @@ def _shared(
         search=searched,
         groupings=groups.groupings(run.groups, distinct, of_sources),
     )
-
-
-def _search(
-    run: RunRecord,
-    test: LabelledFrames,
-    of_sources: Clusters | None,
-    answers: tuple[Predictions, NDArray[np.int64]],
-    given: Mapping[str, pd.Series[str]],
-) -> Search:
-    """Halve the test frames, and list candidate slices by all that is known of them, `given` columns among that.
-
-    `answers` are the baseline's to all frames, and the rows of the test frames among these.
-    """
-    baseline, rows = answers
-    further: dict[str, Any] = (
-        {} if test.measured is None else {str(name): column for name, column in test.measured.items()}
-    ) | dict(given)
-    if baseline.cam is not None:
-        further[discovery.HOTTEST] = discovery.hottest(baseline.cam, rows, baseline.test[rows] >= run.threshold)
-    return discovery.search(test, of_sources, further)
 
 
 def _variant(shared: _Shared, name: str, baseline: VariantEvaluation | None) -> VariantEvaluation:

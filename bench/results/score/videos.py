@@ -93,6 +93,19 @@ def scores(videos: Videos, p_fake: NDArray[np.float64], scoring: VideoScoring) -
     return np.append(_of_stills(stills, of_video, scoring), of_missing)
 
 
+def most_frequent(videos: Videos, column: pd.Series[str]) -> pd.Series[str]:
+    """The value [v] that most frames of each video have in a column [n], the first in order where several do.
+
+    Missing where no frame has any.
+    """
+    codes, values = column.iloc[videos.rows].factorize(sort=True)
+    of_video = np.repeat(np.arange(len(videos.labels)), np.diff(videos.bounds))
+    counts = np.zeros((len(videos.labels), len(values) + 1), np.int64)  # the last is that of missing ones, code -1
+    np.add.at(counts, (of_video, codes), 1)
+    counts[:, -1] = 0
+    return _series(values[int(row.argmax())] if row.any() else None for row in counts)
+
+
 def of_one_video(stills: NDArray[np.float64], scoring: VideoScoring) -> float:
     """P(fake) of a video from that of its frames [s], each the highest of its faces."""
     return float(_of_stills(stills, np.zeros(len(stills), np.int64), scoring)[0])

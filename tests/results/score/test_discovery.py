@@ -263,4 +263,4 @@ def test_the_hottest_part_is_that_which_speaks_most_for_the_called_class() -> No
     cam[0, 0, 5], cam[1, 5, 0], cam[2, 2, 3] = 3, -2, np.nan
     cam[0, 0, 0] = -9
     called = np.array([True, False, True, True])
-    assert discovery.hottest(cam, np.arange(4), called).tolist() == ["top right", "bottom left", None, None]
+    assert discovery.hottest(cam, called).tolist() == ["top right", "bottom left", None, None]

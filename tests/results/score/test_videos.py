@@ -146,6 +146,16 @@ def test_attributes_are_those_that_all_frames_agree_on() -> None:
     assert of_split.attributes["light"].isna().tolist() == [True, False]
 
 
+def test_a_video_has_the_value_of_most_of_its_frames() -> None:
+    names = ["b", "a", "b", "a", "b", "c", "a", "a"]
+    of_split = grouped(
+        labelled(list[str | None](names), [1, 0, 1, 0, 1, 1, 0, 0]), (MissingVideo("gone", 1, None, "no face"),)
+    )
+    parts = pd.Series(["mouth", "eyes", "nose", "nose", "mouth", None, "nose", "eyes"], dtype="object")
+    by_name = dict(zip(of_split.names, videos.most_frequent(of_split, parts), strict=True))
+    assert by_name == {"b": "mouth", "a": "eyes", "c": None, "gone": None}
+
+
 def test_a_video_of_both_classes_is_refused() -> None:
     with pytest.raises(UserError, match=r"1 video has real and fake frames: a; of the first, 'a/1\.png' is real"):
         videos.group(labelled(["a", "a", "b"], [1, 0, 0]))
@@ -188,6 +198,21 @@ def test_auc_per_video_is_that_of_the_means_of_p_fake() -> None:
         right = (of_videos["p_fake"] >= 0.5) == (of_videos["label"] == 1)
         assert variant.fixed.accuracy == pytest.approx(right.mean())
         assert variant.score.count == 60
+
+
+def test_videos_are_searched_by_where_their_heatmaps_are_hottest() -> None:
+    frames, logits = drawn(0, count=200, per_video=2)
+    cam = np.zeros((len(logits), 3, 3), np.float32)
+    columns = np.arange(len(logits)) // 4 % 2 * 2
+    cam[np.arange(len(logits)), 1, columns] = np.where(logits >= 0, 1, -1)
+    on = pd.Series(np.where(np.arange(len(logits)) // 12 % 2, "mouth", "eyes"), dtype="object")
+    of_run = replace(run("baseline", "other"), videos={"test": VideoCounts(200, 100, 100)})
+    predictions = {"baseline": replace(answered(logits), cam=cam), "other": answered(logits - 0.1)}
+    evaluation = evaluate(of_run, frames, None, predictions, further={"heatmap hottest on": on})
+    assert evaluation.video is not None
+    for each in (evaluation, evaluation.video):
+        assert each.slice_search is not None
+        assert {"heatmap hottest on", "heatmap hottest"} <= set(each.slice_search.columns)
 
 
 def test_missing_videos_of_the_run_are_scored_in_every_variant() -> None:

@@ -17,8 +17,8 @@ HOTTEST = "heatmap hottest"
 ACROSS, DOWN = ("left", "middle", "right"), ("top", "centre", "bottom")
 
 
-def hottest(cam: NDArray[np.floating], rows: NDArray[np.int64], called: NDArray[np.bool_]) -> pd.Series[str]:
-    """The part of the frames `rows` [r] of maps `cam` [n, h, w] that speaks most for the class that is `called` [r].
+def hottest(cam: NDArray[np.floating], called: NDArray[np.bool_]) -> pd.Series[str]:
+    """The part of the first frames [n] of maps `cam` […, h, w] that speaks most for the class that is `called` [n].
 
     Missing where a map is not finite, or nothing speaks for that class. True is fake.
     """
@@ -26,9 +26,9 @@ def hottest(cam: NDArray[np.floating], rows: NDArray[np.int64], called: NDArray[
 
     names = np.array([f"{down} {across}" for down in DOWN for across in ACROSS], dtype=object)
     parts: list[NDArray[np.object_]] = []
-    for start in range(0, len(rows), FRAMES_AT_ONCE):
-        piece = slice(start, start + FRAMES_AT_ONCE)
-        maps = cam[rows[piece]] * np.where(called[piece], 1, -1)[:, None, None]
+    for start in range(0, len(called), FRAMES_AT_ONCE):
+        piece = slice(start, min(start + FRAMES_AT_ONCE, len(called)))
+        maps = cam[piece] * np.where(called[piece], 1, -1)[:, None, None]
         height, width = maps.shape[1:]
         flat = maps.reshape(len(maps), -1)
         speaks = np.isfinite(flat).all(1) & (flat.max(1) > 0)
