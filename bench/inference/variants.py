@@ -14,9 +14,10 @@ from bench.provenance import cpu_cores, cuda_devices
 from bench.records import Built, Preprocessing, RunRecord, Session, VariantResult
 from bench.records.inspection import Judge
 from bench.results import store
-from bench.variants import cache
+from bench.variants import cache, description
 
 if TYPE_CHECKING:
+    from bench.detectors.detector import Detector
     from bench.runtimes import Device
 
 
@@ -136,6 +137,26 @@ def load(folder: Path, result: VariantResult, settings: ExperimentSettings) -> L
         ran.computed,
     )  # fmt: skip
     return Loaded(judge, session, built, threads, remark)
+
+
+def network(folder: Path, built: Built) -> Detector | None:
+    """A variant's network in PyTorch, float32; of an ONNX artifact that which it was made of, with its weights.
+
+    None where there is none: of a graph from elsewhere, or where the float parent was cleaned away.
+    """
+    from bench.artifacts import safetensors
+    from bench.detectors.journey import ready
+    from bench.runtimes.pytorch.dequantised import dequantised
+
+    if built.kind == "torch":
+        return ready(safetensors.load_torch(built.file))
+    for link in reversed(description.read(folder, built.id).lineage):
+        if link.id != built.id and cache.is_built(folder, link.id):
+            parent = cache.read(folder, link.id)
+            if parent.kind == "torch":
+                copy = dequantised(built, parent)
+                return ready(copy) if copy else None
+    return None
 
 
 def _of_one_detector(settings: ExperimentSettings, variants: Sequence[str]) -> tuple[str, list[str]]:

@@ -14,8 +14,9 @@ from bench.files import make_folder
 from bench.footage import sampling
 from bench.footage import video as footage
 from bench.footage.formats import VideoError
-from bench.footage.video import Damage, Picture, Timeline, UnorderedError
+from bench.footage.video import Damage, Picture, Timeline
 from bench.inference.subjects import NoFaceError, Reader, label_of
+from bench.inference.video_frames import decoded
 from bench.provenance import cpu_cores, file_digest, write_json
 from bench.records import Event, OnEvent, class_of
 from bench.records.inspection import Subject
@@ -70,9 +71,7 @@ def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspect
         inspection.write(inspected, to / subject.name)
         cards.append(inspection.card_of(inspected, f"{subject.name}/{inspection.PAGE}", f"frame {number}"))
     threshold, scoring = inspector.panel.run.threshold, inspector.panel.run.video_scoring
-    how = {"mean": "the mean of its frames", "max": "the highest of its frames"}.get(
-        scoring.score, f"the mean of its {scoring.top} highest frames"
-    )
+    how = scoring.words
     faceless = f" In {judged.faceless} of them no face was found." if judged.faceless else ""
     gallery = inspection.Gallery(
         title=request.file.name,
@@ -137,15 +136,7 @@ def _pictures(request: Request, line: Timeline) -> Iterator[Picture]:
     """The frames at even distances, as far as they can be decoded."""
     numbers = sampling.numbers("linspace", line.count, request.options.frames)
     try:
-        given = 0
-        try:
-            for picture in footage.decode(request.file, line, numbers, Damage(), threads=cpu_cores()):
-                given += 1
-                yield picture
-        except UnorderedError:
-            if given:
-                raise
-            yield from footage.decode(request.file, line.without_times(), numbers, Damage(), threads=cpu_cores())
+        yield from decoded(request.file, line, numbers, Damage(), threads=cpu_cores())
     except VideoError as error:
         raise UserError(f"{request.file}: {error}") from error
 
