@@ -11,7 +11,7 @@ from bench import locks, runtimes
 from bench.errors import UserError, listed, nearest, quoted, shown
 from bench.experiment import ExperimentSettings
 from bench.provenance import cpu_cores, cuda_devices
-from bench.records import Built, Preprocessing, RunRecord, Session, VariantResult
+from bench.records import Built, Executed, Preprocessing, RunRecord, Session, VariantResult
 from bench.records.inspection import Judge
 from bench.results import store
 from bench.variants import cache, description
@@ -124,10 +124,7 @@ def load(folder: Path, result: VariantResult, settings: ExperimentSettings) -> L
     cache.check(built)
     executed = result.executed
     assert executed is not None  # every evaluated variant was executed
-    device: Device = executed.device
-    remark = ""
-    if device == "cuda" and not cuda_devices():
-        device, remark = "cpu", "The run was on CUDA, which is not here: P(fake) may differ from the run's."
+    device, remark = device_here(executed)
     threads = executed.threads or cpu_cores()
     with locks.held(cache.lock_file(folder, built.id), f"loading {built.id}"):
         session = runtimes.find(executed.runtime).load(built, device, threads, tf32=settings.tf32)
@@ -137,6 +134,13 @@ def load(folder: Path, result: VariantResult, settings: ExperimentSettings) -> L
         ran.computed,
     )  # fmt: skip
     return Loaded(judge, session, built, threads, remark)
+
+
+def device_here(executed: Executed) -> tuple[Device, str]:
+    """The device that a variant is loaded on, and what its readers must know where the run's is not here."""
+    if executed.device == "cuda" and not cuda_devices():
+        return "cpu", "The run was on CUDA, which is not here: P(fake) may differ from the run's."
+    return executed.device, ""
 
 
 def network(folder: Path, built: Built) -> Detector | None:

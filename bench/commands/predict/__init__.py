@@ -100,7 +100,6 @@ def _checked(options: Options, base: Path, name: str, settings: ExperimentSettin
     )
     named = [variant] if variant else []
     chosen = variants.of_detector(base, name, settings, detector, named, with_baseline=not variant)
-    variants.refuse_missing(chosen)
     run = threshold.of_stored(render.as_set(chosen.run, settings), chosen.results)
     (result,) = chosen.variants
     if options.heatmaps and not evaluation.has_cams(chosen.results / result.name):
@@ -115,6 +114,7 @@ def _checked(options: Options, base: Path, name: str, settings: ExperimentSettin
     request = _Request(options, chosen, run, tuple(items), written, {})
     request = _Request(options, chosen, run, tuple(items), written, _settings(request))
     outputs.refuse_others(written, request.settings)
+    variants.refuse_missing(chosen)
     return request
 
 
@@ -122,13 +122,14 @@ def _settings(request: _Request) -> Settings:
     """All that rows depend on, beside the files: as predictions.json says it."""
     options, (result,) = request.options, request.chosen.variants
     executed = result.executed
+    assert executed is not None  # every evaluated variant was executed
     return {
         "inputs": [shown_path(str(path.absolute())) for path in options.inputs],
         "experiment": request.chosen.experiment,
         "variant": result.name,
         "artifact": result.id,
-        "runtime": executed.runtime if executed else "",
-        "device": executed.device if executed else "",
+        "runtime": executed.runtime,
+        "device": variants.device_here(executed)[0],
         "threshold": request.threshold,
         "faces": options.faces,
         "crop": request.chosen.preprocessing.crop,
@@ -231,12 +232,14 @@ def remove_unused(written: Outputs, options: Options) -> None:
 def _summary(request: _Request, judged: scoring.Judged) -> PredictedSummary:
     (result,) = request.chosen.variants
     executed = result.executed
+    assert executed is not None  # every evaluated variant was executed
+    device, remark = variants.device_here(executed)
     return PredictedSummary(
         experiment=request.chosen.experiment,
         variant=result.name,
         variant_id=result.id,
-        runtime=executed.runtime if executed else "",
-        device=executed.device if executed else "",
+        runtime=executed.runtime,
+        device=device,
         threshold=request.threshold,
         inputs=tuple(shown_path(str(path)) for path in request.options.inputs),
         counts=judged.counts,
@@ -247,6 +250,7 @@ def _summary(request: _Request, judged: scoring.Judged) -> PredictedSummary:
         video_accuracy_ci=scoring.accuracy_ci(judged.by_video),
         errors=judged.errors,
         shown=judged.shown,
+        notes=(remark,) if remark else (),
     )
 
 

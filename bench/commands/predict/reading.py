@@ -55,11 +55,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads files for one detector, with so many threads."""
+    """Reads files for one detector, with so many threads; `of_set` knows the frames that are crops already."""
 
     preprocessing: Preprocessing
     faces: FacesOption
-    of_set: FramesOfSet
+    of_set: FramesOfSet | None
     frames: int
     frame_sampling: str
     threads: int
@@ -104,7 +104,7 @@ class Reader:
     def _sights(self, file: Path, index: int | None) -> Iterator[Sight]:
         try:
             # Of a picture that is taken whole, nothing but what the network sees is made.
-            if not self._cuts or (self.faces == "auto" and self.of_set.holds(file)):
+            if not self._cuts or (self.faces == "auto" and self.of_set and self.of_set.holds(file)):
                 yield Sight(_planes(datasets.decode(file, self.preprocessing.input_spec)), index)
             else:
                 yield from self._of_faces(datasets.picture(file), index)

@@ -15,9 +15,9 @@ from bench.reports.content.spans import Sentence, code, sentence, strong
 from bench.reports.content.text import number, within
 
 _RATES = (
-    ("recall of fakes", "recall", "of {} fakes"),
-    ("specificity", "specificity", "of {} reals"),
-    ("precision", "precision", "of {} called fake"),
+    ("recall of fakes", "recall", "{} fakes"),
+    ("specificity", "specificity", "{} reals"),
+    ("precision", "precision", "{} called fake"),
 )
 
 
@@ -28,7 +28,7 @@ def opening(summary: PredictedSummary) -> tuple[Sentence, ...]:
     what = f"{counted(counts.files, 'file')} of {inputs}: {counted(counts.pictures, 'picture')} judged"
     if counts.videos:
         what += f", frames of {counted(counts.videos, 'video')} among them"
-    failed = f" {counted(counts.failed, 'row')} of {counts.rows:,} have an error in place of a score."
+    failed = f" Of {counted(counts.rows, 'row')}, {counts.failed:,} with an error in place of a score."
     share = f" ({100 * counts.fake / counts.pictures:.1f} %)" if counts.pictures else ""
     return (
         sentence(what, ". ", strong(f"{counts.fake:,} are called fake{share}"), f", {counts.real:,} real.",
@@ -104,7 +104,7 @@ def interval_note(judged: VariantEvaluation) -> str:
     by_source = judged.auc is not None and judged.auc.clustered
     of_auc = "videos or persons" if by_source else "pictures"
     return (
-        f"The interval of the AUC takes {of_auc} as independent, those of rates pictures (Wilson): where many pictures "
+        f"The interval of the AUC takes {of_auc} as independent, those of rates (Wilson) pictures: where many pictures "
         "are of few videos, rates are less sure than they look."
     )
 
@@ -112,3 +112,9 @@ def interval_note(judged: VariantEvaluation) -> str:
 def errors_table(errors: Sequence[tuple[str, str]]) -> Table:
     """The first rows with an error."""
     return table([Column("File", "left"), Column("Error", "left")], [[cell(path), cell(why)] for path, why in errors])
+
+
+def errors_caption(shown: int, failed: int) -> str:
+    """How many of the rows with an error are listed."""
+    first = f"The first {shown:,} of " if failed > shown else ""
+    return f"{first}{counted(failed, 'row')} with an error in place of a score"

@@ -51,7 +51,7 @@ def write(
         "matrix": plots.confusion.panels[0] if plots and plots.confusion else None,
         "count": judged.score.count if judged else 0,
         "errors": content.errors_table(summary.errors) if summary.errors else None,
-        "failed": summary.counts.failed,
+        "errors_caption": content.errors_caption(len(summary.errors), summary.counts.failed),
         "files": files,
     }
     shown = [_shown(picture, page.parent, summary.threshold) for picture in summary.shown]
