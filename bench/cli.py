@@ -548,6 +548,70 @@ def inspect(  # noqa: PLR0913, PLR0917 - a command's options
 
 @app.command()
 @guarded
+def predict(  # noqa: PLR0913, PLR0917 - a command's options
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Pictures, videos, folders of these, and manifests.")
+    ],
+    to: Annotated[Path, typer.Option(help="The CSV file; the summary and all else is called like it.")],
+    experiment: Annotated[
+        str | None, typer.Option(help="Name under `experiments:`; not needed if there is only one.")
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="The variant that judges; the baseline if left out.")] = None,
+    faces: Annotated[
+        str,
+        typer.Option(
+            help="auto, always or never: whether faces are cut out first, a row each. auto leaves alone what is a "
+            "frame of the experiment's set, and all where the detector takes whole frames."
+        ),
+    ] = "auto",
+    label_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression, searched in each file's name: its first group is real, fake, 0 or 1, or its "
+            "groups are called `real` and `fake`. Without it, labels come from folders and manifests."
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="From this P(fake) on a picture is called fake; the experiment's if left out.")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="How many frames of a video are judged.")] = 32,
+    sampling: Annotated[
+        str, typer.Option(help="Which frames of a video: linspace, step, first, all, or every-K.")
+    ] = "linspace",
+    heatmaps: Annotated[
+        bool, typer.Option("--heatmaps", help="Also a heatmap of each, framed by whether it is right or wrong.")
+    ] = False,
+    embedding: Annotated[
+        bool, typer.Option("--embedding", help="Also the network's vector of each, in a Parquet file.")
+    ] = False,
+    file: File = DEFAULT_FILE,
+) -> None:
+    """Predict for any pictures and videos, to a CSV file and a summary; a killed prediction goes on where it was."""
+    with _reading(file) as (experiments, bars):
+        from bench.commands.inspect.request import as_faces
+        from bench.commands.predict import Options
+        from bench.commands.predict import predict as predict_files
+        from bench.commands.predict.computing import VariantFailedError
+        from bench.commands.predict.text import describe
+        from bench.experiment import select
+
+        name, settings = select(experiments, experiment, file)
+        options = Options(
+            tuple(inputs), to, variant, as_faces(faces), label_pattern, threshold, frames, sampling, heatmaps,
+            embedding,
+        )  # fmt: skip
+        try:
+            predicted = predict_files(options, file.parent, name, settings, bars)
+        except VariantFailedError as error:
+            console.say(f"error: {error}", err=True)
+            raise typer.Exit(console.EXIT_VARIANT_FAILED) from error
+    console.say(describe(predicted))
+    for what, path in predicted.files.items():
+        console.name_path(f"{what}:", path)
+
+
+@app.command()
+@guarded
 def serve(  # noqa: PLR0913, PLR0917 - a command's options
     experiment: Experiment = None,
     variant: Annotated[

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from testbed import (
     alternate,
     built,
     evaluate,
+    forward,
     loaded,
     options,
     prepare_in,
@@ -21,7 +22,6 @@ from testbed import (
 )
 
 from bench.pipeline.prepared import Setup
-from bench.records import Session
 from bench.results import predict
 from bench.results.answers import UNDER_WAY
 
@@ -69,7 +69,7 @@ def _measured(prepared: Setup, stored: tuple[int, int], rounds: int, decoding: b
     batches = list(decoded())
     works: dict[str, Callable[[], object]] = {
         "pass": lambda: evaluate(prepared, {"baseline": session}),
-        "bare": lambda: _forward(session, batches),
+        "bare": lambda: forward(session, batches),
     }
     if decoding:
         works["decoding"] = lambda: deque(decoded(), maxlen=0)
@@ -84,22 +84,6 @@ def _measured(prepared: Setup, stored: tuple[int, int], rounds: int, decoding: b
         ratios(per_second["pass"], per_second["bare"], 3),
         *([spread(per_second["decoding"], 1)] if decoding else []),
     ]
-
-
-def _forward(session: Session, batches: Sequence[NDArray[np.uint8]]) -> None:
-    """All batches through a session, as many under way as evaluation has."""
-    submit: Callable[[NDArray[np.uint8]], Callable[[], Any]] | None = getattr(session, "submit", None)
-    if submit is None:
-        for batch in batches:
-            session.predict(batch)
-        return
-    under_way: deque[Callable[[], Any]] = deque()
-    for batch in batches:
-        if len(under_way) == UNDER_WAY:
-            under_way.popleft()()
-        under_way.append(submit(batch))
-    while under_way:
-        under_way.popleft()()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from itertools import count as numbers
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import datasets, runtimes
 from bench.datasets import demo
@@ -31,6 +32,7 @@ from bench.pipeline.prepared import Prepared, Setup
 from bench.provenance import machine, versions
 from bench.records import DEFAULT_THRESHOLD, LABELLED_SPLITS, Built, Session, SpecsReader, silent
 from bench.results import predict, store
+from bench.results.answers import UNDER_WAY
 from bench.results.score import placements, points
 
 if TYPE_CHECKING:
@@ -252,6 +254,22 @@ def evaluate(prepared: Setup, sessions: Mapping[str, Session], read: SpecsReader
 def reader(prepared: Setup) -> SpecsReader:
     """What reads the frames of a run."""
     return partial(datasets.read_for_each, threads=prepared.threads)
+
+
+def forward(session: Session, batches: Sequence[NDArray[np.uint8]]) -> None:
+    """All batches through a session, as many under way as evaluation has."""
+    submit: Callable[[NDArray[np.uint8]], Callable[[], Any]] | None = getattr(session, "submit", None)
+    if submit is None:
+        for batch in batches:
+            session.predict(batch)
+        return
+    under_way: deque[Callable[[], Any]] = deque()
+    for batch in batches:
+        if len(under_way) == UNDER_WAY:
+            under_way.popleft()()
+        under_way.append(submit(batch))
+    while under_way:
+        under_way.popleft()()
 
 
 def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

@@ -24,8 +24,11 @@ _SOURCE_PATTERN = (
 _LONGEST_PATTERN = 500
 
 
-def checked_pattern(pattern: str | None) -> str | None:
-    """A regular expression with a group, not so long that compiling it takes for ever; otherwise `ValueError`."""
+def checked_pattern(pattern: str | None, *, what: str = "source") -> str | None:
+    """A regular expression with a group, which names `what`, not so long that compiling it takes for ever.
+
+    `ValueError` for any other.
+    """
     if pattern is None:
         return None
     if len(pattern) > _LONGEST_PATTERN:  # compiling some of a few thousand letters takes ten seconds
@@ -39,8 +42,9 @@ def checked_pattern(pattern: str | None) -> str | None:
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{quoted(pattern)} is not a regular expression: {error}") from None
     if not groups:
+        example = {"source": "(id\\d+)_", "label": "_(real|fake)"}[what]
         raise ValueError(
-            f"{quoted(pattern)} has no group; put the part that names the source in brackets, as in '(id\\d+)_'"
+            f"{quoted(pattern)} has no group; put the part that names the {what} in brackets, as in '{example}'"
         )
     return pattern
 

@@ -56,6 +56,14 @@ def find_sources(pattern: str, paths: Sequence[str], labels: Sequence[int | None
     return sources
 
 
+def find_groups(pattern: str, paths: Sequence[str], called: str) -> list[tuple[str | None, ...] | None]:
+    """What each of the pattern's groups holds where it is first found in each path; None where it is not found.
+
+    A pattern that takes too long or too much memory raises `UserError`, in which it is `called` so.
+    """
+    return [match.groups if match else None for match in _search(pattern, paths, called)]
+
+
 def _second_names(
     paths: Sequence[str], matches: Sequence[_Match | None], labels: Sequence[int | None]
 ) -> dict[int, str]:
@@ -79,7 +87,7 @@ def _second_names(
     return seconds if 2 * len(seconds) > fakes else {}
 
 
-def _search(pattern: str, paths: Sequence[str]) -> list[_Match | None]:
+def _search(pattern: str, paths: Sequence[str], called: str = "source_pattern") -> list[_Match | None]:
     """Where the pattern is first found in each path, searched for in a process of its own."""
     if not paths:
         return []
@@ -92,15 +100,15 @@ def _search(pattern: str, paths: Sequence[str]) -> list[_Match | None]:
     try:
         answer = subprocess.run(command, input=question, capture_output=True, timeout=patience, check=True).stdout
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
-        raise _too_slow(pattern, "") from None
+        raise _too_slow(called, pattern, "") from None
     text = answer.decode("ascii")
     if text.startswith("!"):
-        raise _too_slow(pattern, f" at '{shown(paths[int(text[1:])])}'")
+        raise _too_slow(called, pattern, f" at '{shown(paths[int(text[1:])])}'")
     return [None if match is None else _Match(tuple(match[:-1]), match[-1]) for match in json.loads(text)]
 
 
-def _too_slow(pattern: str, where: str) -> UserError:
+def _too_slow(called: str, pattern: str, where: str) -> UserError:
     return UserError(
-        f"source_pattern '{shown(pattern)}' takes too long{where}. A repetition within a repetition, such as (.+)+, "
+        f"{called} '{shown(pattern)}' takes too long{where}. A repetition within a repetition, such as (.+)+, "
         "tries endless combinations, and so do several .* in a row: write what lies between, such as ([^/]+)/"
     )

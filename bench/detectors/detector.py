@@ -60,6 +60,18 @@ class Detector(nn.Module):
         prediction: Prediction[Tensor] = self.head.predict(features)
         return prediction
 
+    def embed(self, frames: Tensor) -> Tensor:
+        """The vectors [N, D] by which frames, uint8 RGB [N, 3, H, W], are described before they are classified.
+
+        The penultimate features: what the logits are computed of; of GANFingerprint the fingerprint of 512 values.
+        Weights must be float32.
+        """
+        vectors: Any = self.features(self.preprocess(frames))
+        for layer in self.head.layers_to_embedding():
+            vectors = layer(vectors)
+        flat: Tensor = vectors.flatten(1)
+        return flat
+
     @property
     def margin_bias(self) -> float | None:
         """What `cam.mean((1, 2))` lacks to be `logit_fake - logit_real`; None where that is no constant."""

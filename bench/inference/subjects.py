@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -46,16 +47,26 @@ class FramesOfSet:
 
     def __init__(self, base: Path, run: RunRecord, results: Path) -> None:
         self._base, self._run, self._results = base, run, results
+        self._read: dict[int, dict[str, Frame]] = {}
 
     def find(self, size: int, digest: str) -> Frame | None:
         """The frame with the content of a file of so many bytes; None where there is none."""
-        for path, frame in self._by_size.get(size, ()):
-            try:
-                if file_digest(path) == digest:
-                    return frame
-            except OSError:
-                continue
-        return None
+        return self._by_digest(size).get(digest)
+
+    def holds(self, file: Path) -> bool:
+        """Whether a file has the content of a frame; it is read only where a frame has its size. May raise OSError."""
+        size = file.stat().st_size
+        return size in self._by_size and self.find(size, file_digest(file)) is not None
+
+    def _by_digest(self, size: int) -> dict[str, Frame]:
+        """The frames of so many bytes by their content, each read once."""
+        if size not in self._read:
+            frames: dict[str, Frame] = {}
+            for path, frame in self._by_size.get(size, ()):
+                with suppress(OSError):
+                    frames.setdefault(file_digest(path), frame)
+            self._read[size] = frames
+        return self._read[size]
 
     def mask_of(self, frame: Frame) -> NDArray[np.uint8] | None:
         """What was forged in a frame [GRID, GRID], as the network sees it; None where no mask of it counts."""

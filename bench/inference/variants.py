@@ -11,12 +11,13 @@ from bench import locks, runtimes
 from bench.errors import UserError, listed, nearest, quoted, shown
 from bench.experiment import ExperimentSettings
 from bench.provenance import cpu_cores, cuda_devices
-from bench.records import Built, Preprocessing, RunRecord, Session, VariantResult
+from bench.records import Built, Executed, Preprocessing, RunRecord, Session, VariantResult
 from bench.records.inspection import Judge
 from bench.results import store
-from bench.variants import cache
+from bench.variants import cache, description
 
 if TYPE_CHECKING:
+    from bench.detectors.detector import Detector
     from bench.runtimes import Device
 
 
@@ -123,10 +124,7 @@ def load(folder: Path, result: VariantResult, settings: ExperimentSettings) -> L
     cache.check(built)
     executed = result.executed
     assert executed is not None  # every evaluated variant was executed
-    device: Device = executed.device
-    remark = ""
-    if device == "cuda" and not cuda_devices():
-        device, remark = "cpu", "The run was on CUDA, which is not here: P(fake) may differ from the run's."
+    device, remark = device_here(executed)
     threads = executed.threads or cpu_cores()
     with locks.held(cache.lock_file(folder, built.id), f"loading {built.id}"):
         session = runtimes.find(executed.runtime).load(built, device, threads, tf32=settings.tf32)
@@ -136,6 +134,33 @@ def load(folder: Path, result: VariantResult, settings: ExperimentSettings) -> L
         ran.computed,
     )  # fmt: skip
     return Loaded(judge, session, built, threads, remark)
+
+
+def device_here(executed: Executed) -> tuple[Device, str]:
+    """The device that a variant is loaded on, and what its readers must know where the run's is not here."""
+    if executed.device == "cuda" and not cuda_devices():
+        return "cpu", "The run was on CUDA, which is not here: P(fake) may differ from the run's."
+    return executed.device, ""
+
+
+def network(folder: Path, built: Built) -> Detector | None:
+    """A variant's network in PyTorch, float32; of an ONNX artifact that which it was made of, with its weights.
+
+    None where there is none: of a graph from elsewhere, or where the float parent was cleaned away.
+    """
+    from bench.artifacts import safetensors
+    from bench.detectors.journey import ready
+    from bench.runtimes.pytorch.dequantised import dequantised
+
+    if built.kind == "torch":
+        return ready(safetensors.load_torch(built.file))
+    for link in reversed(description.read(folder, built.id).lineage):
+        if link.id != built.id and cache.is_built(folder, link.id):
+            parent = cache.read(folder, link.id)
+            if parent.kind == "torch":
+                copy = dequantised(built, parent)
+                return ready(copy) if copy else None
+    return None
 
 
 def _of_one_detector(settings: ExperimentSettings, variants: Sequence[str]) -> tuple[str, list[str]]:

@@ -32,6 +32,12 @@ class VideoScoring:
     top: int = 5
     missing: MissingScore = "exclude"
 
+    @property
+    def words(self) -> str:
+        """What the score of a video is: "the mean of its frames"."""
+        whole = {"mean": "the mean of its frames", "max": "the highest of its frames"}
+        return whole.get(self.score, f"the mean of its {self.top} highest frames")
+
 
 @dataclass(frozen=True)
 class MissingVideo:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from bench.experiment import ExperimentSettings
 from bench.inference import variants
 from bench.inference.variants import Chosen
-from bench.records import Built, Event, OnEvent, Preprocessing, RunRecord, Session, VariantResult
+from bench.records import Event, OnEvent, Preprocessing, RunRecord, Session, VariantResult
 from bench.records.inspection import Judge
-from bench.variants import cache, description
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
@@ -57,26 +56,9 @@ def load(chosen: Chosen, on_event: OnEvent) -> Panel:
 def _loaded(folder: Path, result: VariantResult, settings: ExperimentSettings) -> Panelist:
     loaded = variants.load(folder, result, settings)
     built, activations = loaded.built, None
-    detector = _detector(folder, built)
+    detector = variants.network(folder, built)
     if built.kind == "onnx" and detector is not None:
         from bench.runtimes.onnxruntime import activations as further_outputs
 
         activations = further_outputs.load(built, [name for name, _ in detector.stages()], loaded.threads)
     return Panelist(loaded.judge, loaded.session, detector, activations, loaded.remark)
-
-
-def _detector(folder: Path, built: Built) -> Detector | None:
-    """The variant's network in PyTorch; of an ONNX artifact that which it was made of, with its weights."""
-    from bench.artifacts import safetensors
-    from bench.detectors.journey import ready
-    from bench.runtimes.pytorch.dequantised import dequantised
-
-    if built.kind == "torch":
-        return ready(safetensors.load_torch(built.file))
-    for link in reversed(description.read(folder, built.id).lineage):
-        if link.id != built.id and cache.is_built(folder, link.id):
-            parent = cache.read(folder, link.id)
-            if parent.kind == "torch":
-                copy = dequantised(built, parent)
-                return ready(copy) if copy else None
-    return None

@@ -14,8 +14,9 @@ from bench.files import make_folder
 from bench.footage import sampling
 from bench.footage import video as footage
 from bench.footage.formats import VideoError
-from bench.footage.video import Damage, Picture, Timeline, UnorderedError
+from bench.footage.video import Damage, Picture, Timeline
 from bench.inference.subjects import NoFaceError, Reader, label_of
+from bench.inference.video_frames import decoded
 from bench.provenance import cpu_cores, file_digest, write_json
 from bench.records import Event, OnEvent, VideoScoring, class_of
 from bench.records.inspection import Score, Subject
@@ -62,7 +63,8 @@ def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspect
     judged = _judge(request, line, reader, inspector, on_event)
     to, run = request.to / request.file.stem, inspector.panel.run
     make_folder(to)
-    scores, how = _scores(judged, run.video_scoring), _how(run.video_scoring)
+    how = run.video_scoring.words
+    scores = _scores(judged, run.video_scoring)
     faceless = f" In {judged.faceless} of them no face was found." if judged.faceless else ""
     gallery = inspection.Gallery(
         title=request.file.name,
@@ -95,12 +97,6 @@ def _cards(judged: _Judged, inspector: Inspector, to: Path) -> Iterator[Card]:
         inspected = inspector.inspect(subject)
         inspection.write(inspected, to / subject.name)
         yield inspection.card_of(inspected, f"{subject.name}/{inspection.PAGE}", f"frame {number}")
-
-
-def _how(scoring: VideoScoring) -> str:
-    """How the score of a video comes from those of its frames."""
-    names = {"mean": "the mean of its frames", "max": "the highest of its frames"}
-    return names.get(scoring.score, f"the mean of its {scoring.top} highest frames")
 
 
 def _judge(request: Request, line: Timeline, reader: Reader, inspector: Inspector, on_event: OnEvent) -> _Judged:
@@ -146,15 +142,7 @@ def _pictures(request: Request, line: Timeline) -> Iterator[Picture]:
     """The frames at even distances, as far as they can be decoded."""
     numbers = sampling.numbers("linspace", line.count, request.options.frames)
     try:
-        given = 0
-        try:
-            for picture in footage.decode(request.file, line, numbers, Damage(), threads=cpu_cores()):
-                given += 1
-                yield picture
-        except UnorderedError:
-            if given:
-                raise
-            yield from footage.decode(request.file, line.without_times(), numbers, Damage(), threads=cpu_cores())
+        yield from decoded(request.file, line, numbers, Damage(), threads=cpu_cores())
     except VideoError as error:
         raise UserError(f"{request.file}: {error}") from error
 

@@ -36,6 +36,11 @@ class Head(nn.Module):
         """Plain modules that turn features into logits, one after another, with this head's weights."""
         raise NotImplementedError
 
+    def layers_to_embedding(self) -> list[nn.Module]:
+        """Of `layers_to_logits` those before the vector that the logits are computed of: the penultimate features."""
+        layers, last = self.layers_to_logits(), self.logit_layers()[0]
+        return layers[: next(index for index, layer in enumerate(layers) if layer is last)]
+
     def logit_layers(self) -> list[nn.Module]:
         """The layers that write the logits, and so can't lose outputs."""
         raise NotImplementedError

@@ -66,6 +66,13 @@ class PoolMlp(Head):
         flattens = any(isinstance(module, nn.Flatten) for module in self.layers.modules())
         return [nn.AdaptiveAvgPool2d(1), *([] if flattens else [nn.Flatten()]), *self.layers.children()]
 
+    def layers_to_embedding(self) -> list[nn.Module]:
+        """Up to the layer that is called `embedding`, where there is one: GANFingerprint's fingerprint."""
+        layers, named = self.layers_to_logits(), dict(self.layers.named_children()).get("embedding")
+        if named is None:
+            return super().layers_to_embedding()
+        return layers[: next(index for index, layer in enumerate(layers) if layer is named) + 1]
+
     def logit_layers(self) -> list[nn.Module]:
         return [self._last()]
 

@@ -19,13 +19,15 @@ from bench.datasets import native
 from bench.datasets.layouts import LEADS_NOWHERE, Listing, Options
 from bench.datasets.layouts.manifest.columns import wrong_columns
 from bench.datasets.layouts.manifest.extracted import is_of_extraction, missing_of
+from bench.datasets.layouts.manifest.files import Files
 from bench.datasets.layouts.manifest.rows import Reader
-from bench.datasets.layouts.manifest.tables import COLUMNS, SHAPE, sharing_of, table
+from bench.datasets.layouts.manifest.tables import COLUMNS, SHAPE, Row, sharing_of, table
+from bench.errors import UserError
 from bench.text_encoding import not_utf8
 
 RANK = 10
 
-__all__ = ["RANK", "SHAPE", "manifests_at", "read", "recognises", "roles_of"]
+__all__ = ["RANK", "SHAPE", "Files", "manifests_at", "read", "recognises", "roles_of", "rows_at"]
 
 _NAMES = ("manifest.csv", "manifest.parquet")
 
@@ -36,34 +38,46 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path, options: Options) -> Listing:
     """List the rows of a manifest as frames; everything that is wrong with it is a problem of the listing."""
-    manifests = manifests_at(path)
-    manifest = manifests[0]
-    for lost in manifests:
-        if not lost.is_file():
-            why = "a folder, a pipe or a device; expected a file" if lost.exists() else LEADS_NOWHERE
-            return Listing(path, {}, (f"{lost}: is {why}",))
-    if len(manifests) > 1:
-        return Listing(path, {}, (f"{path}: holds both {' and '.join(_NAMES)}; keep the one that is right",))
     try:
-        columns, rows = table(manifest, roles_of(options))
-    except MemoryError:
-        raise
-    except UnicodeDecodeError as error:
-        return Listing(manifest.parent, {}, (f"{manifest}: can't be read: {not_utf8(manifest) or error}",))
-    except Exception as error:  # damaged files make the readers fail in many ways
-        reason = " ".join((str(error) or type(error).__name__).split())[:300]
-        return Listing(manifest.parent, {}, (f"{manifest}: can't be read: {reason}",))
-    problems = wrong_columns(manifest, columns, roles_of(options))
-    if not problems and not rows:
-        problems = [f"{manifest}: has no rows"]
-    if problems:
-        return Listing(manifest.parent, {}, tuple(problems))
+        manifest, columns, rows = rows_at(path, options)
+    except UserError as error:
+        return Listing(manifests_at(path)[0].parent, {}, error.lines)
     listing, sharing = Reader(manifest, columns, options).listing(rows), sharing_of(manifest)
     parts = {split: replace(part, sharing=sharing) for split, part in listing.parts.items()}
     if is_of_extraction(manifest):
         parts = native.with_calibration(parts)
     missing, more_problems = missing_of(manifest, options)
     return replace(listing, parts=parts, missing=missing, problems=(*listing.problems, *more_problems))
+
+
+def rows_at(path: Path, options: Options) -> tuple[Path, list[str], list[Row]]:
+    """The manifest that a path names, or that lies in its folder, with its columns and rows as text.
+
+    Raises `UserError` where it can't be read, lacks a column, or has no rows.
+    """
+    manifests = manifests_at(path)
+    manifest = manifests[0]
+    for lost in manifests:
+        if not lost.is_file():
+            why = "a folder, a pipe or a device; expected a file" if lost.exists() else LEADS_NOWHERE
+            raise UserError(f"{lost}: is {why}")
+    if len(manifests) > 1:
+        raise UserError(f"{path}: holds both {' and '.join(_NAMES)}; keep the one that is right")
+    try:
+        columns, rows = table(manifest, roles_of(options))
+    except MemoryError:
+        raise
+    except UnicodeDecodeError as error:
+        raise UserError(f"{manifest}: can't be read: {not_utf8(manifest) or error}") from error
+    except Exception as error:  # damaged files make the readers fail in many ways
+        reason = " ".join((str(error) or type(error).__name__).split())[:300]
+        raise UserError(f"{manifest}: can't be read: {reason}") from error
+    problems = wrong_columns(manifest, columns, roles_of(options))
+    if not problems and not rows:
+        problems = [f"{manifest}: has no rows"]
+    if problems:
+        raise UserError(*problems)
+    return manifest, columns, rows
 
 
 def roles_of(options: Options) -> dict[str, str]:
