@@ -32,7 +32,8 @@ from testbed import NAME, drawn, furnish, options, show, working_folder, workpla
 from bench import pipeline
 from bench.commands.export import export_named
 from bench.experiment import read, select
-from bench.inference.served import Served, serve
+from bench.inference.served import Served
+from bench.inference.serving import serve
 from bench.records import silent
 
 if TYPE_CHECKING:

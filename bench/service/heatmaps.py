@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
+
+    from bench.inference.served import Served
+    from bench.records import Crop
+    from bench.service.engine import Judged
 
 LONGEST_PX = 640
 """Of what is sent back: networks see no more of it."""
@@ -41,6 +47,48 @@ def pictures(
         None if joint is None else _encoded(alone(joint, fake, size)),
         {name: _encoded(alone(each, fake, size)) for name, each in by_member.items()},
     )
+
+
+def placed(judged: Judged) -> dict[str, NDArray[np.float32] | None]:
+    """The members' maps, each over the crop of the first member: others may cut a face out more widely."""
+    onto = next(iter(judged.crops.values()))
+    return {name: cam if cam is None else moved(cam, judged.crops[name], onto) for name, cam in judged.maps.items()}
+
+
+def moved(cam: NDArray[np.float32], crop: Crop, onto: Crop) -> NDArray[np.float32]:
+    """A map [h, w] of one crop of a picture as it lies over another one, 0 where the first did not reach."""
+    import cv2
+    import numpy as np
+
+    if crop.matrix == onto.matrix and crop.pixels.shape == onto.pixels.shape:
+        return cam
+    # From the map's places to the first crop, from there to the picture, to the other crop, and to its map.
+    way = (
+        _to_map(onto, cam.shape) @ _square(onto.matrix) @ np.linalg.inv(_to_map(crop, cam.shape) @ _square(crop.matrix))
+    )
+    return np.asarray(cv2.warpAffine(cam, way[:2], cam.shape[::-1], flags=cv2.INTER_LINEAR), np.float32)
+
+
+def _to_map(crop: Crop, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """From pixels of a crop to places of a map [h, w] that covers it, both counted from their middles [3, 3]."""
+    import numpy as np
+
+    across, down = shape[1] / crop.pixels.shape[1], shape[0] / crop.pixels.shape[0]
+    return np.array([[across, 0, across / 2 - 0.5], [0, down, down / 2 - 0.5], [0, 0, 1]])
+
+
+def _square(matrix: tuple[float, float, float, float, float, float]) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.array([matrix[:3], matrix[3:], (0, 0, 1)])
+
+
+def joint(
+    served: Served, judged: Judged, maps: Mapping[str, NDArray[np.float32] | None]
+) -> NDArray[np.floating] | None:
+    """The map of all members together, of theirs as they lie over the first one's crop."""
+    answers = [judged.by_member.get(name, math.nan) for name in served.names]
+    return served.joint_map([maps.get(name) for name in served.names], answers)
 
 
 def small(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
