@@ -76,8 +76,10 @@ def prepared(
 
 
 def listen(service: Service, say: Callable[[str], None]) -> None:
-    """Answer until the process is interrupted or told to end; requests that were taken on are answered first."""
+    """Answer until the process is interrupted or told to end; what was taken on is done first."""
     import uvicorn
+
+    from bench.service.server import Server
 
     settings = service.settings
     for line in _opening(service):
@@ -94,7 +96,7 @@ def listen(service: Service, say: Callable[[str], None]) -> None:
         timeout_keep_alive=30,
     )
     with suppress(KeyboardInterrupt):  # which is how it is told to end, and has ended by now
-        uvicorn.Server(config).run(sockets=[service.socket])
+        Server(config, service.app.state.service).run(sockets=[service.socket])
     if service.log is not None:
         service.log.close()
 

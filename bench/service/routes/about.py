@@ -28,12 +28,13 @@ async def greet(request: Request) -> Response | Greeting:
 @router.get("/health")
 async def health(request: Request, response: Response) -> Health:
     """Say whether pictures can be judged: 503 where not."""
-    engine = state.of(request).engine
+    service = state.of(request)
+    engine, ending = service.engine, service.admission.ending
     members = [member for each in engine.served.values() for member in each.members]
-    if not engine.works:
+    if ending or not engine.works:
         response.status_code = 503
     return Health(
-        status="healthy" if engine.works else "unhealthy",
+        status="ending" if ending else "healthy" if engine.works else "unhealthy",
         models_loaded=list(dict.fromkeys(member.name for member in members)),
         total_models=len({member.name for member in members}),
         device=members[0].judge.device,

@@ -196,7 +196,9 @@ def _outputs(served: Served, answers: Sequence[Sequence[Answer | Exception]]) ->
         tensors["logits"] = np.stack([answer.logits for (answer,) in answers if isinstance(answer, Answer)])
     scores = p_fake(np.zeros_like(differences), differences)
     maps = [
-        served.joint_map([answer.cam if isinstance(answer, Answer) else None for answer in of_frame], scores[:, row])
+        served.joint_map(
+            [answer.cam if isinstance(answer, Answer) else None for answer in of_frame], scores[:, row].tolist()
+        )
         for row, of_frame in enumerate(answers)
     ]
     if all(each is not None for each in maps):
