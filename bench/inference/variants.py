@@ -86,6 +86,20 @@ def choose(base: Path, name: str, settings: ExperimentSettings, variants: Sequen
     return of_detector(base, name, settings, detector, names, with_baseline=True)
 
 
+def of_ensemble(settings: ExperimentSettings, variants: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The ensemble that all names are of, and their names there; None where they are of networks.
+
+    Without names it is the experiment's detector, where that is an ensemble. `UserError` where some are of others.
+    """
+    pairs = [find_listed(settings, variant) for variant in variants]
+    detectors = list(dict.fromkeys(detector for detector, _ in pairs)) or list(settings.given_names[:1])
+    if not any(detector in settings.ensembles for detector in detectors):
+        return None
+    if len(detectors) > 1:
+        raise UserError(f"--variant: of several detectors ({listed(detectors)}); name variants of one")
+    return detectors[0], [called for _, called in pairs]
+
+
 def of_detector(
     base: Path,
     name: str,

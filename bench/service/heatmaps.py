@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from bench.inference.joint_maps import moved
 from bench.reports.pictures.overlay import draw, shades, supporting
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from bench.inference.served import Served
-    from bench.records import Crop
     from bench.service.engine import Judged
 
 LONGEST_PX = 640
@@ -53,34 +53,6 @@ def placed(judged: Judged) -> dict[str, NDArray[np.float32] | None]:
     """The members' maps, each over the crop of the first member: others may cut a face out more widely."""
     onto = next(iter(judged.crops.values()))
     return {name: cam if cam is None else moved(cam, judged.crops[name], onto) for name, cam in judged.maps.items()}
-
-
-def moved(cam: NDArray[np.float32], crop: Crop, onto: Crop) -> NDArray[np.float32]:
-    """A map [h, w] of one crop of a picture as it lies over another one, 0 where the first did not reach."""
-    import cv2
-    import numpy as np
-
-    if crop.matrix == onto.matrix and crop.pixels.shape == onto.pixels.shape:
-        return cam
-    # From the map's places to the first crop, from there to the picture, to the other crop, and to its map.
-    way = (
-        _to_map(onto, cam.shape) @ _square(onto.matrix) @ np.linalg.inv(_to_map(crop, cam.shape) @ _square(crop.matrix))
-    )
-    return np.asarray(cv2.warpAffine(cam, way[:2], cam.shape[::-1], flags=cv2.INTER_LINEAR), np.float32)
-
-
-def _to_map(crop: Crop, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """From pixels of a crop to places of a map [h, w] that covers it, both counted from their middles [3, 3]."""
-    import numpy as np
-
-    across, down = shape[1] / crop.pixels.shape[1], shape[0] / crop.pixels.shape[0]
-    return np.array([[across, 0, across / 2 - 0.5], [0, down, down / 2 - 0.5], [0, 0, 1]])
-
-
-def _square(matrix: tuple[float, float, float, float, float, float]) -> NDArray[np.float64]:
-    import numpy as np
-
-    return np.array([matrix[:3], matrix[3:], (0, 0, 1)])
 
 
 def joint(

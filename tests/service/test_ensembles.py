@@ -15,12 +15,12 @@ from PIL import Image
 
 from bench.errors import UserError
 from bench.experiment import read
+from bench.inference.joint_maps import moved
 from bench.inference.served import Served
 from bench.inference.serving import serve
 from bench.records import Crop, silent
 from bench.records.ensembles import Ensemble
 from bench.service.answers import Detection
-from bench.service.heatmaps import moved
 from tests.conftest import quick_folder, run_quickly
 from tests.support import drawn_service
 from tests.support.command_line import bench
@@ -258,7 +258,7 @@ def test_its_heatmap_is_that_of_the_run_beside_each_members(finished: Path, of_r
                zip(whole.members, fitted, strict=True)]  # fmt: skip
     scores = [1 / (1 + np.exp(each.logits[0, 0] - each.logits[0, 1])) for each in answers]
     joint = whole.joint_map([each.cam[0] for each in answers if each.cam is not None], scores)
-    assert joint == pytest.approx(np.asarray(stored, np.float64), abs=2e-2 * np.abs(stored).max())
+    assert joint == pytest.approx(np.asarray(stored, np.float64), abs=float(2e-2 * np.abs(stored).max()))
 
 
 def test_without_a_variant_that_of_its_report_is_served(finished: Path, of_run: Any) -> None:

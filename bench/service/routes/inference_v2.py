@@ -195,12 +195,8 @@ def _outputs(served: Served, answers: Sequence[Sequence[Answer | Exception]]) ->
     else:
         tensors["logits"] = np.stack([answer.logits for (answer,) in answers if isinstance(answer, Answer)])
     scores = p_fake(np.zeros_like(differences), differences)
-    maps = [
-        served.joint_map(
-            [answer.cam if isinstance(answer, Answer) else None for answer in of_frame], scores[:, row].tolist()
-        )
-        for row, of_frame in enumerate(answers)
-    ]
+    of_members = [[answer.cam if isinstance(answer, Answer) else None for answer in of_frame] for of_frame in answers]
+    maps = [served.joint_map(cams, scores[:, row].tolist()) for row, cams in enumerate(of_members)]
     if all(each is not None for each in maps):
         tensors["cam"] = np.stack([np.asarray(each) for each in maps])
     return {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}
