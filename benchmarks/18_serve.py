@@ -5,7 +5,10 @@ process of their own and ask one request after another. Weights are random, unle
 experiment that has been run, of which `--variant` is served.
 
     python -m venv other && other/bin/python -m pip install litserve onnxruntime opencv-python-headless python-multipart
-    python benchmarks/18_serve.py --litserve other/bin/python
+    python benchmarks/18_serve.py --litserve other/bin/python --faults --soak 30
+
+All of it in a minute or two, to see that it runs: `--architecture efficientnet_b0 --size 64 --seconds 1 --faults --soak
+0.1`.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ from testbed import NAME, drawn, furnish, options, show, working_folder, workpla
 from bench import pipeline
 from bench.commands.export import export_named
 from bench.experiment import read, select
-from bench.inference.served import Served, serve
+from bench.inference.served import Served
+from bench.inference.serving import serve
 from bench.records import silent
 
 if TYPE_CHECKING:
@@ -60,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with _bench(*arguments_of) as (address, process):
             rows += _loaded("bench serve", f"{address}/api/detect/image", "file", uploads, bare, given)
             further = _endured(f"{address}/api/detect/image", uploads, process, given)
-        if given.litserve:
+        if not given.litserve:
+            rows.append(["LitServe", "", "not installed here: --litserve names the Python that has it", "", ""])
+        else:
             exported = scratch / "exported"
             export_named(folder, experiment, settings, served.name, exported)
             with _litserve(given.litserve, exported, size, served) as (address, _):
@@ -213,10 +219,12 @@ def _endured(url: str, uploads: Path, process: subprocess.Popen[str], given: arg
     rows = []
     if given.faults:
         codes = _malformed(url, uploads)
-        _leave(url)
-        load = _load(url, "file", uploads, 4, 3.0)
         rows.append([f"{_MALFORMED:,} malformed requests", ", ".join(f"{count} x {code}" for code, count in codes)])
-        rows.append(["100 clients that left in mid-upload", f"then {load.per_second:.1f} pictures/s"])
+        for what, fault in (("after these", None), ("after 100 clients that left in mid-upload", _leave)):
+            if fault is not None:
+                fault(url)
+            load = _load(url, "file", uploads, 4, min(3.0, given.seconds))
+            rows.append([what, f"{load.per_second:.1f} pictures/s, {load.failed} failed"])
     if given.soak:
         early, late = _soak(url, uploads, process.pid, given.soak)
         rows.append([f"{given.soak:g} minutes, 16 clients", f"{late - early:+.1f} MiB since a sixth of them"])

@@ -212,7 +212,10 @@ def start_in_a_thread() -> timing.Process:
     return timing.Process(thread, parent_end)
 
 
-def run_quickly(patch: pytest.MonkeyPatch, families: tuple[Any, ...] = (tiny, efficientnet, onnx_family)) -> None:
+QUICK_FAMILIES = (tiny, efficientnet, onnx_family)
+
+
+def run_quickly(patch: pytest.MonkeyPatch, families: tuple[Any, ...] = QUICK_FAMILIES) -> None:
     """Runs of small families take seconds, and give the same scores each time."""
     patch.setattr("bench.detectors.families.modules", lambda: families)
     patch.setattr(timing, "start", start_in_a_thread)
@@ -221,11 +224,13 @@ def run_quickly(patch: pytest.MonkeyPatch, families: tuple[Any, ...] = (tiny, ef
 
 
 @contextmanager
-def quick_folder(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+def quick_folder(
+    factory: pytest.TempPathFactory, name: str, families: tuple[Any, ...] = QUICK_FAMILIES
+) -> Iterator[Path]:
     """A new working folder in which a fixture of a whole module runs quickly."""
     folder = factory.mktemp(name)
     with pytest.MonkeyPatch.context() as patch:
-        run_quickly(patch)
+        run_quickly(patch, families)
         patch.chdir(folder)
         yield folder
 

@@ -103,6 +103,8 @@ def _stage(detector: Detector, name: str, output: Tensor, gradient: Tensor | Non
 
 def _of_head(detector: Detector, features: Any) -> list[Stage]:
     """What the head's layers make of the features: vectors, drawn as rows of numbers."""
+    if not isinstance(features, Tensor):
+        return []  # of several branches: no chain of layers leads from them to the logits
     stages, value, counts = [], features, dict[str, int]()
     layers = detector.head.layers_to_logits()
     with torch.no_grad():

@@ -48,21 +48,23 @@ class Chosen:
 def find_variant(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
     """The detector and the name of a variant of an experiment, as the command line names it.
 
-    Raises `UserError` where of several detectors it is not said whose it is, and for an ensemble.
+    Raises `UserError` where of several detectors it is not said whose it is.
     """
     titles = settings.titles
     if not settings.is_side_by_side or variant in titles:
-        of = titles.get(variant, (settings.detector_names[0], variant))
-        if of[0] in settings.ensembles:
-            parts = ", ".join(f"{name}/{part}" for name, part in settings.taking_part(*of).items())
-            raise UserError(
-                f"{quoted(variant)} is of an ensemble, which has no network of its own; name one of: {parts}"
-            )
-        return of
-    networks = [title for title, (detector, _) in titles.items() if detector not in settings.ensembles]
-    meant = [title for title in networks if titles[title][1] == variant]
+        return titles.get(variant, (settings.detector_names[0], variant))
+    meant = [title for title in titles if titles[title][1] == variant]
     hint = f" (several have one: name it as in {meant[0]})" if meant else nearest(variant, titles)
     raise UserError(f"there is no variant {quoted(variant)}{hint}; variants are: {', '.join(titles)}")
+
+
+def find_network(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
+    """The same for what needs a network: `UserError` for a variant of an ensemble."""
+    detector, name = find_variant(settings, variant)
+    if detector in settings.ensembles:
+        parts = ", ".join(f"{member}/{part}" for member, part in settings.taking_part(detector, name).items())
+        raise UserError(f"{quoted(variant)} is of an ensemble, which has no network of its own; name one of: {parts}")
+    return detector, name
 
 
 def find_listed(settings: ExperimentSettings, variant: str) -> tuple[str, str]:
@@ -85,6 +87,20 @@ def choose(base: Path, name: str, settings: ExperimentSettings, variants: Sequen
     return of_detector(base, name, settings, detector, names, with_baseline=True)
 
 
+def of_ensemble(settings: ExperimentSettings, variants: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The ensemble that all names are of, and their names there; None where they are of networks.
+
+    Without names it is the experiment's detector, where that is an ensemble. `UserError` where some are of others.
+    """
+    pairs = [find_listed(settings, variant) for variant in variants]
+    detectors = list(dict.fromkeys(detector for detector, _ in pairs)) or list(settings.given_names[:1])
+    if not any(detector in settings.ensembles for detector in detectors):
+        return None
+    if len(detectors) > 1:
+        raise UserError(f"--variant: of several detectors ({listed(detectors)}); name variants of one")
+    return detectors[0], [called for _, called in pairs]
+
+
 def of_detector(
     base: Path,
     name: str,
@@ -99,13 +115,20 @@ def of_detector(
     Raises `UserError` where one was not evaluated.
     """
     results = base / "results" / name / settings.folder(detector, settings.frame_sets[0])
+    run = run_of(results)
+    assert run.preprocessing is not None  # which `run_of` says
+    chosen = dict.fromkeys((run.baseline.name, *variants) if with_baseline else variants)
+    by_name = {each.name: each for each in run.variants}
+    answered = tuple(evaluated(by_name, each, name) for each in chosen)
+    return Chosen(name, settings, base, run, results, run.preprocessing, answered)
+
+
+def run_of(results: Path) -> RunRecord:
+    """The record of a run in the folder of its results; `UserError` for one of scores that were made elsewhere."""
     run = store.read_run(results)
     if run.preprocessing is None:
         raise UserError(f"{results}: these scores were made elsewhere, there is no variant to look with")
-    chosen = dict.fromkeys((run.baseline.name, *variants) if with_baseline else variants)
-    by_name = {each.name: each for each in run.variants}
-    evaluated = tuple(_evaluated(by_name, each, name) for each in chosen)
-    return Chosen(name, settings, base, run, results, run.preprocessing, evaluated)
+    return run
 
 
 def refuse_missing(chosen: Chosen) -> None:
@@ -174,7 +197,7 @@ def _of_one_detector(settings: ExperimentSettings, variants: Sequence[str]) -> t
     return next(iter(detectors), settings.network_names[0]), [called for _, called in pairs]
 
 
-def _evaluated(by_name: Mapping[str, VariantResult], variant: str, experiment: str) -> VariantResult:
+def evaluated(by_name: Mapping[str, VariantResult], variant: str, experiment: str) -> VariantResult:
     """The result of a variant that was evaluated; a `UserError` says how to come by it."""
     result = by_name.get(variant)
     if result is None:

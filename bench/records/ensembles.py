@@ -117,16 +117,19 @@ class Ensemble:
     def consensus(self, answers: ArrayLike, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many members call each frame as the ensemble does [n], and how many answered [n].
 
-        A call is whether P(fake) reaches `threshold`, of a member that votes .5. Where the ensemble has no answer, no
+        A call is whether P(fake) reaches `threshold`, of a member `votes_at`. Where the ensemble has no answer, no
         member agrees with it.
         """
         import numpy as np
 
         scores, joined = self._checked(answers), self.join(answers)
         answered = ~np.isnan(scores)
-        at = DEFAULT_THRESHOLD if self.combine == "vote" else threshold
-        agrees = ((scores >= at) == (joined >= threshold)) & answered & ~np.isnan(joined)
+        agrees = ((scores >= self.votes_at(threshold)) == (joined >= threshold)) & answered & ~np.isnan(joined)
         return agrees.sum(axis=0, dtype=np.int64), answered.sum(axis=0, dtype=np.int64)
+
+    def votes_at(self, threshold: float) -> float:
+        """The P(fake) from which on a member calls a frame fake, in an ensemble that does so from `threshold` on."""
+        return DEFAULT_THRESHOLD if self.combine == "vote" else threshold
 
     def _checked(self, answers: ArrayLike) -> NDArray[np.float64]:
         """The answers [members, n]; `ValueError` for another shape."""

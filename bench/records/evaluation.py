@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bench.records.choice import Choice
 from bench.records.ensembles import EnsembleScores
@@ -19,6 +20,10 @@ from bench.records.runs import RunRecord
 from bench.records.scores import Comparison, DegradedScore, Effect, Independence, VariantEvaluation
 from bench.records.slice_search import SliceSearch
 from bench.records.videos import Unit, Videos
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Evaluation:
     `masks` are those of test fakes, and `localisation` says whether heatmaps lie on them; None where no masks are
     known; `regions` on which parts of the face they lie, None where nobody asked. `exemplars` are the rows that most
     variants lose, None where too few variants differ. `noises` are those of frames, by variant, where they were
-    foretold. `ensemble` says what the members of one are worth to it, None of a single network.
+    foretold. `ensemble` says what the members of one are worth to it, None of a single network; `member_maps` has, by
+    its variants with joined maps, those of each member that answered [n, h, w], which the joined are the means of.
     """
 
     test: LabelledFrames
@@ -67,6 +73,7 @@ class Evaluation:
     localisation: Localisation | None = None
     regions: Regions | None = None
     ensemble: EnsembleScores | None = None
+    member_maps: Mapping[str, Mapping[str, NDArray[np.floating]]] = field(default_factory=dict)
 
     def by(self, unit: Unit) -> Evaluation:
         """The evaluation per frame or per video; that per frame where nothing is known of videos, or all failed."""

@@ -34,8 +34,25 @@ class Health(BaseModel):
     device: str
 
 
+class MemberOf(BaseModel):
+    """A member of an ensemble."""
+
+    name: str
+    weight: float | None = Field(description="of 1, where all answer; null where the highest P(fake) counts alone")
+    variant: str
+
+
+class EnsembleOf(BaseModel):
+    """How an ensemble's members are joined."""
+
+    combine: Literal["mean", "logits", "vote", "max"]
+    minimum: int = Field(description="how many members must answer")
+    members: list[MemberOf]
+    failed: dict[str, str] = Field(description="members that have no part, with the reason")
+
+
 class Variant(BaseModel):
-    """A variant that is served."""
+    """A variant that is served; `ensemble` is null for a single network."""
 
     name: str
     id: str
@@ -47,14 +64,7 @@ class Variant(BaseModel):
     verdict: str
     auc: float | None
     heatmap: bool
-
-
-class MemberOf(BaseModel):
-    """A member of an ensemble."""
-
-    name: str
-    weight: float
-    variant: str
+    ensemble: EnsembleOf | None
 
 
 class Limits(BaseModel):
@@ -75,7 +85,6 @@ class Info(BaseModel):
     version: str
     default_variant: str
     variants: list[Variant]
-    members: list[MemberOf]
     faces: str = "auto"
     limits: Limits
     keys_required: bool
@@ -87,6 +96,7 @@ class Vote(BaseModel):
     fake_prob: float
     real_prob: float
     prediction: Called
+    weight: float | None = Field(description="of 1; null where the highest P(fake) counts alone")
 
 
 class Artifact(BaseModel):
@@ -98,7 +108,7 @@ class Artifact(BaseModel):
 
 
 class Consensus(BaseModel):
-    """How many members agree with the answer."""
+    """How many members agree with the answer, of those that gave one."""
 
     agree: int
     of: int
@@ -117,6 +127,7 @@ class Detection(BaseModel):
     gradcam: str | None = Field(None, description="base64 PNG: the heatmap over what was judged")
     model_predictions: dict[str, Vote]
     models_used: list[str]
+    models_failed: dict[str, str] = Field(description="members without an answer, with the reason")
     total_models: int
     device: str
     threshold: float
@@ -128,7 +139,7 @@ class Detection(BaseModel):
     judged: Literal["face", "whole picture"]
     crop: str | None = Field(None, description="base64 JPEG: what was judged")
     heatmap: str | None = Field(None, description="base64 PNG, RGBA, to lie over `crop`")
-    members_heatmaps: dict[str, str] | None = None
+    members_heatmaps: dict[str, str] | None = Field(None, description="of an ensemble, each member's, as `heatmap`")
     consensus: Consensus
     cached: bool = False
 
@@ -161,6 +172,7 @@ class FrameResult(BaseModel):
     fake_probability: float
     face_detection_confidence: float | None
     model_predictions: dict[str, Vote]
+    models_failed: dict[str, str]
 
 
 class Overall(BaseModel):
@@ -170,6 +182,8 @@ class Overall(BaseModel):
     confidence: float
     fake_probability: float
     fake_frame_ratio: float
+    model_predictions: dict[str, Vote] = Field(description="the score of the video by each member alone")
+    consensus: Consensus
 
 
 class Processing(BaseModel):
@@ -222,4 +236,7 @@ class WebcamAnswer(BaseModel):
     processing_time: float
     threshold: float
     face_box: Box | None
+    model_predictions: dict[str, Vote]
+    models_failed: dict[str, str]
+    consensus: Consensus
     frame: int

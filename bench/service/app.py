@@ -48,7 +48,7 @@ def create_app(
         await run_in_threadpool(engine.close)
 
     app = FastAPI(
-        title="bench", version=version("bench"), lifespan=lifespan, redoc_url=None,
+        title="bench", version=version("bench"), lifespan=lifespan, docs_url=None, redoc_url=None,
         description="Calls pictures and videos fake or real, and says what its compression cost.",
     )  # fmt: skip
     app.state.service = State(experiment, engine, settings, metrics, admission, jobs, on_predicted)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from bench import datasets
 from bench.errors import quoted
 from bench.footage import in_front
-from bench.inference.served import Member, Served
+from bench.inference.served import Joined, Member, Served
 from bench.inference.subjects import whole_because
 from bench.records import Crop, Face, Finder
 from bench.records.inspection import FACES_OPTIONS, FacesOption
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
+
+_log = logging.getLogger("bench")
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,11 @@ class Cut:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a picture comes to: its P(fake), that of each member by name, and the crop that decided.
+    """What a picture comes to: its P(fake), that of each member that answered, by name, and the crop that decided.
 
     Of several faces, that with the highest P(fake) decides. `faces` is how many there are, None where none was looked
-    for. `maps` are the members' signed maps [h, w].
+    for. `maps` are the signed maps [h, w] of the members that answered, each over its crop. `failed` says why the
+    others did not, `agree` is how many call the picture as all do together.
     """
 
     p_fake: float
@@ -72,6 +77,8 @@ class Judged:
     crops: Mapping[str, Crop]
     maps: Mapping[str, NDArray[np.float32] | None]
     faces: int | None
+    failed: Mapping[str, str]
+    agree: int
 
     @property
     def face(self) -> Face | None:
@@ -157,7 +164,7 @@ class Engine:
                 [batcher.submit(frame) for batcher, frame in zip(batchers, candidate.fitted, strict=True)]
                 for candidate in parts.candidates
             ]
-        answers = [await asyncio.gather(*map(asyncio.wrap_future, of_one)) for of_one in futures]
+        answers = [await gathered(of_one) for of_one in futures]
         return _joined(asked.served, parts, answers)
 
     def cut(self, pixels: NDArray[np.uint8], asked: Asked, data: bytes | None = None) -> Cut:
@@ -201,21 +208,78 @@ def _candidate(members: Sequence[Member], crops: Sequence[Sequence[Crop]], index
     return Candidate(of_face, fitted)
 
 
-def _joined(served: Served, parts: Cut, answers: Sequence[Sequence[Answer]]) -> Judged:
+async def gathered(futures: Sequence[Future[Answer]]) -> list[Answer | Exception]:
+    """The answer of each member to a frame, or what it raised."""
+    answers = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, Exception):
+            raise answer
+    return [answer for answer in answers if not isinstance(answer, BaseException) or isinstance(answer, Exception)]
+
+
+def joined(served: Served, answers: Sequence[Sequence[Answer | Exception]]) -> tuple[Joined, NDArray[np.float64]]:
+    """What comes of the members' answers to several frames, frame by frame; and their logit differences [members, n].
+
+    Where too few members of an ensemble answered, `RefusedError`; a single network's error is raised as it is.
+    """
+    import numpy as np
+
+    differences = np.array([[_difference(answer) for answer in of_one] for of_one in answers]).T
+    together = served.join(differences)
+    if np.isfinite(together.p_fake).all():
+        return together, differences
+    errors = [answer for of_one in answers for answer in of_one if isinstance(answer, Exception)]
+    for error in errors:
+        if not served.is_ensemble or isinstance(error, MemoryError):
+            raise error
+    if not served.is_ensemble:
+        raise RefusedError(500, "the network's answer to this picture is no number")
+    worst = int(np.argmin(together.answered))
+    missing = [name for name, each in zip(served.names, differences[:, worst], strict=True) if np.isnan(each)]
+    raise RefusedError(
+        503,
+        f"{together.answered[worst]} of the {len(served.names) + len(served.failed)} members of {served.name} "
+        f"answered, and {served.rule.minimum} must; without answer: {', '.join([*missing, *served.failed])}",
+        10,
+    )
+
+
+def _difference(answer: Answer | Exception) -> float:
+    """The logit difference; NaN where there is none, or none that is a number."""
+    if isinstance(answer, Exception):
+        return math.nan
+    real, fake = (float(logit) for logit in answer.logits)
+    return fake - real if math.isfinite(fake - real) else math.nan
+
+
+def _joined(served: Served, parts: Cut, answers: Sequence[Sequence[Answer | Exception]]) -> Judged:
     """The candidate with the highest P(fake)."""
     import numpy as np
 
-    logits = np.array([[answer.logits for answer in of_one] for of_one in answers], np.float32)
-    scores: NDArray[Any] = p_fake(logits[..., 0], logits[..., 1]).T
-    joined = served.join(scores)
-    if not np.isfinite(joined).all():
-        raise RefusedError(500, "the network's answer to this picture is no number")
-    best = int(np.argmax(joined))
-    names = [member.name for member in served.members]
+    together, differences = joined(served, answers)
+    best = int(np.argmax(together.p_fake))
+    scores: list[float] = p_fake(np.zeros(len(differences)), differences[:, best]).tolist()
+    answered = [index for index, score in enumerate(scores) if math.isfinite(score)]
+    names, of_best = served.names, answers[best]
+    maps = {names[index]: answer.cam for index in answered if isinstance(answer := of_best[index], Answer)}
     return Judged(
-        float(joined[best]),
-        dict(zip(names, scores[:, best].tolist(), strict=True)),
+        float(together.p_fake[best]),
+        {names[index]: scores[index] for index in answered},
         dict(zip(names, parts.candidates[best].crops, strict=True)),
-        {name: answer.cam for name, answer in zip(names, answers[best], strict=True)},
+        maps,
         len(parts.candidates) if parts.looked else None,
+        {**served.failed, **_failed(names, of_best)},
+        int(together.agree[best]),
     )
+
+
+def _failed(names: Sequence[str], answers: Sequence[Answer | Exception]) -> dict[str, str]:
+    """Why members gave no answer to a picture; what they raised is for the log alone."""
+    failed = {}
+    for name, answer in zip(names, answers, strict=True):
+        if isinstance(answer, Exception):
+            _log.error("%s gave no answer", name, exc_info=answer)
+            failed[name] = "an error of the service itself, which its log describes"
+        elif math.isnan(_difference(answer)):
+            failed[name] = "its answer to this picture is no number"
+    return failed

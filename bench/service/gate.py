@@ -36,6 +36,7 @@ class Admission:
     most: int
     under_way: int = 0
     seconds_each: float = 0.1
+    ending: bool = False
 
     @property
     def retry_after(self) -> int:
@@ -44,7 +45,9 @@ class Admission:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """A request under way; `RefusedError` where there are as many as may be."""
+        """A request under way; `RefusedError` where there are as many as may be, or the service is ending."""
+        if self.ending:
+            raise RefusedError(503, "the service is ending; ask again when it is back", 30)
         if self.under_way >= self.most:
             raise RefusedError(503, "the service is busy, its queue is full; ask again later", self.retry_after)
         begin = perf_counter()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import base64
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from bench.inference.joint_maps import moved
 from bench.reports.pictures.overlay import draw, shades, supporting
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
+
+    from bench.inference.served import Served
+    from bench.service.engine import Judged
 
 LONGEST_PX = 640
 """Of what is sent back: networks see no more of it."""
@@ -41,6 +47,20 @@ def pictures(
         None if joint is None else _encoded(alone(joint, fake, size)),
         {name: _encoded(alone(each, fake, size)) for name, each in by_member.items()},
     )
+
+
+def placed(judged: Judged) -> dict[str, NDArray[np.float32] | None]:
+    """The members' maps, each over the crop of the first member: others may cut a face out more widely."""
+    onto = next(iter(judged.crops.values()))
+    return {name: cam if cam is None else moved(cam, judged.crops[name], onto) for name, cam in judged.maps.items()}
+
+
+def joint(
+    served: Served, judged: Judged, maps: Mapping[str, NDArray[np.float32] | None]
+) -> NDArray[np.floating] | None:
+    """The map of all members together, of theirs as they lie over the first one's crop."""
+    answers = [judged.by_member.get(name, math.nan) for name in served.names]
+    return served.joint_map([maps.get(name) for name in served.names], answers)
 
 
 def small(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:

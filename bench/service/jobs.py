@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 from bench.service.answers import JobState, VideoDetection
@@ -28,17 +29,29 @@ class Job:
     detail: str | None = None
     result: VideoDetection | None = None
     shown: dict[int, Shown] = field(default_factory=dict)
+    ended_at: float | None = None
+    collected: bool = False
     task: asyncio.Task[None] | None = None
 
     @property
     def ended(self) -> bool:
         return self.state in ("done", "failed", "cancelled")
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it is still worked on, or has just ended and nobody has heard of it yet."""
+        if not self.ended or self.ended_at is None:
+            return not self.ended
+        return not self.collected and monotonic() - self.ended_at < _COLLECTED_WITHIN
+
     def as_state(self) -> JobState:
         return JobState(
             job=self.name, state=self.state, done=self.done, total=self.total, detail=self.detail, result=self.result
         )
 
+
+_COLLECTED_WITHIN = 10.0
+"""Seconds that a service that ends leaves for a job's client to ask once more, after the job has ended."""
 
 Work = Callable[[Job], Awaitable[VideoDetection]]
 
@@ -70,6 +83,11 @@ class Jobs:
             raise RefusedError(404, "there is no such job; those that ended are forgotten after a while")
         return self._jobs[name]
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether any is worked on, waits, or has just ended and was not asked for since."""
+        return any(job.is_awaited for job in self._jobs.values())
+
     async def cancel(self, name: str) -> None:
         """End a job and forget it."""
         job = self.find(name)
@@ -96,6 +114,7 @@ class Jobs:
             job.state, job.detail = "failed", "an error of the service itself, which its log describes"
             raise
         finally:
+            job.ended_at = monotonic()
             clean_up()
             asyncio.get_running_loop().call_later(self._seconds, self._jobs.pop, job.name, None)
 

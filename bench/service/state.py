@@ -74,10 +74,21 @@ def confidence(p_fake: float, threshold: float) -> float:
 
 
 def votes(judged: Judged, served: Served) -> dict[str, Vote]:
-    """What each member says."""
+    """What each member says, and what that counts for."""
+    return members_votes(judged.by_member, served)
+
+
+def members_votes(p_fake: Mapping[str, float], served: Served) -> dict[str, Vote]:
+    """The same of the P(fake) of those that answered, by name."""
+    weights = served.weights(tuple(p_fake))
     return {
-        name: Vote(fake_prob=score, real_prob=1 - score, prediction=called(score, served.threshold))
-        for name, score in judged.by_member.items()
+        name: Vote(
+            fake_prob=score,
+            real_prob=1 - score,
+            prediction=called(score, served.votes_at),
+            weight=weights[name],
+        )
+        for name, score in p_fake.items()
     }
 
 

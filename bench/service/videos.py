@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from time import perf_counter
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -22,7 +21,7 @@ from bench.footage.formats import VideoError
 from bench.footage.video import Damage, Picture, Timeline, UnorderedError
 from bench.results.score.videos import of_one_video
 from bench.service import heatmaps, state
-from bench.service.answers import FrameResult, Overall, Processing, VideoDetection
+from bench.service.answers import Consensus, FrameResult, Overall, Processing, VideoDetection
 from bench.service.engine import Asked, Judged
 from bench.service.refusals import NoFaceError, RefusedError
 from bench.service.state import Predicted, State, called, confidence
@@ -131,9 +130,7 @@ async def detect(
         processing_time=seconds, processing_fps=decoded / seconds,
     )  # fmt: skip
     answer = _answer(video.name, results, info, asked)
-    by_member = {
-        name: fmean(each.model_predictions[name].fake_prob for each in results) for name in results[0].model_predictions
-    }
+    by_member = {name: vote.fake_prob for name, vote in answer.overall_result.model_predictions.items()}
     p_fake = answer.overall_result.fake_probability
     service.predicted(Predicted("video", asked.served, p_fake, by_member, seconds, video.name))
     return answer
@@ -145,14 +142,22 @@ def _answer(name: str, results: list[FrameResult], info: Processing, asked: Aske
 
     served = asked.served
     score = of_one_video(np.array([each.fake_probability for each in results]), served.video_scoring)
+    by_member = {
+        name: of_one_video(np.array([each.model_predictions[name].fake_prob for each in having]), served.video_scoring)
+        for name in served.names
+        if (having := [each for each in results if name in each.model_predictions])
+    }
+    prediction, members = called(score, served.threshold), state.members_votes(by_member, served)
     return VideoDetection(
         filename=name,
         frame_results=results,
         overall_result=Overall(
-            prediction=called(score, served.threshold),
+            prediction=prediction,
             confidence=confidence(score, served.threshold),
             fake_probability=score,
             fake_frame_ratio=sum(each.prediction == "FAKE" for each in results) / len(results),
+            model_predictions=members,
+            consensus=Consensus(agree=sum(vote.prediction == prediction for vote in members.values()), of=len(members)),
         ),
         processing_info=info,
         threshold=served.threshold,
@@ -172,12 +177,13 @@ def _result(picture: Picture, judged: Judged, asked: Asked) -> FrameResult:
         fake_probability=judged.p_fake,
         face_detection_confidence=judged.face.score if judged.face else None,
         model_predictions=state.votes(judged, asked.served),
+        models_failed=dict(judged.failed),
     )
 
 
 def _shown(judged: Judged, asked: Asked) -> Shown:
     pixels = heatmaps.small(next(iter(judged.crops.values())).pixels)
-    joint = asked.served.join_maps(list(judged.maps.values()), list(judged.by_member.values()))
+    joint = heatmaps.joint(asked.served, judged, heatmaps.placed(judged))
     fake = called(judged.p_fake, asked.served.threshold) == "FAKE"
     return Shown(heatmaps.jpeg(pixels), (pixels.shape[1], pixels.shape[0]), joint, fake)
 

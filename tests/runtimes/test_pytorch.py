@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -34,6 +35,23 @@ EXECUTED = Executed("pytorch", "cuda", "a stand-in", ("torch.cuda",), "fp32", "f
 
 def frames(count: int, size: int = 32, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
+
+
+def test_another_thread_computes_with_the_threads_that_were_asked_for() -> None:
+    """PyTorch counts them for each thread that calls it."""
+    executed = replace(EXECUTED, device="cpu", threads=1)
+    session = pytorch.HostSession(lambda batch: Prediction(batch.float().mean((2, 3))[:, :2], None), executed)
+    counts: list[int] = []
+
+    def elsewhere() -> None:
+        torch.set_num_threads(3)
+        session.predict(frames(2))
+        counts.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert counts == [1]
 
 
 # ------------------------------------------------------------------------------------ folding

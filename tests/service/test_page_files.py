@@ -68,14 +68,21 @@ class Tags(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_the_page_has_nothing_inline_and_nothing_from_elsewhere() -> None:
-    tags = Tags((PAGE / "index.html").read_text(encoding="utf-8")).tags
+@pytest.mark.parametrize(
+    ("name", "links"),
+    [
+        ("index.html", {"ui/style.css", "ui/main.js", "data:,", "#main", "docs"}),
+        ("docs.html", {"ui/style.css", "ui/docs.js", "data:,", "#main", "openapi.json", "ui"}),
+    ],
+)
+def test_the_page_has_nothing_inline_and_nothing_from_elsewhere(name: str, links: set[str]) -> None:
+    tags = Tags((PAGE / name).read_text(encoding="utf-8")).tags
     assert [tag for tag, _ in tags if tag == "style"] == []
     assert all("src" in attributes for tag, attributes in tags if tag == "script")
     named = {name for _, attributes in tags for name in attributes}
     assert {name for name in named if name == "style" or name.startswith("on")} == set()
     addresses = {value for _, attributes in tags for name, value in attributes.items() if name in ("src", "href")}
-    assert addresses == {"ui/style.css", "ui/main.js", "data:,", "#main", "docs"}
+    assert addresses == links
     assert "://" not in CSS + "".join(
         path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "") for path in MODULES
     )
@@ -89,10 +96,15 @@ def test_text_goes_in_as_text_alone() -> None:
 
 
 def test_every_import_and_every_id_is_there() -> None:
-    tags = Tags((PAGE / "index.html").read_text(encoding="utf-8")).tags
-    identifiers = [attributes["id"] for _, attributes in tags if "id" in attributes]
-    assert len(identifiers) == len(set(identifiers))
+    by_page = {
+        name: [attributes["id"] for _, attributes in Tags((PAGE / name).read_text(encoding="utf-8")).tags
+               if "id" in attributes]
+        for name in ("index.html", "docs.html")
+    }  # fmt: skip
+    for identifiers in by_page.values():
+        assert len(identifiers) == len(set(identifiers))
     for path in MODULES:
+        identifiers = by_page["docs.html" if path.name == "docs.js" else "index.html"]
         text = path.read_text(encoding="utf-8")
         assert all((PAGE / name).is_file() for name in re.findall(r'from "\./([^"]+)"', text)), path
         assert set(re.findall(r'element\("([^"]+)"', text)) <= set(identifiers), path

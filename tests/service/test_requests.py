@@ -42,7 +42,7 @@ def test_who_answers_and_what_is_served() -> None:
     assert health == {"status": "healthy", "models_loaded": ["q8"], "total_models": 1, "device": "cpu"}
     assert info["variants"][0]["verdict"] == "stable: AUC 0.9000"
     assert info["limits"]["upload_mib"] == 20
-    assert info["members"] == []
+    assert info["variants"][0]["ensemble"] is None
     assert info["keys_required"] is False
     assert "/api/detect/image" in description["paths"]
 
@@ -61,7 +61,7 @@ def test_members_of_an_ensemble_are_joined_and_heard() -> None:
     assert answer["total_models"] == 2
     assert answer["consensus"] == {"agree": 2, "of": 2}
     assert set(answer["members_heatmaps"]) == {"a", "b"}
-    assert [each["name"] for each in info["members"]] == ["a", "b"]
+    assert [each["name"] for each in info["variants"][0]["ensemble"]["members"]] == ["a", "b"]
 
 
 def test_an_unknown_address_or_method_has_a_sentence() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import signal
 import tempfile
+import threading
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 
+from bench.service.server import Server
 from tests.support.drawn_service import Brightness, application, member, served
 from tests.support.footage import write_video
+from tests.support.pace import comes_true
 from tests.support.service import asking, encoded, post
 
 
@@ -109,6 +114,30 @@ def test_a_cancelled_job_ends_and_leaves_nothing(clip: bytes, tmp_path: Path) ->
 
     assert asking(application(served(member("q8", session)), jobs=2), ask) == [503, 204, 204, 404]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_told_to_end_it_finishes_its_jobs_and_they_can_be_asked_for(clip: bytes) -> None:
+    """A service on a port of its own, held back until it has been told to end."""
+    session = Brightness()
+    session.go.clear()
+    app = application(served(member("q8", session)), allowed_hosts=("127.0.0.1",))
+    server = Server(uvicorn.Config(app, port=0, log_level="warning"), app.state.service)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    assert comes_true(lambda: server.started, 20)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        upload = {"files": {"file": ("a.mp4", clip)}}
+        href = client.post("/api/video/jobs", **upload).json()["href"]
+        server.handle_exit(signal.SIGTERM, None)
+        assert client.get(href).json()["state"] in ("queued", "running")
+        refused, health = client.post("/api/video/jobs", **upload), client.get("/health")
+        session.go.set()
+        assert comes_true(lambda: client.get(href).json()["state"] == "done", 60)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
+    assert (health.status_code, health.json()["status"]) == (503, "ending")
 
 
 def test_frames_of_a_webcam_as_bytes_and_as_text() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bench.inference.served import Member, Served
 from bench.records import Executed, Prediction, Preprocessing, Timed, VideoScoring
+from bench.records.ensembles import Ensemble
 from bench.records.inspection import Judge
 from bench.service.app import create_app
 from bench.service.settings import ServiceSettings
@@ -56,19 +57,13 @@ class NoFrames:
 def member(name: str, session: Brightness, latency_ms: Mapping[int, float] | None = None, crop: str = "none") -> Member:
     judge = Judge(name, f"id-{name}", (), "model.onnx", "d" * 64, "int8", "drawn", "cpu", "int8")
     of_set: Any = NoFrames()
-    return Member(name, 1.0, judge, session, Preprocessing(SIZE, crop=crop), of_set, latency_ms or {})
+    return Member(name, judge, session, Preprocessing(SIZE, crop=crop), of_set, latency_ms or {})
 
 
-def served(*members: Member, name: str = "q8") -> Served:
-    """The mean of members' P(fake)."""
-
-    def joint(maps: Sequence[Any], answers: Sequence[float]) -> NDArray[np.floating]:
-        mean: NDArray[np.floating] = np.mean(np.stack(maps), axis=0)
-        return mean
-
-    return Served(
-        name, members, lambda answers: answers.mean(0), joint, 0.5, "stable: AUC 0.9000", 0.9, 1.5, True, VideoScoring()
-    )
+def served(*members: Member, name: str = "q8", rule: Ensemble | None = None) -> Served:
+    """Members joined by a rule, by the mean of their P(fake) if left out."""
+    rule = rule or Ensemble({member.name: 1.0 for member in members})
+    return Served(name, members, rule, 0.5, "stable: AUC 0.9000", 0.9, 1.5, True, VideoScoring())
 
 
 def application(*variants: Served, on_predicted: OnPredicted = lambda predicted: None, **settings: Any) -> FastAPI:

@@ -34,6 +34,10 @@ LIMITS = {
     "upload_mib": 2, "megapixels": 1, "batch_images": 3, "video_mib": 4, "video_seconds": 20, "video_frames": 40,
 }  # fmt: skip
 MEMBERS = {"xception": 0.5, "b4": 0.3, "f3net": 0.2}
+ENSEMBLE = {
+    "combine": "mean", "minimum": 2, "failed": {"effort": "it failed in the run"},
+    "members": [{"name": name, "weight": weight, "variant": "q8"} for name, weight in MEMBERS.items()],
+}  # fmt: skip
 SIDE = 64
 
 
@@ -99,6 +103,11 @@ def _sources(variant: str) -> dict[str, Any]:
     return {"variant": variant, "artifact": artifact, "shipped_with": SHIPPED}
 
 
+def _vote(p_fake: float, variant: str, weight: float) -> dict[str, Any]:
+    call = "FAKE" if p_fake >= VARIANTS[variant] else "REAL"
+    return {"fake_prob": p_fake, "real_prob": 1 - p_fake, "prediction": call, "weight": weight}
+
+
 def picture_answer(content: bytes, filename: str, variant: str, with_map: bool, ensemble: bool) -> dict[str, Any]:
     """Of a picture whose face is its middle half; 415 where it is none."""
     try:
@@ -112,8 +121,8 @@ def picture_answer(content: bytes, filename: str, variant: str, with_map: bool, 
     judgement = _judgement(p_fake, variant)
     names = MEMBERS if ensemble else {"b5": 1.0}
     votes = {
-        name: {"fake_prob": p, "real_prob": 1 - p, "prediction": "FAKE" if p >= VARIANTS[variant] else "REAL"}
-        for name, p in ((name, min(1.0, p_fake + 0.05 * index)) for index, name in enumerate(names))
+        name: _vote(min(1.0, p_fake + 0.05 * index), variant, weight)
+        for index, (name, weight) in enumerate(names.items())
     }
     crop = np.asarray(image.crop((box[0], box[1], box[2], box[3])).resize((SIDE, SIDE)), dtype=np.uint8)
     png = _text(heatmap(judgement["prediction"] == "FAKE")) if with_map else None
@@ -121,8 +130,9 @@ def picture_answer(content: bytes, filename: str, variant: str, with_map: bool, 
     return {
         **judgement, **_sources(variant), "filename": filename, "real_probability": 1 - p_fake,
         "processing_time": 0.012, "face_detection_confidence": 0.98, "gradcam": None, "model_predictions": votes,
-        "models_used": list(names), "total_models": len(names), "device": "cpu", "faces": 2, "face_box": box,
-        "judged": "face", "crop": _text(encoded(crop, "JPEG")) if with_map else None, "heatmap": png,
+        "models_used": list(names), "models_failed": {}, "total_models": len(names), "device": "cpu",
+        "faces": 2, "face_box": box, "judged": "face", "heatmap": png,
+        "crop": _text(encoded(crop, "JPEG")) if with_map else None,
         "members_heatmaps": dict.fromkeys(names, png) if ensemble and png else None,
         "consensus": {"agree": agree, "of": len(votes)}, "cached": False,
     }  # fmt: skip
@@ -140,12 +150,15 @@ def video_answer(filename: str, variant: str, frames: int) -> dict[str, Any]:
     ]  # fmt: skip
     overall = _judgement(float(np.mean(scores)), variant)
     share = float(np.mean([score >= VARIANTS[variant] for score in scores]))
+    votes = {name: _vote(float(np.mean(scores)), variant, weight) for name, weight in MEMBERS.items()}
     work = {
         "total_frames": 5 * frames, "frames_processed": frames, "frames_without_face": 2, "processing_time": 1.2,
         "processing_fps": frames / 1.2,
     }  # fmt: skip
     return {
-        "filename": filename, "frame_results": results, "overall_result": {**overall, "fake_frame_ratio": share},
+        "filename": filename, "frame_results": results, "overall_result": {
+            **overall, "fake_frame_ratio": share, "model_predictions": votes, "consensus": {"agree": 3, "of": 3},
+        },
         "processing_info": work, "threshold": VARIANTS[variant], **_sources(variant),
     }  # fmt: skip
 
@@ -155,13 +168,13 @@ def information(behaviour: Behaviour) -> dict[str, Any]:
         {
             "name": name, "id": f"{name}-0a1b2c", "digest": "9f" * 32, "runtime": "onnxruntime", "device": "cpu",
             "size_mib": 28.4, "threshold": threshold, "verdict": SHIPPED, "auc": 0.9678, "heatmap": True,
+            "ensemble": ENSEMBLE if behaviour.ensemble else None,
         }
         for name, threshold in VARIANTS.items()
     ]  # fmt: skip
-    members = [{"name": name, "weight": weight, "variant": "q8"} for name, weight in MEMBERS.items()]
     return {
         "experiment": "made up", "version": "0.1.0", "default_variant": "q8", "variants": variants,
-        "members": members if behaviour.ensemble else [], "faces": "auto", "limits": LIMITS,
+        "faces": "auto", "limits": LIMITS,
         "keys_required": bool(behaviour.key),
     }  # fmt: skip
 

@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from PIL import Image
 
 from bench.experiment import read
-from bench.inference.served import Served, serve
+from bench.inference.served import Served
+from bench.inference.serving import serve
 from bench.records import silent
 from bench.service.app import create_app
 from bench.service.settings import ServiceSettings

@@ -15,7 +15,7 @@ from bench.commands.export.sets import SetsOf, read, sentences, sets_of, verdict
 from bench.errors import UserError, listed, nearest, quoted
 from bench.experiment import ExperimentSettings
 from bench.files import advice, is_leftover, rename, sweep, temporary_name
-from bench.inference.variants import find_variant
+from bench.inference.variants import find_network
 from bench.pipeline.rendered import evaluate_run
 from bench.provenance import file_digest
 from bench.records import (
@@ -73,7 +73,7 @@ def export_named(
     on_event: OnEvent = silent,
 ) -> list[Path]:
     """Hand over a variant of the experiment `name` by its name there; see `export_variant`."""
-    detector, variant = find_variant(settings, variant)
+    detector, variant = find_network(settings, variant)
     results = base / "results" / name
     folder, sets = Path(name) / settings.folder(detector, settings.frame_sets[0]), sets_of(results, settings, detector)
     return export_variant(base, folder, variant, to, sets=sets, options=options, on_event=on_event)
@@ -93,7 +93,7 @@ def export_to_triton(
     Calibrated by `method`, "temperature" or "platt", the file's logits are scaled.
     """
     scaled = calibrated.checked_method(method)
-    detector, variant = find_variant(settings, title)
+    detector, variant = find_network(settings, title)
     results = base / "results" / name / settings.folder(detector, settings.frame_sets[0])
     triton.refuse_taken(repository, triton.model_name(title))
     run = store.read_run(results)

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands.inspect import folder, video
+from bench.commands.inspect import ensembles, folder, video
 from bench.commands.inspect.looking import answer, look, score_of
 from bench.commands.inspect.panel import Panel, load
 from bench.commands.inspect.request import Options, Written, checked
 from bench.experiment import ExperimentSettings
 from bench.footage import in_front
 from bench.inference.subjects import FramesOfSet, Reader
-from bench.inference.variants import choose
+from bench.inference.variants import Chosen, choose, of_detector, of_ensemble
 from bench.records import Event, OnEvent, silent
 from bench.records.inspection import Inspection, Subject
+from bench.results import store
 
 if TYPE_CHECKING:
     from bench.records import Preprocessing
@@ -36,11 +37,10 @@ def inspect(
     be judged.
     """
     request = checked(given, options, base / "reports" / name / "inspect")
+    if (asked := of_ensemble(settings, options.variants)) is not None:
+        return ensembles.inspect(request, _whole(base, name, settings, asked, options, on_event), on_event)
     chosen = choose(base, name, settings, options.variants)
-    reader = Reader(
-        chosen.preprocessing, options.faces, in_front.finder(chosen.preprocessing.crop),
-        FramesOfSet(base, chosen.run, chosen.results),
-    )  # fmt: skip
+    reader = _reader(chosen, options)
     if request.kind == "picture":
         subjects = reader.subjects(request.file, request.file.stem)
         return _a_picture(subjects, request.to, Inspector(name, load(chosen, on_event), options), on_event)
@@ -48,6 +48,28 @@ def inspect(
         line = video.timeline(request.file)
         return video.inspect(request, line, reader, Inspector(name, load(chosen, on_event), options), on_event)
     return folder.inspect(request, reader, Inspector(name, load(chosen, on_event), options), on_event)
+
+
+def _reader(chosen: Chosen, options: Options) -> Reader:
+    return Reader(
+        chosen.preprocessing, options.faces, in_front.finder(chosen.preprocessing.crop),
+        FramesOfSet(chosen.base, chosen.run, chosen.results),
+    )  # fmt: skip
+
+
+def _whole(
+    base: Path, name: str, settings: ExperimentSettings, asked: tuple[str, list[str]], options: Options,
+    on_event: OnEvent,
+) -> ensembles.Whole:  # fmt: skip
+    """An ensemble with its members loaded."""
+    ensemble, names = asked
+    results = base / "results" / name / settings.folder(ensemble, settings.frame_sets[0])
+
+    def make(member: str, parts: Sequence[str]) -> ensembles.Part:
+        chosen = of_detector(base, name, settings, member, parts)
+        return ensembles.Part(_reader(chosen, options), Inspector(name, load(chosen, on_event), options))
+
+    return ensembles.whole(store.read_run(results), results, names, make)
 
 
 def _a_picture(subjects: Sequence[Subject], to: Path, inspector: Inspector, on_event: OnEvent) -> Written:

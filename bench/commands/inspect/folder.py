@@ -27,7 +27,7 @@ def inspect(request: Request, reader: Reader, inspector: Inspector, on_event: On
     """Inspect every picture below a folder; those that can't be judged are skipped, and said."""
     files = request.files
     work = _Work(request, reader, inspector)
-    names = _names_of(files, request.file)
+    names = names_of(files, request.file)
     for index, file in enumerate(files):
         on_event(Event(WORK, index, len(files), "pictures", names[file]))
         work.add(file, names[file])
@@ -99,7 +99,7 @@ def _unexplained(subject: Subject, logits: dict[str, tuple[float, float]]) -> It
         yield inspection.unexplained(subject, variant, each, score_of(each).p_fake)
 
 
-def _names_of(files: Sequence[Path], root: Path) -> dict[Path, str]:
+def names_of(files: Sequence[Path], root: Path) -> dict[Path, str]:
     """By file the folder that its inspection lies in: its path below `root` without the ending, where no two are so."""
     short = {file: PurePath(file.relative_to(root)).with_suffix("").as_posix() for file in files}
     count: dict[str, int] = {}

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError, listed, nearest, quoted
+from bench.errors import UserError
 from bench.experiment import ExperimentSettings
 from bench.files import unwritable_above
 from bench.records import OnEvent, TrackedPrediction, class_of, silent
@@ -61,14 +61,12 @@ def prepared(
     _ = of_service.keys
     if of_service.keep is not None:
         _refuse_unwritable(of_service.keep)
-    if options.ensemble is not None:
-        _refuse_ensemble(settings, options.ensemble)
     log = _log(base, name, settings) if options.track else None
     listening = _socket(of_service.host, of_service.port)
     try:
-        from bench.inference.served import serve
+        from bench.inference.serving import serve
 
-        served = serve(base, name, settings, options.variants, on_event)
+        served = serve(base, name, settings, options.variants, on_event, options.ensemble)
         _warm_up(served)
         listener = partial(_tell, log) if log else _untold
         return Service(create_app(name, served, of_service, listener), served, of_service, listening, log)
@@ -78,8 +76,10 @@ def prepared(
 
 
 def listen(service: Service, say: Callable[[str], None]) -> None:
-    """Answer until the process is interrupted or told to end; requests that were taken on are answered first."""
+    """Answer until the process is interrupted or told to end; what was taken on is done first."""
     import uvicorn
+
+    from bench.service.server import Server
 
     settings = service.settings
     for line in _opening(service):
@@ -96,7 +96,7 @@ def listen(service: Service, say: Callable[[str], None]) -> None:
         timeout_keep_alive=30,
     )
     with suppress(KeyboardInterrupt):  # which is how it is told to end, and has ended by now
-        uvicorn.Server(config).run(sockets=[service.socket])
+        Server(config, service.app.state.service).run(sockets=[service.socket])
     if service.log is not None:
         service.log.close()
 
@@ -184,17 +184,3 @@ def _refuse_unwritable(folder: Path) -> None:
     blocked = unwritable_above(folder)
     if blocked is not None:
         raise UserError(f"--keep {folder}: {blocked} cannot be written to; choose another folder")
-
-
-def _refuse_ensemble(settings: ExperimentSettings, ensemble: str) -> None:
-    """Raise `UserError`: variants of members are served, not yet all of them as one."""
-    if ensemble in settings.ensembles:
-        members = listed(settings.members_of(ensemble))
-        raise UserError(
-            f"--ensemble: {quoted(ensemble)} can't be served as a whole; serve a variant of a member ({members}): "
-            f"`--variant {settings.members_of(ensemble)[0]}/{settings.baseline}`"
-        )
-    raise UserError(
-        f"--ensemble: there is no ensemble {quoted(ensemble)}{nearest(ensemble, settings.detector_names)} in this "
-        f"experiment; its detectors are: {', '.join(settings.detector_names)}; `--variant` serves a variant of one"
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from bench.errors import UserError
 from bench.provenance import digest
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    Map: TypeAlias = NDArray[np.floating] | None
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,27 @@ def join(answered: Answered, folder: Path, frames: Mapping[str, SplitSummary] | 
 
 def _maps(answered: Answered, tables: Sequence[pd.DataFrame]) -> NDArray[np.float32] | None:
     """The maps of all members, each as large as the largest, weighted as their answers are [n, h, w]."""
-    import cv2
     import numpy as np
 
     maps = [store.read_maps(folder, len(tables[0])) for folder in answered.folders]
     answers = np.array([table["p_fake"].to_numpy() for table in tables])
-    side = max((each.shape[1:] for each in maps if each is not None), key=max, default=None)
+    rows = [
+        answered.rule.join_maps(same_size([None if each is None else each[row] for each in maps]), answers[:, row])
+        for row in range(len(tables[0]))
+    ]
+    side = next((each.shape for each in rows if each is not None), None)
     if side is None:
         return None
-    joined = np.zeros((len(tables[0]), *side), np.float32)
-    for row in range(len(joined)):
-        scaled: list[NDArray[np.floating] | None] = [
-            None if each is None else np.asarray(cv2.resize(np.asarray(each[row], np.float32), side[::-1]), np.float32)
-            for each in maps
-        ]
-        of_row = answered.rule.join_maps(scaled, answers[:, row])
-        if of_row is not None:
-            joined[row] = of_row
-    return joined
+    return np.stack([np.zeros(side, np.float32) if each is None else each.astype(np.float32) for each in rows])
+
+
+def same_size(maps: Sequence[Map]) -> list[Map]:
+    """The maps [h, w] of a frame, each as large as the largest of them; None stays None."""
+    import cv2
+    import numpy as np
+
+    side = max((each.shape for each in maps if each is not None), key=max, default=(0, 0))
+    return [
+        None if each is None else np.asarray(cv2.resize(np.asarray(each, np.float32), side[::-1]), np.float32)
+        for each in maps
+    ]

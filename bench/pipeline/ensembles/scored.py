@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.records import Evaluation, RunRecord
+from bench.records.ensembles import EnsembleRun
 from bench.results import store
 from bench.results.score import members
 from bench.results.score.speed import speeds
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def with_members(run: RunRecord, evaluation: Evaluation, results: Path) -> Evaluation:
@@ -30,4 +37,19 @@ def with_members(run: RunRecord, evaluation: Evaluation, results: Path) -> Evalu
                 size_mib = row.footprint.size_bytes / 2**20 if row.footprint else None
                 answers[name, row.name] = members.Answers(predicted, size_mib, timed[row.name].latency_ms)
     scored = members.score(run, evaluation, answers)
-    return replace(evaluation, ensemble=scored)
+    return replace(evaluation, ensemble=scored, member_maps=_maps(run.ensemble, evaluation, answers))
+
+
+def _maps(
+    ensemble: EnsembleRun, evaluation: Evaluation, answers: Mapping[members.Part, members.Answers]
+) -> dict[str, dict[str, NDArray[np.floating]]]:
+    """The maps of each member, of the variants whose maps were joined."""
+    return {
+        name: {
+            member: cam
+            for member, part in ensemble.parts[name].items()
+            if (member, part) in answers and (cam := answers[member, part].predicted.cam) is not None
+        }
+        for name, predicted in evaluation.predictions.items()
+        if predicted.cam is not None
+    }

@@ -274,6 +274,20 @@ def galleries(run: RunRecord, evaluation: Evaluation) -> Sentence:
         "compare; those of different frames do not",
         "; a white line goes around what was forged." if evaluation.masks and evaluation.masks.counts.used else ".",
         sentence(" ", listed(bare), f" {have} pictures are frames alone.") if bare else "",
+        _of_members(run) if evaluation.member_maps else "",
+    )
+
+
+def _of_members(run: RunRecord) -> Sentence:
+    """What the small pictures below an ensemble's are."""
+    if run.ensemble is None:
+        return sentence("")
+    rule = run.ensemble.rule
+    of_all = "that of the member with the highest P(fake)" if rule.combine == "max" else "its members' by their weights"
+    return sentence(
+        f" Each map is {of_all}; below it are those of each, on a scale of their own, in the order of ",
+        listed(rule.members),
+        ", as far as they take part.",
     )
 
 

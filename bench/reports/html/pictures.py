@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,14 @@ from bench.files import remove, write_atomically
 from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
 from bench.reports.content.exemplars import lost_frames
 from bench.reports.content.flipped_videos import flipped_videos
-from bench.reports.pictures.gallery import first, has_maps, map_of, scale_of
+from bench.reports.pictures.gallery import (
+    first,
+    has_maps,
+    map_of,
+    maps_of_members,
+    scale_of,
+    strongest_of,
+)
 from bench.reports.pictures.outline import path_of
 from bench.reports.pictures.overlay import colour_bar, shades, supporting
 
@@ -46,7 +53,8 @@ class Pictures:
     """Data URIs: of frames by row, of heatmaps by (variant, row, whether for fake); none where nothing speaks.
 
     `has_map` are the variants with maps of any kind, `unmapped` the frames of these, (variant, row), without one.
-    `outlines` are paths around what was forged, by row.
+    `outlines` are paths around what was forged, by row. `members` are the heatmaps of an ensemble's members with their
+    names, by (variant, row, whether for fake), "" where nothing speaks.
     """
 
     frames: Mapping[int, str]
@@ -55,6 +63,7 @@ class Pictures:
     unmapped: frozenset[tuple[str, int]]
     colour_bar: str
     outlines: Mapping[int, str]
+    members: Mapping[tuple[str, int, bool], Sequence[tuple[str, str]]] = field(default_factory=dict)
 
 
 def ranks(run: RunRecord, pictures: bool) -> int:
@@ -123,8 +132,10 @@ def pictured(
     with_maps = frozenset(name for name in evaluation.predictions if has_maps(evaluation, name))
     verdicts = {(name, row) for name, row, _ in shown if name in with_maps}
     unmapped = frozenset((name, row) for name, row in verdicts if map_of(evaluation, name, row) is None)
+    in_galleries = dict.fromkeys(_in_galleries(run, evaluation))
+    of_members = {key: each for key in in_galleries if (each := _of_members(evaluation, *key))}
     bar = _uri(_encoded(Image.fromarray(colour_bar(240, 1)), "PNG"), "png")
-    return Pictures(frames, heatmaps, with_maps, unmapped, bar, _outlines(evaluation, rows))
+    return Pictures(frames, heatmaps, with_maps, unmapped, bar, _outlines(evaluation, rows), of_members)
 
 
 def _outlines(evaluation: Evaluation, rows: Iterable[int]) -> dict[int, str]:
@@ -154,6 +165,25 @@ def _shown(run: RunRecord, evaluation: Evaluation) -> Iterator[tuple[str, int, b
             yield either, row, bool(evaluation.predictions[either].test[row] >= run.threshold)
     for seen in lost_frames(run, evaluation, ranks(run, True)):
         yield from ((look.variant, seen.row, look.called == "fake") for look in seen.looks)
+
+
+def _in_galleries(run: RunRecord, evaluation: Evaluation) -> Iterator[tuple[str, int, bool]]:
+    """Every verdict of a gallery: variant, row, whether it is called fake there."""
+    for name in evaluation.variants:
+        for outcome, rows in ends(evaluation, name, ranks(run, True)).items():
+            yield from ((name, row, outcome.endswith("positives")) for row in rows)
+
+
+def _of_members(evaluation: Evaluation, name: str, row: int, fake: bool) -> list[tuple[str, str]]:
+    """The heatmap of each member of an ensemble's variant, all on one scale; none of a single network."""
+    of_members = maps_of_members(evaluation, name, row)
+    if not of_members:
+        return []
+    scale = strongest_of(of_members, fake)
+    return [
+        (member, _uri(_layers(cam, fake, scale), "webp") if supporting(cam, fake).max(initial=0) > 0 else "")
+        for member, cam in of_members.items()
+    ]
 
 
 def _file(run: RunRecord, evaluation: Evaluation, row: int, cache: Path) -> Path:
@@ -186,8 +216,6 @@ def _thumbnail(
 
 def _heatmap(run: RunRecord, evaluation: Evaluation, name: str, row: int, fake: bool) -> bytes | None:
     """What speaks for a class, with an opacity of its own; None where nothing does."""
-    from PIL import Image
-
     cam = map_of(evaluation, name, row)
     if cam is None or not supporting(cam, fake).max(initial=0) > 0:
         return None
@@ -196,6 +224,12 @@ def _heatmap(run: RunRecord, evaluation: Evaluation, name: str, row: int, fake: 
     alike = (map_of(evaluation, other, row) for other in has_cam if has_cam[other] == has_cam[name])
     strongest = (float(supporting(other, fake).max()) for other in alike if other is not None)
     scale = max(scale_of(run, evaluation, row, name), *strongest)
+    return _layers(cam, fake, scale)
+
+
+def _layers(cam: NDArray[np.float32], fake: bool, scale: float) -> bytes:
+    from PIL import Image
+
     colour, alpha = shades(cam, fake, scale, (HEAT_SIDE, HEAT_SIDE))
     layers = np.concatenate([colour, 255 * alpha], axis=2).round().astype(np.uint8)
     return _encoded(Image.fromarray(layers, "RGBA"), "WEBP", quality=75)

@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -21,12 +21,12 @@ from bench.records import OUTCOMES, Evaluation, Outcome, RunRecord
 from bench.reports.content.exemplars import lost_frames
 from bench.reports.content.flipped_videos import flipped_videos
 from bench.reports.pictures.outline import drawn_on
-from bench.reports.pictures.overlay import draw, supporting
+from bench.reports.pictures.overlay import below, draw, supporting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DRAWING_VERSION = 3
+DRAWING_VERSION = 4
 """Raised whenever the same map would be drawn differently: stored overlays are then redrawn."""
 
 LONGEST_NAME_BYTES = 255
@@ -176,16 +176,20 @@ def draw_overlays(
         for name, verdict in by_variant.items():
             path, cam = overlay_path(results, name, verdict), map_of(evaluation, name, row)
             scale = scale_of(run, evaluation, row, name)
-            key = _key(run, verdict, cam, scale, mask)
+            of_members = maps_of_members(evaluation, name, row)
+            key = _key(run, verdict, [cam, *of_members.values()], scale, mask)
             keep.add(path)
             if _stored_key(path) != key:
-                due.append((path, cam, verdict.fake, scale, key))
+                due.append((path, (cam, of_members), verdict.fake, scale, key))
         image = pixels(next(iter(by_variant.values())).frame) if due else None
-        for path, cam, fake, scale, key in due:
+        for path, (cam, of_members), fake, scale, key in due:
             assert image is not None
             picture = draw(image, cam, fake, scale)
             if mask is not None:
                 drawn_on(picture, mask)
+            if of_members:
+                strongest = strongest_of(of_members, fake)
+                picture = below(picture, [draw(image, each, fake, strongest) for each in of_members.values()])
             write_atomically(path, partial(picture.save, format="JPEG", quality=90, comment=key))
         drawn += len(due)
     for variant in run.variants:
@@ -249,6 +253,17 @@ def map_of(evaluation: Evaluation, name: str, row: int) -> NDArray[np.float32] |
     return np.asarray(cam[row], np.float32)
 
 
+def maps_of_members(evaluation: Evaluation, name: str, row: int) -> dict[str, NDArray[np.float32]]:
+    """The maps [h, w] of a frame by each member of an ensemble's variant; none where none were joined."""
+    maps = evaluation.member_maps.get(name, {})
+    return {member: np.asarray(cam[row], np.float32) for member, cam in maps.items()}
+
+
+def strongest_of(of_members: Mapping[str, NDArray[np.float32]], fake: bool) -> float:
+    """The strongest support that any member finds for a class, in logits: their pictures share one scale."""
+    return max(float(supporting(cam, fake).max(initial=0)) for cam in of_members.values())
+
+
 def scale_of(run: RunRecord, evaluation: Evaluation, row: int, name: str) -> float:
     """The strongest support, in logits, that any variant finds in this frame for its own verdict.
 
@@ -264,13 +279,18 @@ def scale_of(run: RunRecord, evaluation: Evaluation, row: int, name: str) -> flo
 
 
 def _key(
-    run: RunRecord, shown: Shown, cam: NDArray[np.float32] | None, scale: float, mask: NDArray[np.uint8] | None
+    run: RunRecord,
+    shown: Shown,
+    maps: Sequence[NDArray[np.float32] | None],
+    scale: float,
+    mask: NDArray[np.uint8] | None,
 ) -> bytes:
     """Everything that an overlay's look depends on, as a digest that is kept inside the file."""
     spec = run.preprocessing.input_spec if run.preprocessing else None
     drawn_from = (DRAWING_VERSION, run.frames["test"].digest, spec, shown.frame, shown.fake)
     content = hashlib.blake2b(repr((*drawn_from, scale)).encode("utf-8", "surrogateescape"), digest_size=16)
-    content.update(b"" if cam is None else repr(cam.shape).encode() + cam.tobytes())
+    for cam in maps:
+        content.update(b"" if cam is None else repr(cam.shape).encode() + cam.tobytes())
     content.update(b"" if mask is None else b"outlined " + mask.tobytes())
     return content.hexdigest().encode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,3 +101,16 @@ def _captioned(image: Image, caption: str) -> Image:
     middle = (image.width / 2, (band + image.height) / 2)
     ImageDraw.Draw(image).text(middle, caption, "white", ImageFont.load_default(size), anchor="mm")
     return image
+
+
+def below(picture: Image, others: Sequence[Image]) -> Image:
+    """A picture with others in a row below it, all of them together as wide as it is."""
+    from PIL import Image
+
+    side = picture.width // len(others)
+    small = [other.resize((side, max(1, round(other.height * side / other.width)))) for other in others]
+    sheet = Image.new("RGB", (picture.width, picture.height + small[0].height), "white")
+    sheet.paste(picture, (0, 0))
+    for index, other in enumerate(small):
+        sheet.paste(other, (index * side, picture.height))
+    return sheet

@@ -35,6 +35,9 @@ class HostSession:
     def predict(self, frames: NDArray[np.uint8]) -> Prediction[NDArray[np.float32]]:
         import torch
 
+        # OpenMP counts threads for each thread that calls it, and services call from others than loaded the network.
+        if self.executed.threads and torch.get_num_threads() != self.executed.threads:
+            torch.set_num_threads(self.executed.threads)
         with memory_errors(("can't allocate memory",)):
             return self._network(torch.from_numpy(frames)).map(_array)
 

@@ -73,8 +73,10 @@ function judged(answer) {
   }
   const { crop, heatmap, prediction } = answer;
   const side = prediction.toLowerCase();
+  const maps = Object.entries(answer.members_heatmaps ?? {});
+  const joined = maps.length > 1 ? " to all members together, each by its weight" : "";
   const caption = heatmap
-    ? `What was judged; coloured is what speaks for ${prediction}.`
+    ? `What was judged; coloured is what speaks for ${prediction}${joined}.`
     : "What was judged. This variant makes no heatmap.";
   const label = `What was judged${heatmap ? `, with what speaks for ${side}` : ""}`;
   const main = make(
@@ -83,15 +85,24 @@ function judged(answer) {
     overlaid(address("jpeg", crop), heatmap && address("png", heatmap), label),
     make("figcaption", {}, caption),
   );
-  const ofMembers = Object.entries(answer.members_heatmaps ?? {}).map(([name, map]) =>
+  const ofMembers = maps.map(([name, map]) =>
     make(
       "figure",
       { class: "member" },
       overlaid(address("jpeg", crop), address("png", map), `What speaks for ${side} in the eyes of ${name}`),
-      make("figcaption", {}, name),
+      make("figcaption", {}, counting(name, answer.model_predictions[name])),
     ),
   );
   return [main, ...ofMembers];
+}
+
+/**
+ * @param {string} name
+ * @param {import("./types.js").Vote | undefined} vote
+ * @returns {string} a member and how much it counts
+ */
+function counting(name, vote) {
+  return typeof vote?.weight === "number" ? `${name}, weight ${vote.weight.toFixed(2)}` : name;
 }
 
 /**

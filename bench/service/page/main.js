@@ -148,6 +148,16 @@ function showDetails(file, choice, row) {
   });
 }
 
+/** @param {import("./types.js").Variant} variant */
+function described({ name, ensemble }) {
+  if (!ensemble) {
+    return "";
+  }
+  const { members } = ensemble;
+  const names = members.map((each) => each.name).join(", ");
+  return `${name} is an ensemble of ${counted(members.length, "member")}: ${names}.`;
+}
+
 async function connect() {
   try {
     info = /** @type {Info} */ (await ask("api/info"));
@@ -159,16 +169,14 @@ async function connect() {
     return;
   }
   clearError();
-  const { experiment, limits, members, version } = info;
+  const { experiment, limits, variants, version } = info;
   document.title = `Deepfake detector: ${experiment}`;
   element("title", HTMLElement).textContent = document.title;
   element("version", HTMLElement).textContent = `bench ${version}`;
   element("limits", HTMLElement).textContent =
     `Pictures of up to ${limits.upload_mib} MiB and ${counted(limits.megapixels, "megapixel")}; a video of up to ` +
     `${limits.video_mib} MiB and ${limits.video_seconds} s. Nothing is uploaded before you start.`;
-  element("ensemble", HTMLElement).textContent = members.length
-    ? `An ensemble of ${counted(members.length, "member")}: ${members.map(({ name }) => name).join(", ")}.`
-    : "";
+  element("ensemble", HTMLElement).textContent = variants.map(described).join(" ").trim();
   intake.limits = limits;
   showVariants(info);
   if (info.keys_required) {

@@ -47,7 +47,7 @@ export async function analysePicture(file, choice, info, task) {
   const box = make("div", { class: "answers", "data-count": answers.length });
   answers.forEach((answer, index) => {
     const source = index ? null : addressOf(file);
-    box.append(make("div", {}, pictureVerdict(info, answer), pictures(source, answer), votes(info, answer)));
+    box.append(make("div", {}, pictureVerdict(info, answer), pictures(source, answer), votes(info, answer.variant, answer)));
   });
   const mapped = answers.filter((answer) => answer.heatmap);
   /** @type {HTMLElement[]} */

@@ -12,8 +12,16 @@
  * @property {string} verdict what it was shipped with
  * @property {number | null} auc
  * @property {boolean} heatmap whether it has a map
+ * @property {Ensemble | null} ensemble null for a single network
  */
-/** @typedef {{name: string, weight: number | null, variant: string}} Member */
+/** @typedef {{name: string, weight: number | null, variant: string}} Member weight: of 1, null without weights */
+/**
+ * @typedef {object} Ensemble
+ * @property {"mean" | "logits" | "vote" | "max"} combine
+ * @property {number} minimum how many members must answer
+ * @property {Member[]} members
+ * @property {Record<string, string>} failed members that have no part, with the reason
+ */
 /**
  * @typedef {object} Limits
  * @property {number} upload_mib
@@ -29,13 +37,12 @@
  * @property {string} version
  * @property {string} default_variant
  * @property {Variant[]} variants
- * @property {Member[]} members empty unless the service is an ensemble
  * @property {string} faces
  * @property {Limits} limits
  * @property {boolean} keys_required
  */
 /** @typedef {"FAKE" | "REAL"} Call */
-/** @typedef {{fake_prob: number, real_prob: number, prediction: Call}} Vote */
+/** @typedef {{fake_prob: number, real_prob: number, prediction: Call, weight: number | null}} Vote */
 /** @typedef {[number, number, number, number]} Box left, top, right, bottom in pixels of the upload */
 /**
  * @typedef {object} Judgement
@@ -55,6 +62,7 @@
  * @property {number | null} face_detection_confidence
  * @property {string | null} gradcam
  * @property {Record<string, Vote>} model_predictions
+ * @property {Record<string, string>} models_failed
  * @property {string} device
  * @property {number | null} faces null where none was looked for
  * @property {Box | null} face_box
@@ -81,7 +89,8 @@
  * @typedef {object} VideoAnswer
  * @property {string} filename
  * @property {FrameAnswer[]} frame_results
- * @property {{prediction: Call, confidence: number, fake_probability: number, fake_frame_ratio: number}} overall_result
+ * @property {{prediction: Call, confidence: number, fake_probability: number, fake_frame_ratio: number,
+ *   model_predictions: Record<string, Vote>, consensus: {agree: number, of: number}}} overall_result
  * @property {{total_frames: number, frames_processed: number, frames_without_face: number, processing_time: number,
  *   processing_fps: number}} processing_info
  * @property {number} threshold

@@ -6,6 +6,7 @@ import { make } from "./dom.js";
 import { heatControls, overlaid } from "./heatmap.js";
 import { counted, probability } from "./numbers.js";
 import { Timeline } from "./timeline.js";
+import { votes } from "./members.js";
 import { variantOf, videoVerdict } from "./verdict.js";
 
 /** @typedef {import("./types.js").Choice} Choice */
@@ -87,7 +88,9 @@ export async function analyseVideo(file, choice, info, task) {
     jobs.push({ ...(await finished(file, variant, choice, task)), hasMap });
   }
   const answers = jobs.map((job) => job.answer);
-  const verdicts = answers.map((answer) => make("div", {}, videoVerdict(info, answer)));
+  const verdicts = answers.map((answer) =>
+    make("div", {}, videoVerdict(info, answer), votes(info, answer.variant, votedOf(answer))),
+  );
   /** @type {HTMLElement[]} */
   const nodes = [make("div", { class: "answers", "data-count": answers.length }, ...verdicts)];
   const [{ overall_result: overall }] = answers;
@@ -203,6 +206,11 @@ async function loadFrame(path, hasMap, signal) {
   signal.addEventListener("abort", () => [crop, heatmap].forEach((address) => address && URL.revokeObjectURL(address)));
   const refused = parts.find((part) => part.status === "rejected" && part.reason instanceof ServiceError);
   return { crop, heatmap, problem: refused?.status === "rejected" ? refused.reason.message : "" };
+}
+
+/** @param {VideoAnswer} answer */
+function votedOf({ overall_result: overall, threshold }) {
+  return { ...overall, threshold, models_failed: {} };
 }
 
 /** @param {VideoAnswer[]} answers */

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from bench.inference.served import Served
 from bench.provenance import version
 from bench.service import state
-from bench.service.answers import Greeting, Health, Info, Limits, MemberOf, Variant
+from bench.service.answers import EnsembleOf, Greeting, Health, Info, Limits, MemberOf, Variant
 from bench.service.metrics import CONTENT_TYPE
 from bench.service.routes.page import page
 
@@ -28,12 +28,13 @@ async def greet(request: Request) -> Response | Greeting:
 @router.get("/health")
 async def health(request: Request, response: Response) -> Health:
     """Say whether pictures can be judged: 503 where not."""
-    engine = state.of(request).engine
+    service = state.of(request)
+    engine, ending = service.engine, service.admission.ending
     members = [member for each in engine.served.values() for member in each.members]
-    if not engine.works:
+    if ending or not engine.works:
         response.status_code = 503
     return Health(
-        status="healthy" if engine.works else "unhealthy",
+        status="ending" if ending else "healthy" if engine.works else "unhealthy",
         models_loaded=list(dict.fromkeys(member.name for member in members)),
         total_models=len({member.name for member in members}),
         device=members[0].judge.device,
@@ -50,11 +51,6 @@ async def info(request: Request) -> Info:
         version=version("bench"),
         default_variant=default.name,
         variants=[_variant(each) for each in service.engine.served.values()],
-        members=[
-            MemberOf(name=member.name, weight=member.weight, variant=member.judge.name) for member in default.members
-        ]
-        if len(default.members) > 1
-        else [],
         limits=Limits(**{name: getattr(settings, name) for name in Limits.model_fields}),
         keys_required=bool(settings.keys),
     )
@@ -80,4 +76,18 @@ def _variant(served: Served) -> Variant:
         verdict=served.verdict,
         auc=served.auc,
         heatmap=served.has_map,
+        ensemble=_ensemble(served) if served.is_ensemble else None,
+    )
+
+
+def _ensemble(served: Served) -> EnsembleOf:
+    weights = served.weights()
+    return EnsembleOf(
+        combine=served.rule.combine,
+        minimum=served.rule.minimum,
+        members=[
+            MemberOf(name=member.name, weight=weights[member.name], variant=member.judge.name)
+            for member in served.members
+        ],
+        failed=dict(served.failed),
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 
-from bench.service import keeping, state, uploads
+from bench.service import heatmaps, keeping, state, uploads
 from bench.service.answers import Batch, Consensus, Detection, Failed, Refusal
 from bench.service.engine import Asked, Judged
 from bench.service.heatmaps import Pictures, pictures
@@ -95,15 +95,16 @@ async def detect(service: State, file: UploadFile, asked: Asked, *, heatmap: boo
     seconds = perf_counter() - begin
     answer = answer.model_copy(update={"processing_time": seconds})
     service.predicted(Predicted("image", asked.served, judged.p_fake, judged.by_member, seconds, name))
-    service.cache.put(key, answer, len(answer.model_dump_json()) if heatmap else 1024)
+    if not answer.models_failed.keys() - asked.served.failed.keys():
+        service.cache.put(key, answer, len(answer.model_dump_json()) if heatmap else 1024)
     return answer
 
 
 def _drawn(judged: Judged, asked: Asked) -> Pictures:
     served = asked.served
-    crop = next(iter(judged.crops.values()))
-    joint = served.join_maps(list(judged.maps.values()), list(judged.by_member.values()))
-    by_member = {name: cam for name, cam in judged.maps.items() if cam is not None}
+    crop, maps = next(iter(judged.crops.values())), heatmaps.placed(judged)
+    joint = heatmaps.joint(served, judged, maps)
+    by_member = {name: cam for name, cam in maps.items() if cam is not None}
     fake = called(judged.p_fake, served.threshold) == "FAKE"
     return pictures(crop.pixels, joint, by_member, fake)
 
@@ -112,7 +113,6 @@ def _answer(judged: Judged, asked: Asked, drawn: Pictures | None, name: str) -> 
     """What is answered of a picture; the time that it took is not in it yet."""
     served, votes = asked.served, state.votes(judged, asked.served)
     prediction, face = called(judged.p_fake, served.threshold), judged.face
-    several = drawn is not None and len(served.members) > 1
     return Detection(
         filename=name,
         prediction=prediction,
@@ -124,7 +124,8 @@ def _answer(judged: Judged, asked: Asked, drawn: Pictures | None, name: str) -> 
         gradcam=drawn.overlay if drawn else None,
         model_predictions=votes,
         models_used=list(votes),
-        total_models=len(served.members),
+        models_failed=dict(judged.failed),
+        total_models=len(served.members) + len(served.failed),
         device=served.members[0].judge.device,
         threshold=served.threshold,
         variant=served.name,
@@ -135,6 +136,6 @@ def _answer(judged: Judged, asked: Asked, drawn: Pictures | None, name: str) -> 
         judged=judged.what,
         crop=drawn.crop if drawn else None,
         heatmap=drawn.heatmap if drawn else None,
-        members_heatmaps=drawn.by_member if several and drawn else None,
-        consensus=Consensus(agree=sum(vote.prediction == prediction for vote in votes.values()), of=len(votes)),
+        members_heatmaps=drawn.by_member if drawn and served.is_ensemble else None,
+        consensus=Consensus(agree=judged.agree, of=len(votes)),
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NotRequired
 
@@ -16,8 +15,11 @@ from bench import stored
 from bench.errors import quoted
 from bench.inference.served import Served
 from bench.provenance import version
+from bench.records.ensembles import log_odds
 from bench.results.score import p_fake
 from bench.service import state
+from bench.service.batching import Answer
+from bench.service.engine import gathered, joined
 from bench.service.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -63,11 +65,9 @@ async def infer(request: Request, name: str) -> Response:
     body = await request.body()
     asked = await service.engine.prepared(lambda: _read(body, request.headers.get(_HEADER_LENGTH), _size(served)))
     batchers = [service.engine.batcher(member) for member in served.members]
-    futures = [asyncio.wrap_future(each.submit(frame)) for each in batchers for frame in asked.frames]
-    answers = await asyncio.gather(*futures)
-    count = len(asked.frames)
-    by_member = [answers[start : start + count] for start in range(0, len(answers), count)]
-    return _answer(served, asked, _outputs(served, by_member))
+    futures = [[batcher.submit(frame) for batcher in batchers] for frame in asked.frames]
+    answers = [await gathered(of_frame) for of_frame in futures]
+    return _answer(served, asked, _outputs(served, answers))
 
 
 @router.get("/models/{name:path}")
@@ -183,23 +183,20 @@ def _frames(given: Mapping[str, Any], rest: bytes, size: int) -> NDArray[np.uint
     return values.astype(np.uint8)
 
 
-def _outputs(served: Served, by_member: Any) -> dict[str, NDArray[np.float32]]:
+def _outputs(served: Served, answers: Sequence[Sequence[Answer | Exception]]) -> dict[str, NDArray[np.float32]]:
     """The tensors of an answer, by name. The logits of an ensemble are the log-odds of its P(fake)."""
     import numpy as np
 
-    logits = np.array([[answer.logits for answer in of_one] for of_one in by_member], np.float32)
-    scores = p_fake(logits[..., 0], logits[..., 1])
-    joined = served.join(scores)
-    if len(served.members) == 1:
-        tensors = {"logits": logits[0]}
+    together, differences = joined(served, answers)
+    tensors: dict[str, NDArray[Any]] = {"p_fake": together.p_fake}
+    if served.is_ensemble:
+        odds = log_odds(together.p_fake)
+        tensors["logits"] = np.stack([np.zeros_like(odds), odds], -1)
     else:
-        bounded = np.clip(joined, 1e-15, 1 - 1e-15)
-        tensors = {"logits": np.stack([np.zeros_like(joined), np.log(bounded / (1 - bounded))], -1)}
-    tensors["p_fake"] = joined
-    maps = [
-        served.join_maps([of_one[row].cam for of_one in by_member], scores[:, row].tolist())
-        for row in range(len(joined))
-    ]
+        tensors["logits"] = np.stack([answer.logits for (answer,) in answers if isinstance(answer, Answer)])
+    scores = p_fake(np.zeros_like(differences), differences)
+    of_members = [[answer.cam if isinstance(answer, Answer) else None for answer in of_frame] for of_frame in answers]
+    maps = [served.joint_map(cams, scores[:, row].tolist()) for row, cams in enumerate(of_members)]
     if all(each is not None for each in maps):
         tensors["cam"] = np.stack([np.asarray(each) for each in maps])
     return {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}

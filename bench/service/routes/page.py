@@ -29,6 +29,12 @@ async def index() -> Response:
     return page("index.html")
 
 
+@router.get("/docs")
+async def docs() -> Response:
+    """The addresses of the service for people, made of /openapi.json in the browser: nothing is fetched elsewhere."""
+    return page("docs.html")
+
+
 @router.get("/ui/{name}")
 async def file(name: str) -> Response:
     """A file of the page, by its name alone."""

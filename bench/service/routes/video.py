@@ -56,7 +56,9 @@ async def start(
 @router.get("/jobs/{job}", responses=REFUSALS)
 async def progress(request: Request, job: str) -> JobState:
     """Say how far a job is, and what came of it."""
-    return state.of(request).jobs.find(job).as_state()
+    asked = state.of(request).jobs.find(job)
+    asked.collected = asked.ended
+    return asked.as_state()
 
 
 @router.delete("/jobs/{job}", responses=REFUSALS, status_code=204)

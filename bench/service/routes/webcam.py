@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from bench.service import state
-from bench.service.answers import WebcamAnswer
+from bench.service.answers import Consensus, WebcamAnswer
 from bench.service.engine import Asked
 from bench.service.refusals import RefusedError
 from bench.service.state import Predicted, State, called, confidence
@@ -60,6 +60,9 @@ async def _answered(service: State, message: Any, asked: Asked, count: int) -> d
         processing_time=perf_counter() - begin,
         threshold=threshold,
         face_box=judged.face.box if judged.face else None,
+        model_predictions=state.votes(judged, asked.served),
+        models_failed=dict(judged.failed),
+        consensus=Consensus(agree=judged.agree, of=len(judged.by_member)),
         frame=count,
     )
     service.predicted(Predicted("webcam", asked.served, judged.p_fake, judged.by_member, answer.processing_time))

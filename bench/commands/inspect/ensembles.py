@@ -1,0 +1,231 @@
+"""Pictures as an ensemble judges them: each member looks with its own frame, and their answers and maps are joined."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.commands.inspect.folder import GALLERY, TABLE, names_of
+from bench.commands.inspect.request import Options, Request, Written
+from bench.errors import UserError, counted, listed
+from bench.inference import variants
+from bench.inference.joint_maps import moved
+from bench.inference.subjects import Reader
+from bench.pipeline.ensembles import same_size
+from bench.records import Crop, Event, OnEvent, RunRecord, class_of
+from bench.records.ensembles import Ensemble
+from bench.records.inspection import Inspection, Subject
+from bench.records.joint_inspection import JointInspection, JointLook, MemberLook
+from bench.results import predict
+
+if TYPE_CHECKING:
+    from bench.commands.inspect import Inspector
+
+WORK = "inspecting"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member: what makes frames of pictures for it, and what looks at them with the variants that are needed."""
+
+    reader: Reader
+    inspector: Inspector
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An ensemble's run, and the `variants` of it that are looked with, the baseline first.
+
+    `rules` has how each joins the members that answered in the run; `has_map` those whose maps are joined.
+    """
+
+    name: str
+    run: RunRecord
+    variants: tuple[str, ...]
+    rules: dict[str, Ensemble]
+    parts: dict[str, dict[str, str]]
+    has_map: frozenset[str]
+    members: dict[str, Part]
+
+
+def whole(run: RunRecord, results: Path, names: Sequence[str], make: Callable[[str, Sequence[str]], Part]) -> Whole:
+    """The ensemble with its members loaded: `make` makes one of its name and the variants of it that take part.
+
+    Raises `UserError` where a variant was not evaluated.
+    """
+    assert run.ensemble is not None
+    rule = run.ensemble.rule
+    asked = tuple(dict.fromkeys((run.baseline.name, *names)))
+    for name in asked:
+        variants.evaluated({row.name: row for row in run.variants}, name, run.experiment)
+    answered: dict[str, set[str]] = {}
+    for member, way in run.ensemble.folders.items():
+        rows = variants.run_of((results / way).resolve()).variants
+        answered[member] = {row.name for row in rows if row.status == "ok"}
+    parts = {
+        name: {member: part for member, part in run.ensemble.parts[name].items() if part in answered[member]}
+        for name in asked
+    }
+    rules = {
+        name: replace(rule, weights={member: rule.weights[member] for member in of}, minimum=1)
+        for name, of in parts.items()
+    }
+    needed = {
+        member: [of[member] for of in parts.values() if member in of]
+        for member in rule.weights
+        if any(member in of for of in parts.values())
+    }
+    return Whole(
+        run.detector,
+        run,
+        asked,
+        rules,
+        parts,
+        frozenset(name for name in asked if predict.has_cams(results / name)),
+        {member: make(member, list(dict.fromkeys(of))) for member, of in needed.items()},
+    )
+
+
+def inspect(request: Request, of: Whole, on_event: OnEvent) -> Written:
+    """Write why an ensemble judges a picture, or each picture of a folder, as it does. `UserError` for a video."""
+    from bench.reports import inspection
+
+    if request.kind == "video":
+        raise UserError(
+            f"{request.file}: a video is looked into with a member, such as `--variant "
+            f"{next(iter(of.members))}/{of.run.baseline.name}`; `bench serve --ensemble {of.name}` judges it as a whole"
+        )
+    if request.kind == "picture":
+        on_event(Event(WORK, 0, 1, "pictures", request.file.stem))
+        joint, pages = _inspected(request.file, request.file.stem, request, of)
+        on_event(Event(WORK, 1, 1, "pictures"))
+        return Written((), pages, (), tuple(inspection.joint_lines(joint)))
+    return _of_folder(request, of, on_event)
+
+
+def _of_folder(request: Request, of: Whole, on_event: OnEvent) -> Written:
+    """Each picture below a folder, a gallery and a table of all."""
+    from bench.reports import inspection
+
+    names, skipped = names_of(request.files, request.file), list[str]()
+    rows: list[dict[str, Any]] = []
+    cards = []
+    for index, file in enumerate(request.files):
+        on_event(Event(WORK, index, len(request.files), "pictures", names[file]))
+        try:
+            joint, _ = _inspected(file, names[file], request, of)
+        except UserError as error:
+            skipped.append(error.lines[0])
+            continue
+        rows += [inspection.unexplained(joint.subject, look.name, look.logits, look.p_fake) for look in joint.looks]
+        cards.append(inspection.joint_card(joint, names[file]))
+    on_event(Event(WORK, len(request.files), len(request.files), "pictures"))
+    if not rows:
+        raise UserError(
+            f"{request.file}: none of {counted(len(request.files), 'picture')} can be judged", *skipped[:10]
+        )
+    explained = f"{counted(len(cards), 'picture')} explained"
+    inspection.write_explanations(request.to / TABLE, rows)
+    gallery = inspection.Gallery(
+        title=request.file.resolve().name,
+        opening=inspection.opening(f"{explained}.", f"Not judged: {listed(skipped, 5)}." if skipped else ""),
+        variants=of.variants,
+        threshold=of.run.threshold,
+        cards=inspection.ordered(cards),
+        files=(("A row for each picture and variant", TABLE),),
+    )
+    pages = inspection.write_gallery(gallery, request.to, GALLERY)
+    return Written((), {**pages, "table": request.to / TABLE}, tuple(skipped), (explained,))
+
+
+def _inspected(file: Path, name: str, request: Request, of: Whole) -> tuple[JointInspection, dict[str, Path]]:
+    """A picture as the ensemble judges it: written, with the inspection of each member in a folder below."""
+    from bench.reports import inspection
+
+    subjects = _judged({member: part.reader.subjects(file, name) for member, part in of.members.items()}, of)
+    inspected = {member: part.inspector.inspect(subjects[member]) for member, part in of.members.items()}
+    for member, each in inspected.items():
+        inspection.write(each, request.to / name / member)
+    joint = _joined(inspected, subjects, of, request.options)
+    return joint, dict(inspection.write_joint(joint, request.to / name))
+
+
+def _judged(found: dict[str, tuple[Subject, ...]], of: Whole) -> dict[str, Subject]:
+    """Of a picture's faces that with the highest P(fake), as the baseline sees it; a crop of it for each member."""
+    count = max(map(len, found.values()))
+    faces = [{member: each[min(index, len(each) - 1)] for member, each in found.items()} for index in range(count)]
+    if count == 1:
+        return faces[0]
+    first = of.variants[0]
+
+    def score(face: dict[str, Subject]) -> float:
+        logits = {member: of.members[member].inspector.scores(face[member])[of.parts[first][member]]
+                  for member in of.parts[first]}  # fmt: skip
+        return float(of.rules[first].join_differences([[fake - real] for real, fake in logits.values()])[0][0])
+
+    return max(faces, key=score)
+
+
+def _joined(
+    inspected: dict[str, Inspection], subjects: dict[str, Subject], of: Whole, options: Options
+) -> JointInspection:
+    """What all variants of the ensemble make of the members' looks."""
+    first = next(iter(subjects.values()))
+    return JointInspection(
+        experiment=of.run.experiment,
+        time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        subject=first,
+        threshold=of.run.threshold,
+        combine=next(iter(of.rules.values())).combine,
+        map_kind=of.run.map_kind,
+        looks=tuple(_look(variant, inspected, subjects, of, options) for variant in of.variants),
+    )
+
+
+def _look(
+    variant: str, inspected: dict[str, Inspection], subjects: dict[str, Subject], of: Whole, options: Options
+) -> JointLook:
+    rule, threshold = of.rules[variant], of.run.threshold
+    looks = {
+        member: next(look for look in inspected[member].looks if look.judge.name == part)
+        for member, part in of.parts[variant].items()
+    }
+    p_fake, difference = rule.join_differences([[look.logit_diff] for look in looks.values()])
+    onto = _crop(next(iter(subjects.values())))
+    maps = {
+        member: None if look.cam is None else moved(look.cam, _crop(subjects[member]), onto)
+        for member, look in looks.items()
+    }
+    scores = [look.p_fake for look in looks.values()]
+    agree, _ = rule.consensus([[score] for score in scores], threshold)
+    total = math.fsum(rule.weights.values())
+    calls = class_of(float(p_fake[0]), threshold)
+    return JointLook(
+        name=variant,
+        p_fake=float(p_fake[0]),
+        logits=(-float(difference[0]) / 2, float(difference[0]) / 2),
+        calls=calls,
+        target=options.target or calls,
+        cam=rule.join_maps(same_size(list(maps.values())), scores) if variant in of.has_map else None,
+        agree=int(agree[0]),
+        members=tuple(
+            MemberLook(
+                member,
+                of.parts[variant][member],
+                None if rule.combine == "max" else rule.weights[member] / total,
+                look.p_fake,
+                class_of(look.p_fake, rule.votes_at(threshold)),
+                maps[member],
+                f"{member}/inspection.html",
+            )
+            for member, look in looks.items()
+        ),
+    )
+
+
+def _crop(subject: Subject) -> Crop:
+    return Crop(subject.frame, subject.face, subject.matrix)
