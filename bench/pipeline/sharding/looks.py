@@ -39,11 +39,11 @@ class Looks:
         import numpy as np
 
         rows = self._rows[low : low + predict.SHARD_FRAMES]
-        known = [self._by_file.get(row.frame.file) if row.split == "test" else None for row in rows]
+        appearances = [self._by_file.get(row.frame.file) if row.split == "test" else None for row in rows]
         for row in rows:
             self._by_file.pop(row.frame.file, None)
-        if any(known):
-            values = np.array([_numbers(each) for each in known])
+        if any(appearances):
+            values = np.array([_numbers(each) for each in appearances])
             write_atomically(self._folder / f"{low:09d}.npy", partial(_save, values))
 
 

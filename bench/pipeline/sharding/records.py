@@ -121,29 +121,30 @@ def _read(file: Path) -> Record:
 # ------------------------------------------------------------------------------------------ what must agree
 def asked_of(prepared: Prepared) -> dict[str, str]:
     """What the experiment asks for, as far as predictions hang on it and it is known before anything is built."""
-    asked = {"device": prepared.first.device, "runtime": prepared.first.settings.runtime}
-    asked |= {"variants": ", ".join(dict.fromkeys(name for each in prepared.setups for name in sorted(each.selected)))}
-    for setup in prepared.setups:
-        asked[f"weights {setup.detector_name}"] = setup.source.digest
-        for split, frames in setup.labelled.items():
-            asked[f"{split} frames{setup.on_frames}"] = f"{len(frames.frames):,} frames, {frames.digest[:12]}"
+    asked: dict[str, str] = {}
+    for setup in prepared.by_detector.values():
         for name, chain in setup.chains.items():
             if name in setup.selected:
                 asked[f"steps of {setup.title(name)}"] = ", ".join(use.text for use in chain) or "none"
-        if setup.settings.robustness:
-            levels = setup.settings.robustness.degradations
-            asked["robustness"] = ", ".join(level.title for level in levels)
+        asked[f"weights of {setup.detector_name}"] = setup.source.digest[:12]
+    for setups in prepared.by_frame_set.values():
+        for split, frames in setups[0].labelled.items():
+            asked[f"{split} frames{setups[0].on_frames}"] = f"{len(frames.frames):,} ({frames.digest[:12]})"
+    settings = prepared.first.settings
+    if settings.robustness:
+        asked["robustness"] = ", ".join(level.title for level in settings.robustness.degradations)
+    asked |= {"device": prepared.first.device, "runtime": settings.runtime}
     return asked
 
 
 def refuse_others(records: Iterable[Record], prepared: Prepared) -> None:
     """Raise `UserError` where a part was made by another version of bench or for another experiment."""
-    asked, here = asked_of(prepared), version("bench")
+    asked, installed = asked_of(prepared), version("bench")
     again = _again(prepared.results)
     for record in records:
-        if record.bench != here:
+        if record.bench != installed:
             raise UserError(
-                f"shard {record.part.text} was made by bench {shown(record.bench, 40)}, and this is bench {here}: use "
+                f"shard {record.part.text} was made by bench {shown(record.bench, 40)}, and this is bench {installed}: use "
                 f"one version for all shards, or {again}"
             )
         if differing := differences(record.asked, asked):
@@ -153,13 +154,13 @@ def refuse_others(records: Iterable[Record], prepared: Prepared) -> None:
             )
 
 
-def refuse_other_keys(records: Iterable[Record], mine: Record, results: Path) -> None:
+def refuse_other_keys(records: Iterable[Record], present: Record, results: Path) -> None:
     """Raise `UserError` where shards of a part were made from something else than this process would use."""
     for record in records:
-        if record.keys == mine.keys:
+        if record.keys == present.keys:
             continue
         differing = {
-            title: differences(record.inputs.get(title, {}), of_title) for title, of_title in mine.inputs.items()
+            title: differences(record.inputs.get(title, {}), of_title) for title, of_title in present.inputs.items()
         }
         texts = [f"{title}: {listed(texts, 3)}" for title, texts in differing.items() if texts]
         raise UserError(
