@@ -92,6 +92,9 @@ SplitColumn = Annotated[Named, typer.Option(help="What the column test | validat
 NoTiming = Annotated[
     bool, typer.Option("--no-timing", help="Do all but timing; times that are there already are still used.")
 ]
+TimeAgain = Annotated[
+    bool, typer.Option("--time-again", help="Time all variants anew, on a machine that is quiet now.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print what scores.json holds in place of the table.")]
 
 
@@ -140,17 +143,87 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
         bool, typer.Option("--dry-run", help="Only say what would be done, as `bench plan` does.")
     ] = False,
     no_timing: NoTiming = False,
-    time_again: Annotated[
-        bool, typer.Option("--time-again", help="Time all variants anew, on a machine that is quiet now.")
+    time_again: TimeAgain = False,
+    build_only: Annotated[
+        bool, typer.Option("--build-only", help="Only build the variants; then --shard evaluates them in parts.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N", help="Only evaluate the K-th of N parts, on any machine; then `bench merge` joins them."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Build the variants, evaluate and time each, and render the report. What exists is not made again."""
-    if no_timing and time_again:
-        raise UserError("--no-timing and --time-again: one times nothing, the other everything; give one of them")
-    timing: Timing = "none" if no_timing else "again" if time_again else "due"
+    timing = _timing(no_timing, time_again)
+    if build_only or shard is not None:
+        options: dict[str, object] = {
+            "--dry-run": dry_run,
+            "--no-timing": no_timing,
+            "--time-again": time_again,
+            "--json": json,
+        }
+        options |= {"--shard": build_only and shard is not None}
+        return _run_part(experiment, file, only, device, shard, options)
     if dry_run:
         return _show_plan(experiment, file, only, device, timing)
+    _run(experiment, file, only, device, timing, as_json=json)
+
+
+@app.command()
+@guarded
+def merge(
+    experiment: Experiment = None,
+    file: File = DEFAULT_FILE,
+    only: Only = None,
+    device: DeviceOption = None,
+    no_timing: NoTiming = False,
+    time_again: TimeAgain = False,
+    json: Json = False,
+) -> None:
+    """Join what `bench run --shard` has evaluated, time the variants on this machine, and render the report."""
+    _run(experiment, file, only, device, _timing(no_timing, time_again), as_json=json, merging=True)
+
+
+def _timing(no_timing: bool, time_again: bool) -> Timing:
+    """Which variants are timed; `UserError` where two options say otherwise."""
+    if no_timing and time_again:
+        raise UserError("--no-timing and --time-again: one times nothing, the other everything; give one of them")
+    return "none" if no_timing else "again" if time_again else "due"
+
+
+def _run_part(
+    experiment: str | None,
+    file: Path,
+    only: str | None,
+    device: str | None,
+    shard: str | None,
+    others: dict[str, object],
+) -> None:
+    """Build alone, or evaluate one part, and print what came of it; with none of the `others` among the options."""
+    variants = _variants(only, device)
+    with _reading(file) as (experiments, bars):
+        from bench.commands.run_part import build_or_evaluate, refuse_options
+
+        refuse_options("--build-only" if shard is None or others["--shard"] else "--shard", others)
+        text, failed = build_or_evaluate(experiments, file, experiment, shard, variants, device, bars)
+    console.say(text)
+    if failed:
+        raise typer.Exit(console.EXIT_VARIANT_FAILED)
+
+
+def _run(
+    experiment: str | None,
+    file: Path,
+    only: str | None,
+    device: str | None,
+    timing: Timing,
+    *,
+    as_json: bool,
+    merging: bool = False,
+) -> None:
+    """Run the stages that are due, and print what they came to."""
     variants = _variants(only, device)
     with _reading(file) as (experiments, bars):
         from bench import pipeline
@@ -163,10 +236,11 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
             only=variants,
             device=device,
             timing=timing,
+            merging=merging,
             hand_over=export_named,
             on_event=bars,
         )
-    console.show(finished, as_json=json)
+    console.show(finished, as_json=as_json)
 
 
 @app.command()

@@ -1,4 +1,7 @@
-"""The whole program on one screen: prepare, search, build, evaluate, time, render, track."""
+"""The whole program on one screen: prepare, search, build, evaluate, time, render, track.
+
+Parts of the third stage may have been evaluated by other processes: see `sharding`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from bench.pipeline.prepared import Timing
 from bench.pipeline.readings import with_warnings
 from bench.pipeline.render import render_variants
 from bench.pipeline.search import search_variants
+from bench.pipeline.sharding import joining
 from bench.pipeline.time import time_variants
 from bench.records import OnEvent, silent
 
@@ -32,14 +36,16 @@ def run(  # noqa: PLR0913 - what a run is asked for, each by its name
     only: Sequence[str] = (),
     device: str | None = None,
     timing: Timing = "due",
+    merging: bool = False,
     hand_over: HandOver | None = None,
     on_event: OnEvent = silent,
 ) -> Finished:
     """Build the variants that are missing, evaluate and time them, and render the report.
 
     `path` is the experiment file; all folders are relative to it. `only` names the variants to run beside the
-    baseline, `device` overrides the file's, `timing` says which variants are timed. `hand_over` writes the
-    chosen variant for the registry of a tracker; without it, none is registered. Raises `UserError` for bad input.
+    baseline, `device` overrides the file's, `timing` says which variants are timed. With `merging`, all
+    shards must have been evaluated already. `hand_over` writes the chosen variant for the registry of a tracker;
+    without it, none is registered. Raises `UserError` for bad input.
     """
     name, _ = select(experiments, name, path)
     results = path.parent / "results" / name
@@ -49,10 +55,13 @@ def run(  # noqa: PLR0913 - what a run is asked for, each by its name
         prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, for_run=True, on_event=log)
         prepared = with_warnings(prepared, log)
         warn_of_silence(prepared, log)
+        parts = joining.refuse_incomplete(prepared) if merging else []
         with announced(prepared, log) as progress:
             prepared = search_variants(prepared, progress)
             built = build_variants(prepared, progress)
-            evaluated = evaluate_variants(prepared, built, progress)
+            failed = joining.failures(prepared, built, parts)
+            evaluated = evaluate_variants(prepared, built, progress, failed)
+            joining.finish(prepared, evaluated, failed, progress)
             timed = time_variants(prepared, evaluated, progress)
             finished = render_variants(prepared, timed, progress)
             track(prepared, finished, hand_over, progress)

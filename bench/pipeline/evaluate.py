@@ -45,13 +45,17 @@ class _Gaps:
         return self.of_results or self.clipping
 
 
-def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEvent) -> Jobs:
+def evaluate_variants(
+    prepared: Prepared, built: BuiltVariants, on_event: OnEvent, failed: Mapping[ResultKey, str] | None = None
+) -> Jobs:
     """Evaluate every selected variant that lacks results; of the others, those with all results stay.
 
-    Two runs of one experiment take turns, and the second one reuses what the first has evaluated.
+    Two runs of one experiment take turns, and the second one reuses what the first has evaluated. `failed` are the
+    reasons of variants that failed elsewhere while their shards were evaluated: they are not tried again.
     """
     with store.locked(prepared.results, f"running {prepared.first.name}", on_event, prepared.folders):
         jobs, gaps = _jobs(prepared, built)
+        jobs = jobs.and_failed(failed or {})
         sessions, problems = _open(_executables(jobs, gaps), jobs, on_event)
         jobs = jobs.and_failed(
             {key: problems[job.executable] for key, job in jobs.by_key.items() if job.executable in problems}
@@ -60,7 +64,7 @@ def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEven
             unpredicted = [job for key, job in jobs.unfailed.items() if key.frame_set == name and gaps[key].predictions]
             jobs = jobs.and_failed(_predict(setups[0], unpredicted, sessions, on_event))
             predicted = [job.folder for key, job in jobs.unfailed.items() if key.frame_set == name]
-            predict.renew_videos(predicted, _rows(setups[0]))
+            predict.renew_videos(predicted, rows_of_set(setups[0]))
         for key, job in jobs.unfailed.items():
             if gaps[key].execution and executed(job) is None:
                 predict.write_executed(job.folder, sessions[job.executable].executed)
@@ -76,6 +80,30 @@ def evaluate_variants(prepared: Prepared, built: BuiltVariants, on_event: OnEven
         masks.fit(prepared, on_event)
         face_points.find(prepared, on_event)
     return jobs
+
+
+def load_all(prepared: Prepared, built: BuiltVariants, on_event: OnEvent) -> dict[str, str]:
+    """Load the selected variants one after the other, so that all is made that loading and comparing them needs once.
+
+    Returns the reasons of those that cannot be loaded, by their titles.
+    """
+    needed: dict[Executable, list[Job]] = {}
+    for setup in prepared.setups:
+        for variant in setup.chains:
+            if variant in setup.selected and (artifact := built.artifacts.get((setup.detector_name, variant))):
+                job = job_of(setup, variant, artifact)
+                needed.setdefault(job.executable, []).append(job)
+    failed: dict[str, str] = {}
+    for done, ((artifact_id, runtime), of_artifact) in enumerate(needed.items()):
+        title = of_artifact[0].title
+        on_event(Event(LOADING, done, len(needed), "variants", f"{title}: loading"))
+        try:
+            _load(of_artifact, runtime, on_event)
+        except Exception as error:
+            reason = journal.failure(f"loading {artifact_id} into {runtime}", error)
+            failed |= {job.title: reason for job in of_artifact}
+        on_event(Event(LOADING, done + 1, len(needed), "variants"))
+    return failed
 
 
 def _jobs(prepared: Prepared, built: BuiltVariants) -> tuple[Jobs, dict[ResultKey, _Gaps]]:
@@ -151,13 +179,19 @@ def _load(jobs: Sequence[Job], runtime: str, on_event: OnEvent) -> Session:
     setup, built = jobs[0].setup, jobs[0].built
     lock, doing = cache.lock_file(setup.variants, built.id), f"exporting {built.id} of {setup.name}"
     with locks.held(lock, doing, on_event, folder=setup.base, why=cache.WHY_WAIT):
-        cache.check(built)
-        fidelity.refuse_unsettled(built, runtime, setup.device)
-        session = runtimes.find(runtime).load(built, setup.device, setup.threads, tf32=setup.settings.tf32)
+        session = load_session(jobs[0], runtime)
         for of_set in {job.setup.frame_set: job.setup for job in jobs}.values():
             _check_fidelity(of_set, built, runtime, session, on_event)
             _check_calibration(of_set, built, on_event)
     return session
+
+
+def load_session(job: Job, runtime: str = "") -> Session:
+    """Load the artifact of a job into a runtime, by default its own. `UserError` where it is not what was built."""
+    setup, built, runtime = job.setup, job.built, runtime or job.runtime
+    cache.check(built)
+    fidelity.refuse_unsettled(built, runtime, setup.device)
+    return runtimes.find(runtime).load(built, setup.device, setup.threads, tf32=setup.settings.tf32)
 
 
 def _check_fidelity(setup: Setup, built: Built, runtime: str, session: Session, on_event: OnEvent) -> None:
@@ -193,7 +227,7 @@ def _predict(
 
     read = partial(datasets.read_for_each, threads=setup.threads, look=look)
     try:
-        problems = predict.predict(pending, _rows(setup), read, on_event, work_on(setup))
+        problems = predict.predict(pending, rows_of_set(setup), read, on_event, work_on(setup))
     finally:
         _write_appearance([job.setup for job in jobs], looks)
     return {
@@ -212,7 +246,7 @@ def _write_appearance(setups: Sequence[Setup], looks: Mapping[Path, datasets.App
         appearance.write(folder / APPEARANCE, test.digest, names, of_test)
 
 
-def _rows(setup: Setup) -> list[predict.FrameRow]:
+def rows_of_set(setup: Setup) -> list[predict.FrameRow]:
     """The labelled frames of a set, in the order of predictions.parquet."""
     return [predict.FrameRow(split, frame) for split, frames in setup.labelled.items() for frame in frames.frames]
 

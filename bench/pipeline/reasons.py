@@ -183,18 +183,18 @@ def _chain_reasons(
 
     A link is built again for its own differences and for those of the links before it.
     """
-    differences: list[str] = []
+    changes: list[str] = []
     of_build: list[str] = []
     for index, (link, values) in enumerate(zip(row.links, links, strict=True)):
         if index < len(before):
-            differences += _differences(before[index], values)
+            changes += differences(before[index], values)
         else:
-            differences.append(f"{shown(link.step)} is new here")
+            changes.append(f"{shown(link.step)} is new here")
         if not link.built and link.of is None:
-            of_build += differences or [_GONE]
+            of_build += changes or [_GONE]
     if len(before) > len(row.links):
-        differences.append(f"step {shown(before[len(row.links)].get('step', ''))} is left out")
-    return tuple(dict.fromkeys(of_build)), tuple(differences)
+        changes.append(f"step {shown(before[len(row.links)].get('step', ''))} is left out")
+    return tuple(dict.fromkeys(of_build)), tuple(changes)
 
 
 def _work(row: Row) -> Iterator[tuple[What, bool]]:
@@ -208,10 +208,10 @@ def _reasons(before: Inputs | None, now: Inputs, of_chain: Sequence[str]) -> tup
     if not before:
         return (NEW,)
     same_artifact = before.get("variant") == now["variant"]
-    return tuple(dict.fromkeys([*(() if same_artifact else of_chain), *_differences(before, now)])) or (_GONE,)
+    return tuple(dict.fromkeys([*(() if same_artifact else of_chain), *differences(before, now)])) or (_GONE,)
 
 
-def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """What differs, in words."""
     if before.get("step") != now.get("step"):
         return [changed("step", before.get("step"), now.get("step"))]

@@ -20,20 +20,21 @@ NOTE = "attempt.json"
 
 
 @contextmanager
-def noted(folders: Mapping[str, Path], sizes: Mapping[str, int]) -> Iterator[dict[str, int]]:
+def noted(folders: Mapping[str, Path], sizes: Mapping[str, int], name: str = NOTE) -> Iterator[dict[str, int]]:
     """The frames a batch by variant: `sizes`, or half of what an earlier process was killed with.
 
-    `folders` are the variants' folders for unfinished work.
+    `folders` are the variants' folders for unfinished work. Processes that work there beside each other have each a
+    note of another `name`.
     """
-    allowed = {name: _allowed(folders[name] / NOTE, size) for name, size in sizes.items()}
-    for name, size in allowed.items():
+    allowed = {each: _allowed(folders[each] / name, size) for each, size in sizes.items()}
+    for each, size in allowed.items():
         note = {"batch_size": size, "kills": memory_kills(), "group": memory_group()}
-        write_text(folders[name] / NOTE, json.dumps(note))
+        write_text(folders[each] / name, json.dumps(note))
     try:
         yield allowed
     finally:
-        for name in allowed:
-            remove(folders[name] / NOTE)
+        for each in allowed:
+            remove(folders[each] / name)
 
 
 def _allowed(note: Path, size: int) -> int:

@@ -34,7 +34,7 @@ from bench.records import (
 )
 from bench.results import videos
 from bench.results.answers import Answers, Batch
-from bench.results.attempts import noted
+from bench.results.attempts import NOTE, noted
 from bench.stored import MIB
 from bench.system.control_groups import available_memory
 
@@ -136,29 +136,72 @@ def predict(
 
     A variant that fails is left out from then on. Returns the error of each that failed.
     """
-    lows = range(0, len(rows), SHARD_FRAMES)
-    missing = {low: [variant for variant in pending if not _shard(variant, low).exists()] for low in lows}
-    noun = "evaluation" if any(isinstance(variant.spec, DegradedSpec) for variant in pending) else "variant"
-    work = f"{work} {counted(len(pending), noun)}"
-    progress = partial(Event, work, total=len(rows))
+    lows = shard_lows(len(rows))
+    computed = {
+        variant.name for variant in pending if any(not is_written(variant.folder, variant.key, low) for low in lows)
+    }
+    failed, evaluation = fill(pending, rows, lows, read, on_event, work)
+    work = _title(work, pending)
+    on_event(Event(work, 0, 0, "", "writing the results"))
+    for variant in pending:
+        if variant.name not in failed:
+            try:
+                _merge(variant, rows, evaluation if variant.name in computed else None)
+            except ValueError as error:
+                failed[variant.name] = error
+    on_event(Event(work, len(rows), len(rows)))
+    return failed
+
+
+def fill(  # noqa: PLR0913 - the same, and which shards
+    pending: Sequence[Pending],
+    rows: Sequence[FrameRow],
+    lows: Sequence[int],
+    read: SpecsReader,
+    on_event: OnEvent,
+    work: str = WORK,
+    *,
+    note: str = NOTE,
+    before_shard: Callable[[int], object] | None = None,
+) -> tuple[dict[str, Exception], PredictionPass]:
+    """Write those of the shards that begin at the rows `lows` which are missing, and join none.
+
+    Each shard is a file of its own, so that several processes may fill the shards of one frame set, each with a `note`
+    of its own name. `before_shard` is given the first row of a shard, all of whose frames have been decoded, before
+    its first file is written. That the work is whole is left to the caller to say. Returns the error of each variant
+    that failed, and the pass.
+    """
+    missing = {low: [each for each in pending if not is_written(each.folder, each.key, low)] for low in lows}
+    total = sum(_end(low, rows) - low for low in lows)
+    progress = partial(Event, _title(work, pending), total=total)
     on_event(progress(0, note="decoding the first frames"))
     computed = {low: variants for low, variants in missing.items() if variants}
     asked = {variant.name: variant for variants in computed.values() for variant in variants}
     sizes = {name: batch_size(variant.spec, variant.session.executed.device) for name, variant in asked.items()}
     folders = {name: _shard(variant, 0).parent for name, variant in asked.items()}
+    # Shards before this one are done, whoever filled them.
+    done_before = {low: index * SHARD_FRAMES for index, low in enumerate(lows)}
 
-    with noted(folders, sizes) as allowed:
-        failed, evaluation = _evaluate(computed, rows, allowed, read, lambda done: on_event(progress(done)))
-    on_event(Event(work, 0, 0, "", "writing the results"))
-    for variant in pending:
-        if variant.name not in failed:
-            took_part = any(variant in variants for variants in computed.values())
-            try:
-                _merge(variant, rows, evaluation if took_part else None)
-            except ValueError as error:
-                failed[variant.name] = error
-    on_event(progress(len(rows)))
-    return failed
+    def advance(low: int, start: int) -> None:
+        on_event(progress(min(total, done_before[low] + start - low)))
+
+    with noted(folders, sizes, note) as allowed:
+        return _evaluate(computed, rows, allowed, read, advance, before_shard)
+
+
+def shard_lows(rows: int) -> range:
+    """The first row of each shard of so many."""
+    return range(0, rows, SHARD_FRAMES)
+
+
+def is_written(folder: Path, key: str, low: int) -> bool:
+    """Whether the shard of a variant's predictions that begins at the row `low` is there."""
+    return _shard_file(folder, key, low).exists()
+
+
+def _title(work: str, pending: Sequence[Pending]) -> str:
+    noun = "evaluation" if any(isinstance(variant.spec, DegradedSpec) for variant in pending) else "variant"
+    return f"{work} {counted(len(pending), noun)}"
 
 
 def _evaluate(
@@ -166,11 +209,13 @@ def _evaluate(
     rows: Sequence[FrameRow],
     sizes: dict[str, int],
     read: SpecsReader,
-    advance: Callable[[int], None],
+    advance: Callable[[int, int], None],
+    before_shard: Callable[[int], object] | None,
 ) -> tuple[dict[str, Exception], PredictionPass]:
     """Compute the missing shards, and return the errors of variants that failed, and the pass.
 
     `missing` has the variants of each shard, by the shard's first row. `sizes` are frames a batch, by variant.
+    `advance` is given the first rows of a shard and of a batch in it.
     """
     began, count, variants = time.perf_counter(), 0, len(sizes)
     # A batch never crosses the border of a shard, also where that is not as long as the batches are.
@@ -179,9 +224,9 @@ def _evaluate(
     frames = [row.frame for low in missing for row in rows[low : _end(low, rows)]]
     specs = tuple(dict.fromkeys(variant.spec for variants in missing.values() for variant in variants))
     batches = _Waited(read(frames, specs, size))
-    answers = Answers(sizes, _Shards(len(rows)).keep)
+    answers = Answers(sizes, _Shards(len(rows), before_shard).keep)
     for (low, start), batch in zip(starts, batches, strict=True):
-        advance(start)  # frames before this batch's: answers are still under way
+        advance(low, start)  # frames before this batch's: answers are still under way
         for variant in missing[low]:
             answers.give(Batch(variant, start, batch[variant.spec]))
         count += min(size, _end(low, rows) - start)
@@ -214,8 +259,10 @@ class _Waited:
 class _Shards:
     """Collects answers until a shard is complete, then writes it, its parts in the order of its rows."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, before_shard: Callable[[int], object] | None = None) -> None:
         self._rows = rows
+        self._before_shard = before_shard
+        self._announced: set[int] = set()
         self._parts: dict[Path, dict[int, Answer]] = {}
 
     def keep(self, batch: Batch, answer: Answer) -> None:
@@ -226,8 +273,14 @@ class _Shards:
         parts = self._parts.setdefault(path, {})
         parts[batch.start] = answer
         if sum(len(answer.logits) for answer in parts.values()) == min(SHARD_FRAMES, self._rows - low):
+            self._announce(low)
             _write_shard(path, [parts[start] for start in sorted(parts)])
             del self._parts[path]
+
+    def _announce(self, low: int) -> None:
+        if self._before_shard and low not in self._announced:
+            self._announced.add(low)
+            self._before_shard(low)
 
 
 def batch_size(spec: AnySpec, device: str) -> int:
@@ -254,7 +307,11 @@ def _end(low: int, rows: Sequence[FrameRow]) -> int:
 
 
 def _shard(variant: Pending, low: int) -> Path:
-    return variant.folder / SHARDS / variant.key / f"{low:09d}.npz"
+    return _shard_file(variant.folder, variant.key, low)
+
+
+def _shard_file(folder: Path, key: str, low: int) -> Path:
+    return folder / SHARDS / key / f"{low:09d}.npz"
 
 
 def _write_shard(path: Path, parts: Sequence[Answer]) -> None:

@@ -180,7 +180,7 @@ def test_each_value_that_an_id_or_a_key_hangs_on_is_named_when_it_changes(workpl
         for path in leaves(made_of):
             name = ".".join(path)
             now = reasons._flat(changed(made_of, path), setup.frames)
-            texts = reasons._differences(before, now)
+            texts = reasons.differences(before, now)
             inherited = name in reasons._INHERITED
             assert bool(texts) != inherited, name
             assert all(text.strip() for text in texts)
@@ -189,7 +189,7 @@ def test_each_value_that_an_id_or_a_key_hangs_on_is_named_when_it_changes(workpl
 def test_another_machine_is_one_reason() -> None:
     before = {"machine.cpu": "A", "machine.memory": "8 GiB", "machine.python": "3.11.2"}
     now = {"machine.cpu": "B", "machine.memory": "16 GiB", "machine.python": "3.12.0"}
-    assert reasons._differences(before, now) == [
+    assert reasons.differences(before, now) == [
         "Python 3.11.2 → 3.12.0",
         "another machine: processor A → B, memory 8 GiB → 16 GiB",
     ]

@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 
 from bench.detectors.families import efficientnet, f3net, timm_models
+from bench.provenance import version
 from tests.conftest import write_frames
 from tests.support import bad_evidence, broken_imports, broken_weights, foreign, other_heads, tiny
 from tests.support.footage import write_video
@@ -116,6 +117,24 @@ def baseline_alone(folder: Path) -> None:
     """No step that would lack frames: what is wrong with one that is there is then found."""
     path = folder / "experiments.yaml"
     path.write_text(path.read_text(encoding="utf-8").partition("      q16:")[0], encoding="utf-8")
+
+
+def part_of_another(count: int = 3, number: int = 1, **changed: Any) -> Change:
+    """The record of a part of three as `bench run --shard 1/3` leaves it, of nobody's experiment; some keys changed."""
+    record = {"number": number, "count": count, "bench": version("bench"), "asked": {}, "inputs": {}, "keys": {},
+              "host": "node-7", "process": 1, "began": "2026-01-31T12:00:00+00:00", "is_whole": True,
+              "failed": {}} | changed  # fmt: skip
+    return written(f"results/first/.sharding/of-{count}/{number}.json", json.dumps(record))
+
+
+def _parts_of_two_counts(folder: Path) -> None:
+    part_of_another(3)(folder)
+    part_of_another(4, 2)(folder)
+
+
+def _linked_parts(folder: Path) -> None:
+    (folder / "results/first").mkdir(parents=True)
+    (folder / "results/first/.sharding").symlink_to(folder / "faces")
 
 
 EXPORT = ("q8", "--to", "out")
@@ -2011,6 +2030,41 @@ CASES: dict[str, list[Case]] = {
              ("--device: 'cuda:1' is no device here", "`CUDA_VISIBLE_DEVICES=1 bench run …`"),
              arguments=("--device", "cuda:1")),
         Case("an unknown `--device`", "`--device tpu`", ("--device", "'tpu'"), arguments=("--device", "tpu")),
+        Case("no part of a run", "`bench run --shard 3`",
+             ("--shard: 3 is no part; expected K/N, such as 3/8",), arguments=("--shard", "3")),
+        Case("a part beyond the last", "`bench run --shard 9/8`",
+             ("--shard: 9/8: there are only 8 parts, 1/8 to 8/8",), arguments=("--shard", "9/8")),
+        Case("parts counted from 0", "`bench run --shard 0/8`",
+             ("--shard: 0/8: parts are counted from 1, up to 8/8",), arguments=("--shard", "0/8")),
+        Case("a run of no parts", "`bench run --shard 1/0`", ("--shard: 1/0: N must be from 1",),
+             arguments=("--shard", "1/0")),
+        Case("a part with a report", "`bench run --shard 1/3 --json`",
+             ("--shard and --json do not go together", "`bench merge` makes these"),
+             arguments=("--shard", "1/3", "--json")),
+        Case("a part and building alone", "`bench run --build-only --shard 1/3`",
+             ("--build-only and --shard do not go together",), arguments=("--build-only", "--shard", "1/3")),
+        Case("another N than before", "`bench run --shard 1/4` after 1/3",
+             ("--shard: N is 4, and shards of N = 3 are there (1/3): go on with /3",), part_of_another(),
+             arguments=("--shard", "1/4")),
+        Case("parts of another experiment file", "a step changed between `--shard 1/3` and 2/3",
+             ("shard 1/3 was made for another experiment (steps of", "one experiment file"), part_of_another(),
+             arguments=("--shard", "2/3")),
+        Case("parts of another version", "bench was updated between `--shard 1/3` and 2/3",
+             ("shard 1/3 was made by bench 0.0.1, and this is bench",), part_of_another(bench="0.0.1"),
+             arguments=("--shard", "2/3")),
+        Case("the record of a part is damaged", "a full disk",
+             ("results/first/.sharding/of-3/1.json: damaged (it is not JSON", "run its part again"),
+             written("results/first/.sharding/of-3/1.json", b"{"), arguments=("--shard", "2/3")),
+        Case("records of parts that are a link", "`results/first/.sharding` → elsewhere",
+             ("results/first/.sharding: is a link",), _linked_parts, arguments=("--shard", "1/3")),
+        Case("no parts to join", "`bench merge` before `bench run --shard`",
+             ("results/first: no shards are there yet: `bench run first --shard 1/N` to N/N make them",),
+             command="merge"),
+        Case("parts of different N to join", "`bench merge` after 1/3 and 2/4",
+             ("shards of different N are there: N = 3 (1/3), N = 4 (2/4)", "delete the folder of-N"),
+             _parts_of_two_counts, command="merge"),
+        Case("parts of another experiment to join", "a step changed before `bench merge`",
+             ("shard 1/3 was made for another experiment",), part_of_another(), command="merge"),
         Case("a lock that is a link", "`results/first/.lock` → elsewhere",
              ("results/first/.lock: is not what bench itself makes there", "remove it"), _linked_lock),
         Case("locks that are a link", "`variants/.locks` → elsewhere",

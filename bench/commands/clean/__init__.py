@@ -17,6 +17,7 @@ from bench.footage.folder import LOCK, is_extraction
 from bench.pipeline import journal, log_runs, reasons, remembered
 from bench.pipeline.footage import FOLDER as EXTRACTED
 from bench.pipeline.former import OF_A_VARIANT
+from bench.pipeline.sharding import records as sharding_records
 from bench.records import OUTCOMES, OnEvent, silent
 from bench.reports.content.text import plain
 from bench.results import appearance, attributes, copies, predict, store
@@ -142,6 +143,8 @@ def _results_of(folder: Path, lock: Path, busy: str, references: References) -> 
         in_use = (references.of_results(experiment) if part in named else "") or busy
         yield from (Item(path, f"record of {experiment}", size_bytes(path), in_use, lock) for path in records)
     in_use = references.of_results(experiment) or busy
+    if (parts := folder / sharding_records.FOLDER).is_dir() and not parts.is_symlink():
+        yield Item(parts, f"records of shards of {experiment}", size_bytes(parts), in_use, lock)
     files = [path for path in _inside(folder) if path.name in _OF_AN_EXPERIMENT or journal.is_log(path)]
     for path in sorted(files, key=lambda file: (file == lock, file.name)):
         # A lock that stays is not worth a line.

@@ -1,0 +1,65 @@
+"""`bench run --build-only` and `bench run --shard K/N`: what they print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.errors import UserError, counted, listed, shown
+from bench.experiment import Experiments
+from bench.pipeline.sharding import part, running
+from bench.pipeline.sharding.running import BuiltOnly, PartDone
+from bench.records import OnEvent
+
+_MOST_NAMED = 8
+
+
+def refuse_options(option: str, others: Mapping[str, object]) -> None:
+    """Raise `UserError` for the first of the other options that is given: none of them goes together with it."""
+    if given := next((other for other, value in others.items() if value), None):
+        raise UserError(
+            f"{option} and {given} do not go together: {option} does a part of a run, without times and without a "
+            "report; `bench merge` makes these"
+        )
+
+
+def build_or_evaluate(
+    experiments: Experiments,
+    path: Path,
+    name: str | None,
+    shard: str | None,
+    only: Sequence[str],
+    device: str | None,
+    on_event: OnEvent,
+) -> tuple[str, bool]:
+    """Build the variants, or evaluate the part that `shard` names; what to print, and whether a variant failed."""
+    if shard is None:
+        built = running.build_only(experiments, path, name, only=only, device=device, on_event=on_event)
+        return _of_build(built), bool(built.failed)
+    done = running.run_part(experiments, path, name, part.parse(shard), only=only, device=device, on_event=on_event)
+    return _of_part(done), bool(done.failed)
+
+
+def _of_build(built: BuiltOnly) -> str:
+    lines = [f"built {title}: variants/{variant}" for title, variant in built.ids.items() if title not in built.failed]
+    lines += _failures(built.failed, built.log)
+    return "\n".join([*lines, f"next: `bench run {built.name} --shard K/N` for K from 1 to N, on any machine"])
+
+
+def _of_part(done: PartDone) -> str:
+    """What a part came to, and which parts are still missing."""
+    record = done.record
+    variants = counted(len(record.inputs), "result")
+    lines = [f"shard {record.part.text}: {counted(done.shards, 'shard file')} for each of {variants}"]
+    if not done.shards:
+        lines = [f"shard {record.part.text}: nothing to do, there are fewer than {record.count} shard files"]
+    lines += _failures(done.failed, done.log)
+    if done.missing:
+        missing = listed((each.text for each in done.missing), _MOST_NAMED)
+        return "\n".join([*lines, f"not there yet: {missing}; then `bench merge {done.name}`"])
+    return "\n".join([*lines, f"all {record.count} shards are there; next: `bench merge {done.name}`"])
+
+
+def _failures(failed: Mapping[str, str], log: Path | None) -> list[str]:
+    lines = [f"failed: {title}: {shown(reason, 300)}" for title, reason in failed.items()]
+    return [*lines, f"log, with what failed: {log}"] if lines and log else lines

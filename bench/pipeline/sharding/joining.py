@@ -1,0 +1,85 @@
+"""`bench merge NAME`: whether all shards are there and of one experiment, and what is left to do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bench.errors import UserError
+from bench.files import remove
+from bench.pipeline.build import BuiltVariants
+from bench.pipeline.forecast import rows_of
+from bench.pipeline.jobs import Jobs
+from bench.pipeline.prepared import Prepared
+from bench.pipeline.sharding import looks, records
+from bench.pipeline.sharding.part import Part
+from bench.pipeline.sharding.passes import Pass, passes_of
+from bench.pipeline.sharding.records import Record
+from bench.records import OnEvent, ResultKey
+from bench.results import store
+
+
+def refuse_incomplete(prepared: Prepared) -> list[Record]:
+    """The records of all parts, none where all predictions are joined already.
+
+    `UserError` where parts are missing, or are of another N, version of bench or experiment.
+    """
+    if all(not row.frames and not row.degraded for row in rows_of(prepared)):
+        return []
+    parts, name = records.read_all(prepared.results), prepared.first.name
+    if not parts:
+        raise UserError(
+            f"{prepared.results}: no shards are there yet: `bench run {name} --shard 1/N` to N/N make them, "
+            f"`bench run {name}` does all of it in one process"
+        )
+    records.refuse_other_counts(parts, prepared.results)
+    records.refuse_others(parts, prepared)
+    if missing := records.missing(parts):
+        raise UserError("; ".join([records.named(missing, name), *records.unended(parts)]))
+    return parts
+
+
+def failures(prepared: Prepared, built: BuiltVariants, parts: Sequence[Record]) -> dict[ResultKey, str]:
+    """The reasons of variants that failed while their shards were evaluated; none where there are no `parts`.
+
+    `UserError` where shards were made from something else than here, or their files are gone.
+    """
+    if not parts:
+        return {}
+    passes = passes_of(prepared, built)
+    records.refuse_other_keys(parts, records.begun(parts[0].part, prepared, passes), prepared.results)
+    reasons = {title: reason for part in parts for title, reason in part.failed.items()}
+    failed: dict[ResultKey, str] = {}
+    gone: list[Part] = []
+    for each in passes:
+        part_of = _parts_of(each, parts[0].count)
+        for target in each.targets:
+            job, lows = target.job, target.missing(each.lows)
+            key = job.setup.key(job.variant)
+            if not lows or key in failed:
+                continue
+            if reason := reasons.get(target.result_title):
+                # One level of re-compression is worth having or not; only the frames as they are make a variant fail.
+                failed |= {} if each.is_degraded else {key: reason}
+            else:
+                gone += [part_of[low] for low in lows]
+    if gone:
+        unique = sorted(set(gone), key=lambda part: part.number)
+        raise UserError(f"files of shards are gone or damaged: {records.named(unique, prepared.first.name)}")
+    return failed
+
+
+def _parts_of(each: Pass, count: int) -> dict[int, Part]:
+    """The part that evaluates each shard of a pass, by the shard's first row."""
+    parts = (Part(number, count) for number in range(1, count + 1))
+    return {low: part for part in parts for low in part.of(each.lows)}
+
+
+def finish(prepared: Prepared, jobs: Jobs, failed: Mapping[ResultKey, str], on_event: OnEvent) -> None:
+    """Store what shards measured of frames, and remove the records of parts where nothing of them has failed."""
+    folder = records.folder_of(prepared.results)
+    if not folder.is_dir():
+        return
+    with store.locked(prepared.results, f"running {prepared.first.name}", on_event, prepared.folders):
+        looks.join(prepared, folder)
+        if not failed and jobs.unfailed:
+            remove(folder)

@@ -1,0 +1,219 @@
+"""What each part leaves beside its shards: of which experiment they are, and how it went.
+
+A record is a file of its own, placed by one rename when its part begins and again when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import stored
+from bench.errors import UserError, listed, shown
+from bench.pipeline.jobs import inputs
+from bench.pipeline.prepared import Prepared
+from bench.pipeline.reasons import differences, flattened
+from bench.pipeline.sharding.part import Part
+from bench.pipeline.sharding.passes import Pass
+from bench.provenance import version, write_json
+
+FOLDER = ".sharding"
+_OF_COUNT = re.compile(r"of-([1-9]\d{0,8})", re.ASCII)
+_MOST_BYTES = 16 * stored.MIB
+_MOST_NAMED = 8
+_UNKNOWN = "of other artifacts, which other libraries built, or at other levels of re-compression"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A part, what its experiment asks for, and what its shards were made from.
+
+    `asked` and, for each variant on each frame set, `inputs` are values as text by dotted names. `keys` are those of
+    predictions, by their folder below the experiment's results. `failed` has the reasons of what failed, by title.
+    `is_whole` says that the part has ended.
+    """
+
+    number: int
+    count: int
+    bench: str
+    asked: dict[str, str]
+    inputs: dict[str, dict[str, str]]
+    keys: dict[str, str]
+    host: str
+    process: int
+    began: str
+    is_whole: bool = False
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def part(self) -> Part:
+        return Part(self.number, self.count)
+
+
+def folder_of(results: Path) -> Path:
+    """Where the records of an experiment's parts lie, below the folder of its results."""
+    return results / FOLDER
+
+
+def log_folder(results: Path, part: Part) -> Path:
+    """Where the logs of a part lie."""
+    return folder_of(results) / f"of-{part.count}" / f"log-{part.number}"
+
+
+def begun(part: Part, prepared: Prepared, passes: Sequence[Pass]) -> Record:
+    """The record of a part that begins in this process."""
+    targets = [target for each in passes for target in each.targets]
+    jobs = {target.job.result_title: target.job for target in targets}
+    return Record(
+        number=part.number,
+        count=part.count,
+        bench=version("bench"),
+        asked=asked_of(prepared),
+        inputs={
+            title: dict(flattened(inputs(job.setup, job.built.id, job.built.kind, job.built)[1], ""))
+            for title, job in jobs.items()
+        },
+        keys={target.folder.relative_to(prepared.results).as_posix(): target.key for target in targets},
+        host=platform.node(),
+        process=os.getpid(),
+        began=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def write(results: Path, record: Record) -> None:
+    write_json(folder_of(results) / f"of-{record.count}" / f"{record.number}.json", asdict(record))
+
+
+def ended(record: Record, failed: Mapping[str, str]) -> Record:
+    return replace(record, is_whole=True, failed=dict(failed))
+
+
+def read_all(results: Path) -> list[Record]:
+    """The records of all parts. `UserError` for a damaged one, and where a link lies in the place of a folder."""
+    folder = folder_of(results)
+    counted = [path for path in _inside(folder) if _OF_COUNT.fullmatch(path.name)]
+    for path in (folder, *counted):
+        if path.is_symlink():
+            raise UserError(f"{path}: is a link, and bench writes files there; put what it leads to in its place")
+    files = sorted(file for path in counted for file in path.glob("*.json"))
+    return sorted(map(_read, files), key=lambda record: (record.count, record.number))
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _read(file: Path) -> Record:
+    try:
+        record: Record = stored.typed(Record, stored.read_json(file, _MOST_BYTES, links=False))
+        if (file.parent.name, file.stem) != (f"of-{record.count}", str(record.number)):
+            raise stored.DamagedError("it is of another part")
+    except (OSError, ValueError) as error:
+        raise stored.damaged(file, error, "delete it, and run its part again") from error
+    return record
+
+
+# ------------------------------------------------------------------------------------------ what must agree
+def asked_of(prepared: Prepared) -> dict[str, str]:
+    """What the experiment asks for, as far as predictions hang on it and it is known before anything is built."""
+    asked: dict[str, str] = {}
+    for setup in prepared.by_detector.values():
+        for name, chain in setup.chains.items():
+            if name in setup.selected:
+                asked[f"steps of {setup.title(name)}"] = ", ".join(use.text for use in chain) or "none"
+        asked[f"weights of {setup.detector_name}"] = setup.source.digest[:12]
+    for setups in prepared.by_frame_set.values():
+        for split, frames in setups[0].labelled.items():
+            asked[f"{split} frames{setups[0].on_frames}"] = f"{len(frames.frames):,} ({frames.digest[:12]})"
+    settings = prepared.first.settings
+    if settings.robustness:
+        asked["robustness"] = ", ".join(level.title for level in settings.robustness.degradations)
+    asked |= {"device": prepared.first.device, "runtime": settings.runtime}
+    return asked
+
+
+def refuse_others(records: Iterable[Record], prepared: Prepared) -> None:
+    """Raise `UserError` where a part was made by another version of bench or for another experiment."""
+    asked, installed = asked_of(prepared), version("bench")
+    again = _again(prepared.results)
+    for record in records:
+        if record.bench != installed:
+            raise UserError(
+                f"shard {record.part.text} was made by bench {shown(record.bench, 40)}, and this is bench {installed}: use "
+                f"one version for all shards, or {again}"
+            )
+        if differing := differences(record.asked, asked):
+            raise UserError(
+                f"shard {record.part.text} was made for another experiment ({listed(differing, 4)}): use one "
+                f"experiment file, the same frames and the same --only and --device for all shards, or {again}"
+            )
+
+
+def refuse_other_keys(records: Iterable[Record], present: Record, results: Path) -> None:
+    """Raise `UserError` where shards of a part were made from something else than this process would use."""
+    for record in records:
+        if record.keys == present.keys:
+            continue
+        differing = {
+            title: differences(record.inputs.get(title, {}), of_title) for title, of_title in present.inputs.items()
+        }
+        texts = [f"{title}: {listed(texts, 3)}" for title, texts in differing.items() if texts]
+        raise UserError(
+            f"shard {record.part.text} was made elsewhere in another way ({listed(texts, 3) or _UNKNOWN}): use "
+            "the same libraries and the same kind of processor or GPU for all shards and for `bench merge`, or "
+            f"{_again(results)}"
+        )
+
+
+def refuse_other_counts(records: Sequence[Record], results: Path, count: int | None = None) -> None:
+    """Raise `UserError` where parts are of another N than `count`, or than one another."""
+    parts: dict[int, list[str]] = {}
+    for record in records:
+        parts.setdefault(record.count, []).append(record.part.text)
+    others = [each for each in parts if each != count]
+    if count is not None and others:
+        raise UserError(
+            f"--shard: N is {count}, and shards of N = {others[0]} are there ({listed(parts[others[0]], 3)}): go on "
+            f"with /{others[0]}, or {_again(results)}"
+        )
+    if count is None and len(parts) > 1:
+        texts = (f"N = {each} ({listed(names, 3)})" for each, names in parts.items())
+        raise UserError(
+            f"{folder_of(results)}: shards of different N are there: {listed(texts)}; delete the folder of-N of those "
+            "that are not meant, and run what is missing"
+        )
+
+
+def _again(results: Path) -> str:
+    return f"delete {folder_of(results)} to begin anew"
+
+
+def missing(records: Sequence[Record]) -> list[Part]:
+    """The parts without a record, and those that have not ended."""
+    count = records[0].count if records else 0
+    whole = {record.number for record in records if record.is_whole}
+    return [Part(number, count) for number in range(1, count + 1) if number not in whole]
+
+
+def named(parts: Sequence[Part], name: str) -> str:
+    """Which parts are missing, and what makes them."""
+    texts = listed((part.text for part in parts), _MOST_NAMED)
+    count = parts[0].count
+    verb = "is" if len(parts) == 1 else "are"
+    return (
+        f"{len(parts):,} of {count:,} shards {verb} missing: {texts}; `bench run {name} --shard {parts[0].text}`"
+        f"{' and so on make them' if len(parts) > 1 else ' makes it'}"
+    )
+
+
+def unended(records: Sequence[Record]) -> Iterator[str]:
+    """Parts that were begun and have not ended, and where."""
+    for record in records:
+        if not record.is_whole:
+            where = f"process {record.process} on {shown(record.host, 60)}"
+            yield f"{record.part.text} was begun by {where} at {shown(record.began, 40)} and has not ended"

@@ -1,0 +1,144 @@
+"""`bench run NAME --build-only` and `bench run NAME --shard K/N`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import locks
+from bench.experiment import Experiments, select
+from bench.pipeline import journal
+from bench.pipeline.announce import check_folders
+from bench.pipeline.build import BuiltVariants, build_variants
+from bench.pipeline.evaluate import load_all
+from bench.pipeline.prepare import prepare
+from bench.pipeline.prepared import Prepared
+from bench.pipeline.readings import with_warnings
+from bench.pipeline.search import search_variants
+from bench.pipeline.sharding import records
+from bench.pipeline.sharding.evaluate import Evaluator
+from bench.pipeline.sharding.part import Part
+from bench.pipeline.sharding.passes import passes_of
+from bench.pipeline.sharding.records import Record
+from bench.records import OnEvent, silent
+from bench.variants import cache
+
+
+@dataclass(frozen=True)
+class BuiltOnly:
+    """An experiment whose variants are built: the id of each, the reasons of those that failed, and the log if any."""
+
+    name: str
+    ids: dict[str, str]
+    failed: dict[str, str]
+    log: Path | None
+
+
+@dataclass(frozen=True)
+class PartDone:
+    """A part that was evaluated: its record, the reasons of variants that failed, which parts are still missing.
+
+    `shards` counts the files of up to 256 frames that it stands for, of all passes.
+    """
+
+    name: str
+    record: Record
+    failed: dict[str, str]
+    missing: list[Part]
+    shards: int
+    log: Path | None
+
+
+def build_only(
+    experiments: Experiments,
+    path: Path,
+    name: str | None = None,
+    *,
+    only: Sequence[str] = (),
+    device: str | None = None,
+    on_event: OnEvent = silent,
+) -> BuiltOnly:
+    """Build the variants that are missing, and have made what loading and comparing them needs once. Nothing else.
+
+    Raises `UserError` for bad input.
+    """
+    name, _ = select(experiments, name, path)
+    check_folders(path.parent, name)
+    with journal.recording(path.parent / "results" / name, on_event) as log:
+        prepared = _prepared(experiments, path, name, only, device, log)
+        with locks.announced(prepared.first.variants / cache.LOCKS, f"building {name}", log):
+            prepared, built = _built(prepared, log)
+            failed = _titles(prepared, built) | load_all(prepared, built, log)
+        log.ended(f"ended: {len(built.artifacts)} variants built, failed: {', '.join(failed) or 'none'}")
+    ids = {
+        prepared.by_detector[detector].title(variant): artifact.id
+        for (detector, variant), artifact in built.artifacts.items()
+    }
+    return BuiltOnly(name, ids, failed, log.path)
+
+
+def run_part(
+    experiments: Experiments,
+    path: Path,
+    name: str | None,
+    part: Part,
+    *,
+    only: Sequence[str] = (),
+    device: str | None = None,
+    on_event: OnEvent = silent,
+) -> PartDone:
+    """Evaluate one part of an experiment, and build under a lock what of its variants is not there.
+
+    Raises `UserError` for bad input: parts of another N, version or experiment that are there among it.
+    """
+    name, _ = select(experiments, name, path)
+    results = path.parent / "results" / name
+    check_folders(path.parent, name)
+    records.refuse_other_counts(records.read_all(results), results, part.count)
+    with journal.recording(records.log_folder(results, part), on_event) as log:
+        prepared = _prepared(experiments, path, name, only, device, log)
+        records.refuse_others(records.read_all(results), prepared)
+        with locks.announced(prepared.first.variants / cache.LOCKS, f"evaluating {part.text} of {name}", log):
+            prepared, built = _built(prepared, log)
+            record, shards = _evaluate(prepared, built, part, log)
+        failed = _titles(prepared, built) | record.failed
+        log.ended(f"ended: shard {part.text}, failed: {', '.join(failed) or 'none'}")
+    return PartDone(name, record, failed, records.missing(records.read_all(results)), shards, log.path)
+
+
+def _prepared(
+    experiments: Experiments, path: Path, name: str, only: Sequence[str], device: str | None, on_event: OnEvent
+) -> Prepared:
+    prepared = prepare(
+        experiments, path, name, only=only, device=device, timing="none", for_run=True, on_event=on_event
+    )
+    return with_warnings(prepared, on_event)
+
+
+def _built(prepared: Prepared, on_event: OnEvent) -> tuple[Prepared, BuiltVariants]:
+    prepared = search_variants(prepared, on_event)
+    return prepared, build_variants(prepared, on_event)
+
+
+def _titles(prepared: Prepared, built: BuiltVariants) -> dict[str, str]:
+    """The reasons of variants that could not be built, by their titles."""
+    return {
+        prepared.by_detector[detector].title(variant): reason for (detector, variant), reason in built.failed.items()
+    }
+
+
+def _evaluate(prepared: Prepared, built: BuiltVariants, part: Part, on_event: OnEvent) -> tuple[Record, int]:
+    """Evaluate a part; its record as it is stored at the end, and how many shards it has."""
+    passes, shards = passes_of(prepared, built), 0
+    record = records.begun(part, prepared, passes)
+    records.refuse_other_keys(records.read_all(prepared.results), record, prepared.results)
+    records.write(prepared.results, record)
+    evaluator = Evaluator(f"attempt-{part.number}-of-{part.count}.json", on_event)
+    for each in passes:
+        lows = part.of(each.lows)
+        evaluator.evaluate(each, lows)
+        shards += len(lows)
+    record = records.ended(record, evaluator.failed)
+    records.write(prepared.results, record)
+    return record, shards
