@@ -15,23 +15,24 @@ from bench.reports.templates import environment
 _FOLDER = Path(__file__).parent
 
 
-def markdown(template: str, context: Mapping[str, Any]) -> str:
+def markdown(template: str, context: Mapping[str, Any], folder: Path = _FOLDER) -> str:
+    """A text by a template in `folder`."""
     filters = {
         "text": markdown_write.escape, "words": markdown_write.words, "table": markdown_write.table, "to": _linked,
     }  # fmt: skip
-    return environment(_FOLDER, filters, keep_trailing_newline=True).get_template(template).render(**context)
+    return environment(folder, filters, keep_trailing_newline=True).get_template(template).render(**context)
 
 
-def html(template: str, context: Mapping[str, Any], variants: Sequence[str]) -> str:
-    """A page; `variants` are looks in the order of their colours."""
+def html(template: str, context: Mapping[str, Any], variants: Sequence[str], folder: Path = _FOLDER) -> str:
+    """A page by a template in `folder`, with the styles there; `variants` are looks in the order of their colours."""
     from jinja2 import ChoiceLoader, FileSystemLoader
     from markupsafe import Markup
 
-    files = (FOLDER / "report.css", _FOLDER / "inspection.css")
+    files = dict.fromkeys((FOLDER / "report.css", _FOLDER / "inspection.css", *sorted(folder.glob("*.css"))))
     style = "".join(file.read_text(encoding="utf-8") for file in files)
     filters = {"words": html_write.words, "cell": html_write.cell, "plain": plain, "sort_value": html_write.sort_value}
-    loaded = environment(_FOLDER, filters, autoescape=True)
-    loaded.loader = ChoiceLoader([FileSystemLoader(_FOLDER), FileSystemLoader(FOLDER)])
+    loaded = environment(folder, filters, autoescape=True)
+    loaded.loader = ChoiceLoader([FileSystemLoader(folder), FileSystemLoader(FOLDER)])
     loaded.globals.update(
         swatch=chart.swatch, NONE=NONE, indices={name: index for index, name in enumerate(variants)}
     )  # fmt: skip
