@@ -245,6 +245,30 @@ def _run(
 
 @app.command()
 @guarded
+def train(
+    training: Annotated[
+        str | None, typer.Argument(help="Name under `trainings:`; not needed if there is only one.")
+    ] = None,
+    file: File = DEFAULT_FILE,
+    device: DeviceOption = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Train anew, where these settings and frames were trained with before.")
+    ] = False,
+) -> None:
+    """Train a detector from labelled frames, and write its report. What was interrupted goes on."""
+    _variants(None, device)
+    with _reading(file) as (experiments, bars):
+        from bench.commands.train import train as train_detector
+        from bench.commands.train.text import describe
+
+        trained = train_detector(experiments, file, training, again=again, device=device, on_event=bars)
+    console.say(describe(trained))
+    for what, path in trained.pages.items():
+        console.name_path(f"{what}:", path)
+
+
+@app.command()
+@guarded
 def plan(
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,

@@ -29,6 +29,15 @@ def of_ensembles(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
                 yield keys, f"there is no {quoted(member)} under `detectors:`{nearest(member, networks)}"
 
 
+def of_trainings(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
+    """Frame sets of trainings that nobody described, with their keys below `trainings:`."""
+    for name, training in experiments.trainings.items():
+        for frame_set in training.frames:
+            if frame_set not in experiments.datasets:
+                hint = nearest(frame_set, experiments.datasets)
+                yield (name, "frames"), f"there is no {quoted(frame_set)} under `datasets:`{hint}"
+
+
 def dangling(experiments: Experiments) -> Iterator[tuple[Keys, str]]:
     """Names that stand for nothing, with their keys below `experiments:`."""
     for name, experiment in experiments.experiments.items():

@@ -7,7 +7,7 @@ from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -59,18 +59,16 @@ def _weights(value: object) -> object:
     return {"file": value} if isinstance(value, str) else value
 
 
-class DetectorSettings(BaseModel):
-    """What is compressed."""
+Weights = Annotated[WeightsSettings, BeforeValidator(_weights, json_schema_input_type=str | WeightsSettings)]
+
+
+class NetworkSettings(BaseModel):
+    """A network, what its owner says of its weights, and how frames are prepared for it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     architecture: str = Field(description="the network, such as efficientnet_b5")
-    weights: Annotated[WeightsSettings, BeforeValidator(_weights, json_schema_input_type=str | WeightsSettings)] = (
-        Field(
-            description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights; {file: …, key: …} "
-            "for one set of weights of several in a file; of `architecture: onnx` an .onnx file"
-        )
-    )
+    weights: Weights | None = None
     positive: ClassName | None = Field(
         default=None, description="of a network with one logit: the class that a high one speaks for"
     )
@@ -82,9 +80,6 @@ class DetectorSettings(BaseModel):
         description="the arithmetic that the network was trained with, where names in the file do not tell: padding "
         "and the like, see docs/detectors.md",
     )
-    output: OutputKind | None = OUTPUT
-    output_name: str | None = OUTPUT_NAME
-    input: InputSettings | None = INPUT
     preprocessing: Preprocessing = Field(
         description="a preset such as fsbi, sbi or imagenet, or {preset: fsbi, size: 160, ...} to override its fields"
     )
@@ -101,21 +96,13 @@ class DetectorSettings(BaseModel):
         return both_classes(classes)
 
     @model_validator(mode="after")
-    def _known_to_its_family(self) -> DetectorSettings:
+    def _known_to_its_family(self) -> Self:
         """What is said of the weights fits the architecture, and itself."""
         if self.flavour is not None:
             as_value_error(partial(families.meaning, self.architecture, self.flavour))
         as_value_error(partial(families.check, self.architecture, self.flavour, self.preprocessing))
         if self.positive and self.classes:
             raise ValueError("`positive` is for one logit and `classes` for two: give one of them")
-        is_graph = families.kind(self.architecture) == "onnx"
-        for key in ("output", "output_name", "input"):
-            if getattr(self, key) is not None and not is_graph:
-                raise ValueError(f"`{key}` is for `architecture: onnx`; a network that bench builds needs none")
-        if is_graph and self.weights.key is not None:
-            raise ValueError("`key` is for a file with several sets of weights; an ONNX file has one")
-        if is_graph and self.is_demo:
-            raise ValueError("`weights: demo` is a checkpoint; `architecture: onnx` needs an ONNX file")
         return self
 
     @model_validator(mode="before")
@@ -188,12 +175,39 @@ class DetectorSettings(BaseModel):
         return value
 
     def weights_file(self, base: Path) -> Path:
+        """The file of its weights, which are given."""
+        assert self.weights is not None
         return DEMO_WEIGHTS if self.is_demo else resolve_path(base, self.weights.file)
 
     @property
     def is_demo(self) -> bool:
         """Whether these are the shipped weights."""
-        return self.weights.file == "demo"
+        return self.weights is not None and self.weights.file == "demo"
+
+
+class DetectorSettings(NetworkSettings):
+    """What is compressed."""
+
+    weights: Weights = Field(
+        description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights; {file: …, key: …} "
+        "for one set of weights of several in a file; of `architecture: onnx` an .onnx file"
+    )
+    output: OutputKind | None = OUTPUT
+    output_name: str | None = OUTPUT_NAME
+    input: InputSettings | None = INPUT
+
+    @model_validator(mode="after")
+    def _known_graph(self) -> Self:
+        """What is said of an ONNX graph is said of one."""
+        is_graph = families.kind(self.architecture) == "onnx"
+        for key in ("output", "output_name", "input"):
+            if getattr(self, key) is not None and not is_graph:
+                raise ValueError(f"`{key}` is for `architecture: onnx`; a network that bench builds needs none")
+        if is_graph and self.weights.key is not None:
+            raise ValueError("`key` is for a file with several sets of weights; an ONNX file has one")
+        if is_graph and self.is_demo:
+            raise ValueError("`weights: demo` is a checkpoint; `architecture: onnx` needs an ONNX file")
+        return self
 
     @property
     def is_demo_alone(self) -> bool:

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from bench import yaml_file
-from bench.dangling import dangling, of_ensembles
+from bench.dangling import dangling, of_ensembles, of_trainings
 from bench.datasets.robustness_settings import RobustnessSettings
 from bench.datasets.settings import FrameSetSettings
 from bench.detector_settings import DetectorSettings
@@ -41,7 +41,7 @@ from bench.errors import (
     refuse_together,
     shown,
 )
-from bench.folder_names import NAME, checked_list, checked_name, refuse_equal_folders
+from bench.folder_names import NAME, FrameSets, checked_list, checked_name, refuse_equal_folders
 from bench.records import DEFAULT_THRESHOLD, ThresholdRule
 from bench.results.groups import GroupColumns
 from bench.results.limits import ChooseSettings, GateSettings, Margin, Number
@@ -49,6 +49,7 @@ from bench.results.threshold_settings import Threshold, ThresholdSettings
 from bench.results.video_settings import VideoSettings
 from bench.runtimes import find as find_runtime
 from bench.tracking import Trackers
+from bench.training_settings import TrainingSettings
 from bench.variants.chain import EntryError, is_refused, order_problems, parse
 from bench.variants.search_settings import SearchSettings
 from bench.variants.steps import Use
@@ -128,23 +129,6 @@ Detector = Annotated[
     EnsembleSettings | DetectorSettings,
     BeforeValidator(_detector, json_schema_input_type=EnsembleSettings | DetectorSettings),
 ]
-
-
-def _names_of_sets(names: object) -> object:
-    if isinstance(names, str):
-        return (names,)
-    if not isinstance(names, list):
-        raise ValueError(
-            f"expected a name under `datasets:`, or a list of names, such as [celeb, mine]; found {in_yaml(names)}"
-        )
-    return checked_list(names, "frame set", "[celeb, mine]")
-
-
-FrameSets = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_names_of_sets, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
-]
-"""One name or a list of names."""
 
 
 class TimingSettings(_Model):
@@ -486,12 +470,21 @@ class Experiments(_Model):
     experiments: dict[Name, ExperimentSettings] = Field(
         min_length=1, description="what to compress into what and how to judge it, by name"
     )
+    trainings: dict[Name, TrainingSettings] = Field(
+        default={}, description="detectors that `bench train` makes from frames, by name"
+    )
 
     @field_validator("experiments")
     @classmethod
     def _distinct(cls, experiments: dict[str, ExperimentSettings]) -> dict[str, ExperimentSettings]:
         refuse_equal_folders(experiments, "experiment")
         return experiments
+
+    @field_validator("trainings")
+    @classmethod
+    def _distinct_trainings(cls, trainings: dict[str, TrainingSettings]) -> dict[str, TrainingSettings]:
+        refuse_equal_folders(trainings, "training")
+        return trainings
 
     @model_validator(mode="after")
     def _with_ensembles(self) -> Experiments:
@@ -510,34 +503,45 @@ class Experiments(_Model):
         return {name: each for name, each in self.detectors.items() if isinstance(each, EnsembleSettings)}
 
 
+class _Trainings(Experiments):
+    """A file with trainings, which needs neither detectors nor experiments yet."""
+
+    detectors: dict[Name, Detector] = {}
+    experiments: dict[Name, ExperimentSettings] = {}
+
+
 def read(path: Path) -> Experiments:
     """Read and validate the file; `UserError` tells line, key, what was found and what was expected."""
     content, tree = yaml_file.read(path)
+    model = _Trainings if content.get("trainings") else Experiments
     try:
-        experiments = Experiments.model_validate(content)
+        experiments = model.model_validate(content)
     except ValidationError:
-        raise UserError(*(f"{path}{problem}" for problem in _problems(content, tree))) from None
+        raise UserError(*(f"{path}{problem}" for problem in _problems(content, tree, model))) from None
     refuse_together(partial(yaml_file.location_of, path, "detectors"), of_ensembles(experiments))
     refuse_together(partial(yaml_file.location_of, path, "experiments"), dangling(experiments))
+    refuse_together(partial(yaml_file.location_of, path, "trainings"), of_trainings(experiments))
     return experiments
 
 
-def _problems(content: dict[str, Any], tree: Any) -> Iterator[str]:
+def _problems(content: dict[str, Any], tree: Any, model: type[Experiments]) -> Iterator[str]:
     """All that is wrong with the file. Chains in a wrong order alone would not stop it here: see `pipeline.prepare`."""
     try:
-        Experiments.model_validate(content, context=_WITH_ORDER)
+        model.model_validate(content, context=_WITH_ORDER)
     except ValidationError as error:
         problems = error.errors()
         # What is there under another name is not also missing.
-        meant = {yaml_file.meant(problem, Experiments) for problem in problems}
+        meant = {yaml_file.meant(problem, model) for problem in problems}
         for problem in problems:
             if problem["type"] != "missing" or problem["loc"] not in meant:
-                yield yaml_file.explain(problem, tree, Experiments)
+                yield yaml_file.explain(problem, tree, model)
 
 
 def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str, ExperimentSettings]:
     """The experiment of this name; without a name, the only one there is."""
     choices = experiments.experiments
+    if not choices:
+        raise UserError(f"{path} holds trainings alone, and no `experiments:`; `bench train` trains them")
     if name is None:
         if len(choices) > 1:
             raise UserError(f"{path} holds several experiments, name one of: {', '.join(choices)}")
@@ -547,4 +551,22 @@ def select(experiments: Experiments, name: str | None, path: Path) -> tuple[str,
         if any(name in experiment.variants or name in experiment.titles for experiment in choices.values()):
             hint = f" (it is a variant: several are written without spaces, as in --only q8,{shown(name)})"
         raise UserError(f"{path}: no experiment {quoted(name)}{hint}; experiments are: {', '.join(choices)}")
+    return name, choices[name]
+
+
+def select_training(experiments: Experiments, name: str | None, path: Path) -> tuple[str, TrainingSettings]:
+    """The training of this name; without a name, the only one there is."""
+    choices = experiments.trainings
+    if not choices:
+        raise UserError(
+            f"{path} has no `trainings:`; add one, such as {{mine: {{architecture: efficientnet_b4, preprocessing: "
+            "sbi, frames: faces}}, or see docs/training.md"
+        )
+    if name is None:
+        if len(choices) > 1:
+            raise UserError(f"{path} holds several trainings, name one of: {', '.join(choices)}")
+        name = next(iter(choices))
+    if name not in choices:
+        hint = nearest(name, choices)
+        raise UserError(f"{path}: no training {quoted(name)}{hint}; trainings are: {', '.join(choices)}")
     return name, choices[name]

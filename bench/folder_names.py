@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
 
 from bench.errors import in_yaml, quoted
 
@@ -55,3 +58,20 @@ def refuse_equal_folders(names: Iterable[str], kind: str) -> None:
         other = seen.setdefault(name.casefold(), name)
         if other != name:
             raise ValueError(f"{kind}s {other!r} and {name!r} differ in case only, which not every file system tells")
+
+
+def _names_of_sets(names: object) -> object:
+    if isinstance(names, str):
+        return (names,)
+    if not isinstance(names, list):
+        raise ValueError(
+            f"expected a name under `datasets:`, or a list of names, such as [celeb, mine]; found {in_yaml(names)}"
+        )
+    return checked_list(names, "frame set", "[celeb, mine]")
+
+
+FrameSets = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_names_of_sets, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
+]
+"""One name or a list of names."""

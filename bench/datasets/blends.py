@@ -32,10 +32,20 @@ def choose_part(rng: np.random.Generator) -> str:
 
 def self_blend(rng: np.random.Generator, image: Image, face: Face, part: str = "face") -> Blend:
     """A fake of `image` [H, W, 3]: the picture blended with a shifted copy of itself in a part of `face`."""
-    source = _shift_geometry(rng, _shift_sharpness(rng, _shift_colour(rng, image)))
+    source = shifted(rng, image)
     mask = _blend_mask(rng, face, image.shape[0], part)
+    return blended(rng, image, source, mask)
+
+
+def blended(rng: np.random.Generator, target: Image, source: Image, mask: Image) -> Blend:
+    """`target` [H, W, 3] with `source` in the place of what `mask` [H, W] says, more or less opaque."""
     opacity = mask * rng.choice(np.array([0.6, 0.8, 1.0, 1.0], dtype=np.float32))
-    return Blend(image + opacity[..., None] * (source - image), mask)
+    return Blend(target + opacity[..., None] * (source - target), mask)
+
+
+def shifted(rng: np.random.Generator, image: Image) -> Image:
+    """The picture [size, size, 3] a little off in colour, sharpness and geometry."""
+    return _shift_geometry(rng, _shift_sharpness(rng, _shift_colour(rng, image)))
 
 
 def _shift_colour(rng: np.random.Generator, image: Image) -> Image:

@@ -55,6 +55,22 @@ def misshapen(frame: Frame) -> str:
     )
 
 
+def mask_of(frame: Frame, height: int, width: int) -> NDArray[np.uint8]:
+    """How far each pixel of a frame of this size is forged, uint8 [height, width]: its mask's brightest channel.
+
+    Raises `UserError` for a file that can't be read.
+    """
+    import cv2
+    import numpy as np
+
+    assert frame.mask is not None
+    values: NDArray[np.uint8] = picture(frame.mask.file).max(axis=2)
+    if values.shape == (height, width):
+        return values
+    filters = cv2.INTER_AREA if values.shape[0] > height else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(values, (width, height), interpolation=filters), np.uint8)
+
+
 def fitted(frame: Frame, spec: InputSpec) -> FittedMask:
     """The mask of a frame as the network sees it.
 

@@ -72,6 +72,19 @@ class Detector(nn.Module):
         flat: Tensor = vectors.flatten(1)
         return flat
 
+    def classify_to_learn(self, features: Any, dropout: float = 0.0, *, maps: bool = False) -> Prediction[Tensor]:
+        """`classify` for training: batch norms of the head take the batch's statistics, and its dropout drops.
+
+        Of what the layer of the logits reads, the share `dropout` is left out at random. With `maps` there are maps,
+        as in evaluation.
+        """
+        features = features.float() if isinstance(features, Tensor) else features
+        layers, last = list(self.head.layers_to_logits()), self.logit_layers()[0]
+        place = next(index for index, layer in enumerate(layers) if layer is last)
+        hidden = nn.Sequential(*layers[:place])(features)
+        logits = nn.Sequential(*layers[place:])(F.dropout(hidden.float(), dropout, self.training))
+        return Prediction(logits, self.classify(features).cam if maps else None)
+
     @property
     def margin_bias(self) -> float | None:
         """What `cam.mean((1, 2))` lacks to be `logit_fake - logit_real`; None where that is no constant."""

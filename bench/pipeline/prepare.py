@@ -15,7 +15,7 @@ from bench.detectors import families
 from bench.detectors.weights import file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
-from bench.pipeline import face_points, fits_network, judging, log_runs, masks, readings, threshold
+from bench.pipeline import face_points, fits_network, judging, log_runs, masks, readings, threshold, trained_on
 from bench.pipeline.degraded import undoable
 from bench.pipeline.device import checked_device
 from bench.pipeline.ensembles import fitting
@@ -64,6 +64,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     build = listings[request.settings.build_set]
     frames, built_with = frames_of(listings, request.settings.frame_sets, build.name), build.frames
     _refuse_learned(request, frames)
+    remarks += _refuse_seen(request, frames)
     test = {name: of_set["test"].frames for name, of_set in frames.items()}
     request.refuse([*_unjudgeable(request, test), *_ungroupable(request, test)])
     request.refuse([(request.threshold_key, problem) for problem in _no_threshold(request, listings, frames)])
@@ -416,6 +417,21 @@ def _refuse_learned(request: _Request, frames: Mapping[str, Mapping[Split, Frame
             continue
         problems += problems_of(_dataset_key(name), partial(datasets.refuse_shared_content, name, sets))
     request.refuse(problems)
+
+
+def _refuse_seen(request: _Request, frames: Mapping[str, Mapping[Split, FrameSet]]) -> tuple[str, ...]:
+    """Refuse detectors whose training saw the frames that would judge them; what else is to be told of that."""
+    problems: list[tuple[Keys, str | UserError]] = []
+    remarks: list[str] = []
+    for detector in request.detectors:
+        trained = trained_on.of_weights(request.weights(detector))
+        if trained is None:
+            continue
+        for splits in frames.values():
+            problems += [(_weights_key(detector), each) for each in trained_on.problems(trained, splits["test"])]
+            remarks += trained_on.remarks(trained, splits)
+    request.refuse(problems)
+    return tuple(dict.fromkeys(remarks))
 
 
 def _workable_chains(

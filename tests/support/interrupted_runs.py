@@ -33,6 +33,7 @@ def prepare() -> None:
     from bench.results import predict, timing
     from bench.runtimes.onnxruntime import kernels
     from bench.runtimes.onnxruntime.lowering import EVERYWHERE
+    from bench.training import loop
     from bench.variants import checkpoints
     from tests.conftest import start_in_a_thread
     from tests.support import tiny
@@ -45,6 +46,7 @@ def prepare() -> None:
     predict.SHARD_FRAMES = 8
     # Short enough that most kills find something kept, and long enough that saving is not most of the work.
     checkpoints.INTERVAL_SECONDS = 0.05
+    loop.SAVE_SECONDS, loop._SAVING_SHARE = 0.05, 1.0
     # Kernels chosen by timing may differ from folder to folder where they are equally fast, and scores with them.
     kernels.fastest = lambda times: EVERYWHERE
     assert cli
@@ -84,12 +86,19 @@ def run(folder: Path, log: Path, order: dict[str, Any]) -> NoReturn:
 
 
 def _note_units(file: Path, kill_after: int | None) -> None:
-    """A line "step's folder, part, number" for every frame, layer, batch or training step that is done."""
+    """A line "step's folder, part, number" for every frame, layer, batch or training step that is done.
+
+    Of `bench train` there is also one for every file that is filled and has all but its name.
+    """
+    from bench import files
+    from bench.training import learner, loop
     from bench.variants import checkpoints
     from bench.variants.steps.recover import training
 
     keep, step, count = checkpoints.Part.keep, training._step, itertools.count(1)
-    checkpoints.INTERVAL_SECONDS = 0.0
+    learn, rename = learner.Learner.step, files.rename
+    checkpoints.INTERVAL_SECONDS = loop.SAVE_SECONDS = 0.0
+    loop._SAVING_SHARE = 1e9
 
     def note(*unit: object) -> None:
         with file.open("a") as lines:
@@ -106,8 +115,19 @@ def _note_units(file: Path, kill_after: int | None) -> None:
         note("training", state.step)
         return is_finite
 
-    replaced: Any = checkpoints.Part, training
+    def learn_and_note(one: Any, batch: Any, rate: float, done: int) -> float:
+        loss = learn(one, batch, rate, done)
+        note("learning", done + 1)
+        return loss
+
+    def note_and_rename(source: Path, target: Path) -> None:
+        if "trainings" in target.parts:
+            note("file", target.name)
+        rename(source, target)
+
+    replaced: Any = checkpoints.Part, training, learner.Learner, files
     replaced[0].keep, replaced[1]._step = keep_and_note, step_and_note
+    replaced[2].step, replaced[3].rename = learn_and_note, note_and_rename
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from twin import twin
 
+from bench.detectors import learning
 from bench.detectors.detector import Detector
 from bench.errors import UserError
 from bench.records import Event, Frame, InputSpec
@@ -145,7 +146,7 @@ def test_step_sizes_are_there_for_channels_that_are_silent() -> None:
 # ------------------------------------------------------------------------------------- held out
 def test_few_held_out_frames_are_judged_by_varied_copies_too(teacher: Detector, tmp_path: Path) -> None:
     """Twenty frames come six times, as they are first; their labels come as often."""
-    lower, judged = distillation.lowered("cpu", "fp32"), {}
+    lower, judged = learning.lowered("cpu", "fp32"), {}
     for augment in (True, False):
         surroundings = labelled(tmp_path, teacher)
         few = surroundings.frames["train"].frames[:20]
@@ -351,7 +352,7 @@ def test_a_range_test_that_was_killed_goes_on(
 
 # --------------------------------------------------------------------------------------- averaging
 def test_an_average_follows_the_weights_and_takes_their_place(teacher: Detector) -> None:
-    average = optimizing.Average(teacher)
+    average = learning.Average(teacher)
     first = [weight.detach().clone() for weight in teacher.parameters()]
     with torch.no_grad():
         for weight in teacher.parameters():

@@ -28,7 +28,7 @@ def html(template: str, context: Mapping[str, Any], variants: Sequence[str], fol
     from jinja2 import ChoiceLoader, FileSystemLoader
     from markupsafe import Markup
 
-    files = (FOLDER / "report.css", _FOLDER / "inspection.css")
+    files = dict.fromkeys((FOLDER / "report.css", _FOLDER / "inspection.css", *sorted(folder.glob("*.css"))))
     style = "".join(file.read_text(encoding="utf-8") for file in files)
     filters = {"words": html_write.words, "cell": html_write.cell, "plain": plain, "sort_value": html_write.sort_value}
     loaded = environment(folder, filters, autoescape=True)

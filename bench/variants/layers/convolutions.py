@@ -273,19 +273,3 @@ class HalvedBatches:
 def _halved(batch: Tensor) -> tuple[Tensor, float]:
     scale = 2.0 ** float((batch.abs().max().clamp_min(1e-30) / _LARGEST).log2().ceil())
     return (batch / scale).half(), scale
-
-
-@contextlib.contextmanager
-def repeatable(*, tf32: bool) -> Iterator[None]:
-    """Convolutions on CUDA give equal results for equal inputs; the settings from before are restored afterwards.
-
-    There the fastest algorithms add up in any order. Other operations may still do so, such as the backward pass of
-    max pooling. `tf32`: whether convolutions may round float32 to ten bits of mantissa, which is faster.
-    """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -161,7 +161,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
 
     Raises `UserError` for zeros in a network that standardises its weights.
     """
-    from bench.variants.layers.convolutions import repeatable
+    from bench.detectors.learning import repeatable
     from bench.variants.steps.prune import two_of_four, zeros
 
     if settings.structure != "structured":

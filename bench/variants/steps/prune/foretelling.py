@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from bench import phases
+from bench.detectors.learning import repeatable
 from bench.errors import UserError
-from bench.variants.layers.convolutions import repeatable
 from bench.variants.steps import StepForecast
 from bench.variants.steps.prune import ranking
 from bench.variants.steps.prune.channels import Channels, Group

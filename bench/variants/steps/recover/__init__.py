@@ -93,7 +93,7 @@ def apply_quantised(graph: onnx.ModelProto, settings: Settings, work: StepContex
     Scales, ranges and what is in float stay. Where the graph's own answers came no closer to the teacher's on held-out
     frames, it is returned as it was.
     """
-    from bench.variants.layers.convolutions import repeatable
+    from bench.detectors.learning import repeatable
     from bench.variants.steps.recover import quantised
 
     with repeatable(tf32=False):
@@ -127,7 +127,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     """
     import torch
 
-    from bench.variants.layers.convolutions import repeatable
+    from bench.detectors.learning import repeatable
 
     dtype = model.dtype
     # Measured on two CPU cores, a pruned B5 and its teacher: 1.5 against 2.0 CPU seconds a step.

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from bench.detectors.learning import Lower, lowered
 from bench.records import Frame
 from bench.variants import augmentation, checkpoints
 
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from bench.variants.steps import StepContext
     from bench.variants.steps.recover.settings import Settings
 
-Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
-Lower: TypeAlias = Callable[[], AbstractContextManager[object]]
-"""Makes a context in which convolutions run in a chosen precision."""
-
 HELD_OUT_SHARE, HELD_OUT_MOST, HELD_OUT_LEAST = 0.1, 128, 16
 _MOST_COPIES = 8
 _BALANCING = 8
@@ -37,28 +33,6 @@ _BALANCING = 8
 _DRAWN_AT_ONCE = 256
 FEATURES = 2.0
 """How much the features weigh against logit difference and CAM."""
-
-
-def native_precision(device: str) -> Precision:
-    """What the device multiplies fastest in: half the bits where it has units for them.
-
-    A CPU needs AMX for it: with AVX-512's bf16 instructions alone a step took longer than in fp32.
-    """
-    import torch
-
-    if torch.device(device).type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    # Older versions of torch have no public way to tell, and go on in fp32.
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bf16" if capabilities.get("amx_bf16") else "fp32"
-
-
-def lowered(device: str, precision: Precision) -> Lower:
-    """The context in which convolutions run in this precision on the device."""
-    import torch
-
-    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return lambda: torch.autocast(torch.device(device).type, dtype, enabled=precision != "fp32")
 
 
 # ------------------------------------------------------------------------------------------ errors

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.detectors.learning import Average, Lower, Precision, lowered, trained
 from bench.variants.steps.recover import distillation
-from bench.variants.steps.recover.distillation import Lower, Precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,40 +52,6 @@ class Tools:
             return distillation.evaluate(self.model, held_out or self.held_out, self.lower)
 
 
-class Average:
-    """The weights of the last steps, averaged: at a high rate they jump about the point where they come to rest."""
-
-    def __init__(self, model: Detector) -> None:
-        self.weights = [weight.detach().clone() for weight in trained(model)]
-
-    def take(self, weights: list[Tensor]) -> None:
-        """Go on from these weights."""
-        for average, weight in zip(self.weights, weights, strict=True):
-            average.copy_(weight)
-
-    def add(self, model: Detector, share: float) -> None:
-        """Move towards the weights of the model by this share of the way."""
-        for average, weight in zip(self.weights, trained(model), strict=True):
-            average.lerp_(weight.detach(), share)
-
-    @contextmanager
-    def in_place_of(self, model: Detector) -> Iterator[None]:
-        """The model has the averaged weights meanwhile."""
-        weights = trained(model)
-        for weight, average in zip(weights, self.weights, strict=True):
-            weight.data, average.data = average.data, weight.data
-        try:
-            yield
-        finally:
-            for weight, average in zip(weights, self.weights, strict=True):
-                weight.data, average.data = average.data, weight.data
-
-
-def trained(model: Detector) -> list[Tensor]:
-    """The weights that require gradients, in the network's order."""
-    return [weight for weight in model.parameters() if weight.requires_grad]
-
-
 def tools(
     model: Detector,
     evaluated: tuple[str, list[Frame]],
@@ -103,7 +67,7 @@ def tools(
     # Batch norms keep their statistics: those of sixteen frames are noise that the loss first pays for.
     model.eval()
     scaler = torch.amp.GradScaler(torch.device(work.device).type, enabled=precision == "fp16")
-    lower = distillation.lowered(work.device, precision)
+    lower = lowered(work.device, precision)
     held_out = distillation.answered(teacher, evaluated, work, settings, lower)
     sizes = [(weight, size) for weight, size in distillation.step_sizes(model) if weight.requires_grad]
     masks = _masks(model, work)

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from bench import phases
+from bench.detectors.learning import Precision, native_precision
 from bench.errors import UserError, counted
 from bench.provenance import write_json
 from bench.records import Frame, Recovery
 from bench.variants import augmentation, checkpoints
 from bench.variants.steps.recover import distillation, norms, rates
-from bench.variants.steps.recover.distillation import Precision, distillation_loss
+from bench.variants.steps.recover.distillation import distillation_loss
 from bench.variants.steps.recover.optimizing import Tools, find_scale, optimized, tools
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def distil(
     pace, began = checkpoints.Pace(), time.monotonic()
     phases.begin("preparing the teacher")
     learned, held = distillation.held_out(work.frames["train"].frames, work.seed)
-    precision = distillation.native_precision(work.device) if settings.precision == "auto" else settings.precision
+    precision = native_precision(work.device) if settings.precision == "auto" else settings.precision
     means = tools(model, _evaluated_on(learned, held), settings, precision, work)
     training, best = _restored(going_on, means) if going_on else _begun(settings, means, learned, work)
     if not going_on:

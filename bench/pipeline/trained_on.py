@@ -1,0 +1,99 @@
+"""Refuses to test a detector on frames that its training saw, as the file beside its weights tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench import stored
+from bench.errors import counted, listed
+from bench.records import Frame, FrameSet, Split
+from bench.records.trainings import FORMAT, Seen, TrainedOn
+
+_MOST_BYTES = 2**30
+
+
+def of_weights(weights: Path) -> TrainedOn | None:
+    """What the training of a checkpoint saw; None where no whole file of bench's stands beside it.
+
+    `weights` is `best.safetensors`, and `best.json` beside it tells.
+    """
+    file = weights.with_suffix(".json")
+    try:
+        state = file.stat()
+    except OSError:
+        return None
+    return _read(file, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _read(file: Path, mtime_ns: int, size: int) -> TrainedOn | None:
+    """The file in this state."""
+    try:
+        content: Any = stored.read_json(file, _MOST_BYTES)
+        if content["format"] != FORMAT:
+            return None
+        sets = {
+            str(name): {
+                str(split): Seen(frozenset(map(str, seen["digests"])), frozenset(map(str, seen["sources"])))
+                for split, seen in splits.items()
+            }
+            for name, splits in content["seen"].items()
+        }
+        return TrainedOn(str(content["training"]), sets)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def problems(trained: TrainedOn, test: FrameSet) -> Iterator[str]:
+    """Why test frames of a set can't judge this detector: it saw the same pictures, or others of the same sources.
+
+    Sources are compared within a frame set of the same name: elsewhere a name may stand for another video.
+    """
+    saw = {"train": "was trained on", "validation": "was chosen by"}
+    for name, splits in trained.sets.items():
+        for split, seen in splits.items():
+            same = [frame for frame in test.frames if frame.digest and frame.digest in seen.digests]
+            if same:
+                yield _said(trained, saw[split], "test frame", [frame.path for frame in same])
+            elif name == test.name and (shared := _shared(test.frames, seen)):
+                yield _said(trained, saw[split], "source", shared)
+
+
+def _shared(frames: tuple[Frame, ...], seen: Seen) -> list[str]:
+    return sorted({source for frame in frames for source in frame.sources if source in seen.sources})
+
+
+def _said(trained: TrainedOn, how: str, what: str, names: list[str]) -> str:
+    of = "of the test frames " if what == "source" else ""
+    return (
+        f"the detector {how} {counted(len(names), what)} {of}here (training {trained.training}): {listed(names, 3)}; "
+        "what a detector has seen says nothing of what it will see: test it on others"
+    )
+
+
+def seen_before(weights: Path | None) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """What the training of weights to begin with saw, as JSON; empty where nothing tells."""
+    trained = of_weights(weights) if weights else None
+    return {
+        name: {
+            split: {"digests": sorted(seen.digests), "sources": sorted(seen.sources)} for split, seen in splits.items()
+        }
+        for name, splits in (trained.sets if trained else {}).items()
+    }
+
+
+def remarks(trained: TrainedOn, frames: Mapping[Split, FrameSet]) -> Iterator[str]:
+    """That test frames of another set have sources called like some that were trained on."""
+    test = frames["test"]
+    for name, splits in trained.sets.items():
+        for seen in splits.values():
+            if name != test.name and (shared := _shared(test.frames, seen)):
+                yield (
+                    f"{counted(len(shared), 'source')} of the test frames {'is' if len(shared) == 1 else 'are'} called "
+                    f"like some of {name} that the detector was trained on: {listed(shared, 3)}. Where these are the "
+                    "same videos or persons, scores look better than they are."
+                )
+                return

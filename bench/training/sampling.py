@@ -1,0 +1,150 @@
+"""Which frames an epoch learns from, in which order: by seed and epoch alone, so that it can be begun anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from bench.records import Frame
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Unit: TypeAlias = tuple[int, ...]
+"""Indices of frames that stand in a batch together and are changed alike."""
+Key: TypeAlias = tuple[int, int, Unit]
+"""Epoch, place in it, and the frames."""
+
+_ORDER = 1
+"""Stands in the seeds of orders, and in those of nothing else."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The units of a training, each with its class, None where it holds both; and how epochs are made of them.
+
+    `frames_a_unit` is how many frames a unit puts into a batch.
+    """
+
+    units: tuple[Unit, ...]
+    classes: tuple[int | None, ...]
+    batch_size: int
+    epoch_steps: int | None
+    balance: Literal["sampling", "loss", "none"]
+    seed: int
+    frames_a_unit: int = 1
+
+    @property
+    def units_a_batch(self) -> int:
+        return max(1, self.batch_size // self.frames_a_unit)
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch: whole ones, at least one."""
+        return self.epoch_steps or max(1, len(self.units) // self.units_a_batch)
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[list[Key]]:
+        """The batches of an epoch from the one numbered `first` on."""
+        order, count = self._order(epoch), self.units_a_batch
+        for step in range(first, self.steps):
+            places = range(step * count, min((step + 1) * count, len(order)))
+            yield [(epoch, place, self.units[order[place]]) for place in places]
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        import numpy as np
+
+        rng = np.random.default_rng([self.seed, _ORDER, epoch])
+        needed = self.steps * self.units_a_batch
+        if self.balance != "sampling" or None in self.classes:
+            return _endless(rng, np.arange(len(self.units)), needed)
+        labels = np.array(self.classes)
+        halves = [needed // 2, needed - needed // 2]
+        # Which class has the odd one over changes from epoch to epoch.
+        counts = halves if epoch % 2 else halves[::-1]
+        drawn = [_endless(rng, np.flatnonzero(labels == label), count) for label, count in enumerate(counts)]
+        return rng.permutation(np.concatenate(drawn))
+
+    @property
+    def class_weights(self) -> tuple[float, float]:
+        """What the losses of real and fake frames are multiplied with: 1, or as `balance: loss` asks."""
+        if self.balance != "loss" or None in self.classes:
+            return 1.0, 1.0
+        counts = [sum(label == each for label in self.classes) for each in (0, 1)]
+        return len(self.classes) / (2 * counts[0]), len(self.classes) / (2 * counts[1])
+
+
+def _endless(rng: np.random.Generator, indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """So many of the indices: all in a random order before any comes again."""
+    import numpy as np
+
+    rounds = -(-count // len(indices))
+    return np.concatenate([rng.permutation(indices) for _ in range(rounds)])[:count]
+
+
+def singles(frames: Sequence[Frame]) -> tuple[tuple[Unit, ...], tuple[int | None, ...]]:
+    """Every frame by itself."""
+    return tuple((index,) for index in range(len(frames))), tuple(frame.label for frame in frames)
+
+
+def pairs(frames: Sequence[Frame], seed: int) -> tuple[Unit, ...]:
+    """Every fake with a real frame of its source, drawn by the seed; fakes without one are left out."""
+    import numpy as np
+
+    rng = np.random.default_rng([seed, _ORDER])
+    real: dict[str, list[int]] = {}
+    for index, frame in enumerate(frames):
+        for source in frame.sources if frame.label == 0 else ():
+            real.setdefault(source, []).append(index)
+    units: list[Unit] = []
+    for index, frame in enumerate(frames):
+        choices = [other for source in frame.sources for other in real.get(source, ())] if frame.label == 1 else []
+        if choices:
+            units.append((choices[int(rng.integers(len(choices)))], index))
+    return tuple(units)
+
+
+def hold_out(frames: Sequence[Frame], share: float, seed: int) -> tuple[list[Frame], list[Frame]]:
+    """Frames to learn from, and about `share` of them to choose the best epoch by, no source in both.
+
+    Sources are drawn by the seed, those of each mix of classes by themselves.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng([seed, _ORDER, _ORDER])
+    chosen: set[Path] = set()
+    strata: dict[frozenset[int | None], list[list[Frame]]] = {}
+    for group in _groups(frames).values():
+        strata.setdefault(frozenset(frame.label for frame in group), []).append(group)
+    for groups in (strata[key] for key in sorted(strata, key=str)):
+        wanted = share * sum(map(len, groups))
+        for index in rng.permutation(len(groups)):
+            if len(groups) > 1 and wanted >= len(groups[index]) / 2:
+                wanted -= len(groups[index])
+                chosen.update(frame.file for frame in groups[index])
+    return [f for f in frames if f.file not in chosen], [f for f in frames if f.file in chosen]
+
+
+def _groups(frames: Sequence[Frame]) -> Mapping[str, list[Frame]]:
+    """Frames that are joined by sources; without one by their video, or alone."""
+    top: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while top.setdefault(key, key) != key:
+            key = top[key]
+        return key
+
+    def keys(frame: Frame) -> list[str]:
+        names = [f"source {name}" for name in frame.sources]
+        return names or [f"video {frame.video}" if frame.video else f"content {frame.digest or frame.path}"]
+
+    for frame in frames:
+        first, *others = keys(frame)
+        for other in others:
+            top[find(other)] = find(first)
+    groups: dict[str, list[Frame]] = {}
+    for frame in frames:
+        groups.setdefault(find(keys(frame)[0]), []).append(frame)
+    return groups
