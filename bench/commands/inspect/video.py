@@ -60,7 +60,7 @@ def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspect
     from bench.reports import inspection
 
     judged = _judge(request, line, reader, inspector, on_event)
-    to, run = request.to / request.file.stem, inspector.panel.run
+    to, run = request.to / request.names[request.file], inspector.panel.run
     make_folder(to)
     scores, how = _scores(judged, run.video_scoring), _how(run.video_scoring)
     faceless = f" In {judged.faceless} of them no face was found." if judged.faceless else ""

@@ -11,10 +11,11 @@ from bench.reports.inspection.galleries import (
     scores_table,
     write_gallery,
 )
-from bench.reports.inspection.single import NUMBERS, PAGE, write
+from bench.reports.inspection.single import NUMBERS, PAGE, refuse_other_steps, write
 from bench.reports.inspection.table import explanations, frame_of, unexplained, write_explanations
 
 __all__ = [
     "NUMBERS", "PAGE", "Card", "Gallery", "Moment", "card_of", "explanations", "frame_of", "opening", "ordered",
-    "parts_tables", "scores_table", "unexplained", "write", "write_explanations", "write_gallery",
+    "parts_tables", "refuse_other_steps", "scores_table", "unexplained", "write", "write_explanations",
+    "write_gallery",
 ]  # fmt: skip
