@@ -192,6 +192,22 @@ def test_a_video_is_scored_over_time(inspected: Path) -> None:
     assert "P(fake)" in output
 
 
+def test_a_video_shows_logit_differences_where_scores_saturate(
+    inspected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.records.inspection.SATURATED", 0.5)
+    write_video(inspected / "sure.mp4", 6, draw=portrait)
+    inspect("sure.mp4", "--frames", "3", "--to", "videos")
+    frames = numbers(inspected / "videos/sure")["variants"]["baseline"]["frames"]
+    differences = [frame["logit_difference"] for frame in frames]
+    text = (inspected / "videos/sure/inspection.md").read_text()
+    written = [f"{difference:+.2f}".replace("-", "−") for difference in (min(differences), max(differences))]
+    assert f"| {' to '.join(written)} |" in text
+    assert all(
+        f"{frame['p_fake']:.4f} ({frame['logit_difference']:+.2f})".replace("-", "−") in text for frame in frames
+    )
+
+
 def test_more_levels_and_another_target(inspected: Path) -> None:
     inspect("faces/test/real/portrait.png", "--levels", "3", "--target", "real", "--to", "levels")
     (variant,) = numbers(inspected / "levels/portrait")["variants"].values()

@@ -42,7 +42,7 @@ def inspect(
     chosen = choose(base, name, settings, options.variants)
     reader = _reader(chosen, options)
     if request.kind == "picture":
-        subjects = reader.subjects(request.file, request.file.stem)
+        subjects = reader.subjects(request.file, request.names[request.file])
         return _a_picture(subjects, request.to, Inspector(name, load(chosen, on_event), options), on_event)
     if request.kind == "video":
         line = video.timeline(request.file)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.commands.inspect.folder import GALLERY, TABLE, names_of
+from bench.commands.inspect.folder import GALLERY, TABLE
 from bench.commands.inspect.request import Options, Request, Written
 from bench.errors import UserError, counted, listed
 from bench.inference import variants
@@ -111,23 +111,22 @@ def _of_folder(request: Request, of: Whole, on_event: OnEvent) -> Written:
     """Each picture below a folder, a gallery and a table of all."""
     from bench.reports import inspection
 
-    names, skipped = names_of(request.files, request.file), list[str]()
+    skipped: list[str] = []
     rows: list[dict[str, Any]] = []
     cards = []
-    for index, file in enumerate(request.files):
-        on_event(Event(WORK, index, len(request.files), "pictures", names[file]))
+    count = len(request.names)
+    for index, (file, name) in enumerate(request.names.items()):
+        on_event(Event(WORK, index, count, "pictures", name))
         try:
-            joint, _ = _inspected(file, names[file], request, of)
+            joint, _ = _inspected(file, name, request, of)
         except UserError as error:
             skipped.append(error.lines[0])
             continue
         rows += [inspection.unexplained(joint.subject, look.name, look.logits, look.p_fake) for look in joint.looks]
-        cards.append(inspection.joint_card(joint, names[file]))
-    on_event(Event(WORK, len(request.files), len(request.files), "pictures"))
+        cards.append(inspection.joint_card(joint, name))
+    on_event(Event(WORK, count, count, "pictures"))
     if not rows:
-        raise UserError(
-            f"{request.file}: none of {counted(len(request.files), 'picture')} can be judged", *skipped[:10]
-        )
+        raise UserError(f"{request.file}: none of {counted(count, 'picture')} can be judged", *skipped[:10])
     explained = f"{counted(len(cards), 'picture')} explained"
     inspection.write_explanations(request.to / TABLE, rows)
     gallery = inspection.Gallery(

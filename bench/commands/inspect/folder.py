@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -25,15 +25,13 @@ WORK = "inspecting"
 
 def inspect(request: Request, reader: Reader, inspector: Inspector, on_event: OnEvent) -> Written:
     """Inspect every picture below a folder; those that can't be judged are skipped, and said."""
-    files = request.files
-    work = _Work(request, reader, inspector)
-    names = names_of(files, request.file)
-    for index, file in enumerate(files):
-        on_event(Event(WORK, index, len(files), "pictures", names[file]))
-        work.add(file, names[file])
-    on_event(Event(WORK, len(files), len(files), "pictures"))
+    work, count = _Work(request, reader, inspector), len(request.names)
+    for index, (file, name) in enumerate(request.names.items()):
+        on_event(Event(WORK, index, count, "pictures", name))
+        work.add(file, name)
+    on_event(Event(WORK, count, count, "pictures"))
     if not work.rows:
-        raise UserError(f"{request.file}: none of {counted(len(files), 'picture')} can be judged", *work.skipped[:10])
+        raise UserError(f"{request.file}: none of {counted(count, 'picture')} can be judged", *work.skipped[:10])
     return work.written()
 
 
@@ -97,15 +95,3 @@ def _unexplained(subject: Subject, logits: dict[str, tuple[float, float]]) -> It
 
     for variant, each in logits.items():
         yield inspection.unexplained(subject, variant, each, score_of(each).p_fake)
-
-
-def names_of(files: Sequence[Path], root: Path) -> dict[Path, str]:
-    """By file the folder that its inspection lies in: its path below `root` without the ending, where no two are so."""
-    short = {file: PurePath(file.relative_to(root)).with_suffix("").as_posix() for file in files}
-    count: dict[str, int] = {}
-    for name in short.values():
-        count[name.casefold()] = count.get(name.casefold(), 0) + 1
-    return {
-        file: name if count[name.casefold()] == 1 else PurePath(file.relative_to(root)).as_posix()
-        for file, name in short.items()
-    }

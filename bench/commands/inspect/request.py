@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from bench.datasets.layouts import SUFFIXES
@@ -36,13 +37,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Request:
-    """The input, what it is, and the folder that is written to. `files` are the pictures of a folder, sorted."""
+    """The input, what it is, and the folder that is written to.
+
+    `names` has the folder below `to` in which the inspection of a file lies: of the one that is given, or of each
+    picture of a folder, sorted.
+    """
 
     file: Path
     kind: Literal["picture", "folder", "video"]
     to: Path
     options: Options
-    files: tuple[Path, ...] = ()
+    names: Mapping[Path, str]
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class Written:
 
 def checked(given: Path, options: Options, default: Path) -> Request:
     """The request; `UserError` where there is nothing to look at, or nowhere to write."""
+    from bench.reports import inspection
+
     if not 1 <= options.levels <= _MOST_LEVELS:
         raise UserError(f"--levels: expected a number from 1 to {_MOST_LEVELS}, found {options.levels}")
     if not 1 <= options.frames <= _MOST_FRAMES:
@@ -68,8 +75,10 @@ def checked(given: Path, options: Options, default: Path) -> Request:
     _refuse_unwritable(to)
     if kind == "folder" and to.resolve() == given.resolve():
         raise UserError(f"--to {to}: is the folder of the pictures; expected another one")
-    files = _pictures_below(given, to) if kind == "folder" else ()
-    return Request(given, kind, to, options, files)
+    names = _names_of(_pictures_below(given, to), given) if kind == "folder" else {given: given.stem}
+    for name in names.values():
+        inspection.refuse_other_steps(to / name)
+    return Request(given, kind, to, options, names)
 
 
 def as_faces(text: str) -> FacesOption:
@@ -101,6 +110,16 @@ def _kind(given: Path) -> Literal["picture", "folder", "video"]:
     if not given.is_file():
         raise UserError(f"{given}: is no file; expected a picture, a video, or a folder of pictures")
     return "video" if given.suffix.lower() in VIDEO_SUFFIXES else "picture"
+
+
+def _names_of(files: Sequence[Path], root: Path) -> dict[Path, str]:
+    """By file its path below `root` without the ending, where no two are so."""
+    short = {file: PurePath(file.relative_to(root)).with_suffix("").as_posix() for file in files}
+    count = Counter(name.casefold() for name in short.values())
+    return {
+        file: name if count[name.casefold()] == 1 else PurePath(file.relative_to(root)).as_posix()
+        for file, name in short.items()
+    }
 
 
 def _pictures_below(folder: Path, to: Path) -> tuple[Path, ...]:

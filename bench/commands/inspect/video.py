@@ -61,7 +61,7 @@ def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspect
     from bench.reports import inspection
 
     judged = _judge(request, line, reader, inspector, on_event)
-    to, run = request.to / request.file.stem, inspector.panel.run
+    to, run = request.to / request.names[request.file], inspector.panel.run
     make_folder(to)
     how = run.video_scoring.words
     scores = _scores(judged, run.video_scoring)

@@ -12,11 +12,11 @@ from bench.reports.inspection.galleries import (
     write_gallery,
 )
 from bench.reports.inspection.joint import joint_card, joint_lines, write_joint
-from bench.reports.inspection.single import NUMBERS, PAGE, write
+from bench.reports.inspection.single import NUMBERS, PAGE, refuse_other_steps, write
 from bench.reports.inspection.table import explanations, frame_of, unexplained, write_explanations
 
 __all__ = [
     "NUMBERS", "PAGE", "Card", "Gallery", "Moment", "card_of", "explanations", "frame_of", "joint_card",
-    "joint_lines", "opening", "ordered", "parts_tables",
+    "joint_lines", "opening", "ordered", "parts_tables", "refuse_other_steps",
     "scores_table", "unexplained", "write", "write_explanations", "write_gallery", "write_joint",
 ]  # fmt: skip

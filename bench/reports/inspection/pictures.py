@@ -22,7 +22,8 @@ LONGEST = 1280
 """Pixels of the longest side of the picture that was given, as it is shown."""
 _BOX, _POINT, _OUTLINE = (255, 217, 59), (56, 232, 255), (255, 255, 255)
 
-MAP, AGREED, PARTS_OF_FACE = "map", "agreed", "parts"
+MAP, AGREED = "map", "agreed"
+STEPS = ("a_input", "b_crop", "c_preprocessing", "d_journey", "e_evidence")
 
 
 def folder_of(name: str) -> str:

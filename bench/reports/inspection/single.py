@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import UserError
 from bench.files import make_folder, remove, write_bytes, write_text
 from bench.provenance import write_json
 from bench.records.inspection import Inspection, Look, Stage
@@ -50,8 +51,17 @@ class _Pictures:
         return shown
 
 
+def refuse_other_steps(folder: Path) -> None:
+    """Raise `UserError` where the folder of pictures that `write` replaces holds anything that no inspection wrote."""
+    steps = folder / STEPS
+    inside = {path.name for path in steps.iterdir()} if steps.is_dir() else {"."} if steps.exists() else set()
+    if others := sorted(inside - set(pictures.STEPS)):
+        raise UserError(f"{steps / others[0]}: was not written by bench; choose another folder with `--to`")
+
+
 def write(inspected: Inspection, folder: Path) -> Mapping[str, Path]:
     """Write an inspection into `folder`, in place of an earlier one; its files by what they are."""
+    refuse_other_steps(folder)
     make_folder(folder)
     remove(folder / STEPS)
     drawn = _Pictures(folder)
