@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,7 @@ def test_the_last_layer_leads_from_there_to_the_logits(kind: str) -> None:
     frames = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
     with torch.inference_mode():
         vectors, logits = detector.embed(frames), detector(frames).logits
-        last = detector.logit_layers()[0]
+        last: Any = detector.logit_layers()[0]
         torch.testing.assert_close(F.linear(vectors, last.weight, last.bias), logits)
     assert vectors.shape == (3, 8 if kind in ("gap", "vector") else 6)
 

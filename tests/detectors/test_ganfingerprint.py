@@ -74,7 +74,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def plain(state: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-    """The network once more, from its description: normalised frames to logits for real [n] and fingerprints [n, 512]."""
+    """The network once more, from its description: normalised frames to logits for real [n], fingerprints [n, 512]."""
 
     def norm(name: str, y: Tensor) -> Tensor:
         mean, variance, weight, bias = (
