@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"A pass is everything from JPEG files to the CSV file and its scores{', heatmaps too' * given.heatmaps}, the "
         f"variant being loaded and pages aside; bare is the same session on the same pictures, decoded beforehand, in "
         f"batches of the same size, {UNDER_WAY} of them under way where the session can. {given.frames} pictures; "
-        f"median (quartiles) of {given.rounds} rounds in alternation. Target for pictures stored at the network's size: "
-        f"at least 0.95.",
+        f"median (quartiles) of {given.rounds} rounds in alternation. Target for pictures stored at the network's "
+        f"size: at least 0.95.",
     )
 
 

@@ -24,12 +24,9 @@ class Embedder:
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Vectors [n, D] of fitted frames, uint8 RGB [n, 3, size, size]."""
-        import numpy as np
-        import torch
+        from bench.detectors.embedding import vectors
 
-        with torch.inference_mode():
-            vectors = self._detector.embed(torch.from_numpy(frames).to(self._detector.device))
-        return np.asarray(vectors.cpu().numpy(), np.float32)
+        return vectors(self._detector, frames)
 
 
 def embedder(folder: Path, loaded: Loaded) -> Embedder:

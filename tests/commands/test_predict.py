@@ -18,10 +18,10 @@ from sklearn import metrics
 
 from bench import datasets
 from bench.artifacts import safetensors
-from bench.commands.predict import computing
 from bench.commands.predict import shards as pieces
 from bench.commands.predict.shards import COLUMNS
 from bench.records import Prediction
+from bench.results.answers import Answers
 from tests.conftest import quick_folder, write_workplace
 from tests.support.command_line import bench
 from tests.support.footage import portrait, write_video
@@ -302,7 +302,7 @@ class _Killed(BaseException):
 def test_a_killed_prediction_goes_on(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = (TEST, "--heatmaps", "--embedding", "--to")
     predict(*arguments, "whole/p.csv")
-    written, decoded = [], []
+    written, decoded = list[Any](), list[Path]()
     real_write = pieces.write
 
     def write(*given: Any) -> None:
@@ -371,12 +371,12 @@ def test_a_table_that_somebody_changed_is_theirs(quick: Path) -> None:
 
 
 def test_a_variant_that_fails_has_a_code_of_its_own(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep = computing.Answers._check_and_keep
+    keep = Answers._check_and_keep
 
     def broken(self: Any, batch: Any, answer: Any) -> None:
         keep(self, batch, Prediction(answer.logits * np.nan, None))
 
-    monkeypatch.setattr(computing.Answers, "_check_and_keep", broken)
+    monkeypatch.setattr(Answers, "_check_and_keep", broken)
     assert "the variant can't be computed: logits are not finite" in predict(TEST, "--to", "nan.csv", code=3)
 
 
@@ -420,3 +420,23 @@ def test_nothing_to_judge(quick: Path) -> None:
     (quick / "texts/a.txt").write_text("text")
     assert "texts: holds no pictures and no videos" in predict("texts", "--to", "n.csv", code=2)
     assert "fases: no such file or folder (did you mean 'faces'?)" in predict("fases", "--to", "n.csv", code=2)
+
+
+def test_vectors_that_cannot_be_had_are_refused_before_anything_is_written(
+    quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.inference.variants.network", lambda folder, built: None)
+    output = predict(TEST, "--variant", "q8", "--embedding", "--to", "refused.csv", code=2)
+    assert "--embedding: 'q8' is an ONNX file of which no network of layers is at hand" in output
+    assert not (quick / ".refused.work/settings.json").exists()
+
+
+def test_vectors_of_int8_are_of_its_own_weights(quick: Path) -> None:
+    for variant in ("baseline", "q8"):
+        predict(TEST, "--variant", variant, "--embedding", "--to", f"two/{variant}.csv")
+    by_variant = [
+        np.stack(pd.read_parquet(quick / f"two/{name}.embedding.parquet")["embedding"].tolist())
+        for name in ("baseline", "q8")
+    ]
+    apart = np.abs(by_variant[0] - by_variant[1]).mean() / np.abs(by_variant[0]).mean()
+    assert 0 < apart < 0.1

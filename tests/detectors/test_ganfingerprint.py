@@ -73,8 +73,8 @@ def shapes() -> dict[str, tuple[int, ...]]:
     return held
 
 
-def plain(state: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """The network once more, from its description: normalised frames to the logits for real [n]."""
+def plain(state: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """The network once more, from its description: normalised frames to logits for real [n], fingerprints [n, 512]."""
 
     def norm(name: str, y: Tensor) -> Tensor:
         mean, variance, weight, bias = (
@@ -125,7 +125,7 @@ def plain(state: Mapping[str, Tensor], x: Tensor) -> Tensor:
     second = F.leaky_relu(norm("classifier.layer2.1", linear("classifier.layer2.0", first)), 0.1)
     second = second + linear("classifier.residual_adapter", embedding)
     third = F.leaky_relu(norm("classifier.layer3.1", linear("classifier.layer3.0", second)), 0.1)
-    return linear("classifier.classifier", third)[:, 0]
+    return linear("classifier.classifier", third)[:, 0], embedding
 
 
 def checkpoint(file: Path) -> dict[str, Tensor]:
@@ -154,12 +154,15 @@ def test_it_gives_the_logits_of_its_own_code_and_of_a_second_one(size: int, tmp_
     frames = upstream.frames(16, size)
     with torch.inference_mode():
         logits, cam = detector(frames)
-        expected = plain(state, detector.preprocess(frames))
+        expected, fingerprints = plain(state, detector.preprocess(frames))
+        vectors = detector.embed(frames)
     for_real = torch.tensor(LOGITS[size])
     torch.testing.assert_close(logits, torch.stack([expected, torch.zeros(16)], 1), atol=1e-4, rtol=0)
     # Another processor rounds the smallest amplitudes of a larger frame otherwise, and their logarithms are far apart.
     tolerance = 1e-4 if size < 256 else 1e-3
     torch.testing.assert_close(expected, for_real, atol=tolerance, rtol=0)
+    torch.testing.assert_close(vectors, fingerprints, atol=1e-4, rtol=1e-4)
+    assert vectors.shape == (16, 512)
     assert cam.shape == (16, size // 32, size // 32)
     assert "for real, as in the code of GANFingerprint" in reading.logits
     assert reading.warnings == ()

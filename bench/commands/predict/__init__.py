@@ -20,8 +20,9 @@ from bench.errors import UserError, counted, quoted
 from bench.experiment import ExperimentSettings
 from bench.files import remove, sweep
 from bench.footage import in_front
+from bench.footage.formats import library
 from bench.inference import variants
-from bench.inference.subjects import FramesOfSet
+from bench.inference.subjects import FramesOfSet, whole_because
 from bench.inference.variants import Chosen, Loaded
 from bench.pipeline import render, threshold
 from bench.provenance import cpu_cores, digest, versions, write_json
@@ -71,19 +72,22 @@ def predict(
     and in the end where no file could be judged.
     """
     request = _checked(options, base, name, settings, on_event)
-    with locks.held(request.outputs.lock, "predicting", on_event, folder=request.outputs.table.parent):
+    written = request.outputs
+    with locks.held(written.lock, "predicting", on_event, folder=written.table.parent):
         pieces = shards.shards_of(request.items, request.settings)
         inputs = digest([piece.key for piece in pieces])
-        if done := outputs.finished(request.outputs, request.settings, inputs):
-            return _result(request, done, 0)
-        outputs.take(request.outputs, request.settings)
-        sweep(request.outputs.work, held=True)
-        due = [piece for piece in pieces if not piece.table(request.outputs).exists()]
-        by = _compute(request, pieces, due, on_event)
-        shards.join(pieces, request.outputs, heatmaps=options.heatmaps, embedding=by)
-        numbers = _summarise(request, inputs, on_event)
-        shards.drop(request.outputs)
-    remove(request.outputs.work)
+        numbers = outputs.finished(written, request.settings, inputs)
+        due = [] if numbers else [piece for piece in pieces if not piece.table(written).exists()]
+        if numbers is None:
+            loaded, embedder = _loaded(request, on_event) if due or options.embedding else (None, None)
+            outputs.take(written, request.settings)
+            sweep(written.work, held=True)
+            if due and loaded:
+                _compute(request, loaded, embedder, pieces, due, on_event)
+            shards.join(pieces, written, heatmaps=options.heatmaps, embedding=embedder.by if embedder else None)
+            numbers = _summarise(request, inputs, on_event)
+            shards.drop(written)
+    remove(written.work)
     return _result(request, numbers, sum(len(piece.items) for piece in due))
 
 
@@ -107,10 +111,12 @@ def _checked(options: Options, base: Path, name: str, settings: ExperimentSettin
             f"--heatmaps: {quoted(result.name)} gives no maps; `bench inspect` says of single pictures where blurring "
             "changes its answer"
         )
-    if options.faces != "never":
+    if not whole_because(chosen.preprocessing.crop, options.faces, False):
         in_front.finder(chosen.preprocessing.crop)
     on_event(Event("looking for pictures and videos", 0, 0))
     items = labelled(items_of(options.inputs, [written.pictures, written.work]), options.label_pattern)
+    if any(item.is_video for item in items):
+        library()
     request = _Request(options, chosen, run, tuple(items), written, {})
     request = _Request(options, chosen, run, tuple(items), written, _settings(request))
     outputs.refuse_others(written, request.settings)
@@ -144,27 +150,36 @@ def _settings(request: _Request) -> Settings:
 
 
 # ------------------------------------------------------------------------------------- the work
-def _compute(request: _Request, pieces: Sequence[Shard], due: Sequence[Shard], on_event: OnEvent) -> str | None:
-    """Write the shards that are due; what computed the vectors, None without any."""
-    options, chosen = request.options, request.chosen
-    if not due and not options.embedding:
-        return None
+def _loaded(request: _Request, on_event: OnEvent) -> tuple[Loaded, Embedder | None]:
+    """The variant, and what makes vectors where they are asked for; `UserError` where it can't be had."""
+    chosen, folder = request.chosen, request.chosen.base / "variants"
     on_event(Event("loading the variant", 0, 1, "variants", chosen.variants[0].name))
-    loaded = variants.load(chosen.base / "variants", chosen.variants[0], chosen.settings)
-    embedder = _embedder(chosen, loaded) if options.embedding else None
+    loaded, embedder = variants.load(folder, chosen.variants[0], chosen.settings), None
+    if request.options.embedding:
+        from bench.inference.embedding import embedder as embedder_of
+
+        embedder = embedder_of(folder, loaded)
     on_event(Event("loading the variant", 1, 1, "variants"))
+    return loaded, embedder
+
+
+def _compute(
+    request: _Request,
+    loaded: Loaded,
+    embedder: Embedder | None,
+    pieces: Sequence[Shard],
+    due: Sequence[Shard],
+    on_event: OnEvent,
+) -> None:
+    """Write the shards that are due."""
+    options, chosen = request.options, request.chosen
     total = sum(piece.weight for piece in pieces)
-    before = total - sum(piece.weight for piece in due)
-    if due:
-        advance = computing.progress(on_event, total, before)
-        advance(0)
-        judging = Pass(
-            loaded.session, chosen.preprocessing.input_spec, reader(chosen, options), request.outputs,
-            Asked(request.threshold, options.heatmaps, embedder), advance,
-        )  # fmt: skip
-        judging.run(due)
-        on_event(Event(computing.WORK, total, total, "pictures"))
-    return embedder.by if embedder else None
+    advance = computing.progress(on_event, total, total - sum(piece.weight for piece in due))
+    advance(0)
+    asked = Asked(request.threshold, options.heatmaps, embedder)
+    spec = chosen.preprocessing.input_spec
+    Pass(loaded.session, spec, reader(chosen, options), request.outputs, asked, advance).run(due)
+    on_event(Event(computing.WORK, total, total, "pictures"))
 
 
 def reader(chosen: Chosen, options: Options) -> Reader:
@@ -177,12 +192,6 @@ def reader(chosen: Chosen, options: Options) -> Reader:
         chosen.preprocessing, options.faces, of_set, options.frames, options.frame_sampling,
         cpu_cores() if threads == "auto" else threads,
     )  # fmt: skip
-
-
-def _embedder(chosen: Chosen, loaded: Loaded) -> Embedder:
-    from bench.inference.embedding import embedder
-
-    return embedder(chosen.base / "variants", loaded)
 
 
 # ------------------------------------------------------------------------------------- the summary

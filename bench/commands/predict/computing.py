@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.commands.predict import shards as stored_shards
@@ -223,9 +222,10 @@ class Pass:
             path, of_video, _number(sight.frame_index), score, called, confidence, label,
             no_formula(printable(sight.error)), _number(sight.face),
         ]  # fmt: skip
-        return [*cells, Path(self._outputs.pictures.name, "heatmaps", row.heatmap).as_posix() if row.heatmap else ""][
-            : len(stored_shards.header(heatmaps=self._heatmaps))
-        ]
+        if not self._heatmaps:
+            return cells
+        heatmap = shown_path(f"{self._outputs.pictures.name}/heatmaps/{row.heatmap}") if row.heatmap else ""
+        return [*cells, heatmap]
 
 
 def _score(logits: tuple[float, float]) -> float:
