@@ -27,7 +27,7 @@ CODE = """
     app = application(pair, on_predicted=partial(tell, log))
     picture = encoded(np.full((80, 80, 3), 120, np.uint8))
     print(post(app, "/api/detect/image", files={"file": ("grey.png", picture)}).status_code)
-    log.close(120)
+    log.close(900)
     print(log.logged, log.lost)
 """
 

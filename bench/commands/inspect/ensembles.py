@@ -212,6 +212,7 @@ def _joined(
 def _look(
     variant: str, inspected: dict[str, Inspection], subjects: dict[str, Subject], of: Whole, options: Options
 ) -> JointLook:
+    """What a variant of the ensemble says, with the members' maps over the first one's part of the picture."""
     rule, threshold = of.rules[variant], of.run.threshold
     looks = {
         member: next(look for look in inspected[member].looks if look.judge.name == part)
