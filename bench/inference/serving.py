@@ -57,10 +57,10 @@ def _meant(settings: ExperimentSettings, titles: Sequence[str], ensemble: str | 
     """The detectors and variants that are asked for; None for the variant that the report says to ship."""
     if ensemble is not None:
         _refuse_unknown(settings, ensemble)
-        own = settings.of(ensemble).variants
-        pairs = [(ensemble, title) if title in own else variants.find_listed(settings, title) for title in titles]
-        mine: list[tuple[str, str | None]] = [pair for pair in pairs if pair[0] == ensemble]
-        return [*(mine or [(ensemble, None)]), *(pair for pair in pairs if pair[0] != ensemble)]
+        names = settings.of(ensemble).variants
+        pairs = [(ensemble, title) if title in names else variants.find_listed(settings, title) for title in titles]
+        first: list[tuple[str, str | None]] = [pair for pair in pairs if pair[0] == ensemble]
+        return [*(first or [(ensemble, None)]), *(pair for pair in pairs if pair[0] != ensemble)]
     if titles:
         return [variants.find_listed(settings, title) for title in titles]
     if len(settings.given_names) > 1:

@@ -168,6 +168,7 @@ def _answer(name: str, results: list[FrameResult], info: Processing, asked: Aske
 
 
 def _result(picture: Picture, judged: Judged, asked: Asked) -> FrameResult:
+    """What a frame is called, and by whom."""
     threshold = asked.served.threshold
     return FrameResult(
         frame=picture.number,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from bench.results import store
 from tests.conftest import run_quickly
@@ -42,6 +44,11 @@ def folder(ran: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def table(folder: Path, detector: str, variant: str) -> pd.DataFrame:
     return pd.read_parquet(folder / "results/first" / detector / variant / "predictions.parquet")
+
+
+def of_frame(folder: Path, detector: str, variant: str, frame: str = "fake/003.png") -> float:
+    rows = table(folder, detector, variant)
+    return float(rows[(rows["frame"] == frame) & (rows["split"] == "test")]["p_fake"].iloc[0])
 
 
 def scores(folder: Path, *below: str) -> dict[str, Any]:
@@ -149,6 +156,59 @@ def test_nothing_is_done_again(folder: Path) -> None:
 def test_one_of_its_variants_can_be_asked_for(folder: Path) -> None:
     words = " ".join(bench("plan", "--only", "trio/mixed")[1].split())
     assert "left as they are: small/p50, again/q16, again/p50, branched/q16" in words
+
+
+def test_members_maps_stand_below_the_joint_ones_in_galleries(folder: Path) -> None:
+    results = folder / "results/first/trio/baseline/result"
+    overlays = list(results.rglob("*.jpg"))
+    assert overlays
+    for path in overlays:
+        with Image.open(path) as sheet:
+            assert sheet.height == sheet.width + sheet.width // 3, "three members in a row below a square"
+    page = (folder / "reports/first/trio/report.html").read_text()
+    assert page.count('class="of-members"') >= len(overlays)
+    assert 'class="of-members"' not in (folder / "reports/first/small/report.html").read_text()
+    assert "below it are those of each, on a scale of their own" in " ".join(page.split())
+
+
+def test_a_picture_is_looked_into_by_all_members_together(folder: Path, tmp_path: Path) -> None:
+    arguments = ("--variant", "trio/mixed", "--to", str(tmp_path))
+    code, output = bench("inspect", "faces/test/fake/003.png", *arguments)
+    assert code == 0, output
+    assert "members agree" in output
+    inside = tmp_path / "003"
+    content = json.loads((inside / "inspection.json").read_text())
+    assert list(content["variants"]) == ["baseline", "mixed"]
+    for variant, parts in {"baseline": dict.fromkeys(MEMBERS, "baseline"),
+                           "mixed": {"small": "q16", "branched": "baseline"}}.items():  # fmt: skip
+        answers = content["variants"][variant]
+        assert answers["p_fake"] == pytest.approx(of_frame(folder, "trio", variant), abs=1e-5)
+        assert {name: each["variant"] for name, each in answers["members"].items()} == parts
+        for name, each in answers["members"].items():
+            assert each["p_fake"] == pytest.approx(of_frame(folder, name, parts[name]), abs=1e-5)
+            assert (inside / each["inspection"]).is_file()
+        assert sum(each["weight"] for each in answers["members"].values()) == pytest.approx(1)
+        pictures = {path.stem for path in (inside / "maps" / variant).iterdir()}
+        assert pictures == {"joint", *parts}
+    for ending in ("md", "html"):
+        assert "small, weight 0.714" in (inside / f"inspection.{ending}").read_text()
+
+
+def test_a_folder_is_looked_into_from_a_score_on(folder: Path, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    for label in ("real", "fake"):
+        shutil.copy(folder / f"faces/test/{label}/001.png", given / f"{label}.png")
+    scores_of = {label: of_frame(folder, "trio", "baseline", f"{label}/001.png") for label in ("real", "fake")}
+    above = str(np.mean(list(scores_of.values())))
+    code, output = bench("inspect", str(given), "--variant", "trio/baseline", "--above", above, "--to",
+                         str(tmp_path / "out"))  # fmt: skip
+    assert code == 0, output
+    rows = pd.read_parquet(tmp_path / "out/explanations.parquet").set_index("frame")
+    assert rows["p_fake"].to_dict() == pytest.approx(scores_of, abs=1e-5)
+    highest = max(scores_of, key=lambda label: scores_of[label])
+    assert [path.parent.name for path in (tmp_path / "out").glob("*/inspection.html")] == [highest]
+    assert "1 of 2 pictures explained" in output
 
 
 def test_an_ensemble_has_no_file_to_export(folder: Path, tmp_path: Path) -> None:

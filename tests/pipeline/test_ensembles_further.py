@@ -47,6 +47,7 @@ experiments:
       q16: [cast: fp16]
 """
 SETS = ("faces", "others")
+pytestmark = pytest.mark.slow
 
 
 def write_set(folder: Path, seed: int) -> None:

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from bench.errors import UserError
+from bench.experiment import read
+from bench.inference.reported import reported
 from bench.inference.served import Served
 from bench.pipeline.rendered import evaluate_run
 from bench.records import Choice, Constraints, Evaluation, RunRecord
@@ -192,6 +194,30 @@ def test_what_the_report_says_to_ship_is_served(finished: Path, monkeypatch: pyt
     def evaluate_and_choose(run: RunRecord, results: Path) -> Evaluation:
         return replace(evaluate_run(run, results), choice=Choice(Constraints(), False, (), "q16", None))
 
-    monkeypatch.setattr("bench.inference.served.evaluate_run", evaluate_and_choose)
+    monkeypatch.setattr("bench.inference.reported.evaluate_run", evaluate_and_choose)
+    monkeypatch.setattr("bench.inference.reported.is_rendered", lambda folder, mark: False)
     assert [each.name for each in served_of(finished)] == ["q16"]
     assert [each.name for each in served_of(finished, "q8", "q16", "q8")] == ["q8", "q16"]
+
+
+@pytest.mark.usefixtures("tiny_family")
+def test_a_verdict_is_read_where_the_report_has_it_and_scored_again_where_not(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = read(finished / "experiments.yaml").experiments["first"]
+    scored: list[Path] = []
+
+    def noted(run: RunRecord, results: Path) -> Evaluation:
+        scored.append(results)
+        return evaluate_run(run, results)
+
+    monkeypatch.setattr("bench.inference.reported.evaluate_run", noted)
+    as_read = reported(finished, "first", settings, "mine")
+    assert scored == []
+    monkeypatch.setattr("bench.inference.reported.is_rendered", lambda folder, mark: False)
+    again = reported(finished, "first", settings, "mine")
+    assert scored == [finished / "results/first"]
+    for variant in settings.variants:
+        assert as_read.verdict(variant) == again.verdict(variant)
+        assert as_read.auc(variant) == pytest.approx(again.auc(variant))
+    assert as_read.to_ship == again.to_ship

@@ -112,3 +112,17 @@ def test_the_camera(shown: Shown) -> None:
     shown.page.wait("Number([...document.querySelectorAll('#camera-output dd')].at(-1)?.textContent) >= 3")
     shown.page.click("#camera-toggle")
     assert shown.page.texts("#camera-problem") == [""]
+
+
+def test_the_addresses_are_described_without_a_network(shown: Shown) -> None:
+    """Last of all: it leaves the page. Whatever was asked for elsewhere would break the policy, and be an error."""
+    shown.page.open(shown.page.evaluate("location.origin") + "/docs")
+    shown.page.wait("document.querySelectorAll('#schemas section').length > 5")
+    addresses = shown.page.texts("#addresses h3")
+    assert {"POST /api/detect/image", "GET /api/info", "POST /v2/models/{name}/infer"} <= set(addresses)
+    (image,) = [text for text in shown.page.texts("#addresses section") if text.startswith("POST /api/detect/image")]
+    for words in ("a picture, told by its content; required", '"auto" if left out', "Detection", "Refusals: 401, 413"):
+        assert words in image
+    assert shown.page.evaluate("document.querySelector('#Detection table') !== null")
+    assert shown.page.evaluate("[...document.querySelectorAll('#addresses a')].every((each) =>"
+                               " document.getElementById(each.hash.slice(1)))")  # fmt: skip

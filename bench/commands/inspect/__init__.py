@@ -38,6 +38,7 @@ def inspect(
     """
     request = checked(given, options, base / "reports" / name / "inspect")
     if (asked := of_ensemble(settings, options.variants)) is not None:
+        ensembles.refuse_videos(request, asked[0], settings)
         return ensembles.inspect(request, _whole(base, name, settings, asked, options, on_event), on_event)
     chosen = choose(base, name, settings, options.variants)
     reader = _reader(chosen, options)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.commands.inspect.folder import GALLERY, TABLE
 from bench.commands.inspect.request import Options, Request, Written
 from bench.errors import UserError, counted, listed
+from bench.experiment import ExperimentSettings
 from bench.inference import variants
 from bench.inference.joint_maps import moved
 from bench.inference.subjects import Reader
@@ -90,18 +91,24 @@ def whole(run: RunRecord, results: Path, names: Sequence[str], make: Callable[[s
     )
 
 
-def inspect(request: Request, of: Whole, on_event: OnEvent) -> Written:
-    """Write why an ensemble judges a picture, or each picture of a folder, as it does. `UserError` for a video."""
-    from bench.reports import inspection
-
+def refuse_videos(request: Request, ensemble: str, settings: ExperimentSettings) -> None:
+    """Raise `UserError` where a video is to be looked into: its frames are those of one detector."""
     if request.kind == "video":
         raise UserError(
             f"{request.file}: a video is looked into with a member, such as `--variant "
-            f"{next(iter(of.members))}/{of.run.baseline.name}`; `bench serve --ensemble {of.name}` judges it as a whole"
+            f"{settings.members_of(ensemble)[0]}/{settings.baseline}`; `bench serve --ensemble {ensemble}` judges it "
+            "as a whole"
         )
+
+
+def inspect(request: Request, of: Whole, on_event: OnEvent) -> Written:
+    """Write why an ensemble judges a picture, or each picture of a folder, as it does."""
+    from bench.reports import inspection
+
     if request.kind == "picture":
         on_event(Event(WORK, 0, 1, "pictures", request.file.stem))
-        joint, pages = _inspected(request.file, request.file.stem, request, of)
+        name = request.file.stem
+        joint, pages = _inspected(_subjects(request.file, name, of), name, request, of)
         on_event(Event(WORK, 1, 1, "pictures"))
         return Written((), pages, (), tuple(inspection.joint_lines(joint)))
     return _of_folder(request, of, on_event)
@@ -118,16 +125,23 @@ def _of_folder(request: Request, of: Whole, on_event: OnEvent) -> Written:
     for index, (file, name) in enumerate(request.names.items()):
         on_event(Event(WORK, index, count, "pictures", name))
         try:
-            joint, _ = _inspected(file, name, request, of)
+            subjects = _subjects(file, name, of)
         except UserError as error:
             skipped.append(error.lines[0])
             continue
+        answers = {variant: _answer(subjects, variant, of) for variant in of.variants}
+        if max(p_fake for p_fake, _ in answers.values()) < (request.options.above or 0):
+            first = next(iter(subjects.values()))
+            rows += [inspection.unexplained(first, look, logits, p) for look, (p, logits) in answers.items()]
+            continue
+        joint, _ = _inspected(subjects, name, request, of)
         rows += [inspection.unexplained(joint.subject, look.name, look.logits, look.p_fake) for look in joint.looks]
         cards.append(inspection.joint_card(joint, name))
     on_event(Event(WORK, count, count, "pictures"))
     if not rows:
         raise UserError(f"{request.file}: none of {counted(count, 'picture')} can be judged", *skipped[:10])
-    explained = f"{counted(len(cards), 'picture')} explained"
+    judged = count - len(skipped)
+    explained = f"{len(cards)} of {counted(judged, 'picture')} explained"
     inspection.write_explanations(request.to / TABLE, rows)
     gallery = inspection.Gallery(
         title=request.file.resolve().name,
@@ -141,11 +155,12 @@ def _of_folder(request: Request, of: Whole, on_event: OnEvent) -> Written:
     return Written((), {**pages, "table": request.to / TABLE}, tuple(skipped), (explained,))
 
 
-def _inspected(file: Path, name: str, request: Request, of: Whole) -> tuple[JointInspection, dict[str, Path]]:
+def _inspected(
+    subjects: dict[str, Subject], name: str, request: Request, of: Whole
+) -> tuple[JointInspection, dict[str, Path]]:
     """A picture as the ensemble judges it: written, with the inspection of each member in a folder below."""
     from bench.reports import inspection
 
-    subjects = _judged({member: part.reader.subjects(file, name) for member, part in of.members.items()}, of)
     inspected = {member: part.inspector.inspect(subjects[member]) for member, part in of.members.items()}
     for member, each in inspected.items():
         inspection.write(each, request.to / name / member)
@@ -153,20 +168,28 @@ def _inspected(file: Path, name: str, request: Request, of: Whole) -> tuple[Join
     return joint, dict(inspection.write_joint(joint, request.to / name))
 
 
-def _judged(found: dict[str, tuple[Subject, ...]], of: Whole) -> dict[str, Subject]:
-    """Of a picture's faces that with the highest P(fake), as the baseline sees it; a crop of it for each member."""
-    count = max(map(len, found.values()))
-    faces = [{member: each[min(index, len(each) - 1)] for member, each in found.items()} for index in range(count)]
+def _subjects(file: Path, name: str, of: Whole) -> dict[str, Subject]:
+    """Of a picture's faces that with the highest P(fake), as the baseline sees it; a crop of it for each member.
+
+    Raises `UserError` where there is no picture, or a member finds no face in it.
+    """
+    seen = {member: part.reader.subjects(file, name) for member, part in of.members.items()}
+    count = max(map(len, seen.values()))
+    faces = [{member: each[min(index, len(each) - 1)] for member, each in seen.items()} for index in range(count)]
     if count == 1:
         return faces[0]
-    first = of.variants[0]
+    return max(faces, key=lambda face: _answer(face, of.variants[0], of)[0])
 
-    def score(face: dict[str, Subject]) -> float:
-        logits = {member: of.members[member].inspector.scores(face[member])[of.parts[first][member]]
-                  for member in of.parts[first]}  # fmt: skip
-        return float(of.rules[first].join_differences([[fake - real] for real, fake in logits.values()])[0][0])
 
-    return max(faces, key=score)
+def _answer(subjects: dict[str, Subject], variant: str, of: Whole) -> tuple[float, tuple[float, float]]:
+    """P(fake) of a variant of the ensemble, and its logits, real and fake."""
+    logits = {
+        member: of.members[member].inspector.scores(subjects[member])[part]
+        for member, part in of.parts[variant].items()
+    }
+    p_fake, difference = of.rules[variant].join_differences([[fake - real] for real, fake in logits.values()])
+    half = float(difference[0]) / 2
+    return float(p_fake[0]), (-half, half)
 
 
 def _joined(
@@ -188,6 +211,7 @@ def _joined(
 def _look(
     variant: str, inspected: dict[str, Inspection], subjects: dict[str, Subject], of: Whole, options: Options
 ) -> JointLook:
+    """What a variant of the ensemble says, with the members' maps over the first one's part of the picture."""
     rule, threshold = of.rules[variant], of.run.threshold
     looks = {
         member: next(look for look in inspected[member].looks if look.judge.name == part)

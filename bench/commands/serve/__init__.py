@@ -68,7 +68,7 @@ def prepared(
 
         served = serve(base, name, settings, options.variants, on_event, options.ensemble)
         _warm_up(served)
-        listener = partial(_tell, log) if log else _untold
+        listener = partial(tell, log) if log else _untold
         return Service(create_app(name, served, of_service, listener), served, of_service, listening, log)
     except BaseException:
         listening.close()
@@ -110,7 +110,7 @@ def _log(base: Path, name: str, settings: ExperimentSettings) -> PredictionLog:
     return prediction_log(dict(settings.tracking), name, base)
 
 
-def _tell(log: PredictionLog, predicted: Predicted) -> None:
+def tell(log: PredictionLog, predicted: Predicted) -> None:
     """Hand an answer to the log, which does not wait."""
     served = predicted.served
     log.add(

@@ -26,7 +26,7 @@ from bench.reports.pictures.overlay import below, draw, supporting
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DRAWING_VERSION = 4
+DRAWING_VERSION = 3
 """Raised whenever the same map would be drawn differently: stored overlays are then redrawn."""
 
 LONGEST_NAME_BYTES = 255
