@@ -178,7 +178,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
         options |= {"--shard": build_only and shard is not None, "--executor": executor != "local" or address}
         return _run_part(experiment, file, only, device, shard, options)
     if dry_run:
-        return _show_plan(experiment, file, only, device, timing)
+        return _show_plan(experiment, file, only, device, timing, executor=(executor, address))
     _run(experiment, file, only, device, timing, as_json=json, executor=(executor, address))
 
 
@@ -266,9 +266,11 @@ def plan(
     fit: Annotated[
         bool, typer.Option("--fit", help="Also say which preprocessing fits the weights, by some of the frames.")
     ] = False,
+    executor: ExecutorOption = "local",
+    address: Address = None,
 ) -> None:
     """Say what a run would do and reuse, how long it would take, and how much disk."""
-    _show_plan(experiment, file, only, device, fit=fit)
+    _show_plan(experiment, file, only, device, fit=fit, executor=(executor, address))
 
 
 @app.command()
@@ -828,17 +830,26 @@ def _show_plan(
     timing: Timing = "due",
     *,
     fit: bool = False,
+    executor: tuple[str, str | None] = ("local", None),
 ) -> None:
-    """Print what a run with these options would do."""
+    """Print what a run with these options would do; `executor` is its name and its address."""
     variants = _variants(only, device)
     with _reading(file) as (experiments, bars):
+        from bench import executors
         from bench.commands.plan import forecast
         from bench.commands.plan.text import describe
+
+        executors.check(*executor)
 
         foreseen = forecast(
             experiments, file, experiment, only=variants, device=device, timing=timing, fit=fit, on_event=bars
         )
-    console.say(describe(foreseen))
+        on_cluster = ""
+        if executor[0] == "ray":
+            from bench.commands.plan import cluster
+
+            on_cluster = f"\n\n{cluster.describe(foreseen, executor[1])}"
+    console.say(describe(foreseen) + on_cluster)
 
 
 def _version(asked: bool) -> None:

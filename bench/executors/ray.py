@@ -27,6 +27,8 @@ from bench.variants import cache, ids
 UNDER_WAY = 2
 """Shards that a worker has at once: it evaluates one while the next is on its way."""
 MOST_LOSSES = 5
+_PATIENCE = {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}
+"""On a busy machine, Ray's processes take longer to start than it waits for them."""
 _POLL_SECONDS = 1.0
 
 Unit = tuple[int, int]
@@ -51,18 +53,19 @@ class Cluster:
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
     """Ray, connected to the cluster at an address, or to one of this machine's own; `UserError` where none answers."""
-    import ray
-
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         options |= {"include_dashboard": False}
+        for name, patience in _PATIENCE.items():
+            os.environ.setdefault(name, patience)
+    import ray
+
     try:
         ray.init(address=address, **options)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError, ImportError) as error:
-        raise UserError(
-            f"--address {shown(address, 100)}: no Ray cluster answers there ({shown(str(error))})"
-        ) from error
+    except Exception as error:  # Ray raises bare exceptions too
+        where = "starts on this machine" if address == "local" else f"answers at {shown(address, 100)}"
+        raise UserError(f"--executor ray: no Ray cluster {where}: {shown(str(error))}") from error
     try:
         yield ray
     finally:
