@@ -95,6 +95,15 @@ NoTiming = Annotated[
 TimeAgain = Annotated[
     bool, typer.Option("--time-again", help="Time all variants anew, on a machine that is quiet now.")
 ]
+ExecutorOption = Annotated[
+    str, typer.Option("--executor", help="local, or ray: workers of a Ray cluster build and evaluate (bench[ray]).")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="That of the Ray cluster, such as ray://head:10001; one of this machine's own if left out."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print what scores.json holds in place of the table.")]
 
 
@@ -153,6 +162,8 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
             metavar="K/N", help="Only evaluate the K-th of N parts, on any machine; then `bench merge` joins them."
         ),
     ] = None,
+    executor: ExecutorOption = "local",
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Build the variants, evaluate and time each, and render the report. What exists is not made again."""
@@ -164,11 +175,11 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
             "--time-again": time_again,
             "--json": json,
         }
-        options |= {"--shard": build_only and shard is not None}
+        options |= {"--shard": build_only and shard is not None, "--executor": executor != "local" or address}
         return _run_part(experiment, file, only, device, shard, options)
     if dry_run:
-        return _show_plan(experiment, file, only, device, timing)
-    _run(experiment, file, only, device, timing, as_json=json)
+        return _show_plan(experiment, file, only, device, timing, executor=(executor, address))
+    _run(experiment, file, only, device, timing, as_json=json, executor=(executor, address))
 
 
 @app.command()
@@ -213,7 +224,7 @@ def _run_part(
         raise typer.Exit(console.EXIT_VARIANT_FAILED)
 
 
-def _run(
+def _run(  # noqa: PLR0913 - options of a command
     experiment: str | None,
     file: Path,
     only: str | None,
@@ -222,11 +233,12 @@ def _run(
     *,
     as_json: bool,
     merging: bool = False,
+    executor: tuple[str, str | None] = ("local", None),
 ) -> None:
-    """Run the stages that are due, and print what they came to."""
+    """Run the stages that are due, and print what they came to; `executor` is its name and its address."""
     variants = _variants(only, device)
     with _reading(file) as (experiments, bars):
-        from bench import pipeline
+        from bench import executors, pipeline
         from bench.commands.export import export_named
 
         finished = pipeline.run(
@@ -237,6 +249,7 @@ def _run(
             device=device,
             timing=timing,
             merging=merging,
+            executor=executors.find(*executor, executors.request(file, experiment, variants, device)),
             hand_over=export_named,
             on_event=bars,
         )
@@ -277,9 +290,11 @@ def plan(
     fit: Annotated[
         bool, typer.Option("--fit", help="Also say which preprocessing fits the weights, by some of the frames.")
     ] = False,
+    executor: ExecutorOption = "local",
+    address: Address = None,
 ) -> None:
     """Say what a run would do and reuse, how long it would take, and how much disk."""
-    _show_plan(experiment, file, only, device, fit=fit)
+    _show_plan(experiment, file, only, device, fit=fit, executor=(executor, address))
 
 
 @app.command()
@@ -903,17 +918,26 @@ def _show_plan(
     timing: Timing = "due",
     *,
     fit: bool = False,
+    executor: tuple[str, str | None] = ("local", None),
 ) -> None:
-    """Print what a run with these options would do."""
+    """Print what a run with these options would do; `executor` is its name and its address."""
     variants = _variants(only, device)
     with _reading(file) as (experiments, bars):
+        from bench import executors
         from bench.commands.plan import forecast
         from bench.commands.plan.text import describe
+
+        executors.check(*executor)
 
         foreseen = forecast(
             experiments, file, experiment, only=variants, device=device, timing=timing, fit=fit, on_event=bars
         )
-    console.say(describe(foreseen))
+        on_cluster = ""
+        if executor[0] == "ray":
+            from bench.commands.plan import cluster
+
+            on_cluster = f"\n\n{cluster.describe(foreseen, executor[1])}"
+    console.say(describe(foreseen) + on_cluster)
 
 
 def _version(asked: bool) -> None:

@@ -21,7 +21,8 @@ from bench.pipeline.prepared import Timing
 from bench.pipeline.readings import with_warnings
 from bench.pipeline.render import render_variants
 from bench.pipeline.search import search_variants
-from bench.pipeline.sharding import joining
+from bench.pipeline.sharding import joining, local
+from bench.pipeline.sharding.executor import Executor
 from bench.pipeline.time import time_variants
 from bench.records import OnEvent, silent
 
@@ -37,6 +38,7 @@ def run(  # noqa: PLR0913 - what a run is asked for, each by its name
     device: str | None = None,
     timing: Timing = "due",
     merging: bool = False,
+    executor: Executor = local,
     hand_over: HandOver | None = None,
     on_event: OnEvent = silent,
 ) -> Finished:
@@ -44,8 +46,9 @@ def run(  # noqa: PLR0913 - what a run is asked for, each by its name
 
     `path` is the experiment file; all folders are relative to it. `only` names the variants to run beside the
     baseline, `device` overrides the file's, `timing` says which variants are timed. With `merging`, all
-    shards must have been evaluated already. `hand_over` writes the chosen variant for the registry of a tracker;
-    without it, none is registered. Raises `UserError` for bad input.
+    shards must have been evaluated already. `executor` builds and evaluates before this process does what is left.
+    `hand_over` writes the chosen variant for the registry of a tracker; without it, none is registered.
+    Raises `UserError` for bad input.
     """
     name, _ = select(experiments, name, path)
     results = path.parent / "results" / name
@@ -58,8 +61,9 @@ def run(  # noqa: PLR0913 - what a run is asked for, each by its name
         parts = joining.refuse_incomplete(prepared) if merging else []
         with announced(prepared, log) as progress:
             prepared = search_variants(prepared, progress)
+            executor.build(prepared, progress)
             built = build_variants(prepared, progress)
-            failed = joining.failures(prepared, built, parts)
+            failed = joining.failures(prepared, built, parts) | executor.fill(prepared, built, progress)
             evaluated = evaluate_variants(prepared, built, progress, failed)
             joining.finish(prepared, evaluated, failed, progress)
             timed = time_variants(prepared, evaluated, progress)

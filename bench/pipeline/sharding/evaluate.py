@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from bench import datasets, locks, phases
@@ -86,12 +86,3 @@ def _load(job: Job, on_event: OnEvent) -> Session:
     lock, doing = cache.lock_file(job.setup.variants, job.built.id), f"exporting {job.built.id} of {job.setup.name}"
     with locks.held(lock, doing, on_event, folder=job.setup.base, why=cache.WHY_WAIT):
         return load_session(job)
-
-
-def missing_of(passes: Iterable[Pass]) -> list[tuple[Pass, int]]:
-    """The shards that some variant lacks, each with its pass."""
-    lacking = []
-    for each in passes:
-        by_target = [set(target.missing(each.lows)) for target in each.targets]
-        lacking += [(each, low) for low in each.lows if any(low in missing for missing in by_target)]
-    return lacking

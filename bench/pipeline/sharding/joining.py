@@ -48,24 +48,34 @@ def failures(prepared: Prepared, built: BuiltVariants, parts: Sequence[Record]) 
     passes = passes_of(prepared, built)
     records.refuse_other_keys(parts, records.begun(parts[0].part, prepared, passes), prepared.results)
     reasons = {title: reason for part in parts for title, reason in part.failed.items()}
-    failed: dict[ResultKey, str] = {}
-    gone: list[Part] = []
-    for each in passes:
-        part_of = _parts_of(each, parts[0].count)
-        for target in each.targets:
-            job, lows = target.job, target.missing(each.lows)
-            key = job.setup.key(job.variant)
-            if not lows or key in failed:
-                continue
-            if reason := reasons.get(target.result_title):
-                # One level of re-compression is worth having or not; only the frames as they are make a variant fail.
-                failed |= {} if each.is_degraded else {key: reason}
-            else:
-                gone += [part_of[low] for low in lows]
-    if gone:
-        unique = sorted(set(gone), key=lambda part: part.number)
+    if gone := [(each, low) for each in passes for low in lacking(each, reasons)]:
+        part_of = {id(each): _parts_of(each, parts[0].count) for each in passes}
+        unique = sorted({part_of[id(each)][low] for each, low in gone}, key=lambda part: part.number)
         raise UserError(f"files of shards are gone or damaged: {records.named(unique, prepared.first.name)}")
-    return failed
+    return failed_of(passes, reasons)
+
+
+def lacking(each: Pass, failed: Mapping[str, str]) -> list[int]:
+    """The shards of a pass that a variant lacks which has not `failed`, by the reasons of failures by title."""
+    lows: set[int] = set()
+    for target in each.targets:
+        if not {target.result_title, target.job.result_title} & failed.keys():
+            lows |= set(target.missing(each.lows))
+    return sorted(lows)
+
+
+def failed_of(passes: Sequence[Pass], failed: Mapping[str, str]) -> dict[ResultKey, str]:
+    """The reasons of variants that lack shards of frames as they are since they failed.
+
+    One level of re-compression more or less makes no variant fail.
+    """
+    return {
+        target.job.setup.key(target.job.variant): failed[target.result_title]
+        for each in passes
+        if not each.is_degraded
+        for target in each.targets
+        if target.result_title in failed and target.missing(each.lows)
+    }
 
 
 def _parts_of(each: Pass, count: int) -> dict[int, Part]:

@@ -144,8 +144,8 @@ def refuse_others(records: Iterable[Record], prepared: Prepared) -> None:
     for record in records:
         if record.bench != installed:
             raise UserError(
-                f"shard {record.part.text} was made by bench {shown(record.bench, 40)}, and this is bench {installed}: use "
-                f"one version for all shards, or {again}"
+                f"shard {record.part.text} was made by bench {shown(record.bench, 40)}, and this is bench {installed}: "
+                f"use one version for all shards, or {again}"
             )
         if differing := differences(record.asked, asked):
             raise UserError(
@@ -157,17 +157,21 @@ def refuse_others(records: Iterable[Record], prepared: Prepared) -> None:
 def refuse_other_keys(records: Iterable[Record], present: Record, results: Path) -> None:
     """Raise `UserError` where shards of a part were made from something else than this process would use."""
     for record in records:
-        if record.keys == present.keys:
-            continue
-        differing = {
-            title: differences(record.inputs.get(title, {}), of_title) for title, of_title in present.inputs.items()
-        }
-        texts = [f"{title}: {listed(texts, 3)}" for title, texts in differing.items() if texts]
-        raise UserError(
-            f"shard {record.part.text} was made elsewhere in another way ({listed(texts, 3) or _UNKNOWN}): use "
-            "the same libraries and the same kind of processor or GPU for all shards and for `bench merge`, or "
-            f"{_again(results)}"
-        )
+        if why := other_keys(record, present):
+            raise UserError(
+                f"shard {record.part.text} was made elsewhere in another way ({why}): use the same libraries and the "
+                f"same kind of processor or GPU for all shards and for `bench merge`, or {_again(results)}"
+            )
+
+
+def other_keys(record: Record, present: Record) -> str:
+    """What differs in that from which shards are made; empty where nothing does."""
+    if record.keys == present.keys:
+        return ""
+    differing = {
+        title: differences(record.inputs.get(title, {}), of_title) for title, of_title in present.inputs.items()
+    }
+    return listed((f"{title}: {listed(texts, 3)}" for title, texts in differing.items() if texts), 3) or _UNKNOWN
 
 
 def refuse_other_counts(records: Sequence[Record], results: Path, count: int | None = None) -> None:

@@ -1,0 +1,53 @@
+"""Where variants are built and shards evaluated: one file an executor, named as after `--executor`.
+
+`local` is this process, `ray` the workers of a Ray cluster. Both end in the same results: what a cluster does is
+artifacts under their ids and shards under their keys, and the run goes on with them as with those of an earlier run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UserError, nearest, quoted
+from bench.pipeline.sharding import local
+from bench.pipeline.sharding.executor import Executor
+
+NAMES = ("local", "ray")
+PACKAGE = "ray"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run is asked for, as workers read it again: the experiment file by its absolute path, and options."""
+
+    path: Path
+    name: str | None
+    only: tuple[str, ...] = ()
+    device: str | None = None
+
+
+def find(name: str, address: str | None, request: Request) -> Executor:
+    """The executor of this name. `UserError` for one that there is not, or that is not installed."""
+    check(name, address)
+    if name == "local":
+        return local
+    from bench.executors.ray import RayExecutor
+
+    return RayExecutor(request, address)
+
+
+def check(name: str, address: str | None) -> None:
+    """Raise `UserError` where there is no such executor, or it takes no address."""
+    if name not in NAMES:
+        raise UserError(f"--executor: there is no {quoted(name)}{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
+    if name != "ray" and address is not None:
+        raise UserError("--address is that of a Ray cluster: give --executor ray too, or leave it out")
+    if name == "ray" and importlib.util.find_spec(PACKAGE) is None:
+        raise UserError('--executor ray: Ray is not installed: python -m pip install "bench[ray]"')
+
+
+def request(path: Path, name: str | None, only: Sequence[str], device: str | None) -> Request:
+    return Request(path.absolute(), name, tuple(only), device)

@@ -1,0 +1,214 @@
+"""Workers of a Ray cluster: links of chains as tasks that wait for their parents, shards by actors that hold sessions.
+
+All machines see the folder of the experiment under one path. A worker that is lost costs the shards that it had under
+way: they are given to others. Nothing is timed here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from bench.errors import UserError, counted, shown
+from bench.executors import Request
+from bench.executors.worker import WHOLE, Worker, build_link
+from bench.pipeline.build import BuiltVariants, build_context
+from bench.pipeline.prepared import Prepared
+from bench.pipeline.sharding import joining, records
+from bench.pipeline.sharding.passes import passes_of
+from bench.records import Event, OnEvent, ResultKey, silent
+from bench.variants import cache, ids
+
+UNDER_WAY = 2
+"""Shards that a worker has at once: it evaluates one while the next is on its way."""
+MOST_LOSSES = 5
+_PATIENCE = {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}
+"""On a busy machine, Ray's processes take longer to start than it waits for them."""
+_POLL_SECONDS = 1.0
+
+Unit = tuple[int, int]
+"""A shard: the number of its pass, and its first row."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a cluster has for this experiment: its nodes, and how many workers of so many threads or one GPU each."""
+
+    nodes: int
+    workers: int
+    threads: int
+    gpus: int
+
+    @property
+    def text(self) -> str:
+        each = "one GPU each" if self.gpus else f"{counted(self.threads, 'thread')} each"
+        return f"{counted(self.workers, 'worker')} ({each}) on {counted(self.nodes, 'node')}"
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """Ray, connected to the cluster at an address, or to one of this machine's own; `UserError` where none answers."""
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        options |= {"include_dashboard": False}
+        for name, patience in _PATIENCE.items():
+            os.environ.setdefault(name, patience)
+    import ray
+
+    try:
+        ray.init(address=address, **options)
+    except Exception as error:  # Ray raises bare exceptions too
+        where = "starts on this machine" if address == "local" else f"answers at {shown(address, 100)}"
+        raise UserError(f"--executor ray: no Ray cluster {where}: {shown(str(error))}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def cluster_of(ray: Any, threads: int, device: str) -> Cluster:
+    """What a connected cluster offers. `UserError` where it has no GPU and one is needed."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = int(sum(node.get("GPU", 0) for node in nodes)) if device == "cuda" else 0
+    if device == "cuda" and not gpus:
+        raise UserError("--executor ray: the experiment runs on cuda, and the cluster has no GPU; give --device cpu")
+    cores = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
+    threads = max(1, min([threads, *cores]))
+    workers = gpus or sum(of_node // threads for of_node in cores)
+    return Cluster(len(nodes), max(1, workers), threads, gpus)
+
+
+class RayExecutor:
+    """Builds and evaluates in a cluster; see `bench.pipeline.sharding.executor`."""
+
+    def __init__(self, request: Request, address: str | None) -> None:
+        self._request, self._address = request, address
+
+    def build(self, prepared: Prepared, on_event: OnEvent) -> None:
+        """Build what is missing, each link as soon as the one before it is there; what fails is left to the run."""
+        due = _links_due(prepared)
+        if not due:
+            return
+        with connected(self._address) as ray:
+            cluster = cluster_of(ray, prepared.first.threads, prepared.first.device)
+            work, tasks = f"building on {cluster.text}", dict[str, Any]()
+            task = ray.remote(build_link).options(**_resources(cluster))
+            for link, (parent, arguments) in due.items():
+                after = [tasks[parent]] if parent in tasks else []
+                tasks[link] = task.remote(self._request, cluster.threads, *arguments, *after)
+            waiting = list(tasks.values())
+            while waiting:
+                on_event(Event(work, len(tasks) - len(waiting), len(tasks), "links"))
+                _, waiting = ray.wait(waiting, timeout=_POLL_SECONDS)
+            on_event(Event(work, len(tasks), len(tasks), "links"))
+
+    def fill(self, prepared: Prepared, built: BuiltVariants, on_event: OnEvent) -> dict[ResultKey, str]:
+        """Evaluate all shards that are missing; the reasons of variants that failed."""
+        passes = passes_of(prepared, built)
+        units = [(index, low) for index, each in enumerate(passes) for low in joining.lacking(each, {})]
+        if not units:
+            return {}
+        expected = records.begun(WHOLE, prepared, passes)
+        with connected(self._address) as ray:
+            cluster = cluster_of(ray, prepared.first.threads, prepared.first.device)
+            actor = ray.remote(Worker).options(max_restarts=-1, **_resources(cluster))
+            workers = [
+                actor.remote(self._request, cluster.threads, expected, number)
+                for number in range(min(cluster.workers, len(units)))
+            ]
+            shared = _Shared(ray, workers, deque(units))
+            failed = shared.done(
+                partial(Event, f"evaluating on {cluster.text}", total=len(units), unit="shards"), on_event
+            )
+        return joining.failed_of(passes, failed)
+
+
+def _resources(cluster: Cluster) -> dict[str, Any]:
+    return {"num_cpus": 1, "num_gpus": 1} if cluster.gpus else {"num_cpus": cluster.threads}
+
+
+def _links_due(prepared: Prepared) -> dict[str, tuple[str, tuple[str, str, int]]]:
+    """Each link that is not built, by its id, parents first: its parent's id, and what `build_link` builds it by."""
+    due: dict[str, tuple[str, tuple[str, str, int]]] = {}
+    for detector, setup in prepared.by_detector.items():
+        context = build_context(setup, silent)
+        for variant, chain in setup.chains.items():
+            lineage = ids.of_chain(setup.source, chain, context) if variant in setup.selected else []
+            for length, link in enumerate(lineage):
+                if link not in due and not cache.is_built(context.folder, link):
+                    due[link] = (lineage[length - 1] if length else "", (detector, variant, length))
+    return due
+
+
+@dataclass
+class _Shared:
+    """Shards that are shared out among workers until all are there.
+
+    Those of a worker that is lost are given out again. Once none are left to give, workers without any take those that
+    others have longest: a shard that is written twice is the same file.
+    """
+
+    ray: Any
+    workers: list[Any]
+    left: deque[Unit]
+    under_way: dict[Any, tuple[int, Unit]] = field(default_factory=dict)
+    losses: dict[Unit, int] = field(default_factory=dict)
+    finished: set[Unit] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def done(self, progress: Any, on_event: OnEvent) -> dict[str, str]:
+        """Have all evaluated; the reasons of what failed, by title."""
+        count = len(self.left)
+        while len(self.finished) < count:
+            self._give()
+            on_event(progress(done=len(self.finished)))
+            ready, _ = self.ray.wait(list(self.under_way), timeout=_POLL_SECONDS)
+            for answer in ready:
+                self._take(answer)
+        on_event(progress(done=count))
+        return self.failed
+
+    def _give(self) -> None:
+        """Give each worker as many shards as it may have."""
+        for number, worker in enumerate(self.workers):
+            busy = sum(of == number for of, _ in self.under_way.values())
+            while busy < UNDER_WAY and (unit := self._next(number)) is not None:
+                self.under_way[worker.evaluate.remote(*unit)] = number, unit
+                busy += 1
+
+    def _next(self, number: int) -> Unit | None:
+        """A shard that nobody has yet; for a worker that has none, the one that is under way for longest."""
+        if self.left:
+            return self.left.popleft()
+        if any(of == number for of, _ in self.under_way.values()):
+            return None
+        others = [unit for _, unit in self.under_way.values() if unit not in self.finished]
+        single = [unit for unit in others if others.count(unit) == 1]
+        return single[0] if single else None
+
+    def _take(self, answer: Any) -> None:
+        """Note what became of a shard. `UserError` for what the worker refused, or what is lost again and again."""
+        exceptions = self.ray.exceptions
+        _, unit = self.under_way.pop(answer)
+        try:
+            self.failed |= self.ray.get(answer)
+            self.finished.add(unit)
+        except exceptions.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise UserError(str(error.cause)) from error
+            raise
+        except (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError) as error:
+            self.losses[unit] = self.losses.get(unit, 0) + 1
+            if self.losses[unit] > MOST_LOSSES:
+                raise UserError(
+                    f"the workers that evaluate the shard from row {unit[1]} on were lost {MOST_LOSSES} times, perhaps "
+                    f"for want of memory: use fewer threads or larger nodes ({shown(str(error))})"
+                ) from error
+            if unit not in self.finished:
+                self.left.append(unit)
