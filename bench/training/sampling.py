@@ -123,7 +123,7 @@ def hold_out(frames: Sequence[Frame], share: float, seed: int) -> tuple[list[Fra
     for group in _groups(frames).values():
         strata.setdefault(frozenset(frame.label for frame in group), []).append(group)
     for groups in (strata[key] for key in sorted(strata, key=str)):
-        wanted = share * sum(map(len, groups))
+        wanted = max(1.0, share * sum(map(len, groups)))
         for index in rng.permutation(len(groups)):
             if len(groups) > 1 and wanted >= len(groups[index]) / 2:
                 wanted -= len(groups[index])
