@@ -80,16 +80,36 @@ def json_schema() -> dict[str, Any]:
         size = "smaller" if direction == "down" else "larger"
         filter_["description"] = f"the filter for pictures that get {size}"
     schema["$defs"]["Filters"] |= _CLOSED
-    detector = schema["$defs"]["DetectorSettings"]["properties"]
-    detector["preprocessing"] |= {"anyOf": _preprocessing(schema["$defs"].pop("Preprocessing"))}
-    del detector["preprocessing"]["$ref"]
-    del detector["architecture"]["type"]
-    detector["architecture"]["anyOf"] = [
-        {"enum": list(families.architectures())},
-        *({"type": "string", "pattern": f"^{prefix}"} for prefix in families.prefixes()),
-    ]
+    preprocessing = _preprocessing(schema["$defs"].pop("Preprocessing"))
+    for name in ("DetectorSettings", "TrainingSettings"):
+        network = schema["$defs"][name]["properties"]
+        network["preprocessing"] |= {"anyOf": preprocessing}
+        del network["preprocessing"]["$ref"]
+        del network["architecture"]["type"]
+        network["architecture"]["anyOf"] = [
+            {"enum": list(families.architectures())},
+            *({"type": "string", "pattern": f"^{prefix}"} for prefix in families.prefixes()),
+        ]
+    # A file that trains needs neither detectors nor experiments yet.
+    schema["required"] = ["datasets"]
+    schema["anyOf"] = [{"required": ["detectors", "experiments"]}, {"required": ["trainings"]}]
+    _short_forms(schema["$defs"])
     _name_limits(schema)
     return schema
+
+
+def _short_forms(models: dict[str, Any]) -> None:
+    """What stands for settings of trainings: a name, a share of frames, true or false."""
+    training, changes = models["TrainingSettings"]["properties"], models["AugmentSettings"]["properties"]
+    share, nothing = {"type": "number", "minimum": 0, "maximum": 1}, {"enum": [False, "none"]}
+    for field in changes.values():
+        field["anyOf"] = [share, nothing, {"$ref": field.pop("$ref")}]
+    for key, model in (("optimizer", "OptimizerSettings"), ("schedule", "ScheduleSettings")):
+        names = models[model]["properties"]["name"]["enum"]
+        training[key]["anyOf"] = [{"enum": names}, {"$ref": training[key].pop("$ref")}]
+    training["augment"]["anyOf"] = [{"enum": [True, False, "none", "usual"]}, {"$ref": training["augment"].pop("$ref")}]
+    for key in ("self_blend", "maps"):
+        training[key]["anyOf"] = [{"type": "boolean"}, *training[key]["anyOf"]]
 
 
 def _preprocessing(whole: dict[str, Any]) -> list[dict[str, Any]]:

@@ -28,6 +28,11 @@ from bench.variants import steps
 DOCS = Path(__file__).parent.parent / "docs"
 
 _LIMITS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
+_CHANGES = {
+    "crop": "Crop", "flip": "Change", "rotation": "Rotation", "affine": "Affine", "colour": "Colour", "blur": "Blur",
+    "noise": "Noise", "colours": "Colours", "jpeg": "Jpeg", "erase": "Erase",
+}  # fmt: skip
+"""Changes of frames by the models of their settings."""
 _TYPES = {"string": "text", "number": "number", "integer": "whole number", "boolean": "true or false"}
 
 Node = Mapping[str, Any]
@@ -77,6 +82,12 @@ def _sections() -> Iterator[str]:
     for key, model in named.items():
         yield _section(f"experiments: {{name: {{{key}: …}}}}", models[f"{model}Settings"])
     yield _section("experiments: {name: {gates: {variant: …}}}", models["GateSettings"])
+    yield _section("trainings: {name: …}", models["TrainingSettings"])
+    for key in ("optimizer", "schedule", "augment", "self_blend", "maps", "stop"):
+        name = "".join(part.capitalize() for part in key.split("_"))
+        yield _section(f"trainings: {{name: {{{key}: …}}}}", models[f"{name.removesuffix('s')}Settings"])
+    for key, name in _CHANGES.items():
+        yield _section(f"trainings: {{name: {{augment: {{{key}: …}}}}}}", models[name])
     for name in steps.names():
         yield _step(name, steps.find(name))
 

@@ -81,7 +81,8 @@ def _moved(
     if drawn(rng, settings.affine):
         affine = settings.affine
         scale, shear = 1 + affine.scale * rng.uniform(-1, 1), math.tan(math.radians(affine.shear * rng.uniform(-1, 1)))
-        across, down = affine.shift * size * rng.uniform(-1, 1, 2)
+        # Whole pixels: values between pixels would blur what a detector looks for.
+        across, down = np.rint(affine.shift * size * rng.uniform(-1, 1, 2))
         matrix = np.array([[scale, scale * shear, across], [0, scale, down], [0, 0, 1]]) @ matrix
     if np.array_equal(matrix, np.eye(3)):
         return pixels, mask

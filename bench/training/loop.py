@@ -230,7 +230,8 @@ class _Training:
             self.job.folder / f"{name}.json",
             {"format": FORMAT, **self.job.about, "flavour": self.learner.model.flavour, "epoch": asdict(row)},
         )
-        of_file = {"architecture": self.learner.model.architecture, "format": "pt", "training": self.job.name}
+        # One entry: safetensors writes several in an order that changes from time to time.
+        of_file = {"training": f"{self.job.name}, {self.learner.model.architecture}"}
         resuming.write_tensors(self.job.folder / f"{name}.safetensors", tensors, of_file)
 
     def _write_answers(self, answers: NDArray[np.float64]) -> None:

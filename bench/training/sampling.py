@@ -54,18 +54,30 @@ class Plan:
             yield [(epoch, place, self.units[order[place]]) for place in places]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
+        """The units of an epoch, from 1: where the one before ended, so that all come before any comes again."""
         import numpy as np
 
-        rng = np.random.default_rng([self.seed, _ORDER, epoch])
         needed = self.steps * self.units_a_batch
         if self.balance != "sampling" or None in self.classes:
-            return _endless(rng, np.arange(len(self.units)), needed)
-        labels = np.array(self.classes)
-        halves = [needed // 2, needed - needed // 2]
-        # Which class has the odd one over changes from epoch to epoch.
-        counts = halves if epoch % 2 else halves[::-1]
-        drawn = [_endless(rng, np.flatnonzero(labels == label), count) for label, count in enumerate(counts)]
+            return self._stream(np.arange(len(self.units)), 0, (epoch - 1) * needed, needed)
+        labels, rng = np.array(self.classes), np.random.default_rng([self.seed, _ORDER, epoch])
+        drawn = []
+        for label in (0, 1):
+            # Which class has the odd one over changes from epoch to epoch.
+            counts = [(needed + (label + each) % 2) // 2 for each in (0, 1)]
+            before = (epoch - 1) // 2 * needed + (counts[1] if epoch % 2 == 0 else 0)
+            drawn.append(self._stream(np.flatnonzero(labels == label), label + 1, before, counts[epoch % 2]))
         return rng.permutation(np.concatenate(drawn))
+
+    def _stream(self, indices: NDArray[np.int64], of: int, first: int, count: int) -> NDArray[np.int64]:
+        """So many indices from the place `first` on of all in a random order, then all in another one, and so on."""
+        import numpy as np
+
+        size = len(indices)
+        rounds = range(first // size, (first + count - 1) // size + 1)
+        orders = [np.random.default_rng([self.seed, _ORDER, of, each]).permutation(indices) for each in rounds]
+        start = first - rounds.start * size
+        return np.concatenate(orders)[start : start + count]
 
     @property
     def class_weights(self) -> tuple[float, float]:
@@ -74,14 +86,6 @@ class Plan:
             return 1.0, 1.0
         counts = [sum(label == each for label in self.classes) for each in (0, 1)]
         return len(self.classes) / (2 * counts[0]), len(self.classes) / (2 * counts[1])
-
-
-def _endless(rng: np.random.Generator, indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """So many of the indices: all in a random order before any comes again."""
-    import numpy as np
-
-    rounds = -(-count // len(indices))
-    return np.concatenate([rng.permutation(indices) for _ in range(rounds)])[:count]
 
 
 def singles(frames: Sequence[Frame]) -> tuple[tuple[Unit, ...], tuple[int | None, ...]]:
@@ -119,7 +123,7 @@ def hold_out(frames: Sequence[Frame], share: float, seed: int) -> tuple[list[Fra
     for group in _groups(frames).values():
         strata.setdefault(frozenset(frame.label for frame in group), []).append(group)
     for groups in (strata[key] for key in sorted(strata, key=str)):
-        wanted = share * sum(map(len, groups))
+        wanted = max(1.0, share * sum(map(len, groups)))
         for index in rng.permutation(len(groups)):
             if len(groups) > 1 and wanted >= len(groups[index]) / 2:
                 wanted -= len(groups[index])

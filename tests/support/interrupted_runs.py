@@ -140,6 +140,8 @@ def main() -> None:
         if order.get("here"):
             _warm_up(Path(order["folder"]), Path(order["log"]))
             continue
+        if order.get("arguments", [""])[0] == "train":
+            _import_training()
         children = []
         for _ in range(order.get("runs", 1)):
             child = os.fork()
@@ -151,11 +153,27 @@ def main() -> None:
             print(os.waitpid(child, 0)[1], flush=True)
 
 
+def _import_training() -> None:
+    """What every training imports takes longer than a small one."""
+    import scipy.optimize
+    import scipy.stats
+    import sklearn.metrics
+    import torch._dynamo
+    import torch.utils.data
+
+    import bench.commands.train.report
+    import bench.reports.training
+
+    assert all((scipy.optimize, scipy.stats, sklearn.metrics, torch._dynamo, torch.utils.data, bench))
+
+
 def _draw_nothing() -> None:
     """Most of the time of a report is that of its figures."""
     from bench.reports.pictures import figures
+    from bench.reports.training import figures as of_trainings
     from tests.support.blank_figures import BLANK
 
+    of_trainings.write = lambda charts, folder: []
     for name, blank in BLANK.items():
         setattr(figures, name, blank)
 

@@ -1,0 +1,227 @@
+"""`bench train` from an experiment file to a checkpoint that `bench run` takes, and the frames that it then refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from bench.commands import train as command
+from bench.errors import UserError
+from bench.experiment import read
+from bench.pipeline.prepare import prepare
+from bench.records import Event
+from bench.reports.training import figures
+from bench.training import samples
+from bench.training.sampling import Plan
+from tests.conftest import write_frames
+from tests.support.command_line import bench
+from tests.support.trainings import run_of, set_up, write_file
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tiny_family: Any) -> None:
+    if "figures" not in request.keywords:
+        monkeypatch.setattr(figures, "write", lambda charts, folder: [(chart.title, chart.file) for chart in charts])
+
+
+def trained(folder: Path, **more: Any) -> command.Trained:
+    file = folder / "experiments.yaml"
+    return command.train(read(file), file, **more)
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(UserError) as error:
+        trained(folder)
+    return str(error.value)
+
+
+def test_from_frames_to_a_detector_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red frames are fakes, which is quickly learned; the printed entry is one of an experiment file."""
+    folder = set_up(tmp_path, "epochs: 8; keep_every: 4; select: {accuracy: 0.5, auc: 0.5}; norm_momentum: 0.5")
+    monkeypatch.chdir(folder)
+    code, output = bench("train")
+    assert code == 0, output
+    run = run_of(folder)
+    entry = yaml.safe_load(output[output.index("detectors:") : output.index("\nIt is judged")])
+    assert entry["detectors"]["mine"]["weights"] == (run / "best.safetensors").relative_to(folder).as_posix()
+    rows = json.loads((run / "history.json").read_text())
+    best = max(rows, key=lambda row: (row["score"], -row["validation_loss"]))
+    assert best["metrics"]["auc"] == 1
+    with (run / "history.csv").open() as file:
+        assert [float(row["score"]) for row in csv.DictReader(file)] == [row["score"] for row in rows]
+    assert {path.name for path in run.glob("epoch-*.safetensors")} == {
+        "epoch-0004.safetensors",
+        "epoch-0008.safetensors",
+    }
+    about = json.loads((run / "best.json").read_text())
+    assert about["epoch"] == best
+    assert {name: len(of["digests"]) for name, of in about["seen"]["faces"].items()} == {"train": 16, "validation": 12}
+    experiment = {"detector": "mine", "frames": "faces", "device": "cpu", "variants": {"baseline": []}}
+    text = yaml.safe_dump({**entry, "datasets": {"faces": {"path": "faces"}}, "experiments": {"first": experiment}})
+    (folder / "experiments.yaml").write_text(text)
+    prepared = prepare(read(folder / "experiments.yaml"), folder / "experiments.yaml", for_run=True)
+    assert prepared.first.reading is not None
+    shutil.copytree(folder / "faces/train", folder / "faces/test", dirs_exist_ok=True)
+    shutil.rmtree(folder / "faces/train")
+    code, output = bench("run")
+    assert code == 2
+    assert "the detector was trained on 16 test frames here (training mine)" in output.replace("\n", " ")
+
+
+def test_sources_that_were_seen_are_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = set_up(tmp_path, "epochs: 1")
+    made = trained(folder)
+    pattern = "'(\\d+)'"
+    experiment = "experiments: {first: {detector: mine, frames: faces, device: cpu, variants: {baseline: []}}}"
+    for split in ("train", "validation"):
+        shutil.rmtree(folder / "faces" / split)
+    # Frames of another set may have such names.
+    for name in ("faces", "others"):
+        file = folder / "experiments.yaml"
+        file.write_text(
+            f"{made.entry}\ndatasets: {{{name}: {{path: faces, source_pattern: {pattern}}}}}\n"
+            + experiment.replace("faces", name)
+        )
+        about = json.loads((made.folder / "best.json").read_text())
+        about["seen"]["faces"]["train"]["sources"] = ["003"]
+        (made.folder / "best.json").write_text(json.dumps(about))
+        if name == "faces":
+            with pytest.raises(UserError, match="was trained on 1 source of the test frames here"):
+                prepare(read(file), file, for_run=True)
+        else:
+            remarks = prepare(read(file), file, for_run=True).first.remarks
+            assert any("called like some of faces" in remark for remark in remarks)
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    folder = set_up(tmp_path, "epochs: 1")
+    first = trained(folder)
+    events: list[Event] = []
+    assert trained(folder, on_event=events.append).folder == first.folder
+    assert any("not done again" in event.work for event in events)
+    again = trained(folder, again=True)
+    assert again.folder != first.folder
+    assert again.weights.read_bytes() == first.weights.read_bytes()
+    write_file(folder, "epochs: 1; seed: 1")
+    other = trained(folder)
+    assert other.folder not in (first.folder, again.folder)
+    assert other.weights.read_bytes() != first.weights.read_bytes()
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    folder = set_up(tmp_path, "epochs: 2; pairs: false")
+    first = load_file(trained(folder).weights)
+    write_file(folder, "epochs: 2; pairs: false; workers: 2")
+    second = load_file(trained(folder, again=True).weights)
+    assert all(bool((first[name] == second[name]).all()) for name in first)
+
+
+def test_start_from_weights_with_another_head(tmp_path: Path) -> None:
+    folder = set_up(tmp_path, "epochs: 1")
+    first = trained(folder)
+    shutil.copy(first.weights, folder / "start.safetensors")
+    shutil.copy(first.folder / "best.json", folder / "start.json")
+    write_file(folder, "epochs: 1; weights: start.safetensors; new_head: true; seed: 3")
+    second = trained(folder)
+    about = json.loads((second.folder / "best.json").read_text())
+    assert len(about["seen"]["faces"]["train"]["digests"]) == 16
+    write_file(folder, "epochs: 1; weights: start.safetensors; optimizer: {name: sgd, learning_rate: 1e-9}")
+    third = load_file(trained(folder).weights)
+    start = load_file(folder / "start.safetensors")
+    name = next(name for name in start if name.endswith("weight"))
+    np.testing.assert_allclose(third[name].numpy(), start[name].numpy(), atol=1e-6)
+
+
+def test_real_faces_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Self-blends of real frames, with the points of their manifest; the best epoch is chosen by blends too."""
+    folder = tmp_path
+    write_frames(folder / "faces" / "test", 4, 4, 9)
+    write_frames(folder / "faces" / "train", 12, 0, 1)
+    points = {"eye_l": (14, 16), "eye_r": (26, 16), "nose": (20, 23), "mouth_l": (15, 29), "mouth_r": (25, 29)}
+    head = ["path", "label", *(f"{name}_{axis}" for name in points for axis in "xy")]
+    cells = [str(value) for point in points.values() for value in point]
+    rows = [head, *([f"real/{index:03d}.png", "real", *cells] for index in range(12))]
+    with (folder / "faces/train/manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    write_file(folder, "epochs: 2; self_blend: true; maps: true; held_out: 0.3; frames: faces")
+    made = trained(folder)
+    labels = [row["label"] for row in csv.DictReader((made.folder / "validation.csv").open())]
+    assert labels.count("1") == labels.count("0") > 0
+    assert len(list((made.folder / "self-blends").glob("*.png"))) == labels.count("1")
+
+
+def test_pairs_stand_side_by_side_and_move_alike(tmp_path: Path) -> None:
+    from bench import datasets
+    from bench.datasets import FrameSetSettings
+    from bench.training.augment_settings import AugmentSettings
+    from bench.training.sampling import pairs
+
+    write_frames(tmp_path / "faces/train", 6, 6, 1)
+    write_frames(tmp_path / "faces/test", 6, 6, 2)
+    settings = FrameSetSettings.model_validate({
+        "test": {"path": "faces/test"}, "train": {"path": "faces/train", "source_pattern": "(\\d+)"}})  # fmt: skip
+    frames = datasets.load("faces", settings, tmp_path, tmp_path / ".cache")["train"].frames
+    pictures = samples.Pictures(
+        datasets.picture, datasets.fit, datasets.fitted_points, datasets.mask_of, datasets.blended_face
+    )
+    flip = AugmentSettings.model_validate({**dict.fromkeys(AugmentSettings.model_fields, 0.0), "flip": 0.5})
+    units = pairs(frames, 0)
+    spec = datasets_spec()
+    plan = Plan(units, (None,) * len(units), 6, None, "sampling", 0, 2)
+    both = samples.Samples(frames, pictures, spec, flip, 0, {})
+    flipped = set()
+    for batch, keys in zip(samples.batches(both, plan, 1, 0, 0), plan.batches(1), strict=True):
+        assert batch.labels.tolist() == [0, 1] * 3
+        for place, (_, _, unit) in enumerate(keys):
+            found = []
+            for offset, index in enumerate(unit):
+                plain = datasets.decode(frames[index].file, spec).transpose(2, 0, 1)
+                pixels = batch.frames[2 * place + offset].numpy()
+                assert (pixels == plain).all() or (pixels == plain[..., ::-1]).all()
+                found.append(bool((pixels == plain).all()))
+            assert found[0] == found[1]
+            flipped.add(found[0])
+    assert flipped == {True, False}
+
+
+def datasets_spec() -> Any:
+    from bench.records import InputSpec
+
+    return InputSpec(32)
+
+
+def test_frames_that_teach_nothing_are_refused(tmp_path: Path) -> None:
+    folder = set_up(tmp_path, splits=(("test", 4), ("train", 3)))
+    assert "6 train frames are less than one batch of 8" in refused(folder)
+    write_file(folder, "batch_size: 4; maps: true")
+    assert "no train fake has a mask" in refused(folder)
+    write_file(folder, "batch_size: 4; pairs: true")
+    assert "0 fakes have a real frame of the same source" in refused(folder)
+    shutil.rmtree(folder / "faces/train/fake")
+    write_file(folder, "batch_size: 2")
+    assert "no fake train frames" in refused(folder)
+    write_file(folder, "batch_size: 2; self_blend: true")
+    assert "no face was found" in refused(folder)
+    shutil.rmtree(folder / "faces/train")
+    write_file(folder)
+    assert "no train frames; add a split train/" in refused(folder)
+
+
+@pytest.mark.figures
+def test_the_report_has_its_figures(tmp_path: Path) -> None:
+    made = trained(set_up(tmp_path, "epochs: 2"))
+    page, text = made.pages["report"].read_text(), made.pages["text"].read_text()
+    for title in ("Losses", "Metrics", "ROC curve", "Precision and recall", "Sample predictions", "Confusion matrix"):
+        assert title in page
+    for file in ("losses.png", "metrics.png", "roc.png", "precision_recall.png", "samples.png"):
+        assert (made.folder / file).stat().st_size > 1000
+        assert f"({file})" in text
+    assert made.entry in text
