@@ -178,7 +178,7 @@ def test_a_map_of_a_wider_crop_lies_where_its_place_of_the_picture_is() -> None:
     # Pixels 50 to 60 down and 90 to 100 across: 10 to 20 and 50 to 60 of the middle, places of 5 pixels.
     assert inside[2:4, 10:12].sum() / inside.sum() > 0.5
     back = moved(inside, middle, whole)
-    assert np.unravel_index(back.argmax(), back.shape) == (5, 9)
+    assert divmod(int(back.argmax()), back.shape[1]) == (5, 9)
     assert moved(cam, whole, whole) is cam
 
 

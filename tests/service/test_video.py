@@ -127,7 +127,7 @@ def test_told_to_end_it_finishes_its_jobs_and_they_can_be_asked_for(clip: bytes)
     assert comes_true(lambda: server.started, 20)
     port = server.servers[0].sockets[0].getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-        upload = {"files": {"file": ("a.mp4", clip)}}
+        upload: dict[str, Any] = {"files": {"file": ("a.mp4", clip)}}
         href = client.post("/api/video/jobs", **upload).json()["href"]
         server.handle_exit(signal.SIGTERM, None)
         assert client.get(href).json()["state"] in ("queued", "running")
