@@ -180,5 +180,5 @@ def test_a_shard_that_loses_every_worker_is_told() -> None:
 
 @needs_ray
 def test_an_address_where_no_cluster_answers_is_told() -> None:
-    with pytest.raises(UserError, match="no Ray cluster answers at 127.0.0.1:1: "), executor.connected("127.0.0.1:1"):
+    with pytest.raises(UserError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: "), executor.connected("127.0.0.1:1"):
         pass
