@@ -184,7 +184,7 @@ def _subjects(file: Path, name: str, of: Whole) -> dict[str, Subject]:
 def _answer(subjects: dict[str, Subject], variant: str, of: Whole) -> tuple[float, tuple[float, float]]:
     """P(fake) of a variant of the ensemble, and its logits, real and fake."""
     logits = {
-        member: of.members[member].inspector.scores(subjects[member])[part]
+        member: of.members[member].inspector.logits(subjects[member])[part]
         for member, part in of.parts[variant].items()
     }
     p_fake, difference = of.rules[variant].join_differences([[fake - real] for real, fake in logits.values()])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.files import write_text
 from bench.records import CLASSES, class_of
-from bench.records.inspection import PARTS, Inspection, Score
+from bench.records.inspection import PARTS, Inspection, Score, Subject
 from bench.reports.content.axes import axis, part_axis
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Sentence, sentence, strong
@@ -87,7 +87,11 @@ def card_of(inspected: Inspection, target: str, note: str = "") -> Card:
         heat = look.agreed if look.agreed is not None and look.agreed.any() else look.heat
         drawn = pictures.overlay(subject.fitted, heat, look.target == "fake")
         maps[look.judge.name] = pictures.data_uri(drawn, _SIDE)
-    scores = {look.judge.name: look.score for look in inspected.looks}
+    return card(subject, target, {look.judge.name: look.score for look in inspected.looks}, maps, note)
+
+
+def card(subject: Subject, target: str, scores: Mapping[str, Score], maps: Mapping[str, str], note: str = "") -> Card:
+    """The card of a picture with its label, and how far off the most mistaken variant is."""
     label, off = "", None
     if subject.label is not None:
         label, off = CLASSES[subject.label], max(abs(subject.label - each.p_fake) for each in scores.values())

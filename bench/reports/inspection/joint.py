@@ -10,12 +10,13 @@ from bench.errors import shown
 from bench.files import make_folder, remove, write_bytes, write_text
 from bench.provenance import write_json
 from bench.records import CLASSES
+from bench.records.inspection import Score
 from bench.records.joint_inspection import JointInspection, JointLook
 from bench.reports.content.cells import Cell, Column, Table, cell, columns, table
 from bench.reports.content.spans import Sentence, sentence, strong
 from bench.reports.content.text import NONE, number
 from bench.reports.inspection import pages, pictures
-from bench.reports.inspection.galleries import Card, label_text, off
+from bench.reports.inspection.galleries import Card, card
 from bench.reports.inspection.single import MARKDOWN, NUMBERS, PAGE
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def joint_card(joint: JointInspection, name: str) -> Card:
     maps = {
         look.name: pictures.data_uri(_overlay(joint, look.cam, look.target == "fake"), _SIDE) for look in joint.looks
     }
-    p_fake = {look.name: look.p_fake for look in joint.looks}
-    return Card(subject.name, f"{quote(name)}/{PAGE}", label_text(subject), p_fake, maps, off(subject, p_fake))
+    scores = {look.name: Score(look.p_fake, look.logits[1] - look.logits[0]) for look in joint.looks}
+    return card(subject, f"{quote(name)}/{PAGE}", scores, maps)
 
 
 def votes(look: JointLook) -> Table:
