@@ -7,6 +7,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import pytest
 from bench.errors import UserError
 from bench.executors import ray as executor
 from bench.executors.ray import _Shared
-from tests.conftest import write_frames
+from bench.results import predict
+from tests.conftest import run_quickly, write_frames
 from tests.support import foreign, tiny
 from tests.support.command_line import bench
 
@@ -105,6 +107,8 @@ def disturbed(pattern: Path, name: str, kills: int, seed: int) -> dict[str, Any]
 
 
 @needs_ray
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_on_two_workers_of_which_one_is_killed_it_ends_as_a_plain_run(
     pattern: Path, undisturbed: dict[str, Any]
 ) -> None:
@@ -119,66 +123,157 @@ def test_killed_at_random_moments_it_ends_as_a_plain_run(seed: int, pattern: Pat
     assert disturbed(pattern, f"disturbed-{seed}", 3, seed) == undisturbed
 
 
-# ------------------------------------------------------------------------------ sharing out, without a cluster
-class Stub:
-    """A cluster in this process: every answer is ready at once, and `lost` calls of a worker come to nothing."""
+# ------------------------------------------------------------------------------ without a cluster
+class Exceptions:
+    """Those of Ray that count here, under its own names."""
 
-    class exceptions:  # noqa: N801 - Ray's own name
-        class RayTaskError(Exception): ...
+    class RayTaskError(Exception):
+        cause: Exception | None = None
 
-        class RayActorError(Exception): ...
+    class RayActorError(Exception): ...
 
-        class WorkerCrashedError(Exception): ...
+    class WorkerCrashedError(Exception): ...
 
-        class NodeDiedError(Exception): ...
+    class NodeDiedError(Exception): ...
 
-    def __init__(self, lost: Callable[[int, tuple[int, int]], bool]) -> None:
-        self.lost, self.calls = lost, list[tuple[int, tuple[int, int]]]()
 
-    def worker(self, number: int) -> Any:
-        stub = self
+class ClusterHere:
+    """Ray's surface in this process: tasks and calls are done at once, and `lost` calls of a worker come to nothing.
 
-        class Method:
-            def remote(self, *unit: int) -> int:
-                stub.calls.append((number, (unit[0], unit[1])))
-                return len(stub.calls) - 1
+    Calls are numbered from 1. A lost worker begins anew, as an actor of Ray that may be restarted.
+    """
 
-        class Actor:
-            evaluate = Method()
+    exceptions = Exceptions
 
-        return Actor()
+    def __init__(self, lost: Callable[[int], bool] = lambda call: False) -> None:
+        self.lost, self.answers, self.calls = lost, list[Any](), 0
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 2.0}}, {"Alive": False, "Resources": {"CPU": 64.0}}]
+
+    def remote(self, made: Any) -> Any:
+        return Remote(self, made)
 
     def wait(self, answers: list[int], timeout: float) -> tuple[list[int], list[int]]:
         return answers[:1], answers[1:]
 
-    def get(self, answer: int) -> dict[str, str]:
-        number, unit = self.calls[answer]
-        if self.lost(number, unit):
-            raise self.exceptions.RayActorError(f"worker {number} is gone")
-        return {"q8": "fails"} if unit == (0, 256) else {}
+    def get(self, answer: int) -> Any:
+        value = self.answers[answer]
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    def answer(self, do: Callable[[], Any]) -> int:
+        try:
+            self.answers.append(do())
+        except Exception as error:
+            failed = Exceptions.RayTaskError(str(error))
+            failed.cause = error
+            self.answers.append(failed)
+        return len(self.answers) - 1
+
+
+class Remote:
+    """A function or a class of Ray."""
+
+    def __init__(self, cluster: ClusterHere, made: Any) -> None:
+        self.cluster, self.made = cluster, made
+
+    def options(self, **_: Any) -> Remote:
+        return self
+
+    def remote(self, *arguments: Any) -> Any:
+        if isinstance(self.made, type):
+            return Actor(self.cluster, lambda: self.made(*arguments))
+        return self.cluster.answer(lambda: self.made(*arguments))
+
+
+class Actor:
+    """A worker; its method's calls are `remote` ones."""
+
+    def __init__(self, cluster: ClusterHere, begin: Callable[[], Any]) -> None:
+        self.cluster, self.begin, self.worker = cluster, begin, begin()
+
+    @property
+    def evaluate(self) -> Actor:
+        return self
+
+    def remote(self, *unit: int) -> int:
+        self.cluster.calls += 1
+        if self.cluster.lost(self.cluster.calls):
+            self.worker = self.begin()
+            self.cluster.answers.append(Exceptions.RayActorError("it is gone"))
+            return len(self.cluster.answers) - 1
+        return self.cluster.answer(lambda: self.worker.evaluate(*unit))
+
+
+class Standing:
+    """A worker that does nothing, with which the second shard fails."""
+
+    def evaluate(self, index: int, low: int) -> dict[str, str]:
+        return {"q8": "fails"} if (index, low) == (0, 256) else {}
 
 
 UNITS = [(0, 0), (0, 256), (0, 512), (1, 0)]
 
 
+def shared_among_two(lost: Callable[[int], bool]) -> _Shared:
+    cluster = ClusterHere(lost)
+    return _Shared(cluster, [cluster.remote(Standing).remote() for _ in range(2)], deque(UNITS))
+
+
 def test_shards_of_a_lost_worker_are_given_to_others() -> None:
-    lost = {(0, (0, 0)), (0, (0, 256))}
-    stub = Stub(lambda number, unit: (number, unit) in lost and not lost.remove((number, unit)))  # type: ignore[func-returns-value]
-    shared = _Shared(stub, [stub.worker(0), stub.worker(1)], deque(UNITS))
-    events: list[Any] = []
+    shared, events = shared_among_two(lambda call: call in (1, 2, 4)), list[Any]()
     assert shared.done(lambda done: done, events.append) == {"q8": "fails"}
     assert shared.finished == set(UNITS)
     assert events[-1] == len(UNITS)
 
 
 def test_a_shard_that_loses_every_worker_is_told() -> None:
-    stub = Stub(lambda number, unit: unit == (1, 0))
-    shared = _Shared(stub, [stub.worker(0), stub.worker(1)], deque(UNITS))
-    with pytest.raises(UserError, match="the shard from row 0 on were lost 5 times, perhaps for want of memory"):
-        shared.done(lambda done: done, lambda event: None)
+    with pytest.raises(UserError, match="were lost 5 times, perhaps for want of memory"):
+        shared_among_two(lambda call: True).done(lambda done: done, lambda event: None)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which a run has three shards for each of three variants."""
+    run_quickly(monkeypatch)
+    monkeypatch.setattr(predict, "SHARD_FRAMES", 8)
+    tiny.save_weights(tmp_path / "best_model.tar")
+    for seed, split in enumerate(("test", "calibration")):
+        write_frames(tmp_path / "faces" / split, 10, 10, seed)
+    yaml = YAML.replace("architecture: onnx, weights: float.onnx", "architecture: tiny, weights: best_model.tar")
+    yaml = yaml.replace(
+        "      q16:", "      p50: [{prune: {amount: 0.5, ranking: magnitude, repair: false}}]\n      q16:"
+    )
+    (tmp_path / "experiments.yaml").write_text(yaml)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_workers_that_are_lost_change_no_result(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that an executor does, in this process: links built parents first, shards evaluated twice where need be."""
+    cluster = ClusterHere(lambda call: call in (2, 3, 6))
+    monkeypatch.setattr(executor, "connected", lambda address: nullcontext(cluster))
+    monkeypatch.setattr("bench.executors.PACKAGE", "bench")
+    code, output = bench("run", "--no-timing", "--executor", "ray")
+    assert code == 0, output
+    assert "building on 2 workers (1 thread each) on 1 node" in output
+    assert cluster.calls >= 3 + 3
+    (shop / "results").rename(shop / "by-workers")
+    assert bench("run", "--no-timing")[0] == 0
+    for variant in ("baseline", "p50", "q16"):
+        for file in ("predictions.parquet", "cam.npy"):
+            of_workers = (shop / "by-workers/first" / variant / file).read_bytes()
+            assert (shop / "results/first" / variant / file).read_bytes() == of_workers
+    appearance = "first/appearance.parquet"
+    assert (shop / "by-workers" / appearance).read_bytes() == (shop / "results" / appearance).read_bytes()
 
 
 @needs_ray
 def test_an_address_where_no_cluster_answers_is_told() -> None:
-    with pytest.raises(UserError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: "), executor.connected("127.0.0.1:1"):
+    with (
+        pytest.raises(UserError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: "),
+        executor.connected("127.0.0.1:1"),
+    ):
         pass
