@@ -30,11 +30,11 @@ def of_features(detector: Detector, features: Any) -> Tensor:
     named = dict(getattr(detector.head, "layers", nn.Module()).named_children())
     last = named.get("embedding")
     if last is not None:
-        kept = layers[: next(index for index, layer in enumerate(layers) if layer is last) + 1]
+        lower = layers[: next(index for index, layer in enumerate(layers) if layer is last) + 1]
     else:
         logits = detector.logit_layers()[0]
-        kept = layers[: next(index for index, layer in enumerate(layers) if layer is logits)]
-    vectors: Tensor = nn.Sequential(*kept)(features)
+        lower = layers[: next(index for index, layer in enumerate(layers) if layer is logits)]
+    vectors: Tensor = nn.Sequential(*lower)(features)
     return vectors.float().flatten(1)
 
 
