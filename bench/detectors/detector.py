@@ -80,9 +80,9 @@ class Detector(nn.Module):
         """
         features = features.float() if isinstance(features, Tensor) else features
         layers, last = list(self.head.layers_to_logits()), self.logit_layers()[0]
-        place = next(index for index, layer in enumerate(layers) if layer is last)
-        hidden = nn.Sequential(*layers[:place])(features)
-        logits = nn.Sequential(*layers[place:])(F.dropout(hidden.float(), dropout, self.training))
+        position = next(index for index, layer in enumerate(layers) if layer is last)
+        hidden = nn.Sequential(*layers[:position])(features)
+        logits = nn.Sequential(*layers[position:])(F.dropout(hidden.float(), dropout, self.training))
         return Prediction(logits, self.classify(features).cam if maps else None)
 
     @property

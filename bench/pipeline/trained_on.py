@@ -57,16 +57,16 @@ def problems(trained: TrainedOn, test: FrameSet) -> Iterator[str]:
         for split, seen in splits.items():
             same = [frame for frame in test.frames if frame.digest and frame.digest in seen.digests]
             if same:
-                yield _said(trained, saw[split], "test frame", [frame.path for frame in same])
+                yield _sentence(trained, saw[split], "test frame", [frame.path for frame in same])
             elif name == test.name and (shared := _shared(test.frames, seen)):
-                yield _said(trained, saw[split], "source", shared)
+                yield _sentence(trained, saw[split], "source", shared)
 
 
 def _shared(frames: tuple[Frame, ...], seen: Seen) -> list[str]:
     return sorted({source for frame in frames for source in frame.sources if source in seen.sources})
 
 
-def _said(trained: TrainedOn, how: str, what: str, names: list[str]) -> str:
+def _sentence(trained: TrainedOn, how: str, what: str, names: list[str]) -> str:
     of = "of the test frames " if what == "source" else ""
     return (
         f"the detector {how} {counted(len(names), what)} {of}here (training {trained.training}): {listed(names, 3)}; "

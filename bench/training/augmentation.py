@@ -95,6 +95,7 @@ def _moved(
 
 
 def _coloured(rng: np.random.Generator, settings: AugmentSettings, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Brightness, then contrast around the mean, saturation around each pixel's grey, and hue."""
     import cv2
     import numpy as np
 

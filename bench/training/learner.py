@@ -28,6 +28,7 @@ class Learner:
     """A detector on its device, with what moves its weights."""
 
     def __init__(self, job: Job) -> None:
+        """The detector before its first step, which follows from the job's seed."""
         import torch
 
         from bench.detectors.starting import keep_one_logit
@@ -75,6 +76,7 @@ class Learner:
         return float(loss.detach())
 
     def _loss(self, batch: Batch) -> Tensor:
+        """That of the classes, and of where maps lie where it is asked for."""
         recipe, labels = self.job.recipe, batch.labels.to(self.device)
         frames = batch.frames.to(self.device, non_blocking=True)
         inputs = self.model.preprocess(frames)

@@ -46,14 +46,14 @@ class Batch(NamedTuple):
 class Pictures:
     """How files become pixels: what the room of frames knows.
 
-    `picture(file)` is RGB, uint8 [height, width, 3], `fit(picture, spec)` that as the network takes it, `place(points,
+    `picture(file)` is RGB, uint8 [height, width, 3], `fit(picture, spec)` that as the network takes it, `placed(points,
     height, width, spec)` where points of a picture lie then, `mask(frame, height, width)` how far pixels are forged,
     `blend(rng, fitted, points, scale)` a fake of a fitted frame, and its mask. All can be handed to other processes.
     """
 
     picture: Callable[[Path], NDArray[np.uint8]]
     fit: Callable[[NDArray[np.uint8], InputSpec], NDArray[np.uint8]]
-    place: Callable[[Points, int, int, InputSpec], Points]
+    placed: Callable[[Points, int, int, InputSpec], Points]
     mask: Callable[[Frame, int, int], NDArray[np.uint8]]
     blend: Callable[
         [np.random.Generator, NDArray[np.uint8], Points, float], tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -84,16 +84,16 @@ class Samples:
         """What a unit puts into its batch: pixels, label, mask, whether it is known where it is forged."""
         import numpy as np
 
-        epoch, place, unit = key
+        epoch, position, unit = key
         made = []
-        for pixels, label, mask, is_masked in self._of_unit(epoch, place, unit):
+        for pixels, label, mask, is_masked in self._of_unit(epoch, position, unit):
             # The same changes for all of a unit.
-            rng = np.random.default_rng([self.seed, _CHANGES, epoch, place])
+            rng = np.random.default_rng([self.seed, _CHANGES, epoch, position])
             made.append((*augmentation.changed(rng, self.augment, pixels, mask), label, is_masked))
         return [(pixels, label, mask, is_masked) for pixels, mask, label, is_masked in made]
 
     def _of_unit(
-        self, epoch: int, place: int, unit: Unit
+        self, epoch: int, position: int, unit: Unit
     ) -> Iterator[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]]:
         """The frames of a unit, cropped alike and fitted, before all other changes."""
         import numpy as np
@@ -102,7 +102,7 @@ class Samples:
             frame = self.frames[index]
             picture = self.pictures.picture(frame.file)
             height, width = picture.shape[:2]
-            rng = np.random.default_rng([self.seed, _CROPS, epoch, place])
+            rng = np.random.default_rng([self.seed, _CROPS, epoch, position])
             top, left, tall, wide = augmentation.crop_box(rng, self.augment, height, width)
             part = np.ascontiguousarray(picture[top : top + tall, left : left + wide])
             pixels = self.pictures.fit(part, self.spec)
@@ -110,8 +110,8 @@ class Samples:
             if self.blend_scale is not None:
                 yield pixels, 0, mask, True
                 moved = [(x - left, y - top) for x, y in self.points[index]]
-                points = self.pictures.place(moved, tall, wide, self.spec)
-                drawn = np.random.default_rng([self.seed, _BLENDS, epoch, place])
+                points = self.pictures.placed(moved, tall, wide, self.spec)
+                drawn = np.random.default_rng([self.seed, _BLENDS, epoch, position])
                 fake, forged = self.pictures.blend(drawn, pixels, points, self.blend_scale)
                 yield fake, 1, forged, True
                 continue
@@ -152,15 +152,16 @@ def _seeded(seed: int, epoch: int, worker: int) -> None:
     import numpy as np
     import torch
 
-    own = int(np.random.SeedSequence([seed, epoch, worker]).generate_state(1)[0])
-    random.seed(own)
-    np.random.seed(own)
-    torch.manual_seed(own)
+    drawn = int(np.random.SeedSequence([seed, epoch, worker]).generate_state(1)[0])
+    random.seed(drawn)
+    np.random.seed(drawn)
+    torch.manual_seed(drawn)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
 
 def _collated(units: Sequence[Sequence[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]]]) -> Batch:
+    """One batch of what units put into it."""
     import numpy as np
     import torch
 

@@ -50,8 +50,8 @@ class Plan:
         """The batches of an epoch from the one numbered `first` on."""
         order, count = self._order(epoch), self.units_a_batch
         for step in range(first, self.steps):
-            places = range(step * count, min((step + 1) * count, len(order)))
-            yield [(epoch, place, self.units[order[place]]) for place in places]
+            positions = range(step * count, min((step + 1) * count, len(order)))
+            yield [(epoch, position, self.units[order[position]]) for position in positions]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         """The units of an epoch, from 1: where the one before ended, so that all come before any comes again."""
@@ -123,10 +123,10 @@ def hold_out(frames: Sequence[Frame], share: float, seed: int) -> tuple[list[Fra
     for group in _groups(frames).values():
         strata.setdefault(frozenset(frame.label for frame in group), []).append(group)
     for groups in (strata[key] for key in sorted(strata, key=str)):
-        wanted = max(1.0, share * sum(map(len, groups)))
+        count_left = max(1.0, share * sum(map(len, groups)))
         for index in rng.permutation(len(groups)):
-            if len(groups) > 1 and wanted >= len(groups[index]) / 2:
-                wanted -= len(groups[index])
+            if len(groups) > 1 and count_left >= len(groups[index]) / 2:
+                count_left -= len(groups[index])
                 chosen.update(frame.file for frame in groups[index])
     return [f for f in frames if f.file not in chosen], [f for f in frames if f.file in chosen]
 

@@ -91,12 +91,13 @@ def _note_units(file: Path, kill_after: int | None) -> None:
     Of `bench train` there is also one for every file that is filled and has all but its name.
     """
     from bench import files
-    from bench.training import learner, loop
+    from bench.training import learner as learners
+    from bench.training import loop
     from bench.variants import checkpoints
     from bench.variants.steps.recover import training
 
     keep, step, count = checkpoints.Part.keep, training._step, itertools.count(1)
-    learn, rename = learner.Learner.step, files.rename
+    learn, rename = learners.Learner.step, files.rename
     checkpoints.INTERVAL_SECONDS = loop.SAVE_SECONDS = 0.0
     loop._SAVING_SHARE = 1e9
 
@@ -115,8 +116,8 @@ def _note_units(file: Path, kill_after: int | None) -> None:
         note("training", state.step)
         return is_finite
 
-    def learn_and_note(one: Any, batch: Any, rate: float, done: int) -> float:
-        loss = learn(one, batch, rate, done)
+    def learn_and_note(learner: Any, batch: Any, rate: float, done: int) -> float:
+        loss = learn(learner, batch, rate, done)
         note("learning", done + 1)
         return loss
 
@@ -125,7 +126,7 @@ def _note_units(file: Path, kill_after: int | None) -> None:
             note("file", target.name)
         rename(source, target)
 
-    replaced: Any = checkpoints.Part, training, learner.Learner, files
+    replaced: Any = checkpoints.Part, training, learners.Learner, files
     replaced[0].keep, replaced[1]._step = keep_and_note, step_and_note
     replaced[2].step, replaced[3].rename = learn_and_note, note_and_rename
 

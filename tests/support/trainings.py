@@ -28,8 +28,8 @@ def write_file(folder: Path, more: str = "", further: str = "") -> Path:
     quick = [part for part in QUICK.split(", ") if part]
     file = folder / "experiments.yaml"
     given = {part.partition(":")[0].strip() for part in more.split("; ") if part}
-    kept = _settings(quick, given)
-    settings = ", ".join([NETWORK, *kept, *(part for part in more.split("; ") if part)])
+    others = _settings(quick, given)
+    settings = ", ".join([NETWORK, *others, *(part for part in more.split("; ") if part)])
     file.write_text(f"datasets: {{faces: {{path: faces}}}}\ntrainings:\n  mine: {{{settings}}}\n{further}")
     return file
 

@@ -180,15 +180,15 @@ def test_pairs_stand_side_by_side_and_move_alike(tmp_path: Path) -> None:
     flipped = set()
     for batch, keys in zip(samples.batches(both, plan, 1, 0, 0), plan.batches(1), strict=True):
         assert batch.labels.tolist() == [0, 1] * 3
-        for place, (_, _, unit) in enumerate(keys):
-            found = []
+        for position, (_, _, unit) in enumerate(keys):
+            plainly = []
             for offset, index in enumerate(unit):
                 plain = datasets.decode(frames[index].file, spec).transpose(2, 0, 1)
-                pixels = batch.frames[2 * place + offset].numpy()
+                pixels = batch.frames[2 * position + offset].numpy()
                 assert (pixels == plain).all() or (pixels == plain[..., ::-1]).all()
-                found.append(bool((pixels == plain).all()))
-            assert found[0] == found[1]
-            flipped.add(found[0])
+                plainly.append(bool((pixels == plain).all()))
+            assert plainly[0] == plainly[1]
+            flipped.add(plainly[0])
     assert flipped == {True, False}
 
 

@@ -43,8 +43,8 @@ def test_losses_are_those_of_torch() -> None:
     logits, labels = torch.randn(12, 2), torch.randint(0, 2, (12,))
     two = losses.of_classes(logits, labels, "two_class", 0.1, (1.0, 1.0))
     torch.testing.assert_close(two, F.cross_entropy(logits, labels, label_smoothing=0.1))
-    one = losses.of_classes(logits, labels, "one_logit", 0.1, (1.0, 1.0))
-    torch.testing.assert_close(one, two)
+    single = losses.of_classes(logits, labels, "one_logit", 0.1, (1.0, 1.0))
+    torch.testing.assert_close(single, two)
     weighted = losses.of_classes(logits, labels, "two_class", 0.0, (0.5, 3.0))
     torch.testing.assert_close(weighted, F.cross_entropy(logits, labels, weight=torch.tensor([0.5, 3.0])))
 
@@ -279,7 +279,7 @@ def test_self_blends_lie_on_the_face() -> None:
 
 # ------------------------------------------------------------------------------------ settings
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "reason"),
     [
         ({"optimizer": "adamm"}, "adamw"),
         ({"optimizer": {"name": "adam", "momentum": 0.5}}, "none of adam's settings"),
@@ -293,10 +293,10 @@ def test_self_blends_lie_on_the_face() -> None:
         ({"average": 1.0}, "less than 1"),
     ],
 )
-def test_settings_are_refused_with_what_is_wrong(given: dict[str, Any], said: str) -> None:
+def test_settings_are_refused_with_what_is_wrong(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Recipe.model_validate(given)
-    assert said in str(refused.value)
+    assert reason in str(refused.value)
 
 
 def test_names_alone_stand_for_settings() -> None:

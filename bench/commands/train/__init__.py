@@ -177,6 +177,7 @@ def _start(request: _Request) -> Detector:
 
 
 def _job(request: _Request, frames: Material, points: Mapping[str, faces.Points], folder: Path, device: str) -> Job:
+    """The training, put together."""
     settings = request.settings
     train, validation = frames.of("train"), frames.of("validation")
     spec, cores = settings.preprocessing.input_spec, cpu_cores()

@@ -34,7 +34,7 @@ def points_of(frames: Sequence[Frame], cache: Path, on_event: OnEvent) -> dict[s
         else:
             due.append(frame)
     if due:
-        points |= _found(due, cache, on_event)
+        points |= _by_finder(due, cache, on_event)
     missing = len(frames) - sum(frame.digest in points for frame in frames)
     if missing > _MOST_WITHOUT * len(frames):
         raise UserError(
@@ -52,31 +52,31 @@ def _of_manifest(frame: Frame) -> Points:
     return tuple(datasets.points_at(root).get(frame.path, ()))
 
 
-def _found(frames: Sequence[Frame], cache: Path, on_event: OnEvent) -> dict[str, Points]:
+def _by_finder(frames: Sequence[Frame], cache: Path, on_event: OnEvent) -> dict[str, Points]:
     """By YuNet; what was found before is not sought again."""
     from bench.footage import faces
     from bench.footage.cutting import largest
 
-    key, known = faces.digest(), dict[str, list[list[float]]]()
+    key, by_digest = faces.digest(), dict[str, list[list[float]]]()
     try:
         before = stored.read_json(cache)
-        known = before["points"] if before.get("finder") == key else {}
+        by_digest = before["points"] if before.get("finder") == key else {}
     except (OSError, ValueError, KeyError, AttributeError):
         pass
-    due = [frame for frame in frames if frame.digest not in known]
+    due = [frame for frame in frames if frame.digest not in by_digest]
     finder = faces.load() if due else None
     for done, frame in enumerate(due, start=1):
         assert finder is not None
-        found = largest(finder.find(datasets.picture(frame.file)))
-        known[frame.digest] = [list(point) for point in found[0].points] if found else []
+        face = largest(finder.find(datasets.picture(frame.file)))
+        by_digest[frame.digest] = [list(point) for point in face[0].points] if face else []
         if done % _SAVED_EVERY == 0 or done == len(due):
             make_folder(cache.parent)
-            write_json(cache, {"finder": key, "points": known})
+            write_json(cache, {"finder": key, "points": by_digest})
         on_event(Event(WORK, done, len(due)))
     return {
-        frame.digest: cast("Points", tuple((x, y) for x, y in known[frame.digest]))
+        frame.digest: cast("Points", tuple((x, y) for x, y in by_digest[frame.digest]))
         for frame in frames
-        if known.get(frame.digest)
+        if by_digest.get(frame.digest)
     }
 
 

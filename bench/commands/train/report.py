@@ -76,6 +76,7 @@ def _answers(folder: Path) -> NDArray[np.float64]:
 
 
 def _facts(settings: TrainingSettings, frames: Material, job: Job, progress: loop.Progress) -> list[tuple[str, str]]:
+    """What was trained, on what, where and with what."""
     device = cuda_device_name() if job.device == "cuda" else machine()["cpu"]
     validation = job.validation
     return [

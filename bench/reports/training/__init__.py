@@ -18,15 +18,15 @@ _FOLDER = Path(__file__).parent
 def write(report: TrainingReport, folder: Path) -> Mapping[str, Path]:
     """Write the report of a training into the folder of its run; its files by what they are."""
     make_folder(folder)
-    said = content(report)
-    drawn = figures.write(said.charts, folder)
-    context = {**vars(said), "report": report}
+    texts = content(report)
+    drawn = figures.write(texts.charts, folder)
+    context = {**vars(texts), "report": report}
     shown = grid.write(report.samples, report.threshold, folder)
     files = {"report": folder / PAGE, "text": folder / MARKDOWN}
     markdown = pages.markdown("training.md.j2", {**context, "figures": drawn, "grid": shown}, _FOLDER)
     write_text(files["text"], markdown)
     cards = grid.cards(report.samples, report.threshold)
-    plots = [(chart, charts.draw(chart)) for chart in said.charts]
-    page = pages.html("training.html.j2", {**context, "plots": plots, "cards": cards}, said.looks, _FOLDER)
+    plots = [(chart, charts.draw(chart)) for chart in texts.charts]
+    page = pages.html("training.html.j2", {**context, "plots": plots, "cards": cards}, texts.looks, _FOLDER)
     write_text(files["report"], page)
     return files

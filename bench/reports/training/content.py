@@ -140,6 +140,7 @@ def _share(part: int, whole: int) -> str:
 
 # ------------------------------------------------------------------------------------------ charts
 def _charts(report: TrainingReport) -> Iterator[Chart]:
+    """Losses, metrics and the learning rate over epochs; ROC and precision-recall curve of the best."""
     rows, best = report.rows, float(report.best)
     across = _epochs(rows)
     losses = {"train": [row.train_loss for row in rows], "validation": [row.validation_loss for row in rows]}
@@ -201,6 +202,7 @@ def _lines(rows: Sequence[EpochRow], values: Mapping[str, Sequence[float | None]
 
 # ------------------------------------------------------------------------------------------ epochs
 def _history(rows: Sequence[EpochRow], best: int) -> Table:
+    """A row for each epoch that is shown."""
     titles = ["epoch", "step", "learning rate", "train loss", "validation loss", "score", *METRICS.values(), "seconds"]
     shown = [row for row in rows if row.epoch in _shown(rows, best)]
     return table(

@@ -27,7 +27,7 @@ class Card:
 
     uri: str
     name: str
-    said: str
+    answer: str
     is_right: bool
 
 
@@ -37,7 +37,7 @@ def cards(samples: Sequence[SampleFrame], threshold: float) -> list[Card]:
         Card(
             data_uri(sample.pixels, _SIDE),
             shortened(sample.path, 30),
-            _said(sample, threshold),
+            _answer(sample, threshold),
             _right(sample, threshold),
         )
         for sample in samples
@@ -58,12 +58,12 @@ def write(samples: Sequence[SampleFrame], threshold: float, folder: Path) -> lis
     cell = _SIDE + 2 * _EDGE + _GAP
     sheet = np.full((rows * cell + _GAP, _ACROSS * cell + _GAP, 3), 255, np.uint8)
     for index, sample in enumerate(samples):
-        top, left = (_GAP + place * cell for place in divmod(index, _ACROSS))
+        top, left = (_GAP + offset * cell for offset in divmod(index, _ACROSS))
         small = cv2.resize(sample.pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
         framed = _framed(np.asarray(small, np.uint8), _right(sample, threshold))
         sheet[top : top + len(framed), left : left + len(framed)] = framed
     write_bytes(folder / FILE, as_png(sheet))
-    return [(shortened(s.path, 30), _said(s, threshold), _right(s, threshold)) for s in samples]
+    return [(shortened(s.path, 30), _answer(s, threshold), _right(s, threshold)) for s in samples]
 
 
 def _framed(pixels: NDArray[np.uint8], is_right: bool) -> NDArray[np.uint8]:
@@ -79,6 +79,6 @@ def _right(sample: SampleFrame, threshold: float) -> bool:
     return (sample.p_fake >= threshold) == (sample.label == 1)
 
 
-def _said(sample: SampleFrame, threshold: float) -> str:
+def _answer(sample: SampleFrame, threshold: float) -> str:
     called = "fake" if sample.p_fake >= threshold else "real"
     return f"{'fake' if sample.label else 'real'}, called {called}: P(fake) {number(sample.p_fake, 3)}"
