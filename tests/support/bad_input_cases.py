@@ -58,6 +58,12 @@ def yaml(old: str, new: str) -> Change:
     return change
 
 
+def training(settings: str) -> Change:
+    """A training beside what is there."""
+    network = "architecture: tiny, preprocessing: {preset: fsbi, size: 32}"
+    return yaml("experiments:", f"trainings:\n  mine: {{{network}, {settings}}}\nexperiments:")
+
+
 def whole(content: str | bytes) -> Change:
     data = content.encode() if isinstance(content, str) else content
     return lambda folder: folder.joinpath("experiments.yaml").write_bytes(data)
@@ -2198,6 +2204,34 @@ CASES: dict[str, list[Case]] = {
              arguments=(*TO_PREDICT, "--to", "p.csv", "--faces", "sometimes")),
         Case("predictions to nowhere", "`bench predict faces`", ("Missing option '--to'",), command="predict",
              arguments=TO_PREDICT),
+    ],
+    "Training a detector": [
+        Case("no trainings", "`bench train`", ("has no `trainings:`", "docs/training.md"), command="train"),
+        Case(
+            "an unknown training", "`bench train mien`", ("no training 'mien' (did you mean 'mine'?)",),
+            training("frames: faces"), ("mien",), "train",
+        ),
+        Case(
+            "a training on frames that nobody described", "`frames: face`",
+            ("there is no 'face' under `datasets:` (did you mean 'faces'?)",), training("frames: face"), command="train",  # noqa: E501
+        ),
+        Case(
+            "settings of another optimizer", "`{name: adam, momentum: 0.9}`",
+            ("`momentum` is none of adam's settings",),
+            training("frames: faces, optimizer: {name: adam, momentum: 0.9}"), command="train",
+        ),
+        Case(
+            "an unknown metric to select by", "`select: recal`", ("unknown metric 'recal' (did you mean 'recall'?)",),
+            training("frames: faces, select: recal"), command="train",
+        ),
+        Case(
+            "two that exclude each other", "`pairs: true, self_blend: true`", ("exclude each other",),
+            training("frames: faces, pairs: true, self_blend: true"), command="train",
+        ),
+        Case(
+            "more in a batch than frames", "`batch_size: 512`", ("less than one batch of 512", "set a smaller batch_size"),  # noqa: E501
+            training("frames: faces, batch_size: 512"), command="train",
+        ),
     ],
     "Serving a variant": [
         Case("no results to serve", "before `bench run`", ("no results yet; `bench run` makes them",), command="serve",
