@@ -101,7 +101,11 @@ class FramesOfSet:
             if frames is None:
                 continue
             root = self._base / self._run.frames[split].root
-            methods = frames.attributes[_METHOD] if _METHOD in frames.attributes else [""] * len(frames.labels)
+            methods = (
+                frames.attributes[_METHOD].astype(object).fillna("")
+                if _METHOD in frames.attributes
+                else [""] * len(frames.labels)
+            )
             for name, label, method in zip(frames.frames, frames.labels.tolist(), methods, strict=True):
                 row = next(rows) if split == "test" else None
                 yield root / str(name), Frame(label, str(method), row)
