@@ -29,7 +29,7 @@ CHOICES = {
     "bench.detectors.families": "bench.detectors.families.efficientnet",
 }
 STOPS = (
-    "bench.cli:run",
+    "bench.cli.experiments:run",
     "bench.experiment:read",
     "bench.pipeline:run",
     "bench.pipeline.prepare:prepare",
