@@ -182,7 +182,7 @@ def nncf_openvino(case: Case, folder: Path) -> Built:
     )
     file = folder / "model.xml"
     openvino.save_model(quantised, file)
-    return _onnx(case, file, file.stat().st_size + file.with_suffix(".bin").stat().st_size, "int8")
+    return _onnx(case, file, file.stat().st_size + file.with_suffix(".bin").stat().st_size, "int8 in OpenVINO's format")
 
 
 def per_tensor_weights(case: Case, folder: Path) -> Built:
