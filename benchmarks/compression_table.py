@@ -99,7 +99,7 @@ def _times_faster(row: Measured) -> str:
     """The median over the rounds; "–" where there is none."""
     if not row.latency_ms:
         return "–"
-    shares = [before / own for before, own in zip(row.baseline_latency_ms, row.latency_ms, strict=True)]
+    shares = [before / now for before, now in zip(row.baseline_latency_ms, row.latency_ms, strict=True)]
     return f"{statistics.median(shares):.2f}"
 
 

@@ -60,6 +60,15 @@ class Detector(nn.Module):
         prediction: Prediction[Tensor] = self.head.predict(features)
         return prediction
 
+    @property
+    def has_embedding(self) -> bool:
+        """Whether there is a vector in front of the logits, for `embed`."""
+        try:
+            self.head.layers_to_embedding()
+        except NotImplementedError:
+            return False
+        return True
+
     def embed(self, frames: Tensor) -> Tensor:
         """The vectors [N, D] by which frames, uint8 RGB [N, 3, H, W], are described before they are classified.
 

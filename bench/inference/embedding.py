@@ -38,13 +38,11 @@ def embedder(folder: Path, loaded: Loaded) -> Embedder:
             f"--embedding: {name} is an ONNX file of which no network of layers is at hand (it was made elsewhere, or "
             "the variant that it was quantised from is gone); leave it out, or name another `--variant`"
         )
-    try:
-        detector.head.layers_to_embedding()
-    except NotImplementedError:
+    if not detector.has_embedding:
         raise UserError(
             f"--embedding: a detector of the family {quoted(detector.architecture)} has no vector in front of its "
             "logits; leave it out"
-        ) from None
+        )
     if loaded.session.executed.device == "cuda":
         detector = detector.to("cuda")
     of_copy = loaded.built.kind != "torch"

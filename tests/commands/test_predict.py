@@ -396,8 +396,8 @@ def test_heatmaps_say_what_is_right(quick: Path) -> None:
     page = (quick / "maps.html").read_text()
     assert page.count("data:image/jpeg;base64,") == len(rows)
     off = {row["path"]: abs((row["label"] == "fake") - float(row["p_fake"])) for row in rows}
-    places = [page.index(f"<bdi>{path}</bdi>") for path in sorted(off, key=lambda path: -off[path])]
-    assert places == sorted(places)
+    order = [page.index(f"<bdi>{path}</bdi>") for path in sorted(off, key=lambda path: -off[path])]
+    assert order == sorted(order)
 
 
 def test_vectors_are_the_penultimate_features(quick: Path) -> None:

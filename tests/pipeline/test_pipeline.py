@@ -284,8 +284,11 @@ def test_artifacts_give_the_stored_scores_again(finished: Path) -> None:
                 session = runtimes.find(runtime).load(built, "cpu", 1)
                 logits, _ = session.predict(batch)
                 # Integers are rounded by every runtime in its own order, and OpenVINO has halves where the CPU does.
-                same = runtime == "onnxruntime" or session.executed.computed == "fp32"
-                np.testing.assert_allclose(logits[:, 1], expected, atol=1e-4 if same else 5e-3)
+                in_float = built.stored != "int8" and session.executed.computed == "fp32"
+                same = runtime == "onnxruntime" or in_float
+                np.testing.assert_allclose(
+                    logits[:, 1], expected, atol=1e-4 if same else 5e-3, err_msg=f"{name} in {runtime}"
+                )
 
 
 def test_failing_variant_does_not_stop_the_others(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

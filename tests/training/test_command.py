@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from bench.commands import train as command
+from bench.datasets.face_blends import blended_face
 from bench.errors import UserError
 from bench.experiment import read
 from bench.pipeline.prepare import prepare
@@ -169,9 +170,7 @@ def test_pairs_stand_side_by_side_and_move_alike(tmp_path: Path) -> None:
     settings = FrameSetSettings.model_validate({
         "test": {"path": "faces/test"}, "train": {"path": "faces/train", "source_pattern": "(\\d+)"}})  # fmt: skip
     frames = datasets.load("faces", settings, tmp_path, tmp_path / ".cache")["train"].frames
-    pictures = samples.Pictures(
-        datasets.picture, datasets.fit, datasets.fitted_points, datasets.mask_of, datasets.blended_face
-    )
+    pictures = samples.Pictures(datasets.picture, datasets.fit, datasets.fitted_points, datasets.mask_of, blended_face)
     flip = AugmentSettings.model_validate({**dict.fromkeys(AugmentSettings.model_fields, 0.0), "flip": 0.5})
     units = pairs(frames, 0)
     spec = datasets_spec()

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from sklearn import metrics
 
-from bench import datasets, detectors
+from bench import detectors
 from bench.commands.train.judging import AtThreshold, p_fake_of
+from bench.datasets.face_blends import blended_face
 from bench.detectors import families, starting
 from bench.records import Conventions, Frame, Preprocessing
 from bench.records.face_template import POINTS
@@ -265,8 +266,8 @@ def test_self_blends_lie_on_the_face() -> None:
     smooth = np.asarray(cv2.resize(picture(48, 3), (size, size)), np.uint8)
     inside = 0
     for seed in range(12):
-        fake, mask = datasets.blended_face(np.random.default_rng(seed), smooth, points)
-        again, _ = datasets.blended_face(np.random.default_rng(seed), smooth, points)
+        fake, mask = blended_face(np.random.default_rng(seed), smooth, points)
+        again, _ = blended_face(np.random.default_rng(seed), smooth, points)
         np.testing.assert_array_equal(fake, again)
         assert fake.shape == (size, size, 3)
         rows, columns = np.nonzero(mask > 128)

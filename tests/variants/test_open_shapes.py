@@ -97,7 +97,7 @@ def test_layers_behind_a_late_class_token_are_quantised(
     layers = json.loads(b0.facts(quantised)["layers"])
     assert {name: layers[name][:2] for name in late} == {name: [8, 8] for name in late}
     pictures = frames(16, SIZE, seed=1).numpy()  # those of calibration
-    of_float, of_integers = (margins(graph, pictures) for graph in (to_onnx(detector), quantised))
+    of_float, of_integers = (margins(graph, pictures) for graph in (to_onnx(detector), lowering.lower(quantised)))
     measured = np.square(of_integers - of_float).mean() / of_float.var()
     expected = sum(noise for _, _, noise in layers.values())
     assert measured < 0.05

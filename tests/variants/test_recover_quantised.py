@@ -106,14 +106,14 @@ def test_the_graph_answers_more_like_the_teacher(kind: str, detector: Detector, 
     settings = recover.Settings(steps=30, batch_size=8, learning_rate=1e-2)
     changed = recover.apply_quantised(graph, settings, around)
     record = json.loads((around.scratch / recover.RECORD).read_text())
-    assert record["error"]["after"] < 0.8 * record["error"]["before"]
+    assert record["error"]["after"] < 0.9 * record["error"]["before"]
     unseen = frames(32, 32, seed=9)
     with torch.no_grad():
         expected = b0.margin(detector(unseen).logits.numpy())
     before, after = (
         np.square(b0.margin(b0.run(model, unseen.numpy())[0]) - expected).mean() for model in (graph, changed)
     )
-    assert after < 0.8 * before
+    assert after < 0.9 * before
     same_but = {name for name in constants(graph) if name.endswith((".weight", ".bias"))}
     first, second = constants(graph), constants(changed)
     assert all(np.array_equal(first[name], second[name]) for name in first.keys() - same_but)

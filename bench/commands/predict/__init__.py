@@ -239,6 +239,7 @@ def remove_unused(written: Outputs, options: Options) -> None:
 
 
 def _summary(request: _Request, judged: scoring.Judged) -> PredictedSummary:
+    """What the page and the Markdown say."""
     (result,) = request.chosen.variants
     executed = result.executed
     assert executed is not None  # every evaluated variant was executed

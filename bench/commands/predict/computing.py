@@ -193,6 +193,7 @@ class Pass:
             self._write(self._open.popleft())
 
     def _write(self, filled: _Filled) -> None:
+        """Write a whole shard, once its heatmaps are drawn: its vectors, then its rows."""
         import numpy as np
 
         for drawing in filled.drawn:

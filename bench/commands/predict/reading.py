@@ -81,7 +81,7 @@ class Reader:
     def _begin(self) -> None:
         """In each thread: a finder of its own, since they can't be shared."""
         if self._cuts:
-            _own.finder = in_front.finder(self.preprocessing.crop)
+            _of_thread.finder = in_front.finder(self.preprocessing.crop)
 
     @property
     def _cuts(self) -> bool:
@@ -117,7 +117,7 @@ class Reader:
         """Each face of a decoded picture."""
         import cv2
 
-        finder: Finder = _own.finder
+        finder: Finder = _of_thread.finder
         try:
             crops = in_front.cut(pixels, self.preprocessing.crop, finder)
         except cv2.error as error:
@@ -152,13 +152,13 @@ class Reader:
         return Part(number, (Sight(pixels, picture.number),), False)
 
 
-class _Own(threading.local):
+class _OfThread(threading.local):
     """What each thread has for itself."""
 
     finder: Finder
 
 
-_own = _Own()
+_of_thread = _OfThread()
 
 
 def _planes(fitted: Pixels) -> Pixels:

@@ -136,8 +136,8 @@ class _Tally:
 
         if not labels:
             return None
-        known = pd.Series(pd.array(sources, dtype="string"))
-        return alone.judged(np.array(labels, np.int8), _array(p), known, self._threshold)
+        by_source = pd.Series(pd.array(sources, dtype="string"))
+        return alone.judged(np.array(labels, np.int8), _array(p), by_source, self._threshold)
 
 
 def _array(values: Sequence[float]) -> NDArray[np.float64]:

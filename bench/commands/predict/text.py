@@ -15,6 +15,7 @@ def describe(predicted: Predicted) -> str:
 
 
 def _lines(predicted: Predicted) -> Iterator[str]:
+    """How many pictures were judged, by what, and what came of it."""
     counts = predicted.numbers["counts"]
     if not predicted.judged_now:
         yield "all of it was predicted before; nothing is done again"

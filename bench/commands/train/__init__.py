@@ -178,6 +178,9 @@ def _start(request: _Request) -> Detector:
 
 def _job(request: _Request, frames: Material, points: Mapping[str, faces.Points], folder: Path, device: str) -> Job:
     """The training, put together."""
+    from bench.commands.train.judging import AtThreshold
+    from bench.datasets.face_blends import blended_face
+
     settings = request.settings
     train, validation = frames.of("train"), frames.of("validation")
     spec, cores = settings.preprocessing.input_spec, cpu_cores()
@@ -185,15 +188,13 @@ def _job(request: _Request, frames: Material, points: Mapping[str, faces.Points]
     if blend is not None and not any(frame.label == 1 for frame in validation):
         validation += faces.blended_validation(validation, points, spec, blend.scale, folder / "self-blends")
     threads = cores if settings.threads == "auto" else settings.threads
-    pictures = Pictures(datasets.picture, datasets.fit, datasets.fitted_points, datasets.mask_of, datasets.blended_face)
+    pictures = Pictures(datasets.picture, datasets.fit, datasets.fitted_points, datasets.mask_of, blended_face)
     samples = Samples(
         train, pictures, spec, settings.augment, settings.seed,
         {index: points[frame.digest] for index, frame in enumerate(train) if frame.digest in points},
         blend.scale if blend else None, settings.maps is not None,
     )  # fmt: skip
     workers = min(_MOST_WORKERS, cores - 1) if settings.workers == "auto" else settings.workers
-    from bench.commands.train.judging import AtThreshold
-
     return Job(
         request.name, settings, partial(_start, request), samples, _plan(request, samples), validation,
         partial(datasets.read_batches, threads=max(1, min(threads, cores))), AtThreshold(settings.threshold), folder,

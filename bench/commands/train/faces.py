@@ -99,11 +99,13 @@ def _blend(frame: Frame, points: Points, spec: InputSpec, scale: float, index: i
     import cv2
     import numpy as np
 
+    from bench.datasets.face_blends import blended_face
+
     picture = datasets.picture(frame.file)
     fitted = datasets.fit(picture, spec)
     height, width = picture.shape[:2]
     placed = datasets.fitted_points(points, height, width, spec)
-    fake, _ = datasets.blended_face(np.random.default_rng([len("validation"), index]), fitted, placed, scale)
+    fake, _ = blended_face(np.random.default_rng([len("validation"), index]), fitted, placed, scale)
     written, data = cv2.imencode(".png", np.ascontiguousarray(fake[..., ::-1]))
     assert written
     return data.tobytes()

@@ -43,14 +43,14 @@ def opening(summary: PredictedSummary) -> tuple[Sentence, ...]:
 
 def labels_note(summary: PredictedSummary) -> str:
     """For how many pictures the true label is known."""
-    known, count = summary.counts.labelled, summary.counts.pictures
-    if not known:
+    labelled, count = summary.counts.labelled, summary.counts.pictures
+    if not labelled:
         return (
             "No true label is known (by folders called real and fake, a manifest, or --label-pattern): there is "
             "nothing to judge the scores by."
         )
-    rest = f" Of {count - known:,} others no label is known; they are in none of these numbers."
-    return f"By the {counted(known, 'picture')} whose true label is known.{'' if known == count else rest}"
+    rest = f" Of {count - labelled:,} others no label is known; they are in none of these numbers."
+    return f"By the {counted(labelled, 'picture')} whose true label is known.{'' if labelled == count else rest}"
 
 
 def metrics(judged: VariantEvaluation, accuracy_ci: Interval | None, noun: str) -> Table:
