@@ -70,7 +70,7 @@ def test_a_failing_batch_fails_alone() -> None:
 def test_a_batch_too_large_for_the_memory_is_halved() -> None:
     session = Brightness(fails=[MemoryError()])
     session.go.clear()
-    batcher = Batcher(session, Window(4, 0.0))
+    batcher = Batcher(session, Window(4, 30.0))
     answers = [batcher.submit(frame(100)) for _ in range(4)]
     session.go.set()
     assert [answer.result(10).logits[1] for answer in answers] == [0] * 4
