@@ -7,12 +7,14 @@ way: they are given to others. Nothing is timed here.
 from __future__ import annotations
 
 import os
+import socket
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from bench.errors import UserError, counted, shown
 from bench.executors import Request
@@ -27,6 +29,7 @@ from bench.variants import cache, ids
 UNDER_WAY = 2
 """Shards that a worker has at once: it evaluates one while the next is on its way."""
 MOST_LOSSES = 5
+_LISTENS_WITHIN_S = 10.0
 _PATIENCE = {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}
 """On a busy machine, Ray's processes take longer to start than it waits for them."""
 _POLL_SECONDS = 1.0
@@ -59,6 +62,7 @@ def connected(address: str | None) -> Iterator[Any]:
         options |= {"include_dashboard": False}
         for name, patience in _PATIENCE.items():
             os.environ.setdefault(name, patience)
+    _refuse_silent(address)
     import ray
 
     try:
@@ -70,6 +74,21 @@ def connected(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise `UserError` where nothing listens at HOST:PORT: Ray itself goes on trying for minutes."""
+    try:
+        parts = urlsplit(address if "://" in address else f"ray://{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UserError(f"--address: {shown(address, 100)}: expected ray://HOST:PORT: {error}") from error
+    if not host or port is None:
+        return
+    try:
+        socket.create_connection((host, port), _LISTENS_WITHIN_S).close()
+    except OSError as error:
+        raise UserError(f"--executor ray: no Ray cluster answers at {shown(address, 100)}: {error}") from error
 
 
 def cluster_of(ray: Any, threads: int, device: str) -> Cluster:

@@ -44,7 +44,7 @@ def test_bare_forward_has_two_batches_under_way_where_a_session_can() -> None:
         counts.append(len(under_way))
         return lambda: under_way.remove(batch)
 
-    script("1_evaluation")._forward(SimpleNamespace(submit=submit), range(5))
+    script("1_evaluation").forward(SimpleNamespace(submit=submit), range(5))
     assert counts == [1, 2, 2, 2, 2]
     assert under_way == []
 
