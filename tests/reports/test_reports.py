@@ -118,21 +118,21 @@ def overlays(results: Path) -> set[str]:
 def leaves(numbers: str) -> dict[str, Any]:
     """What a JSON text holds, by where it stands."""
 
-    def walk(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
         if not inside:
-            yield place, value if inside is None else "empty"
+            yield path, value if inside is None else "empty"
         for key, child in inside or ():
-            yield from walk(child, f"{place}/{key}")
+            yield from walk(child, f"{path}/{key}")
 
     return dict(walk(json.loads(numbers), ""))
 
 
-def alike(golden: str) -> dict[str, Any]:
+def about(golden: str) -> dict[str, Any]:
     """The leaves of a JSON text, whose last digits differ between processors, where a fit ends, and libraries."""
     return {
-        place: pytest.approx(value, rel=1e-6, abs=1e-9) if isinstance(value, float) else value
-        for place, value in leaves(golden).items()
+        path: pytest.approx(value, rel=1e-6, abs=1e-9) if isinstance(value, float) else value
+        for path, value in leaves(golden).items()
     }
 
 
@@ -151,7 +151,7 @@ def test_golden(tmp_path: Path) -> None:
             (GOLDEN / name).write_text(text, encoding="utf-8")
     golden = {name: (GOLDEN / name).read_text(encoding="utf-8") for name in rendered_files}
     assert rendered_files["report.md"] == golden["report.md"]
-    assert leaves(rendered_files["scores.json"]) == alike(golden["scores.json"])
+    assert leaves(rendered_files["scores.json"]) == about(golden["scores.json"])
 
 
 @pytest.mark.figures
