@@ -128,7 +128,7 @@ def leaves(numbers: str) -> dict[str, Any]:
     return dict(walk(json.loads(numbers), ""))
 
 
-def about(golden: str) -> dict[str, Any]:
+def nearly(golden: str) -> dict[str, Any]:
     """The leaves of a JSON text, whose last digits differ between processors, where a fit ends, and libraries."""
     return {
         path: pytest.approx(value, rel=1e-6, abs=1e-9) if isinstance(value, float) else value
@@ -151,7 +151,7 @@ def test_golden(tmp_path: Path) -> None:
             (GOLDEN / name).write_text(text, encoding="utf-8")
     golden = {name: (GOLDEN / name).read_text(encoding="utf-8") for name in rendered_files}
     assert rendered_files["report.md"] == golden["report.md"]
-    assert leaves(rendered_files["scores.json"]) == about(golden["scores.json"])
+    assert leaves(rendered_files["scores.json"]) == nearly(golden["scores.json"])
 
 
 @pytest.mark.figures

@@ -22,7 +22,7 @@ from bench.reports.scores_json import as_json, scores, scores_side_by_side, type
 from bench.reports.terminal.plain import WIDTH
 from bench.results.score import side_by_side
 from bench.stored import DamagedError
-from tests.reports.test_reports import about, leaves, well_formed
+from tests.reports.test_reports import leaves, nearly, well_formed
 from tests.support.reports import FRAMES, judged, made_up
 from tests.support.side_by_side import B5, LATER, MOBILE, XCEPTION, all_failed, alone, rendered, three
 from tests.support.videos import of_videos
@@ -41,7 +41,7 @@ def test_golden(tmp_path: Path) -> None:
             (GOLDEN / name).write_text(text, encoding="utf-8")
     assert written["report.md"] == (GOLDEN / "report.md").read_text(encoding="utf-8")
     assert well_formed(written["report.md"])
-    assert leaves(written["scores.json"]) == about((GOLDEN / "scores.json").read_text(encoding="utf-8"))
+    assert leaves(written["scores.json"]) == nearly((GOLDEN / "scores.json").read_text(encoding="utf-8"))
 
 
 def test_preprocessing_is_shown_where_detectors_differ(tmp_path: Path) -> None:
