@@ -206,6 +206,13 @@ def in_yaml(value: object) -> str:
     return quoted(value) if isinstance(value, (str, bytes)) else shown(str(value))
 
 
+def no_boolean(value: object) -> object:
+    """YAML 1.1 reads yes, no, on and off as truth values, and Python takes those for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, found {in_yaml(value)}")
+    return value
+
+
 def plain_yaml(text: str) -> str:
     """Text as one would write it in YAML: without quotes where it needs none."""
     is_plain = re.fullmatch(r"[A-Za-z_][\w./-]*", text, re.ASCII) and text.casefold() not in _WORDS_OF_YAML

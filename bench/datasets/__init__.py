@@ -11,10 +11,11 @@ from bench.datasets.placing import fitted_points
 from bench.datasets.plausibility import source_remarks
 from bench.datasets.settings import FrameSetSettings, Location, checked_pattern
 from bench.datasets.sources import find_sources
+from bench.datasets.splits import grouped
 
 __all__ = [
     "Appearance", "FittedMask", "FrameSetSettings", "Listed", "Location", "account", "annotations_of",
     "checked_pattern", "decode", "decoder_versions", "degradations", "find", "find_sources", "fit", "fitted",
-    "fitted_points", "fitting_versions", "left_out", "load", "mask_of", "misshapen", "picture", "points_at", "read",
-    "read_batches", "read_for_each", "refuse_shared_content", "shown_size", "source_remarks", "times_at",
+    "fitted_points", "fitting_versions", "grouped", "left_out", "load", "mask_of", "misshapen", "picture", "points_at",
+    "read", "read_batches", "read_for_each", "refuse_shared_content", "shown_size", "source_remarks", "times_at",
 ]  # fmt: skip

@@ -33,7 +33,7 @@ def split_by_source(frames: Iterable[Frame]) -> dict[Split, tuple[Frame, ...]]:
     strata: dict[frozenset[int | None], list[tuple[tuple[bool, str], list[Frame]]]] = defaultdict(list)
     everything = list(frames)
     most = _LARGE * len(everything) if any(map(_is_of_several, everything)) else len(everything)
-    for key, group in _groups(everything).items():
+    for key, group in grouped(everything).items():
         rank = len(group) <= most, _hash("split", key)
         strata[frozenset(frame.label for frame in group)].append((rank, group))
     chosen: dict[Split, list[Frame]] = {"test": [], "validation": [], "train": []}
@@ -59,7 +59,7 @@ def _hash(purpose: str, key: str) -> str:
     return hashlib.sha256(f"{purpose}\0{key}".encode()).hexdigest()
 
 
-def _groups(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
+def grouped(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
     """Frames that belong together, by a key made of their sources or, without one, of their content."""
     everything = list(frames)
     parent: dict[str, str] = {}
@@ -99,7 +99,7 @@ def inseparable(splits: Mapping[Split, Sequence[Frame]]) -> tuple[list[str], tup
     frames = [frame for split, of_split in splits.items() if split != "calibration" for frame in of_split]
     if not any(map(_is_of_several, frames)):
         return [], ()
-    groups = list(_groups(frames).values())
+    groups = list(grouped(frames).values())
     largest = max(groups, key=len)
     if len(largest) <= _TEST * len(frames):
         return [], ()

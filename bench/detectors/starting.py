@@ -64,14 +64,10 @@ def of_other_task(architecture: str, weights: Path, preprocessing: Preprocessing
             raise misfit(opened.file, network, schemes, every, conventions, architecture, lambda: None)
         fit = min(chosen(opened.file, whole, [], conventions), key=lambda each: len(each.prefix))
         tensors = opened.load(set(fit.names.values()))
-    given = {
-        name: tensors[stored][:, :, None, None] if name in fit.flat else tensors[stored]
-        for name, stored in fit.names.items()
-    }
     flavour = conventions.flavour or fit.scheme.flavour or schemes[0].flavour or ""
     detector = family.build(architecture, flavour, preprocessing)
     begin_at_zero(detector)
-    detector.load_state_dict(dict(fit.scheme.made(given)), strict=False)
+    detector.load_state_dict(conversion.network_state(fit, tensors), strict=False)
     return detector
 
 

@@ -6,16 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from bench.errors import in_yaml
+from bench.errors import no_boolean
 from bench.records import Constraints
-
-
-def no_boolean(value: object) -> object:
-    """YAML 1.1 reads yes, no, on and off as truth values, and Python takes those for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError(f"must be a number, found {in_yaml(value)}")
-    return value
-
 
 Number = Annotated[float, BeforeValidator(no_boolean), Field(allow_inf_nan=False)]
 Share = Annotated[Number, Field(ge=0, le=1)]

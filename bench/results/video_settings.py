@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from bench.errors import in_yaml
+from bench.errors import in_yaml, no_boolean
 from bench.records import MissingScore, VideoScoring
-from bench.results.limits import no_boolean
 
 
 def _missing(value: Any) -> Any:

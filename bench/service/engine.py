@@ -211,10 +211,12 @@ def _candidate(members: Sequence[Member], crops: Sequence[Sequence[Crop]], index
 async def gathered(futures: Sequence[Future[Answer]]) -> list[Answer | Exception]:
     """The answer of each member to a frame, or what it raised."""
     answers = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+    given: list[Answer | Exception] = []
     for answer in answers:
         if isinstance(answer, BaseException) and not isinstance(answer, Exception):
             raise answer
-    return [answer for answer in answers if not isinstance(answer, BaseException) or isinstance(answer, Exception)]
+        given.append(answer)
+    return given
 
 
 def joined(served: Served, answers: Sequence[Sequence[Answer | Exception]]) -> tuple[Joined, NDArray[np.float64]]:

@@ -6,18 +6,10 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from bench.errors import in_yaml
+from bench.errors import in_yaml, no_boolean
 
-
-def _no_boolean(value: object) -> object:
-    """YAML 1.1 reads yes, no, on and off as truth values, and Python takes those for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError(f"must be a number, found {in_yaml(value)}")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
-Strict: TypeAlias = Annotated[int, BeforeValidator(_no_boolean), Field(strict=True)]
+Number = Annotated[float, BeforeValidator(no_boolean), Field(allow_inf_nan=False)]
+Strict: TypeAlias = Annotated[int, BeforeValidator(no_boolean), Field(strict=True)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -110,45 +110,24 @@ def pairs(frames: Sequence[Frame], seed: int) -> tuple[Unit, ...]:
     return tuple(units)
 
 
-def hold_out(frames: Sequence[Frame], share: float, seed: int) -> tuple[list[Frame], list[Frame]]:
-    """Frames to learn from, and about `share` of them to choose the best epoch by, no source in both.
+def hold_out(
+    frames: Sequence[Frame], groups: Iterable[list[Frame]], share: float, seed: int
+) -> tuple[list[Frame], list[Frame]]:
+    """Frames to learn from, and about `share` of them to choose the best epoch by, no group of sources in both.
 
-    Sources are drawn by the seed, those of each mix of classes by themselves.
+    Groups are drawn by the seed, those of each mix of classes by themselves.
     """
     import numpy as np
 
     rng = np.random.default_rng([seed, _ORDER, _ORDER])
     chosen: set[Path] = set()
     strata: dict[frozenset[int | None], list[list[Frame]]] = {}
-    for group in _groups(frames).values():
+    for group in groups:
         strata.setdefault(frozenset(frame.label for frame in group), []).append(group)
-    for groups in (strata[key] for key in sorted(strata, key=str)):
-        count_left = max(1.0, share * sum(map(len, groups)))
-        for index in rng.permutation(len(groups)):
-            if len(groups) > 1 and count_left >= len(groups[index]) / 2:
-                count_left -= len(groups[index])
-                chosen.update(frame.file for frame in groups[index])
+    for alike in (strata[key] for key in sorted(strata, key=str)):
+        count_left = max(1.0, share * sum(map(len, alike)))
+        for index in rng.permutation(len(alike)):
+            if len(alike) > 1 and count_left >= len(alike[index]) / 2:
+                count_left -= len(alike[index])
+                chosen.update(frame.file for frame in alike[index])
     return [f for f in frames if f.file not in chosen], [f for f in frames if f.file in chosen]
-
-
-def _groups(frames: Sequence[Frame]) -> Mapping[str, list[Frame]]:
-    """Frames that are joined by sources; without one by their video, or alone."""
-    top: dict[str, str] = {}
-
-    def find(key: str) -> str:
-        while top.setdefault(key, key) != key:
-            key = top[key]
-        return key
-
-    def keys(frame: Frame) -> list[str]:
-        names = [f"source {name}" for name in frame.sources]
-        return names or [f"video {frame.video}" if frame.video else f"content {frame.digest or frame.path}"]
-
-    for frame in frames:
-        first, *others = keys(frame)
-        for other in others:
-            top[find(other)] = find(first)
-    groups: dict[str, list[Frame]] = {}
-    for frame in frames:
-        groups.setdefault(find(keys(frame)[0]), []).append(frame)
-    return groups

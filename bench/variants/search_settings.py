@@ -6,19 +6,12 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from bench.errors import in_yaml
+from bench.errors import in_yaml, no_boolean
 
 Aim: TypeAlias = Literal["smallest", "fastest"]
 AIMS: tuple[Aim, ...] = ("smallest", "fastest")
 
 _WEEK_MINUTES = 7 * 24 * 60
-
-
-def _a_number(value: object) -> object:
-    """YAML 1.1 reads yes, no, on and off as truth values, and Python takes those for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError(f"must be a number, found {in_yaml(value)}")
-    return value
 
 
 class _Model(BaseModel):
@@ -27,7 +20,7 @@ class _Model(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_number(cls, value: object) -> object:
-        return _a_number(value)
+        return no_boolean(value)
 
 
 class KeepSettings(_Model):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from sklearn import metrics
 
-from bench import detectors
+from bench import datasets, detectors
 from bench.commands.train.judging import AtThreshold, p_fake_of
 from bench.datasets.face_blends import blended_face
 from bench.detectors import families, starting
@@ -197,10 +197,11 @@ def test_pairs_and_held_out_frames_go_by_source() -> None:
     assert all(frames[real].label == 0 for real, _ in sampling.pairs(frames, 0))
     assert [fake for _, fake in sampling.pairs(frames, 0)] == [1]
     many = [frame(index, index % 2, f"v{index // 4}") for index in range(80)]
-    learned, held = sampling.hold_out(many, 0.2, 1)
+    groups = datasets.grouped(many).values()
+    learned, held = sampling.hold_out(many, groups, 0.2, 1)
     assert not {f.source for f in learned} & {f.source for f in held}
     assert len(held) == 16
-    assert sampling.hold_out(many, 0.2, 2)[1] != held
+    assert sampling.hold_out(many, groups, 0.2, 2)[1] != held
 
 
 # ------------------------------------------------------------------------------------ augmentation

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.commands.inspect import ensembles, folder, video
-from bench.commands.inspect.looking import answer, look, score_of
+from bench.commands.inspect.looking import answer, look
 from bench.commands.inspect.panel import Panel, load
 from bench.commands.inspect.request import Options, Written, checked
 from bench.experiment import ExperimentSettings
 from bench.footage import in_front
+from bench.inference.scores import score_of
 from bench.inference.subjects import FramesOfSet, Reader
 from bench.inference.variants import Chosen, choose, of_detector, of_ensemble
 from bench.records import Event, OnEvent, silent

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bench.commands.inspect.looking import score_of
 from bench.commands.inspect.request import Request, Written
 from bench.errors import UserError, counted, listed
 from bench.files import make_folder
+from bench.inference.scores import score_of
 from bench.inference.subjects import Reader
 from bench.records import Event, OnEvent
 from bench.records.inspection import Subject

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from bench.commands.inspect.panel import Panelist
 from bench.detectors import families
+from bench.inference.scores import score_of
 from bench.records import ClassName, class_of
-from bench.records.inspection import BesideMask, FaceEvidence, Journey, Look, Score, Stage, Subject
-from bench.results.score import p_fake
+from bench.records.inspection import BesideMask, FaceEvidence, Journey, Look, Stage, Subject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,14 +39,6 @@ def answer(session: Session, fitted: NDArray[np.uint8]) -> tuple[tuple[float, fl
     prediction = session.predict(np.ascontiguousarray(fitted.transpose(2, 0, 1))[None])
     real, fake = prediction.logits[0].tolist()
     return (real, fake), None if prediction.cam is None else np.asarray(prediction.cam[0], np.float32)
-
-
-def score_of(logits: tuple[float, float]) -> Score:
-    """P(fake), as evaluation computes it, and the logit difference, which ranks where P(fake) is 0 or 1."""
-    import numpy as np
-
-    real, fake = np.array(logits, np.float32).reshape(2, 1)
-    return Score(float(p_fake(real, fake)[0]), logits[1] - logits[0])
 
 
 def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassName | None, levels: int) -> Look:

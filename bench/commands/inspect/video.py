@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands.inspect.looking import score_of
 from bench.commands.inspect.request import Request, Written
 from bench.errors import UserError, counted, shown
 from bench.files import make_folder
@@ -15,6 +14,7 @@ from bench.footage import sampling
 from bench.footage import video as footage
 from bench.footage.formats import VideoError
 from bench.footage.video import Damage, Picture, Timeline
+from bench.inference.scores import score_of
 from bench.inference.subjects import NoFaceError, Reader, label_of
 from bench.inference.video_frames import decoded
 from bench.provenance import cpu_cores, file_digest, write_json

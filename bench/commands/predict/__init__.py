@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,11 @@ class _Request:
     run: RunRecord
     items: tuple[Item, ...]
     outputs: Outputs
-    settings: Settings
+
+    @cached_property
+    def settings(self) -> Settings:
+        """All that rows depend on, beside the files: as predictions.json says it."""
+        return _settings(self)
 
     @property
     def threshold(self) -> float:
@@ -117,8 +122,7 @@ def _checked(options: Options, base: Path, name: str, settings: ExperimentSettin
     items = labelled(items_of(options.inputs, [written.pictures, written.work]), options.label_pattern)
     if any(item.is_video for item in items):
         library()
-    request = _Request(options, chosen, run, tuple(items), written, {})
-    request = _Request(options, chosen, run, tuple(items), written, _settings(request))
+    request = _Request(options, chosen, run, tuple(items), written)
     outputs.refuse_others(written, request.settings)
     variants.refuse_missing(chosen)
     return request

@@ -20,11 +20,11 @@ from bench.commands.predict.reading import Part, Reader, Sight
 from bench.commands.predict.shards import Shard, printable, shown_path
 from bench.errors import UserError
 from bench.inference.ahead import ahead
+from bench.inference.scores import score_of
 from bench.records import CLASSES, Event, InputSpec, OnEvent, Session, class_of
 from bench.reports.spreadsheet import no_formula
 from bench.results.answers import Answers, Batch
 from bench.results.predict import Pending, batch_size
-from bench.results.score import p_fake
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,7 +178,7 @@ class Pass:
         """Have a heatmap drawn; where many wait, wait for the first of them."""
         assert row.logits is not None
         row.heatmap = name_of(row.item.file, row.sight.frame_index if row.item.is_video else None, row.sight.face)
-        score = _score(row.logits)
+        score = score_of(row.logits).p_fake
         file = self._outputs.heatmaps / row.heatmap
         drawing = self._drawers.submit(draw, file, pixels, cam, score, self._threshold, row.item.label)
         filled.drawn.append(drawing)
@@ -215,7 +215,7 @@ class Pass:
         called: object = ""
         confidence: object = ""
         if row.logits is not None:
-            p = _score(row.logits)
+            p = score_of(row.logits).p_fake
             called = class_of(p, self._threshold)
             score, confidence = p, p if called == "fake" else 1 - p
         label = "" if item.label is None else CLASSES[item.label]
@@ -227,14 +227,6 @@ class Pass:
             return cells
         heatmap = shown_path(f"{self._outputs.pictures.name}/heatmaps/{row.heatmap}") if row.heatmap else ""
         return [*cells, heatmap]
-
-
-def _score(logits: tuple[float, float]) -> float:
-    """P(fake), as evaluation computes it."""
-    import numpy as np
-
-    real, fake = np.array(logits, np.float32).reshape(2, 1)
-    return float(p_fake(real, fake)[0])
 
 
 def _number(value: int | None) -> object:

@@ -1,10 +1,9 @@
-"""Metrics and curves of validation frames, by the code that judges test frames."""
+"""Metrics of validation frames, by the code that judges test frames."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.records.trainings import Curves
 from bench.results.score import points
 
 if TYPE_CHECKING:
@@ -36,20 +35,3 @@ def p_fake_of(logit_diffs: NDArray[np.float64]) -> NDArray[np.float64]:
     import numpy as np
 
     return points.p_fake(np.zeros_like(logit_diffs), logit_diffs)
-
-
-def curves(labels: NDArray[np.int64], p_fake: NDArray[np.float64]) -> Curves:
-    """ROC and precision-recall curve; empty where a class has no frame."""
-    fakes = int((labels == 1).sum())
-    if not 0 < fakes < len(labels):
-        return Curves()
-    curve = points.roc(labels, p_fake)
-    fpr, tpr = points.thinned(*curve[:2])
-    recall, precision = points.precision_recall(curve, fakes, len(labels) - fakes)
-    return Curves(fpr.tolist(), tpr.tolist(), recall.tolist(), precision.tolist())
-
-
-def confusion(labels: NDArray[np.int64], p_fake: NDArray[np.float64], threshold: float) -> tuple[int, int, int, int]:
-    """True positives, false negatives, false positives and true negatives."""
-    decided = points.operating_point(labels, p_fake, threshold)
-    return decided.tp, decided.fn, decided.fp, decided.tn

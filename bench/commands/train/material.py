@@ -150,7 +150,10 @@ def _split(frames: Mapping[str, Mapping[Split, FrameSet]], settings: TrainingSet
     chosen_by = "validation"
     if not validation:
         chosen_by = _FROM_TRAIN
-        parts = {name: sampling.hold_out(of, settings.held_out, settings.seed) for name, of in train.items()}
+        parts = {
+            name: sampling.hold_out(of, datasets.grouped(of).values(), settings.held_out, settings.seed)
+            for name, of in train.items()
+        }
         train = {name: tuple(learned) for name, (learned, _) in parts.items()}
         validation = {name: tuple(held) for name, (_, held) in parts.items()}
         remarks.append(

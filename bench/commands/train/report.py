@@ -13,8 +13,9 @@ from bench.commands.train.entry import entry
 from bench.commands.train.material import Material
 from bench.errors import UserError, counted, in_yaml
 from bench.provenance import command, cuda_device_name, machine, versions
-from bench.records import Frame
-from bench.records.trainings import SampleFrame, TrainingReport
+from bench.records import Frame, VariantEvaluation
+from bench.records.trainings import Curves, SampleFrame, TrainingReport
+from bench.results.score import alone
 from bench.training import loop, selection
 from bench.training.job import Job
 from bench.training_settings import TrainingSettings
@@ -32,11 +33,14 @@ def report_of(
 ) -> TrainingReport:
     """The report of a training that came to its end."""
     import numpy as np
+    import pandas as pd
 
-    labels = np.array([frame.label for frame in job.validation], np.int64)
+    labels = np.array([frame.label for frame in job.validation], np.int8)
     answers = _answers(job.folder)
     p_fake = judging.p_fake_of(answers)
-    fakes, reals = int((labels == 1).sum()), int((labels == 0).sum())
+    sources = pd.Series(pd.array([frame.source for frame in job.validation], dtype="string"))
+    judged = alone.judged(labels, p_fake, sources, settings.threshold)
+    fakes, reals, point = int((labels == 1).sum()), int((labels == 0).sum()), judged.fixed
     best = next(row for row in progress.rows if row.epoch == progress.best)
     about = stored.read_json(job.folder / f"{loop.BEST}.json")
     weights = job.folder / f"{loop.BEST}.safetensors"
@@ -50,8 +54,8 @@ def report_of(
         selection=settings.selection,
         all_fake=selection.score_of(selection.of_all_fake(fakes, reals), settings.selection),
         threshold=settings.threshold,
-        confusion=judging.confusion(labels, p_fake, settings.threshold),
-        curves=judging.curves(labels, p_fake),
+        confusion=(point.tp, point.fn, point.fp, point.tn),
+        curves=_curves(judged),
         samples=_samples(job, labels, p_fake, settings.threshold),
         warnings=[
             *selection.warnings_before(settings.selection, fakes, reals),
@@ -61,6 +65,13 @@ def report_of(
         settings=_settings(settings),
         entry=entry(name, settings.architecture, str(about["flavour"]), settings.preprocessing, weights, base),
     )
+
+
+def _curves(judged: VariantEvaluation) -> Curves:
+    """ROC and precision-recall curve; empty where a class has no frame."""
+    if judged.roc is None or judged.precision_recall is None:
+        return Curves()
+    return Curves(*(values.tolist() for values in (*judged.roc, *judged.precision_recall)))
 
 
 def _answers(folder: Path) -> NDArray[np.float64]:
@@ -114,7 +125,7 @@ def _settings(settings: TrainingSettings) -> list[tuple[str, str]]:
     return pairs
 
 
-def _samples(job: Job, labels: NDArray[np.int64], p_fake: NDArray[np.float64], threshold: float) -> list[SampleFrame]:
+def _samples(job: Job, labels: NDArray[np.int8], p_fake: NDArray[np.float64], threshold: float) -> list[SampleFrame]:
     """The most confidently wrong validation frames, at most half of all shown, then others at even distances."""
     import numpy as np
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field
 
-from bench.datasets.degradations.levels import no_boolean
+from bench.errors import no_boolean
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.detectors import families
-from bench.detectors.weights.fits import File, Network, is_counter
+from bench.detectors.weights.fits import File, Fit, Network, is_counter
 from bench.detectors.weights.labels import labels_beside
 from bench.detectors.weights.matching import Match, holds_all
 from bench.detectors.weights.stored_tensors import StoredTensor
@@ -179,15 +179,20 @@ def state_of(
             f"({len(integers)}): {listed(integers, 6)}; save the weights as floats"
         )
     _refuse_negative_variances(tensors, path)
-    given_tensors = {
-        name: tensors[given][:, :, None, None] if name in match.flat else tensors[given]
-        for name, given in match.names.items()
-    }
-    state = dict(match.scheme.made(given_tensors))
+    state = network_state(match, tensors)
     for leaf, given in (("weight", weight), ("bias", bias)):
         by_class = [torch.zeros_like(given[0]) if row is None else given[row] for row in rows]
         state[f"{network.logits}.{leaf}"] = torch.stack(by_class)
     return state
+
+
+def network_state(match: Match | Fit, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's tensors by its own names, of those of a file; matrices that stand for 1x1 convolutions get axes."""
+    given = {
+        name: tensors[stored][:, :, None, None] if name in match.flat else tensors[stored]
+        for name, stored in match.names.items()
+    }
+    return dict(match.scheme.made(given))
 
 
 def _refuse_negative_variances(tensors: Mapping[str, Tensor], path: Path) -> None:
