@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_HIT, _MISS = "#00795a", "#c44e00"
+HIT, MISS = "#00795a", "#c44e00"
 """The shades of right and wrong decisions, as on the page."""
 _STRONGEST = 0.35
 
@@ -45,7 +45,7 @@ def _matrix(axes: Axes, panel: ConfusionPanel) -> None:
 
     for row, (counts, shares) in enumerate(zip(panel.counts, panel.shares, strict=True)):
         for column, (count, share) in enumerate(zip(counts, shares, strict=True)):
-            colour = _HIT if row == column else _MISS
+            colour = HIT if row == column else MISS
             axes.add_patch(Rectangle((column, row), 1, 1, color=colour, alpha=_STRONGEST * share, lw=0))
             axes.text(column + 0.5, row + 0.42, f"{count:,}", ha="center", va="center", weight="bold")
             axes.text(column + 0.5, row + 0.72, f"{100 * share:.1f} %", ha="center", va="center", fontsize=7.5)

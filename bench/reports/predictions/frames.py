@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.records import ClassName
+from bench.reports.pictures.decisions import HIT, MISS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-RIGHT, WRONG, UNKNOWN = (0, 121, 90), (196, 78, 0), (110, 118, 128)
-"""The shades of right and wrong decisions in confusion matrices."""
+_UNKNOWN = "#6e7680"
 
 
 def outcome(called: ClassName, label: ClassName | None) -> str:
@@ -22,7 +22,7 @@ def framed(picture: Image, called: ClassName, label: ClassName | None, p_fake: f
     """A picture with a frame, and below it what it is called, what it is, and P(fake)."""
     from PIL import Image, ImageDraw, ImageFont
 
-    colour = {"right": RIGHT, "wrong": WRONG, "": UNKNOWN}[outcome(called, label)]
+    colour = {"right": HIT, "wrong": MISS, "": _UNKNOWN}[outcome(called, label)]
     width = max(4, picture.width // 48)
     size = max(11, picture.width // 18)
     band = round(1.7 * size)

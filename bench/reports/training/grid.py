@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.files import write_bytes
+from bench.records import CLASSES, class_of
 from bench.records.trainings import SampleFrame
 from bench.reports.content.text import number, shortened
 from bench.reports.inspection.pictures import as_png, data_uri
+from bench.reports.pictures.decisions import HIT, MISS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 FILE = "samples.png"
 _SIDE, _ACROSS, _EDGE, _GAP = 160, 4, 6, 6
-_RIGHT, _WRONG = (0, 121, 90), (196, 78, 0)
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,18 @@ def write(samples: Sequence[SampleFrame], threshold: float, folder: Path) -> lis
 
 def _framed(pixels: NDArray[np.uint8], is_right: bool) -> NDArray[np.uint8]:
     import numpy as np
+    from PIL import ImageColor
 
     framed = np.empty((_SIDE + 2 * _EDGE, _SIDE + 2 * _EDGE, 3), np.uint8)
-    framed[:] = _RIGHT if is_right else _WRONG
+    framed[:] = ImageColor.getrgb(HIT if is_right else MISS)
     framed[_EDGE:-_EDGE, _EDGE:-_EDGE] = pixels
     return framed
 
 
 def _right(sample: SampleFrame, threshold: float) -> bool:
-    return (sample.p_fake >= threshold) == (sample.label == 1)
+    return class_of(sample.p_fake, threshold) == CLASSES[sample.label]
 
 
 def _answer(sample: SampleFrame, threshold: float) -> str:
-    called = "fake" if sample.p_fake >= threshold else "real"
-    return f"{'fake' if sample.label else 'real'}, called {called}: P(fake) {number(sample.p_fake, 3)}"
+    called = class_of(sample.p_fake, threshold)
+    return f"{CLASSES[sample.label]}, called {called}: P(fake) {number(sample.p_fake, 3)}"
