@@ -156,7 +156,7 @@ def _charts(report: TrainingReport) -> Iterator[Chart]:
     rates = {"learning rate": [row.rate for row in rows]}
     yield Chart(
         "Learning rate", "The learning rate of the last step of each epoch.", "learning_rate.png", across,
-        _up("learning rate", [row.rate for row in rows], 0.0), _lines(rows, rates, 0), best,
+        _in_short(_up("learning rate", [row.rate for row in rows], 0.0)), _lines(rows, rates, 0), best,
     )  # fmt: skip
     curves, unit = report.curves, axis("", 0.0, 1.0)
     if curves.fpr:
@@ -188,6 +188,11 @@ def _epochs(rows: Sequence[EpochRow]) -> Axis:
 def _up(label: str, values: Sequence[float], low: float) -> Axis:
     high = max([value for value in values if not math.isnan(value)] or [1.0])
     return axis(label, low, 1.05 * high if high > low else low + 1)
+
+
+def _in_short(up: Axis) -> Axis:
+    """The same with ticks such as 8e-05, for which there is room beside the label."""
+    return Axis(up.label, up.low, up.high, tuple((value, f"{value:.2g}") for value, _ in up.ticks))
 
 
 def _lines(rows: Sequence[EpochRow], values: Mapping[str, Sequence[float | None]], first: int) -> tuple[Line, ...]:
