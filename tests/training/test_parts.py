@@ -18,9 +18,11 @@ from pydantic import ValidationError
 from sklearn import metrics
 
 from bench import datasets, detectors
+from bench.commands.train import run_folder
 from bench.commands.train.judging import AtThreshold, p_fake_of
 from bench.datasets.face_blends import blended_face
 from bench.detectors import families, starting
+from bench.files import temporary_name
 from bench.records import Conventions, Frame, Preprocessing
 from bench.records.face_template import POINTS
 from bench.training import augmentation, losses, rates, sampling, selection
@@ -307,3 +309,16 @@ def test_names_alone_stand_for_settings() -> None:
     assert recipe.schedule.name == "plateau"
     assert recipe.selection == {"f1": 1.0}
     assert recipe.self_blend is not None
+
+
+def test_a_run_killed_before_its_first_file_leaves_nothing(tmp_path: Path) -> None:
+    """A folder with no more in it than files without a name goes when the training is begun again."""
+    home = tmp_path / run_folder.TRAININGS / "mine"
+    (home / "20261128-120000").mkdir(parents=True)
+    (home / "20261128-120000" / temporary_name()).write_text("{")
+    (home / "notes").mkdir()
+    (home / "notes" / "mine.txt").write_text("kept")
+    folder, was_begun = run_folder.choose(tmp_path, "mine", "key", {}, again=False)
+    assert not was_begun
+    assert sorted(path.name for path in home.iterdir()) == sorted([folder.name, "notes"])
+    assert run_folder.choose(tmp_path, "mine", "key", {}, again=False) == (folder, True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import stored
-from bench.files import make_folder
+from bench.files import is_temporary, make_folder, remove
 from bench.provenance import write_json
 
 TRAININGS, RUN = "trainings", "run.json"
@@ -25,8 +25,9 @@ def runs(base: Path, name: str) -> list[Path]:
 def choose(base: Path, name: str, key: str, about: Mapping[str, Any], *, again: bool) -> tuple[Path, bool]:
     """The newest run of these settings and frames, or a new one; and whether it was begun before.
 
-    With `again` it is a new one.
+    With `again` it is a new one. The caller holds the lock of the training.
     """
+    _remove_unbegun(base / TRAININGS / name)
     if not again:
         for folder in reversed(runs(base, name)):
             if _key_of(folder) == key:
@@ -38,6 +39,13 @@ def choose(base: Path, name: str, key: str, about: Mapping[str, Any], *, again: 
     make_folder(folder)
     write_json(folder / RUN, {"key": key, "began": began.isoformat(timespec="seconds"), **about})
     return folder, False
+
+
+def _remove_unbegun(home: Path) -> None:
+    """Remove the folder of a run that was killed before it had begun: it holds nothing that has a name."""
+    for folder in home.iterdir() if home.is_dir() else ():
+        if folder.is_dir() and not folder.is_symlink() and all(map(is_temporary, folder.iterdir())):
+            remove(folder)
 
 
 def read(folder: Path) -> dict[str, Any]:
