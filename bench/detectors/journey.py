@@ -49,29 +49,38 @@ def journey(detector: Detector, frame: NDArray[np.uint8], target: ClassName) -> 
     inputs = detector.preprocess(torch.from_numpy(frame)[None])
     if isinstance(detector.head, ClassToken):
         return _of_tokens(detector, inputs, target)
-    outputs, features = _watched(detector, inputs.requires_grad_())
+    outputs, attention, features = _watched(detector, inputs.requires_grad_())
     logits = detector.classify(features).logits
     difference = _for_target(logits[0, 1] - logits[0, 0], target)
     gradients = torch.autograd.grad(difference, list(outputs.values()), allow_unused=True)
-    stages = [
-        _stage(detector, name, output, gradient)
-        for (name, output), gradient in zip(outputs.items(), gradients, strict=True)
-    ]
+    stages: list[Stage] = []
+    for (name, output), gradient in zip(outputs.items(), gradients, strict=True):
+        stage = _stage(detector, name, output, gradient)
+        stages.append(stage)
+        if name in attention:
+            written = attention[name]
+            stages.append(Stage(f"{stage.name}: attention map", tuple(written.shape), _array(written)))
     levels = _last_of_each_resolution(stages)
     titles = tuple(f"Grad-CAM, {height}×{width}" for height, width in (level.shape for level in levels))
     stages += _of_head(detector, features)
     return Journey(tuple(stages), levels, _pair(logits), "PyTorch", GRAD_CAM, titles)
 
 
-def _watched(detector: Detector, inputs: Tensor) -> tuple[dict[str, Tensor], Any]:
-    """What each part writes, by its name, in the order of the calls; and the features that they end in."""
+def _watched(detector: Detector, inputs: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
+    """What each part writes, by its name, in the order of the calls; the attention maps [1, h, w] of those that have
+    one; and the features that they end in.
+    """
     outputs: dict[str, Tensor] = {}
+    attention: dict[str, Tensor] = {}
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, given: Any, output: Any) -> Any:
             if not isinstance(output, Tensor):
                 return None
             outputs[name] = output
+            if hasattr(module, "attention_map"):
+                with torch.no_grad():
+                    attention[name] = module.attention_map(*given)
             return output.clone()  # activations behind it write in place
 
         return hook
@@ -79,7 +88,8 @@ def _watched(detector: Detector, inputs: Tensor) -> tuple[dict[str, Tensor], Any
     handles = [part.register_forward_hook(watch(name)) for name, part in detector.parts()]
     try:
         with torch.enable_grad():
-            return outputs, detector.features(inputs)
+            features = detector.features(inputs)
+            return outputs, attention, features
     finally:
         for handle in handles:
             handle.remove()

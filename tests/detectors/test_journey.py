@@ -166,6 +166,38 @@ def test_places_of_a_spectrum_are_no_places_of_the_frame() -> None:
     assert named["middle.0.0"].heat is not None
 
 
+def test_attention_maps_of_ganfingerprint() -> None:
+    """Worked out here position by position, from what goes into the two parts."""
+    torch.manual_seed(0)
+    preset = replace(PRESETS["ganfingerprint"], size=96)
+    detector = ready(families.find("ganfingerprint").build("ganfingerprint", "upstream", preset))
+    picture = frame(preset.size)
+    named = {stage.name: stage for stage in journey(detector, picture, "fake").stages}
+    backbone: Any = detector.backbone
+    inputs: dict[str, Tensor] = {}
+    for name in ("attention", "fingerprint"):
+        backbone.get_submodule(name).register_forward_pre_hook(
+            lambda _, given, name=name: inputs.update({name: given[0]})
+        )
+    gates: list[Tensor] = []
+    backbone.fingerprint.gate.register_forward_hook(lambda _, __, output: gates.append(output.sigmoid()))
+    with torch.no_grad():
+        detector.features(detector.preprocess(torch.from_numpy(picture)[None]))
+        layers = (backbone.attention.query, backbone.attention.key)
+        query, key = (layer(inputs["attention"])[0].numpy() for layer in layers)
+    height, width = query.shape[1:]
+    positions = [(row, column) for row in range(height) for column in range(width)]
+    taken = np.zeros((height, width))
+    for taker in positions:
+        exponentials = np.exp([query[:, *taker] @ key[:, *giver] for giver in positions])
+        for giver, share in zip(positions, exponentials / exponentials.sum(), strict=True):
+            taken[giver] += share / len(positions)
+    attention, gate = named["attention: attention map"], named["fingerprint: attention map"]
+    assert attention.shape == gate.shape == (1, height, width)
+    np.testing.assert_allclose(attention.activation, taken, rtol=1e-4)
+    np.testing.assert_allclose(gate.activation, gates[0][0, 0], rtol=1e-5)
+
+
 def test_a_vector_is_drawn_row_by_row() -> None:
     np.testing.assert_array_equal(in_rows(np.arange(1, 6, dtype=np.float32)[None]), [[1, 2, 3], [4, 5, 0]])
 

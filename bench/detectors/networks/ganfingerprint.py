@@ -77,10 +77,18 @@ class Attention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
-        weights = (query.transpose(1, 2) @ key).softmax(dim=-1)
-        attended: Tensor = self.gamma * (value @ weights.transpose(1, 2)).reshape(x.shape)
+        value = self.value(x).flatten(2)
+        attended: Tensor = self.gamma * (value @ self._weights(x).transpose(1, 2)).reshape(x.shape)
         return attended + x
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """How much of a position the others take on average, [n, h, w]: all positions together are 1."""
+        return self._weights(x).mean(1).reshape(len(x), *x.shape[2:])
+
+    def _weights(self, x: Tensor) -> Tensor:
+        """What each position takes from each: [n, h * w, h * w], rows add up to 1."""
+        query, key = (layer(x).flatten(2) for layer in (self.query, self.key))
+        return (query.transpose(1, 2) @ key).softmax(dim=-1)
 
 
 class Fingerprint(nn.Module):
@@ -93,14 +101,25 @@ class Fingerprint(nn.Module):
         self.gate = nn.Conv2d(width, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        features = self._features(x)
+        gated: Tensor = features * self._gates(features)
+        return gated
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """How far each position's gate is open, 0 to 1, [n, h, w]."""
+        return self._gates(self._features(x))[:, 0]
+
+    def _gates(self, features: Tensor) -> Tensor:
+        gates: Tensor = self.gate(features).sigmoid()
+        return gates
+
+    def _features(self, x: Tensor) -> Tensor:
         edges = x - F.avg_pool2d(x, 3, stride=1, padding=1)
         # One below the other, with a row of zeros between as beyond any border: every convolution runs once a frame.
         both = self.bn1(self.conv1(_stacked(x, edges))).relu()
         both = self.bn2(self.conv2(_stacked(*_apart(both))))
         upper, lower = _apart(both)
-        features = (upper + lower).relu()
-        gated: Tensor = features * self.gate(features).sigmoid()
-        return gated
+        return (upper + lower).relu()
 
 
 def _stacked(upper: Tensor, lower: Tensor) -> Tensor:
