@@ -7,8 +7,8 @@ experiment that has been run, of which `--variant` is served.
     python -m venv other && other/bin/python -m pip install litserve onnxruntime opencv-python-headless python-multipart
     python benchmarks/18_serve.py --litserve other/bin/python --faults --soak 30
 
-All of it in a minute or two, to see that it runs: `--architecture efficientnet_b0 --size 64 --seconds 1 --faults --soak
-0.1`.
+All of it in a minute or two, to see that it runs: `--architecture efficientnet_b0 --size 64 --seconds 1 --clients 1 4
+--faults --soak 0.1`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import re
 import signal
 import socket
@@ -24,12 +23,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import faults
 from testbed import NAME, drawn, furnish, options, show, working_folder, workplace
 
 from bench import pipeline
@@ -44,8 +45,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BENCH = "from bench.cli import main; main()"
-_UPLOADS, _START_SECONDS, _MALFORMED = 64, 300, 1000
+_UPLOADS, _START_SECONDS = 64, 300
 _FOLDER = Path(__file__).parent
+_ENDURANCE = (
+    "Memory is the resident set of the service's processes. Of the malformed requests, two in three are a JPEG file "
+    "cut off somewhere with one byte changed, of which a few can still be read (200); the others are no form. The full "
+    "disk is a file system of 1 MiB, mounted for the service alone, to which uploads of 4 MiB go."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with _bench(*arguments_of) as (address, process):
             rows += _loaded("bench serve", f"{address}/api/detect/image", "file", uploads, bare, given)
             further = _endured(f"{address}/api/detect/image", uploads, process, given)
+        if given.faults:
+            further += faults.full_disk(partial(_bench, *arguments_of), uploads)
         if not given.litserve:
             rows.append(["LitServe", "", "not installed here: --litserve names the Python that has it", "", ""])
         else:
@@ -78,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "The runtime alone computes at its best measured batch size, from arrays. The services decode, too.",
     )
     if further:
-        show("18. Endurance", ["what", "came of it"], further, "Memory is the resident set of the service's process.")
+        print()
+        show("18. Endurance", ["what", "came of it"], further, _ENDURANCE)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--variant", help="what is served; what the report says to ship without it")
     parser.add_argument("--litserve", type=Path, help="the Python of an environment with LitServe")
     parser.add_argument("--soak", type=float, default=0.0, help="minutes under the load of 16 clients")
-    parser.add_argument("--faults", action="store_true", help="clients that leave, malformed requests")
+    parser.add_argument(
+        "--faults", action="store_true", help="malformed requests, clients that leave, a killed worker, a full disk"
+    )
     return parser
 
 
@@ -136,10 +147,13 @@ def _bare(served: Served, size: int, seconds: float) -> float:
 
 # ------------------------------------------------------------------------------------ the services
 @contextmanager
-def _bench(folder: Path, experiment: str, variant: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """`bench serve` in a process of its own; its address."""
-    command = [sys.executable, "-c", _BENCH, "serve", experiment, "--variant", variant, "--port", "0", "--queue", "256"]
-    environment = {**os.environ, "BENCH_CACHED_ANSWERS": "0", "PYTHONUNBUFFERED": "1"}
+def _bench(
+    folder: Path, experiment: str, variant: str, inside: Sequence[str] = (), **variables: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`bench serve` in a process of its own, which the words of `inside` start; its address."""
+    options_of = ["--variant", variant, "--port", "0", "--queue", "256"]
+    command = [*inside, sys.executable, "-c", _BENCH, "serve", experiment, *options_of]
+    environment = {**os.environ, "BENCH_CACHED_ANSWERS": "0", "PYTHONUNBUFFERED": "1", **variables}
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -196,8 +210,9 @@ class Load:
 
 
 def _loaded(what: str, url: str, field: str, uploads: Path, bare: float, given: argparse.Namespace) -> list[list[str]]:
-    """A row for each number of clients, after a warm-up."""
-    _load(url, field, uploads, 4, min(3.0, given.seconds))
+    """A row for each number of clients, after a warm-up. `RuntimeError` where nothing is answered."""
+    if not _load(url, field, uploads, 4, min(3.0, given.seconds)).per_second:
+        raise RuntimeError(f"{what} answers no upload")
     rows = []
     for clients in given.clients:
         load = _load(url, field, uploads, clients, given.seconds)
@@ -218,59 +233,40 @@ def _endured(url: str, uploads: Path, process: subprocess.Popen[str], given: arg
     """What came of faults and of a soak, where they were asked for."""
     rows = []
     if given.faults:
-        codes = _malformed(url, uploads)
-        rows.append([f"{_MALFORMED:,} malformed requests", ", ".join(f"{count} x {code}" for code, count in codes)])
-        for what, fault in (("after these", None), ("after 100 clients that left in mid-upload", _leave)):
-            if fault is not None:
-                fault(url)
+        tried: dict[str, Callable[[], list[tuple[int, int]]]] = {
+            f"{faults.MALFORMED:,} malformed requests": lambda: faults.malformed(url, uploads),
+            "100 clients that left in mid-upload": lambda: faults.leave(url),
+            "16 requests while the worker is killed": lambda: faults.killed(url, uploads, process.pid),
+        }
+        for what, fault in tried.items():
+            rows.append([what, _counted(fault())])
             load = _load(url, "file", uploads, 4, min(3.0, given.seconds))
-            rows.append([what, f"{load.per_second:.1f} pictures/s, {load.failed} failed"])
+            rows.append(["afterwards", f"{load.per_second:.1f} pictures/s, {load.failed} failed"])
     if given.soak:
         early, late = _soak(url, uploads, process.pid, given.soak)
         rows.append([f"{given.soak:g} minutes, 16 clients", f"{late - early:+.1f} MiB since a sixth of them"])
     return rows
 
 
-def _malformed(url: str, uploads: Path) -> list[tuple[int, int]]:
-    """The statuses of damaged uploads, by how often each came."""
-    import httpx
-
-    rng, counts = random.Random(0), dict[int, int]()
-    good = next(uploads.iterdir()).read_bytes()
-    with httpx.Client(timeout=60) as client:
-        for index in range(_MALFORMED):
-            data = bytearray(good[: rng.randrange(1, len(good))])
-            data[rng.randrange(len(data))] ^= rng.randrange(1, 256)
-            body: dict[str, Any] = {"files": {"file": ("x.jpg", bytes(data))}}
-            if index % 3 == 0:
-                body = {"content": bytes(data), "headers": {"content-type": "multipart/form-data; boundary=x"}}
-            code = client.post(url, **body).status_code
-            counts[code] = counts.get(code, 0) + 1
-    return sorted(counts.items())
-
-
-def _leave(url: str) -> None:
-    """Clients that leave in the middle of what they send."""
-    host, port = url.split("/")[2].split(":")
-    for _ in range(100):
-        with socket.create_connection((host, int(port))) as leaving:
-            leaving.sendall(
-                b"POST /api/detect/image HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
-                b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\nContent-Disposition: form-data; "
-                b'name="file"; filename="a.jpg"\r\n\r\nabc'
-            )
+def _counted(statuses: Sequence[tuple[int, int]]) -> str:
+    return ", ".join(f"{count} x {status}" for status, count in statuses) or "no answer, as it should be"
 
 
 def _soak(url: str, uploads: Path, pid: int, minutes: float) -> tuple[float, float]:
-    """The service's memory in MiB after a sixth of the time, and at its end."""
-    import psutil
-
+    """The memory of the service's processes in MiB after a sixth of the time, and at its end."""
     thread = threading.Thread(target=_load, args=(url, "file", uploads, 16, 60 * minutes))
     thread.start()
     time.sleep(10 * minutes)
-    early = psutil.Process(pid).memory_info().rss / 2**20
+    early = _memory_mib(pid)
     thread.join()
-    return early, psutil.Process(pid).memory_info().rss / 2**20
+    return early, _memory_mib(pid)
+
+
+def _memory_mib(pid: int) -> float:
+    import psutil
+
+    process = psutil.Process(pid)
+    return sum(each.memory_info().rss for each in (process, *process.children())) / 2**20
 
 
 if __name__ == "__main__":

@@ -29,10 +29,12 @@ def serve(
     titles: Sequence[str],
     on_event: OnEvent,
     ensemble: str | None = None,
+    open_session: variants.OpenSession = variants.open_here,
 ) -> tuple[Served, ...]:
     """The variants of these names, loaded, the first by default; without names the one that the report says to ship.
 
-    Of an `ensemble`, names may be those of its variants alone, and its own come first.
+    Of an `ensemble`, names may be those of its variants alone, and its own come first. `open_session` is where they
+    compute: this process, or others.
 
     Raises `UserError` where one was not evaluated or its artifact is gone, or nothing is to be shipped.
     """
@@ -41,7 +43,7 @@ def serve(
     shipped = [
         (detector, variant or _to_ship(name, settings, of_reports[detector], detector)) for detector, variant in pairs
     ]
-    loader, served = _Loader(base, name, settings), []
+    loader, served = _Loader(base, name, settings, open_session), []
     asked = list(dict.fromkeys(shipped))
     for detector, variant in asked:
         loader.refuse_missing(detector, variant, of_reports[detector])
@@ -99,6 +101,7 @@ class _Loader:
     base: Path
     name: str
     settings: ExperimentSettings
+    open_session: variants.OpenSession
     _loaded: dict[tuple[str, str], tuple[Member, Loaded]] = field(default_factory=dict)
     _of_set: FramesOfSet | None = None
 
@@ -158,7 +161,7 @@ class _Loader:
         if (detector, variant) not in self._loaded:
             chosen = self._chosen(detector, variant)
             (result,) = chosen.variants
-            loaded = variants.load(chosen.base / "variants", result, chosen.settings)
+            loaded = variants.load(chosen.base / "variants", result, chosen.settings, self.open_session)
             # All detectors of an experiment are judged on the same frames.
             self._of_set = self._of_set or FramesOfSet(chosen.base, chosen.run, chosen.results)
             member = Member(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ from bench.variants import cache, description
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
     from bench.runtimes import Device
+
+
+OpenSession = Callable[[Callable[[], Session], str], Session]
+"""What opens the session that a function loads, of the variant of a name."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,14 @@ def refuse_missing(chosen: Chosen) -> None:
             )
 
 
-def load(folder: Path, result: VariantResult, settings: ExperimentSettings) -> Loaded:
+def open_here(load: Callable[[], Session], name: str) -> Session:
+    """The session of a variant in this process."""
+    return load()
+
+
+def load(
+    folder: Path, result: VariantResult, settings: ExperimentSettings, open_session: OpenSession = open_here
+) -> Loaded:
     """A variant in the runtime and on the device that evaluated it; `folder` is that of all artifacts."""
     built = cache.read(folder, result.id)
     cache.check(built)
@@ -150,7 +162,8 @@ def load(folder: Path, result: VariantResult, settings: ExperimentSettings) -> L
     device, remark = device_here(executed)
     threads = executed.threads or cpu_cores()
     with locks.held(cache.lock_file(folder, built.id), f"loading {built.id}"):
-        session = runtimes.find(executed.runtime).load(built, device, threads, tf32=settings.tf32)
+        opened = partial(runtimes.find(executed.runtime).load, built, device, threads, tf32=settings.tf32)
+        session = open_session(opened, result.name)
     ran = session.executed
     judge = Judge(
         result.name, result.id, result.steps, built.file.name, built.digest, built.stored, ran.runtime, ran.device,

@@ -20,7 +20,7 @@ from bench.service.engine import Engine
 from bench.service.gate import Admission, Gate
 from bench.service.jobs import Jobs
 from bench.service.metrics import Metrics
-from bench.service.refusals import RefusedError, as_json, of_disk
+from bench.service.refusals import OWN_FAULT, RefusedError, as_json, of_disk
 from bench.service.routes import about, detect, inference_v2, page, video, webcam
 from bench.service.settings import ServiceSettings
 from bench.service.state import OnPredicted, State
@@ -40,6 +40,9 @@ def create_app(
     engine, jobs = Engine(served, settings, metrics), Jobs(settings.jobs, 60 * settings.job_minutes)
     metrics.watch("bench_requests_under_way", "Requests that are worked on or wait.", lambda: admission.under_way)
     metrics.watch("bench_frames_waiting", "Frames that wait for their batch.", lambda: engine.waiting)
+    metrics.watch(
+        "bench_worker_restarts", "Processes that computed, ended, and were started again.", lambda: engine.restarts
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -108,7 +111,7 @@ def _say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> JSONResponse:
-        return answered(request, 500, "an error of the service itself, which its log describes")
+        return answered(request, 500, OWN_FAULT)
 
 
 _LATER = {"Retry-After": "10"}

@@ -80,7 +80,13 @@ class Batcher:
 
     @property
     def works(self) -> bool:
-        return self._thread.is_alive()
+        """Whether frames are computed: its thread runs, and the process of its session, where that has one."""
+        return self._thread.is_alive() and getattr(self._session, "works", True)
+
+    @property
+    def restarts(self) -> int:
+        """How often the process of its session ended and was started again."""
+        return getattr(self._session, "restarts", 0)
 
     @contextmanager
     def coming(self) -> Iterator[None]:

@@ -19,13 +19,14 @@ from bench.errors import quoted
 from bench.footage import in_front
 from bench.inference.served import Joined, Member, Served
 from bench.inference.subjects import whole_because
+from bench.inference.workers import WorkerLostError
 from bench.records import Crop, Face, Finder
 from bench.records.inspection import FACES_OPTIONS, FacesOption
 from bench.results.score import p_fake
 from bench.service import uploads
 from bench.service.batching import Answer, Batcher, window
 from bench.service.metrics import Metrics
-from bench.service.refusals import NoFaceError, RefusedError
+from bench.service.refusals import OWN_FAULT, NoFaceError, RefusedError
 from bench.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -114,6 +115,11 @@ class Engine:
     def waiting(self) -> int:
         """Frames that are prepared and not computed."""
         return sum(batcher.waiting for batcher in self._batchers.values())
+
+    @property
+    def restarts(self) -> int:
+        """How often a process that computes ended and was started again."""
+        return sum(batcher.restarts for batcher in self._batchers.values())
 
     def batcher(self, member: Member) -> Batcher:
         return self._batchers[id(member.session)]
@@ -232,6 +238,8 @@ def joined(served: Served, answers: Sequence[Sequence[Answer | Exception]]) -> t
         return together, differences
     errors = [answer for of_one in answers for answer in of_one if isinstance(answer, Exception)]
     for error in errors:
+        if isinstance(error, WorkerLostError) and not served.is_ensemble:
+            raise RefusedError(503, f"{error}; ask again", 5) from error
         if not served.is_ensemble or isinstance(error, MemoryError):
             raise error
     if not served.is_ensemble:
@@ -279,9 +287,11 @@ def _failed(names: Sequence[str], answers: Sequence[Answer | Exception]) -> dict
     """Why members gave no answer to a picture; what they raised is for the log alone."""
     failed = {}
     for name, answer in zip(names, answers, strict=True):
-        if isinstance(answer, Exception):
+        if isinstance(answer, WorkerLostError):
+            failed[name] = str(answer)
+        elif isinstance(answer, Exception):
             _log.error("%s gave no answer", name, exc_info=answer)
-            failed[name] = "an error of the service itself, which its log describes"
+            failed[name] = OWN_FAULT
         elif math.isnan(_difference(answer)):
             failed[name] = "its answer to this picture is no number"
     return failed

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 from bench.service.answers import JobState, VideoDetection
-from bench.service.refusals import RefusedError
+from bench.service.refusals import OWN_FAULT, RefusedError
 
 if TYPE_CHECKING:
     from bench.service.videos import Shown
@@ -111,7 +111,7 @@ class Jobs:
         except RefusedError as refused:
             job.state, job.detail = "failed", refused.detail
         except Exception:
-            job.state, job.detail = "failed", "an error of the service itself, which its log describes"
+            job.state, job.detail = "failed", OWN_FAULT
             raise
         finally:
             job.ended_at = monotonic()

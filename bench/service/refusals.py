@@ -6,6 +6,9 @@ import errno
 
 from bench.errors import on_one_line
 
+OWN_FAULT = "an error of the service itself, which its log describes"
+"""What is answered where the service is to blame."""
+
 
 class RefusedError(Exception):
     """A request that gets no answer. `retry_after` are seconds after which to ask again, None where that is no use."""

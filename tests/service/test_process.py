@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import signal
 import socket
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import run_quickly
+from tests.support import pace
 from tests.support.command_line import bench
 from tests.support.portraits import picture
 from tests.support.served_process import serving
@@ -131,3 +133,36 @@ def test_many_clients_at_once_are_all_answered(started: str) -> None:
     assert [each["fake_probability"] for each in alone] == pytest.approx(
         [each["fake_probability"] for each in answers[:4]], abs=1e-5
     )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process is killed by a signal")
+def test_a_worker_that_is_killed_is_a_clear_error_and_is_started_again(finished: Path) -> None:
+    with (
+        serving(finished, "--variant", "q8", BENCH_CACHED_ANSWERS="0") as process,
+        concurrent.futures.ThreadPoolExecutor(4) as pool,
+    ):
+        (worker,) = workers_of(process.process.pid)
+        asked = [pool.submit(post, process.address, seed) for seed in range(24)]
+        os.kill(worker, signal.SIGKILL)
+        answers = [each.result(pace.limit(120)) for each in asked]
+        assert {each.status_code for each in answers} <= {200, 503}
+        for each in answers:
+            if each.status_code == 503:
+                assert "was killed before it answered, and is started again" in each.json()["detail"]
+                assert int(each.headers["retry-after"]) >= 1
+        assert post(process.address).status_code == 200
+        assert httpx.get(f"http://{process.address}/health", timeout=60).json()["status"] == "healthy"
+        assert "bench_worker_restarts 1.0" in httpx.get(f"http://{process.address}/metrics", timeout=60).text
+        (again,) = workers_of(process.process.pid)
+        assert again != worker
+        process.end()
+    with pytest.raises(ProcessLookupError):
+        os.kill(again, 0)
+
+
+def workers_of(process: int) -> list[int]:
+    """The processes that a service computes in."""
+    import psutil
+
+    commands = {child.pid: " ".join(child.cmdline()) for child in psutil.Process(process).children()}
+    return [each for each, command in commands.items() if "spawn_main" in command]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -65,9 +66,13 @@ def prepared(
     listening = _socket(of_service.host, of_service.port)
     try:
         from bench.inference.serving import serve
+        from bench.inference.workers import RemoteSession, WorkerLostError
 
-        served = serve(base, name, settings, options.variants, on_event, options.ensemble)
-        _warm_up(served)
+        try:
+            served = serve(base, name, settings, options.variants, on_event, options.ensemble, RemoteSession)
+            _warm_up(served)
+        except WorkerLostError as error:
+            raise UserError(f"a variant cannot be loaded: {error}; is there memory enough?") from error
         listener = partial(tell, log) if log else _untold
         return Service(create_app(name, served, of_service, listener), served, of_service, listening, log)
     except BaseException:
@@ -79,9 +84,12 @@ def listen(service: Service, say: Callable[[str], None]) -> None:
     """Answer until the process is interrupted or told to end; what was taken on is done first."""
     import uvicorn
 
+    from bench.inference.workers import RemoteSession
     from bench.service.server import Server
 
     settings = service.settings
+    # It has a line for every malformed upload, which is the uploader's matter.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     for line in _opening(service):
         say(line)
     config = uvicorn.Config(
@@ -97,6 +105,9 @@ def listen(service: Service, say: Callable[[str], None]) -> None:
     )
     with suppress(KeyboardInterrupt):  # which is how it is told to end, and has ended by now
         Server(config, service.app.state.service).run(sockets=[service.socket])
+    for member in (member for each in service.served for member in each.members):
+        if isinstance(member.session, RemoteSession):
+            member.session.close()
     if service.log is not None:
         service.log.close()
 

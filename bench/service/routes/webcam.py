@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from time import perf_counter
 from typing import Any
 
@@ -12,10 +13,11 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from bench.service import state
 from bench.service.answers import Consensus, WebcamAnswer
 from bench.service.engine import Asked
-from bench.service.refusals import RefusedError
+from bench.service.refusals import OWN_FAULT, RefusedError
 from bench.service.state import Predicted, State, called, confidence
 
 router = APIRouter()
+_log = logging.getLogger("bench")
 
 
 @router.websocket("/api/video/webcam")
@@ -52,6 +54,9 @@ async def _answered(service: State, message: Any, asked: Asked, count: int) -> d
         return {"error": refused.detail}
     except MemoryError:
         return {"error": "the service has no memory left for this frame"}
+    except Exception:
+        _log.exception("a frame of a webcam got no answer")
+        return {"error": OWN_FAULT}
     threshold = asked.served.threshold
     answer = WebcamAnswer(
         prediction=called(judged.p_fake, threshold),
