@@ -240,3 +240,6 @@ class WebcamAnswer(BaseModel):
     models_failed: dict[str, str]
     consensus: Consensus
     frame: int
+    variant: str
+    artifact: Artifact
+    shipped_with: str = Field(description="the verdict of the report")

@@ -81,12 +81,12 @@ class Batcher:
     @property
     def works(self) -> bool:
         """Whether frames are computed: its thread runs, and the process of its session, where that has one."""
-        return self._thread.is_alive() and getattr(self._session, "works", True)
+        return self._thread.is_alive() and bool(getattr(self._session, "works", True))
 
     @property
     def restarts(self) -> int:
         """How often the process of its session ended and was started again."""
-        return getattr(self._session, "restarts", 0)
+        return int(getattr(self._session, "restarts", 0))
 
     @contextmanager
     def coming(self) -> Iterator[None]:

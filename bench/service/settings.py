@@ -15,6 +15,8 @@ from bench.errors import UserError, expected, nearest, quoted
 PREFIX = "BENCH_"
 NOT_OF_THE_SERVICE = ("BENCH_SECRET", "BENCH_PASSING_SECRET")
 """What `bench` itself reads, of reports and builds."""
+OF_TRACKERS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+"""What trackers read of the environment."""
 _LEAST_KEY = 16
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Hosts that only this machine reaches."""
@@ -113,6 +115,14 @@ def read_settings(folder: Path, **flags: Any) -> ServiceSettings:
         raise UserError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or 'no UTF-8 text'})") from error
 
 
+def set_trackers_variables(folder: Path) -> None:
+    """Put what the `.env` of a folder says of trackers into the environment, which goes before it."""
+    written = _written(folder / ".env")
+    for name in OF_TRACKERS:
+        if value := written.get(name):
+            os.environ.setdefault(name, value)
+
+
 def _spelled(error: Any, flags: dict[str, Any]) -> str:
     """A problem by what its owner wrote: the flag, or the variable."""
     name = str(error["loc"][0])
@@ -120,11 +130,16 @@ def _spelled(error: Any, flags: dict[str, Any]) -> str:
     return f"{called}: {expected(error)}"
 
 
-def _refuse_unknown(file: Path) -> None:
+def _written(file: Path) -> dict[str, str | None]:
+    """The variables of a file, none where there is no such file."""
     from dotenv import dotenv_values
 
+    return dotenv_values(file) if file.is_file() else {}
+
+
+def _refuse_unknown(file: Path) -> None:
     names = [f"{PREFIX}{name.upper()}" for name in ServiceSettings.model_fields]
-    written = dotenv_values(file) if file.is_file() else {}
+    written = _written(file)
     for name in [*os.environ, *written]:
         if name.upper().startswith(PREFIX) and name.upper() not in (*names, *NOT_OF_THE_SERVICE):
             where = f"{file}: " if name in written else ""

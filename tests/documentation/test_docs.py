@@ -147,3 +147,18 @@ def test_no_absolute_paths_or_registries() -> None:
             text = path.read_text(encoding="utf-8")
             assert not re.search(r"/(?:home|root|Users)/\w", text), name
             assert "/simple/" not in text or name == "tests/documentation/test_docs.py", name
+
+
+def test_features_of_the_service_are_shown_by_tests_that_are_there() -> None:
+    """docs/serving.md names a test for each feature, relative to tests/service/."""
+    table = (ROOT / "docs/serving.md").read_text(encoding="utf-8").partition("| feature |")[2].partition("\n\n")[0]
+    rows = table.splitlines()[2:]
+    assert len(rows) > 20
+    file = ""
+    for row in rows:
+        named = re.findall(r"`((?:\.\./\w+/)?test_\w+\.py)?(?:: )?(test_\w+)?`", row.rpartition(" | ")[2])
+        assert named or row.endswith("| the same |"), row
+        for in_file, test in named:
+            file = in_file or file
+            text = (ROOT / "tests/service" / file).read_text(encoding="utf-8")
+            assert not test or f"def {test}(" in text, f"{file}: {test}"

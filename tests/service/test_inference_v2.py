@@ -37,6 +37,8 @@ def test_a_variant_says_what_it_takes_and_gives() -> None:
 def test_frames_in_json() -> None:
     content = post(application(), "/v2/models/q8/infer", json=body(frames(3)) | {"id": "7"}).json()
     assert content["id"] == "7"
+    assert content["parameters"]["artifact_digest"] == "d" * 64
+    assert content["parameters"]["shipped_with"]
     outputs = {each["name"]: each for each in content["outputs"]}
     assert outputs["logits"]["data"] == pytest.approx([0, 0, 0, 1, 0, 2])
     assert outputs["p_fake"]["data"] == pytest.approx(1 / (1 + np.exp(-np.arange(3))), abs=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from bench.errors import UserError
-from bench.service.settings import read_settings
+from bench.service.settings import read_settings, set_trackers_variables
 from bench.service.state import Predicted
 from tests.support.drawn_service import Brightness, application, member, served
 from tests.support.service import asking, encoded, post
@@ -206,6 +207,18 @@ def test_settings_come_from_flags_over_the_environment_over_a_file(
     settings = read_settings(tmp_path, upload_mib=30.0, host=None)
     assert (settings.port, settings.queue, settings.upload_mib, settings.host) == (1, 20, 30, "127.0.0.1")
     assert read_settings(tmp_path, cors_origins="http://a, http://b").cors_origins == ("http://a", "http://b")
+
+
+def test_a_trackers_address_may_stand_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("MLFLOW_TRACKING_URI=http://one\nMLFLOW_TRACKING_USERNAME=me\nPATH=none\n")
+    before = os.environ["PATH"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://two")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    set_trackers_variables(tmp_path)
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://two"
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
+    assert os.environ["PATH"] == before
 
 
 @pytest.mark.parametrize(

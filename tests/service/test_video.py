@@ -160,6 +160,8 @@ def test_frames_of_a_webcam_as_bytes_and_as_text() -> None:
     assert first["prediction"] == "FAKE"
     assert first["fake_probability"] == second["fake_probability"]
     assert (first["frame"], second["frame"]) == (1, 2)
+    assert (first["variant"], first["artifact"]["digest"]) == ("q8", "d" * 64)
+    assert first["shipped_with"]
     assert set(third) == {"error"}
 
 

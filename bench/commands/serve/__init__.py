@@ -56,12 +56,14 @@ def prepared(
     """Load the variants and take the port. Raises `UserError` before anything is loaded where a setting is wrong."""
     _refuse_missing_packages()
     from bench.service.app import create_app
-    from bench.service.settings import read_settings
+    from bench.service.settings import read_settings, set_trackers_variables
 
     of_service = read_settings(Path.cwd(), **flags)
     _ = of_service.keys
     if of_service.keep is not None:
         _refuse_unwritable(of_service.keep)
+    if options.track:
+        set_trackers_variables(Path.cwd())
     log = _log(base, name, settings) if options.track else None
     listening = _socket(of_service.host, of_service.port)
     try:

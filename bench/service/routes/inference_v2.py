@@ -46,15 +46,19 @@ async def live() -> dict[str, bool]:
 @router.get("/health/ready")
 async def ready(request: Request) -> JSONResponse:
     """Say whether frames can be judged."""
-    works = state.of(request).engine.works
+    works = _works(request)
     return JSONResponse({"ready": works}, 200 if works else 503)
+
+
+def _works(request: Request) -> bool:
+    service = state.of(request)
+    return service.engine.works and not service.admission.ending
 
 
 @router.get("/models/{name:path}/ready")
 async def model_ready(request: Request, name: str) -> JSONResponse:
     """Say whether a variant can judge frames."""
-    served = _served(request, name)
-    works = state.of(request).engine.works
+    served, works = _served(request, name), _works(request)
     return JSONResponse({"name": served.name, "ready": works}, 200 if works else 503)
 
 
@@ -214,7 +218,8 @@ def _answer(served: Served, asked: _Asked, tensors: Mapping[str, NDArray[np.floa
         else:
             entry["data"] = tensor.ravel().tolist()
         outputs.append(entry)
-    content = {"model_name": served.name, "model_version": "1", "outputs": outputs}
+    parameters = {"artifact_digest": state.artifact(served).digest, "shipped_with": served.verdict}
+    content = {"model_name": served.name, "model_version": "1", "parameters": parameters, "outputs": outputs}
     if asked.id is not None:
         content["id"] = asked.id
     if not blobs:

@@ -69,6 +69,9 @@ async def _answered(service: State, message: Any, asked: Asked, count: int) -> d
         models_failed=dict(judged.failed),
         consensus=Consensus(agree=judged.agree, of=len(judged.by_member)),
         frame=count,
+        variant=asked.served.name,
+        artifact=state.artifact(asked.served),
+        shipped_with=asked.served.verdict,
     )
     service.predicted(Predicted("webcam", asked.served, judged.p_fake, judged.by_member, answer.processing_time))
     return answer.model_dump()
