@@ -42,6 +42,8 @@ _QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    # Else each run on a server is two lines of standard output.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _MOST_TEXT = 5_000
 """Characters of a parameter or a tag: what every store takes."""

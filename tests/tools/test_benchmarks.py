@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -198,3 +199,23 @@ def test_memory_of_extraction(capsys: pytest.CaptureFixture[str]) -> None:
     script("10_extract").main(["--counts", "4", "12"])
     rows = {row[""]: row for row in table(capsys.readouterr().out)}
     assert numbers(rows["peak of the command, MiB"]["growth"])[0] < 50
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="processes are ended by signals")
+def test_a_service_under_load_and_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    script("18_serve").main([*SMALL, "--size", "64", "--seconds", "1", "--clients", "1", "4", "--faults"])
+    load, endurance = capsys.readouterr().out.split("## 18. Endurance")
+    alone, *served, _ = table(load)
+    assert numbers(alone["pictures/s"])[0] > 0
+    assert [row["clients"] for row in served] == ["1", "4"]
+    for row in served:
+        assert numbers(row["pictures/s"])[0] > 0
+        assert "failed" not in row["pictures/s"]
+    came = [(row["what"], row["came of it"]) for row in table(endurance)]
+    assert [text for what, text in came if what == "afterwards" and not text.endswith((", 0 failed", "200"))] == []
+    assert re.fullmatch(r"(\d+ x (200|400|415|422)(, )?)+", came[0][1])
+    killed = next(text for what, text in came if "worker is killed" in what)
+    assert re.fullmatch(r"(\d+ x 200(, )?)?(\d+ x 503)?", killed)
+    full = next(text for what, text in came if "full disk" in what)
+    assert full in ("507, 507, 507", "not tried: this system lets nobody mount one")
