@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = [["the runtime alone", "", f"{bare:.1f}", "1.00", ""]]
         with _bench(*arguments_of) as (address, process):
             rows += _loaded("bench serve", f"{address}/api/detect/image", "file", uploads, bare, given)
+            rows.append(_webcam(address, uploads, bare, given.seconds))
             further = _endured(f"{address}/api/detect/image", uploads, process, given)
         if given.faults:
             further += faults.full_disk(partial(_bench, *arguments_of), uploads)
@@ -227,6 +228,22 @@ def _load(url: str, field: str, uploads: Path, clients: int, seconds: float) -> 
     command = [sys.executable, _FOLDER / "clients.py", url, field, uploads, str(clients), str(seconds)]
     done = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)
     return Load(**json.loads(done.stdout))
+
+
+def _webcam(address: str, uploads: Path, bare: float, seconds: float) -> list[str]:
+    """The row of a camera: one frame in flight, faces looked for as the detector needs them."""
+    from websockets.sync.client import connect
+
+    frames, times, errors = [path.read_bytes() for path in sorted(uploads.iterdir())], list[float](), 0
+    with connect(f"ws{address.removeprefix('http')}/api/video/webcam") as camera:
+        begin = time.perf_counter()
+        while (sent := time.perf_counter()) - begin < seconds:
+            camera.send(frames[len(times) % len(frames)])
+            errors += "error" in json.loads(camera.recv(timeout=120))
+            times.append(time.perf_counter() - sent)
+    rate, p95_ms = len(times) / sum(times), 1000 * sorted(times)[int(0.95 * (len(times) - 1))]
+    without = f" ({errors} without a face)" if errors else ""
+    return ["bench serve, a camera", "1", f"{rate:.1f}{without}", f"{rate / bare:.2f}", f"{p95_ms:.0f}"]
 
 
 def _endured(url: str, uploads: Path, process: subprocess.Popen[str], given: argparse.Namespace) -> list[list[str]]:

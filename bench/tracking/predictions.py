@@ -22,11 +22,11 @@ class PredictionLog:
 
     Nothing that `write` raises reaches who predicts: the batch is counted as `lost`, and the reason is logged once
     until a batch succeeds again. So are predictions that come while `most` wait. `close` logs what waits, for at most
-    so long as it is told.
+    so long as it is told, and says how many were not.
     """
 
     def __init__(self, write: Write, *, most: int = 10_000, batch: int = 100, interval_s: float = 2.0) -> None:
-        self.logged = self.lost = 0
+        self.logged = self.lost = self._under_way = 0
         self._write, self._batch, self._interval_s = write, batch, interval_s
         self._queue: queue.Queue[TrackedPrediction] = queue.Queue(most)
         self._closing, self._complained = threading.Event(), False
@@ -45,10 +45,15 @@ class PredictionLog:
             return False
         return True
 
-    def close(self, timeout_s: float = 10.0) -> None:
+    def close(self, timeout_s: float = 15.0) -> None:
         """Log what waits and end the thread; what is not logged in time is lost. May be called again."""
+        is_first = not self._closing.is_set()
         self._closing.set()
         self._thread.join(timeout_s)
+        if is_first and self._thread.is_alive():
+            count = self._under_way + self._queue.qsize()
+            self.lost += count
+            _log.warning("tracking: %d predictions were not logged in %g seconds, and are lost", count, timeout_s)
 
     def _work(self) -> None:
         while not self._closing.is_set():
@@ -58,12 +63,14 @@ class PredictionLog:
     def _log_waiting(self) -> None:
         """Log all that wait now, batch by batch."""
         while waiting := self._next_batch():
+            self._under_way = len(waiting)
             try:
                 self._write(waiting)
             except Exception as error:
                 self._lose(len(waiting), f"{type(error).__name__}: {error}")
             else:
                 self.logged, self._complained = self.logged + len(waiting), False
+            self._under_way = 0
 
     def _next_batch(self) -> list[TrackedPrediction]:
         waiting: list[TrackedPrediction] = []

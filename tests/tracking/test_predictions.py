@@ -56,6 +56,18 @@ def test_a_tracker_that_fails_loses_its_batch_alone() -> None:
     assert (log.logged, log.lost) == (1, 1)
 
 
+def test_what_is_not_logged_by_the_end_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    blocked = threading.Event()
+    log = PredictionLog(lambda predictions: bool(blocked.wait()), batch=2, interval_s=0.01)
+    for _ in range(5):
+        log.add(PREDICTION)
+    log.close(0.2)
+    log.close(0.2)
+    blocked.set()
+    assert log.lost == 5
+    assert capfd.readouterr().err.count("5 predictions were not logged in 0.2 seconds, and are lost") == 1
+
+
 def test_closed_takes_none() -> None:
     log = PredictionLog(lambda predictions: None, interval_s=0.01)
     log.close()
