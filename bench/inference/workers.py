@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.records import Executed, Prediction, Session, Timed
 from bench.system import worker_processes
+from bench.system.shared_arrays import Inbox, Outbox
 from bench.system.worker_processes import ignore_interrupts, portable
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class RemoteSession:
         """Start the process and wait until it has loaded. Raises what `load` raises, or `WorkerLostError`."""
         self.restarts = 0
         self._load, self._name, self._closed = load, name, False
+        self._outbox = Outbox()
         self._begin()
         # Before multiprocessing ends its processes with a signal that this one ignores, and waits for them.
         atexit.register(self.close)
@@ -68,7 +70,7 @@ class RemoteSession:
         try:
             if self._is_loading:
                 self._wait_for_loading()
-            self._connection.send(frames)
+            self._connection.send(self._outbox.put(frames))
             answer: Prediction[NDArray[np.float32]] = self._received()
         except (EOFError, ConnectionError) as error:
             was_loading = self._is_loading
@@ -87,6 +89,7 @@ class RemoteSession:
         self._closed = True
         atexit.unregister(self.close)
         self._end()
+        self._outbox.close()
 
     def _begin(self) -> None:
         """Start a process, which loads while this one goes on."""
@@ -145,8 +148,9 @@ def _serve(connection: Connection) -> None:
     try:
         session: Session = connection.recv()()
         connection.send(session.executed)
+        inbox = Inbox()
         while True:
-            connection.send(_answer(session, connection.recv()))
+            connection.send(_answer(session, inbox.get(connection.recv())))
     except (EOFError, ConnectionError):
         return
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.inference.workers import RemoteSession, WorkerLostError
@@ -44,6 +46,10 @@ def test_it_answers_and_raises_as_the_session_does(session: RemoteSession) -> No
     assert session.executed.runtime == "drawn"
     assert process != os.getpid()
     assert session.predict(frames(3, 7)).logits[:, 1].tolist() == [3, 7]
+    # Each batch is larger or smaller than the one before it, in memory that both processes see.
+    for count in (1, 300, 20):
+        levels = np.arange(count) % 200
+        assert session.predict(frames(*levels)).logits[:, 1].tolist() == levels.tolist()
     with pytest.raises(MemoryError):
         session.predict(frames(fatal.NO_MEMORY))
     with pytest.raises(ValueError, match="broken"):
@@ -54,6 +60,17 @@ def test_it_answers_and_raises_as_the_session_does(session: RemoteSession) -> No
     time.sleep(0.1)
     assert session.predict(frames(5)).logits[0, 1] == 5
     assert session.process_id == process
+
+
+def test_without_shared_memory_frames_go_through_the_pipe(
+    session: RemoteSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int, begin: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    levels = np.arange(400) % 200  # more than came before
+    assert session.predict(frames(*levels)).logits[:, 1].tolist() == levels.tolist()
 
 
 def test_killed_in_a_call_that_call_alone_fails(session: RemoteSession, capfd: pytest.CaptureFixture[str]) -> None:
