@@ -58,7 +58,11 @@ def test_a_tracker_that_fails_loses_its_batch_alone() -> None:
 
 def test_what_is_not_logged_by_the_end_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     blocked = threading.Event()
-    log = PredictionLog(lambda predictions: bool(blocked.wait()), batch=2, interval_s=0.01)
+
+    def hang(predictions: Sequence[TrackedPrediction]) -> None:
+        blocked.wait()
+
+    log = PredictionLog(hang, batch=2, interval_s=0.01)
     for _ in range(5):
         log.add(PREDICTION)
     log.close(0.2)
