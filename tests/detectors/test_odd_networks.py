@@ -117,6 +117,7 @@ def test_the_weights_that_a_convolution_computes_with(kind: Any) -> None:
         torch.testing.assert_close(written, layer(features), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_standardised_weights_are_rounded_as_what_they_are(tmp_path: Path) -> None:
     """Their length, of which nothing depends, changes neither which layers are rounded nor what is expected of it."""
     torch.manual_seed(0)
@@ -262,6 +263,7 @@ class Attending(torch.nn.Module):
         return patches.transpose(1, 2).reshape(-1, 16, 4, 4)
 
 
+@pytest.mark.slow
 def test_attention_that_cannot_be_exported_fused_is_written_out() -> None:
     """The exporter takes no fused attention with a bias of positions; the detector itself stays fused."""
     torch.manual_seed(0)

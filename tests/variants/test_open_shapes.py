@@ -80,6 +80,7 @@ def margins(graph: onnx.ModelProto, pictures: NDArray[np.uint8]) -> NDArray[np.f
     return b0.margin(session.run(["logits"], {"frames": pictures})[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("draw", "late"),
     [
