@@ -160,6 +160,7 @@ def test_zeros_among_standardised_weights_are_refused(structure: Any, tmp_path: 
         prune.apply(detector, prune.Settings(amount=0.5, structure=structure), work(tmp_path, detector))
 
 
+@pytest.mark.slow
 def test_convolutions_along_one_axis_stay_in_float(tmp_path: Path) -> None:
     """As channel attention (ECA) has them, over the means of its channels."""
     torch.manual_seed(0)
@@ -339,6 +340,7 @@ def test_the_line_of_a_network_that_is_refused_is_named(tmp_path: Path) -> None:
         prepare(experiment.read(file), file)
 
 
+@pytest.mark.slow
 def test_names_within_a_network_may_be_those_of_wrappers(tmp_path: Path) -> None:
     """iFormer calls a part of its blocks `module`, as DataParallel does what it wraps."""
     torch.manual_seed(0)

@@ -71,6 +71,7 @@ def read(folder: Path, network: Any, name: str, preprocessing: Preprocessing = P
     return detectors.load(f"timm:{name}", file, preprocessing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_TESTS)
 def test_logits_are_those_of_timm_in_pytorch_and_as_a_graph(name: str, tmp_path: Path) -> None:
     network, frames = drawn(name, SIZE), b0.frames(3, size=SIZE)

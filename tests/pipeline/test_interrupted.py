@@ -455,7 +455,12 @@ def test_a_folder_that_was_taken_away_in_mid_run_is_told(
 
 @pytest.mark.parametrize(
     ("killed_at", "damage"),
-    [(5, False), (5, True), pytest.param(6, False, id="before a look"), pytest.param(11, False, id="before the last")],
+    [
+        (5, True),
+        pytest.param(5, False, marks=pytest.mark.slow),
+        pytest.param(6, False, id="before a look", marks=pytest.mark.slow),
+        pytest.param(11, False, id="before the last", marks=pytest.mark.slow),
+    ],
 )
 def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
     killed_at: int, damage: bool, tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -264,6 +264,7 @@ def test_a_choice_that_was_damaged_is_made_again(tmp_path: Path, monkeypatch: py
     assert runtime.is_settled(built, "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flipped", "cut", "garbage", "folder", "another"])
 def test_a_derived_graph_that_was_damaged_is_made_again(damage: str, tmp_path: Path) -> None:
     """Otherwise it would fail for ever, or give other scores in silence."""

@@ -367,6 +367,7 @@ def test_four_bits_survive_a_block_of_zeros() -> None:
     assert np.abs(floats - weight).max() < 0.5
 
 
+@pytest.mark.slow
 def test_every_flavour_of_padding_is_quantised() -> None:
     detector = shallow()
     stem: Any = detector.get_submodule("backbone.0")

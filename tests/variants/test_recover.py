@@ -253,6 +253,7 @@ def test_a_loss_that_is_no_number_ends_the_training(
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_where_fewer_bits_may_be_the_reason_more_of_them_are_advised(
     precision: Any, teacher: Detector, student: Detector, tmp_path: Path
