@@ -42,7 +42,6 @@ def judge(first: int, count: int) -> tuple[Counter[str], list[str]]:
     return Counter(answer["ends"]), answer["wrong"]
 
 
-@pytest.mark.slow
 def test_dozens_of_checkpoints() -> None:
     ends, wrong = judge(0, 80)
     assert not wrong, "\n\n".join(wrong)
