@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = options(__doc__, architecture="efficientnet_b5", size=380, seconds=20.0, clients=(1, 16, 64))
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--finished", type=Path, help="a folder with experiments.yaml and its results")
