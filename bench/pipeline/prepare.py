@@ -58,7 +58,8 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     """
     request = _request(experiments, path, name, only)
     crops = [detector.preprocessing.crop for detector in request.detectors.values()]
-    listings = {name: Listing(experiments, name, path.parent, crops) for name in request.frame_sets}
+    fetches = on_event if for_run else None
+    listings = {name: Listing(experiments, name, path.parent, crops, fetches) for name in request.frame_sets}
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
     weights = _read(request, listings, for_run, reads, on_event)
     build = listings[request.settings.build_set]
@@ -228,6 +229,8 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
             *problems_of(("detectors", name, "architecture"), partial(families.offers, settings.architecture))
         ]
         problems += refused_network or _new(problems, request.of_chains(name, _chain_problems(request, name, chosen)))
+    if any(listing.is_remote for listing in listings.values()):
+        request.refuse(problems)  # hours of copying do not begin where the run will be refused
     for name, listing in listings.items():
         problems += problems_of(_dataset_key(name), listing.find)
     judged = {name: listings[name].may_be_test for name in request.settings.frame_sets}

@@ -1,0 +1,154 @@
+"""Parts of an experiment on machines that see no common folder: what they share by an address ends as one run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.pipeline.sharding import sharing
+from bench.remote import Place
+from bench.results import predict
+from tests.conftest import quick_folder, write_frames
+from tests.pipeline.test_interrupted import _timeless
+from tests.support import stores, tiny
+from tests.support.command_line import bench
+from tests.support.stores import BUCKET
+
+STORE = f"s3://{BUCKET}/team"
+YAML = f"""
+detectors: {{mine: {{architecture: tiny, weights: best_model.tar, preprocessing: {{preset: fsbi, size: 32}}}}}}
+datasets: {{faces: {{path: faces}}, far: {{path: "s3://{BUCKET}/faces"}}}}
+experiments:
+  first:
+    detector: mine
+    frames: faces
+    device: cpu
+    threads: 1
+    gallery: {{top: 1}}
+    robustness: {{jpeg: [50]}}
+    variants: {{baseline: [], q8: [quantize: int8]}}
+"""
+FRAMES = 4
+"""In a shard here."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of machines, whose frames lie at an address too, and "alone", where one run did it all."""
+    with quick_folder(tmp_path_factory, "world") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "SHARD_FRAMES", FRAMES)
+        patch.setattr(sharing, "UPLOAD_SECONDS", 0.05)
+        with stores.s3(patch) as client:
+            tiny.save_weights(folder / "best_model.tar")
+            for seed, (split, count) in enumerate((("test", 5), ("validation", 2), ("calibration", 3))):
+                write_frames(folder / "faces" / split, count, count, seed)
+            stores.upload(client, folder / "faces", "faces")
+            (folder / "experiments.yaml").write_text(YAML)
+            alone = machine(folder, "alone")
+            assert command(alone, "run", "--no-timing") == (0, "")
+            yield folder
+
+
+def machine(world: Path, name: str, *, far: bool = False) -> Path:
+    """A machine that has the experiment file, the weights and, unless they are `far`, the frames, and nothing else."""
+    folder = world / name
+    folder.mkdir()
+    for file in ("best_model.tar", "faces")[: 1 if far else 2]:
+        (folder / file).symlink_to(world / file)
+    frames = "frames: far" if far else "frames: faces"
+    (folder / "experiments.yaml").write_text(YAML.replace("frames: faces", frames))
+    return folder
+
+
+def command(folder: Path, *arguments: str) -> tuple[int, str]:
+    """The exit code of a command on a machine, and where that is not 0 what it said."""
+    code, output = bench(*arguments, "-f", str(folder / "experiments.yaml"))
+    assert stores.SECRET not in output
+    return code, output if code else ""
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """All that a run comes to, apart from times."""
+    content: dict[str, Any] = {"scores": _timeless(json.loads((folder / "reports/first/scores.json").read_text()))}
+    for variant in ("baseline", "q8"):
+        of = folder / "results/first" / variant
+        for file in (of / "predictions.parquet", of / "robustness/jpeg-50/predictions.parquet"):
+            content[f"{variant} {file.parent.name}"] = pd.read_parquet(file).to_dict()
+        content[f"{variant} maps"] = hashlib.sha256((of / "cam.npy").read_bytes()).hexdigest()
+    for model in sorted((folder / "variants").glob("*/model.*")):
+        if model.suffix in (".safetensors", ".onnx"):
+            content[str(model.relative_to(folder))] = hashlib.sha256(model.read_bytes()).hexdigest()
+    return content
+
+
+def of_frames(content: dict[str, Any]) -> dict[str, Any]:
+    """The same without what reports call frame sets by."""
+    return {key: value for key, value in content.items() if key != "scores"}
+
+
+@pytest.fixture
+def empty(world: Path) -> Iterator[str]:
+    """A store of a name of its own."""
+    yield f"{STORE}-{len(list(world.iterdir()))}"
+
+
+def test_machines_that_share_an_address_end_as_one_run(world: Path, empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One builds, three evaluate, of which one is killed while it uploads and is lost; a fifth one merges."""
+    store = ("--store", empty)
+    builder = machine(world, "builder")
+    assert command(builder, "run", "--build-only", *store) == (0, "")
+    first, second, third, last = (machine(world, name) for name in ("first", "second", "third", "last"))
+    assert command(first, "run", "--shard", "1/2", *store) == (0, "")
+    built = {file.parent.name: file.read_bytes() for file in builder.glob("variants/*/variant.json")}
+    assert built == {file.parent.name: file.read_bytes() for file in first.glob("variants/*/variant.json")}
+    with monkeypatch.context() as patch:
+        _kill_at_upload(patch, 3)
+        assert command(second, "run", "--shard", "2/2", *store)[0] == 130
+    code, output = command(last, "merge", "--no-timing", *store)
+    assert code == 2
+    assert "1 of 2 shards is missing: 2/2" in output
+    uploaded = _shards_at(empty)
+    shutil.rmtree(second)
+    assert command(third, "run", "--shard", "2/2", *store) == (0, "")
+    assert uploaded <= _shards_at(empty)
+    assert command(last, "merge", "--no-timing", *store) == (0, "")
+    assert results(last) == results(world / "alone")
+    assert not _shards_at(empty)
+    fresh = machine(world, "fresh")
+    assert command(fresh, "merge", "--no-timing", *store) == (0, "")
+    assert results(fresh) == results(world / "alone")
+
+
+def test_frames_at_an_address_give_the_results_of_frames_here(world: Path) -> None:
+    folder = machine(world, "far", far=True)
+    code, output = command(folder, "plan")
+    assert code == 2
+    assert "is not copied to this machine yet" in output
+    assert command(folder, "run", "--no-timing") == (0, "")
+    assert of_frames(results(folder)) == of_frames(results(world / "alone"))
+    assert command(folder, "plan") == (0, "")
+
+
+def _shards_at(store: str) -> set[str]:
+    return {name for name in Place(store).items() if name.endswith(".npz")}
+
+
+def _kill_at_upload(patch: pytest.MonkeyPatch, count: int) -> None:
+    """End the process at an upload of a shard, as far as that can be done to the process of the tests."""
+    put, seen = Place.put, list[str]()
+
+    def put_or_die(self: Place, source: Path, name: str) -> None:
+        if name.endswith(".npz"):
+            seen.append(name)
+            if len(seen) >= count:
+                raise KeyboardInterrupt
+        put(self, source, name)
+
+    patch.setattr(Place, "put", put_or_die)
