@@ -110,7 +110,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
 
 @app.command()
 @guarded
-def merge(
+def merge(  # noqa: PLR0913, PLR0917 - a command's options
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,
     only: Only = None,

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from bench.errors import UserError, shown
 
@@ -45,26 +46,25 @@ def explained(address: str) -> Iterator[None]:
 
 def _why(error: Exception) -> str | None:
     """Why a store did not do it, and what to do; None where it was no store that did not."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    is_of_disk = isinstance(error, OSError) and (error.errno in _OF_DISK or _is_local(error))
-    if is_of_disk:
+    if isinstance(error, OSError) and (error.errno in _OF_DISK or _is_local(error)):
         return None
     if isinstance(error, FileNotFoundError):
         return "there is no such bucket, folder or object (any more); look at the address and its region"
     if isinstance(error, PermissionError):
         return f"access is denied ({_text(error)}); {_CREDENTIALS}"
+    kind, kinds = type(error), {kind.__name__ for kind in type(error).__mro__}
+    is_of_store = isinstance(error, OSError) or kind.__module__.partition(".")[0] in _CLIENTS
+    why = f"the store refused ({kind.__name__}: {_text(error)}); {_AGAIN}" if is_of_store else None
     if kinds & _UNKNOWN_USER:
-        return f"no credentials ({type(error).__name__}); {_CREDENTIALS}"
-    if kinds & _NETWORK:
-        return f"the store cannot be reached ({type(error).__name__}); look at the network and the endpoint, {_AGAIN}"
-    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENTS:
-        return f"the store refused ({type(error).__name__}: {_text(error)}); {_AGAIN}"
-    return None
+        why = f"no credentials ({kind.__name__}); {_CREDENTIALS}"
+    elif kinds & _NETWORK:
+        why = f"the store cannot be reached ({kind.__name__}); look at the network and the endpoint, {_AGAIN}"
+    return why
 
 
 def _is_local(error: OSError) -> bool:
     """Whether it names a file of this machine: clients of stores name addresses in their text alone."""
-    return isinstance(error.filename, str) and os.path.isabs(error.filename) and os.path.lexists(error.filename)  # noqa: PTH110, PTH117
+    return isinstance(error.filename, str) and Path(error.filename).is_absolute() and os.path.lexists(error.filename)
 
 
 def _text(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bench.errors import UserError
 from bench.pipeline.sharding import sharing
 from bench.remote import Place
 from bench.results import predict
@@ -40,20 +41,18 @@ FRAMES = 4
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def world(tmp_path_factory: pytest.TempPathFactory, server: stores.Server) -> Iterator[Path]:
     """A folder of machines, whose frames lie at an address too, and "alone", where one run did it all."""
     with quick_folder(tmp_path_factory, "world") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict, "SHARD_FRAMES", FRAMES)
         patch.setattr(sharing, "UPLOAD_SECONDS", 0.05)
-        with stores.s3(patch) as client:
-            tiny.save_weights(folder / "best_model.tar")
-            for seed, (split, count) in enumerate((("test", 5), ("validation", 2), ("calibration", 3))):
-                write_frames(folder / "faces" / split, count, count, seed)
-            stores.upload(client, folder / "faces", "faces")
-            (folder / "experiments.yaml").write_text(YAML)
-            alone = machine(folder, "alone")
-            assert command(alone, "run", "--no-timing") == (0, "")
-            yield folder
+        client = server.emptied(patch)
+        tiny.save_weights(folder / "best_model.tar")
+        for seed, (split, count) in enumerate((("test", 5), ("validation", 2), ("calibration", 8))):
+            write_frames(folder / "faces" / split, count, count, seed)
+        stores.upload(client, folder / "faces", "faces")
+        assert command(machine(folder, "alone"), "run", "--no-timing") == (0, "")
+        yield folder
 
 
 def machine(world: Path, name: str, *, far: bool = False) -> Path:
@@ -93,15 +92,9 @@ def of_frames(content: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key != "scores"}
 
 
-@pytest.fixture
-def empty(world: Path) -> Iterator[str]:
-    """A store of a name of its own."""
-    yield f"{STORE}-{len(list(world.iterdir()))}"
-
-
-def test_machines_that_share_an_address_end_as_one_run(world: Path, empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One builds, three evaluate, of which one is killed while it uploads and is lost; a fifth one merges."""
-    store = ("--store", empty)
+def test_machines_that_share_an_address_end_as_one_run(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One builds, three evaluate, of which one is cut off while it uploads and is lost; a fifth one merges."""
+    store = ("--store", STORE)
     builder = machine(world, "builder")
     assert command(builder, "run", "--build-only", *store) == (0, "")
     first, second, third, last = (machine(world, name) for name in ("first", "second", "third", "last"))
@@ -109,18 +102,18 @@ def test_machines_that_share_an_address_end_as_one_run(world: Path, empty: str, 
     built = {file.parent.name: file.read_bytes() for file in builder.glob("variants/*/variant.json")}
     assert built == {file.parent.name: file.read_bytes() for file in first.glob("variants/*/variant.json")}
     with monkeypatch.context() as patch:
-        _kill_at_upload(patch, 3)
-        assert command(second, "run", "--shard", "2/2", *store)[0] == 130
+        _cut_off_at_upload(patch, 3)
+        assert command(second, "run", "--shard", "2/2", *store)[0] == 2
     code, output = command(last, "merge", "--no-timing", *store)
     assert code == 2
     assert "1 of 2 shards is missing: 2/2" in output
-    uploaded = _shards_at(empty)
+    uploaded = _shards_at(STORE)
     shutil.rmtree(second)
     assert command(third, "run", "--shard", "2/2", *store) == (0, "")
-    assert uploaded <= _shards_at(empty)
+    assert uploaded <= _shards_at(STORE)
     assert command(last, "merge", "--no-timing", *store) == (0, "")
     assert results(last) == results(world / "alone")
-    assert not _shards_at(empty)
+    assert not _shards_at(STORE)
     fresh = machine(world, "fresh")
     assert command(fresh, "merge", "--no-timing", *store) == (0, "")
     assert results(fresh) == results(world / "alone")
@@ -140,15 +133,15 @@ def _shards_at(store: str) -> set[str]:
     return {name for name in Place(store).items() if name.endswith(".npz")}
 
 
-def _kill_at_upload(patch: pytest.MonkeyPatch, count: int) -> None:
-    """End the process at an upload of a shard, as far as that can be done to the process of the tests."""
+def _cut_off_at_upload(patch: pytest.MonkeyPatch, count: int) -> None:
+    """Have the store away from an upload of a shard on."""
     put, seen = Place.put, list[str]()
 
-    def put_or_die(self: Place, source: Path, name: str) -> None:
+    def put_or_fail(self: Place, source: Path, name: str) -> None:
         if name.endswith(".npz"):
             seen.append(name)
             if len(seen) >= count:
-                raise KeyboardInterrupt
+                raise UserError("the store is away")
         put(self, source, name)
 
-    patch.setattr(Place, "put", put_or_die)
+    patch.setattr(Place, "put", put_or_fail)

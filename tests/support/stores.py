@@ -1,9 +1,10 @@
-"""Stores for tests: S3 as moto serves it in this process, and fsspec's memory."""
+"""Stores for tests: S3 as moto serves it in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,47 +12,61 @@ import httpx
 import pytest
 
 BUCKET = "frames"
-SECRET = "wJalrXUtnFEMIexampleKEYofAtest"
+KEY, SECRET = "AKIAEXAMPLEOFATEST", "wJalrXUtnFEMIexampleKEYofAtest"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of S3 and its address."""
+
+    url: str
+
+    def emptied(self, patch: pytest.MonkeyPatch) -> Any:
+        """A client, once there is nothing but the bucket `BUCKET`, and the environment leads here."""
+        import boto3
+
+        httpx.post(f"{self.url}/moto-api/reset")
+        lead_to(patch, self.url)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket=BUCKET)
+        return client
+
+    def deny(self) -> None:
+        """From here on, until it is emptied, nobody has rights."""
+        httpx.post(f"{self.url}/moto-api/reset-auth", content=b"0")
+
+    def allow(self) -> None:
+        httpx.post(f"{self.url}/moto-api/reset-auth", content=b"inf")
 
 
 @contextmanager
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A server with the bucket `BUCKET`, which the environment leads to, and a client of it."""
-    import boto3
+def served() -> Iterator[Server]:
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
-        environment(monkeypatch, f"http://{host}:{port}")
-        client = boto3.client("s3")
-        client.create_bucket(Bucket=BUCKET)
-        yield client
+        yield Server(f"http://{host}:{port}")
     finally:
-        httpx.post(f"http://{host}:{port}/moto-api/reset")
         server.stop()
 
 
-def environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+def lead_to(patch: pytest.MonkeyPatch, endpoint: str) -> None:
     """Credentials and an endpoint, and none of this machine's own."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-
-
-def names(client: Any, bucket: str = BUCKET, prefix: str = "") -> list[str]:
-    """The keys of all objects below a prefix."""
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return sorted(each["Key"] for page in pages for each in page.get("Contents", ()))
+    patch.setenv("AWS_ENDPOINT_URL", endpoint)
+    patch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    patch.setenv("AWS_MAX_ATTEMPTS", "1")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        patch.setenv(name, "/nowhere")
 
 
 def upload(client: Any, folder: Path, prefix: str, bucket: str = BUCKET) -> None:
     """Put all files below a folder into a bucket, below a prefix."""
     for file in sorted(folder.rglob("*")):
         if file.is_file():
-            client.put_object(Bucket=bucket, Key=f"{prefix}/{file.relative_to(folder).as_posix()}", Body=file.read_bytes())
+            name = f"{prefix}/{file.relative_to(folder).as_posix()}"
+            client.put_object(Bucket=bucket, Key=name, Body=file.read_bytes())

@@ -63,7 +63,8 @@ def build_only(
 ) -> BuiltOnly:
     """Build the variants that are missing, and have made what loading and comparing them needs once. Nothing else.
 
-    With `store`, artifacts are fetched from that address and put there. Raises `UserError` for bad input.
+    With `store`, artifacts are fetched from that address and put there.
+    Raises `UserError` for bad input.
     """
     name, _ = select(experiments, name, path)
     check_folders(path.parent, name)
@@ -83,7 +84,7 @@ def build_only(
     return BuiltOnly(name, ids, failed, log.path)
 
 
-def run_part(
+def run_part(  # noqa: PLR0913 - the options of a command
     experiments: Experiments,
     path: Path,
     name: str | None,
@@ -96,7 +97,8 @@ def run_part(
 ) -> PartDone:
     """Evaluate one part of an experiment, and build under a lock what of its variants is not there.
 
-    With `store`, artifacts and shards are fetched from that address and put there. Raises `UserError` for bad input: parts of another N, version or experiment that are there among it.
+    With `store`, artifacts and shards are fetched from that address and put there.
+    Raises `UserError` for bad input: parts of another N, version or experiment that are there among it.
     """
     name, _ = select(experiments, name, path)
     results = path.parent / "results" / name
