@@ -48,7 +48,7 @@ def refuse_absent(settings: FrameSetSettings, base: Path) -> None:
 
 def _places(settings: FrameSetSettings) -> Iterator[tuple[str, Options]]:
     locations: list[FrameSetSettings | Location] = [settings, *settings.locations.values()]
-    places = {}
+    places: dict[str, Options] = {}
     for location in locations:
         options = options_of(location)
         places |= {path: options for path in (location.path, location.masks) if path and is_address(path)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +75,7 @@ def test_an_object_that_goes_or_grows_meanwhile(s3: Any, tmp_path: Path) -> None
 
 
 def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsspec.registry import _registry
-
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(_registry, "s3", raising=False)
+    stores.without_s3(monkeypatch)
     with pytest.raises(UserError, match=r'package for s3:// is not installed: .*"bench\[remote\]"'):
         fetch(FACES, tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,6 +63,14 @@ def lead_to(patch: pytest.MonkeyPatch, endpoint: str) -> None:
     patch.setenv("AWS_MAX_ATTEMPTS", "1")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         patch.setenv(name, "/nowhere")
+
+
+def without_s3(patch: pytest.MonkeyPatch) -> None:
+    """As where s3fs is not installed."""
+    from fsspec.registry import _registry
+
+    patch.setitem(sys.modules, "s3fs", None)
+    patch.delitem(_registry, "s3", raising=False)
 
 
 def upload(client: Any, folder: Path, prefix: str, bucket: str = BUCKET) -> None:
