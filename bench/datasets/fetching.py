@@ -12,7 +12,7 @@ from bench.datasets.layouts.manifest.files import Files
 from bench.datasets.settings import FrameSetSettings, Location, options_of
 from bench.errors import UserError
 from bench.records import OnEvent
-from bench.remote import Copy, Item, Place
+from bench.remote import Copy, Item, Store
 
 _MANIFESTS = (".csv", ".parquet")
 _LISTS = (*_MANIFESTS, ".json", ".txt")
@@ -21,7 +21,7 @@ _LISTS = (*_MANIFESTS, ".json", ".txt")
 
 def is_remote(settings: FrameSetSettings) -> bool:
     """Whether any of a frame set's files lie at an address."""
-    return any(True for _ in _places(settings))
+    return any(True for _ in _addresses(settings))
 
 
 def fetch(settings: FrameSetSettings, base: Path, on_event: OnEvent) -> None:
@@ -29,7 +29,7 @@ def fetch(settings: FrameSetSettings, base: Path, on_event: OnEvent) -> None:
 
     `UserError` where there is nothing, and for what the store refuses.
     """
-    for address, options in _places(settings):
+    for address, options in _addresses(settings):
         if _is_manifest(address):
             _fetch_manifest(base, address, options, on_event)
         else:
@@ -38,7 +38,7 @@ def fetch(settings: FrameSetSettings, base: Path, on_event: OnEvent) -> None:
 
 def refuse_absent(settings: FrameSetSettings, base: Path) -> None:
     """Raise `UserError` where a frame set was not copied yet; nobody asks the store."""
-    for address, _ in _places(settings):
+    for address, _ in _addresses(settings):
         if not _copy(base, address).is_whole():
             raise UserError(
                 f"{address}: is not copied to this machine yet, or not all of it; `bench run EXPERIMENT --build-only` "
@@ -46,13 +46,14 @@ def refuse_absent(settings: FrameSetSettings, base: Path) -> None:
             )
 
 
-def _places(settings: FrameSetSettings) -> Iterator[tuple[str, Options]]:
+def _addresses(settings: FrameSetSettings) -> Iterator[tuple[str, Options]]:
     locations: list[FrameSetSettings | Location] = [settings, *settings.locations.values()]
-    places: dict[str, Options] = {}
+    options_by_address: dict[str, Options] = {}
     for location in locations:
         options = options_of(location)
-        places |= {path: options for path in (location.path, location.masks) if path and is_address(path)}
-    yield from places.items()
+        paths = (path for path in (location.path, location.masks) if path and is_address(path))
+        options_by_address |= dict.fromkeys(paths, options)
+    yield from options_by_address.items()
 
 
 def _is_manifest(address: str) -> bool:
@@ -65,23 +66,23 @@ def _copy(base: Path, address: str) -> Copy:
 
 
 def _fetch_folder(base: Path, address: str, on_event: OnEvent) -> None:
-    place = Place(address)
-    items = place.items()
+    store = Store(address)
+    items = store.items()
     if not items:
         raise UserError(f"{address}: nothing lies there; look at the address, and at what `path` may be")
-    _copy(base, address).update(place, items, on_event)
+    _copy(base, address).update(store, items, on_event)
 
 
 def _fetch_manifest(base: Path, address: str, options: Options, on_event: OnEvent) -> None:
     """Copy a manifest, then the files that its rows name, and lists beside it."""
     folder, name = parent_of(address)
-    place, copy = Place(folder), _copy(base, address)
-    items = place.items()
+    store, copy = Store(folder), _copy(base, address)
+    items = store.items()
     if name not in items:
         raise UserError(f"{address}: there is no such object")
     lists = {item for item in items if "/" not in item and item.lower().endswith(_LISTS)} | {name}
-    copy.update(place, _of(items, lists | copy.known().keys()), on_event)
-    copy.update(place, _of(items, lists | _named(addresses.local_path(base, address), options)), on_event)
+    copy.update(store, _of(items, lists | copy.copied().keys()), on_event)
+    copy.update(store, _of(items, lists | _named(addresses.local_path(base, address), options)), on_event)
 
 
 def _of(items: Mapping[str, Item], names: set[str]) -> dict[str, Item]:

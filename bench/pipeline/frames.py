@@ -31,6 +31,7 @@ class Listing:
         crops: Sequence[str] = (),
         fetches: OnEvent | None = None,
     ) -> None:
+        """Nothing is looked at yet."""
         self.name, self.base, self.settings, self.fetches = name, base, experiments.datasets[name], fetches
         folder = base / DEMO_FRAMES
         # A set of the user's own may lie there; only what the demo drew is ever drawn again.

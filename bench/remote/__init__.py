@@ -5,7 +5,7 @@ the environment alone.
 """
 
 from bench.remote.copy import Copy
-from bench.remote.place import Item, Place
+from bench.remote.store import Item, Store
 from bench.remote.transfer import each
 
-__all__ = ["Copy", "Item", "Place", "each"]
+__all__ = ["Copy", "Item", "Store", "each"]

@@ -15,7 +15,7 @@ from bench.errors import UserError
 from bench.files import make_folder, remove
 from bench.records import OnEvent
 from bench.remote import transfer
-from bench.remote.place import Item, Place
+from bench.remote.store import Item, Store
 
 WHY_WAIT = "what it fetches is used here too, once it is there; Ctrl-C ends the wait, and loses nothing"
 _FORMAT = 1
@@ -38,7 +38,7 @@ class Copy:
         self._note = self._folder.with_suffix(".json")
         self._noted = 0.0
 
-    def known(self) -> dict[str, Item]:
+    def copied(self) -> dict[str, Item]:
         """The objects that were copied, or begun, by their paths below `root`."""
         return self._read()[0]
 
@@ -46,8 +46,8 @@ class Copy:
         """Whether all was there once it was last looked for."""
         return self._read()[1]
 
-    def update(self, place: Place, wanted: Mapping[str, Item], on_event: OnEvent) -> None:
-        """Have the files of the `wanted` objects, by their paths below `place`, and none that was copied before.
+    def update(self, store: Store, items: Mapping[str, Item], on_event: OnEvent) -> None:
+        """Have the files of these objects, by their paths below the store's address, and no others from earlier.
 
         `UserError` for what the store refuses; what was finished by then is kept.
         """
@@ -55,32 +55,33 @@ class Copy:
         make_folder(self._note.parent)
         doing = f"copying {self.address}"
         with locks.held(self._note.with_suffix(".lock"), doing, on_event, folder=self.base, why=WHY_WAIT):
-            known, was_whole = self._read()
-            if not known:  # what lies there is of nobody, or a stranger's
+            copied, was_whole = self._read()
+            if not copied:  # what lies there is of nobody, or a stranger's
                 remove(self._folder)
-            gone = known.keys() - wanted.keys()
-            due = [name for name, item in wanted.items() if known.get(name) != item or not self._is_here(name, item)]
+            gone = copied.keys() - items.keys()
+            due = [name for name, item in items.items() if copied.get(name) != item or not self._is_here(name, item)]
             if due or gone or not was_whole:
-                self._fetch(place, wanted, due, gone, on_event)
+                self._fetch(store, items, due, gone, on_event)
 
     def _fetch(
-        self, place: Place, wanted: Mapping[str, Item], due: Sequence[str], gone: set[str], on_event: OnEvent
+        self, store: Store, items: Mapping[str, Item], due: Sequence[str], gone: set[str], on_event: OnEvent
     ) -> None:
-        files = {**wanted, **dict.fromkeys(due, _BEGUN), **dict.fromkeys(gone, _BEGUN)}
+        """Copy what is due and remove what is gone, each noted before it is begun and when it is done."""
+        files = {**items, **dict.fromkeys(due, _BEGUN), **dict.fromkeys(gone, _BEGUN)}
         self._write(files, whole=False)
         for name in gone:
             self._remove(name)
             del files[name]
 
+        def get(name: str) -> None:
+            store.get(name, self.root / name, items[name].size_bytes)
+
         def finished(names: Sequence[str]) -> None:
-            files.update((name, wanted[name]) for name in names)
+            files.update((name, items[name]) for name in names)
             self._write_now_and_then(files)
 
         try:
-            work = f"copying {self.address}"
-            transfer.each(
-                work, due, lambda name: place.get(name, self.root / name, wanted[name].size_bytes), on_event, finished
-            )
+            transfer.each(f"copying {self.address}", due, get, on_event, finished)
         finally:
             self._write(files, whole=_BEGUN not in files.values())
 

@@ -12,7 +12,7 @@ from bench import addresses, datasets
 from bench.datasets.settings import FrameSetSettings
 from bench.errors import UserError
 from bench.records import Event, silent
-from bench.remote import Place
+from bench.remote import Store
 from tests.conftest import write_frames
 from tests.support import stores
 from tests.support.stores import BUCKET
@@ -43,8 +43,8 @@ def digests(sets: Any) -> dict[str, str]:
 def gets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of what is copied from now on."""
     names: list[str] = []
-    get = Place.get
-    monkeypatch.setattr(Place, "get", lambda self, name, *more: (names.append(name), get(self, name, *more)))
+    get = Store.get
+    monkeypatch.setattr(Store, "get", lambda self, name, *more: (names.append(name), get(self, name, *more)))
     return names
 
 
@@ -74,9 +74,9 @@ def test_only_what_has_changed_is_copied_again(
 
 def test_a_copy_that_was_cut_short_goes_on(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed at any object: what was noted by then is kept, and nothing half is ever taken for a frame."""
-    get, names = Place.get, list[str]()
+    get, names = Store.get, list[str]()
 
-    def fail_at_the_fifth(self: Place, name: str, target: Path, size_bytes: int) -> None:
+    def fail_at_the_fifth(self: Store, name: str, target: Path, size_bytes: int) -> None:
         names.append(name)
         if len(names) == 5:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def test_a_copy_that_was_cut_short_goes_on(faces: Path, tmp_path: Path, monkeypa
         get(self, name, target, size_bytes)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Place, "get", fail_at_the_fifth)
+        patch.setattr(Store, "get", fail_at_the_fifth)
         with pytest.raises(KeyboardInterrupt):
             load(ADDRESS, tmp_path / "here")
     with pytest.raises(UserError, match="not copied to this machine yet"):
@@ -95,15 +95,15 @@ def test_a_copy_that_was_cut_short_goes_on(faces: Path, tmp_path: Path, monkeypa
 
 
 def test_files_that_are_gone_or_a_strangers_are_copied_anew(faces: Path, tmp_path: Path) -> None:
-    whole, here = digests(load(ADDRESS, tmp_path / "here")), tmp_path / "here"
-    copy = addresses.local_path(here, ADDRESS)
+    base = tmp_path / "here"
+    whole, copy = digests(load(ADDRESS, base)), addresses.local_path(base, ADDRESS)
     (copy / "test/real/000.png").unlink()
     (copy / "test/real/001.png").write_bytes(b"cut")
-    assert digests(load(ADDRESS, here)) == whole
-    note = next((here / addresses.FOLDER).glob("*.json"))
+    assert digests(load(ADDRESS, base)) == whole
+    note = next((base / addresses.FOLDER).glob("*.json"))
     note.write_text(json.dumps({"format": 1, "whole": True, "files": {}}))
     write_frames(copy / "test", 9, 9, 7, size=12)
-    assert digests(load(ADDRESS, here)) == whole
+    assert digests(load(ADDRESS, base)) == whole
 
 
 def test_of_a_manifest_only_its_frames_are_copied(

@@ -14,7 +14,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.pipeline.sharding import sharing
-from bench.remote import Place
+from bench.remote import Store
 from bench.results import predict
 from tests.conftest import quick_folder, write_frames
 from tests.pipeline.test_interrupted import _timeless
@@ -130,18 +130,18 @@ def test_frames_at_an_address_give_the_results_of_frames_here(world: Path) -> No
 
 
 def _shards_at(store: str) -> set[str]:
-    return {name for name in Place(store).items() if name.endswith(".npz")}
+    return {name for name in Store(store).items() if name.endswith(".npz")}
 
 
 def _cut_off_at_upload(patch: pytest.MonkeyPatch, count: int) -> None:
     """Have the store away from an upload of a shard on."""
-    put, seen = Place.put, list[str]()
+    put, seen = Store.put, list[str]()
 
-    def put_or_fail(self: Place, source: Path, name: str) -> None:
+    def put_or_fail(self: Store, source: Path, name: str) -> None:
         if name.endswith(".npz"):
             seen.append(name)
             if len(seen) >= count:
                 raise UserError("the store is away")
         put(self, source, name)
 
-    patch.setattr(Place, "put", put_or_fail)
+    patch.setattr(Store, "put", put_or_fail)

@@ -12,7 +12,7 @@ from bench.datasets.settings import FrameSetSettings
 from bench.errors import UserError
 from bench.pipeline.sharding import sharing
 from bench.records import silent
-from bench.remote import Item, Place
+from bench.remote import Item, Store
 from bench.remote.explained import explained
 from tests.support import stores
 from tests.support.stores import BUCKET
@@ -64,14 +64,14 @@ def test_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_object_that_goes_or_grows_meanwhile(s3: Any, tmp_path: Path) -> None:
-    place = Place(FACES)
+    store = Store(FACES)
     with pytest.raises(UserError, match=r"faces/0\.png: there is no such .* \(any more\)"):
-        place.get("0.png", tmp_path / "0.png", 3)
+        store.get("0.png", tmp_path / "0.png", 3)
     s3.put_object(Bucket=BUCKET, Key="faces/0.png", Body=b"1234")
     with pytest.raises(UserError, match="has changed while it was copied"):
-        place.get("0.png", tmp_path / "0.png", 3)
+        store.get("0.png", tmp_path / "0.png", 3)
     assert not list(tmp_path.iterdir())
-    assert place.items()["0.png"] == Item(4, 'ETag "81dc9bdb52d04dc20036dbd8313ed055"')
+    assert store.items()["0.png"] == Item(4, 'ETag "81dc9bdb52d04dc20036dbd8313ed055"')
 
 
 def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.passes import Pass
 from bench.pipeline.sharding.records import Record
 from bench.records import OnEvent, silent
-from bench.remote import Item, Place, each
+from bench.remote import Item, Store, each
 from bench.results import predict
 from bench.variants import cache, description
 from bench.variants.description import DESCRIPTION
@@ -82,29 +82,30 @@ def opened(address: str | None, base: Path, name: str) -> Sharing:
             f"--store: expected an address such as s3://bucket/bench, found {address}; a folder that all machines see "
             "needs no --store: put the experiment file there"
         )
-    return _Store(address, base, name)
+    return _ByAddress(address, base, name)
 
 
-class _Store(Sharing):
+class _ByAddress(Sharing):
     """By an address."""
 
     def __init__(self, address: str, base: Path, name: str) -> None:
-        self._place, self._base = Place(addresses.joined(address, name)), base
+        self._store, self._base = Store(addresses.joined(address, name)), base
         self._results = base / "results" / name
-        self._there: set[str] = set()
+        self._uploaded: set[str] = set()
 
     def begin(self, on_event: OnEvent) -> None:
-        self._place.write(_PROBE, b"bench\n")  # who may not write is refused before hours of work
+        self._store.write(_PROBE, b"bench\n")  # who may not write is refused before hours of work
         self._fetch_variants(on_event)
         self.fetch_records(on_event)
-        items = self._place.items(self._name(self._results))
+        items = self._store.items(self._name(self._results))
         self._fetch_missing({name: item for name, item in items.items() if name.endswith(_JOINED)}, on_event)
 
     # ------------------------------------------------------------------------------------------ what others made
     def fetch_results(self, on_event: OnEvent) -> None:
+        """Of what lies with records, only what was measured of frames: the records themselves are had already."""
         records_folder = f"{self._name(records.folder_of(self._results))}/"
         looks_folder = f"{records_folder}{looks.FOLDER}/"
-        items = self._place.items(self._name(self._results))
+        items = self._store.items(self._name(self._results))
         self._fetch_missing(
             {
                 name: item
@@ -117,7 +118,7 @@ class _Store(Sharing):
     def fetch_records(self, on_event: OnEvent) -> None:
         folder = records.folder_of(self._results)
         top = self._name(folder)
-        items = {name: item for name, item in self._place.items(top).items() if _RECORD.fullmatch(name[len(top) + 1 :])}
+        items = {name: item for name, item in self._store.items(top).items() if _RECORD.fullmatch(name[len(top) + 1 :])}
         for file in folder.glob("of-*/*.json"):
             if self._name(file) not in items:
                 remove(file)
@@ -127,14 +128,14 @@ class _Store(Sharing):
         files = _files_of(passes, part)
         names = {self._name(file) for file in files}
         folders = dict.fromkeys(self._name(file.parent) for file in files)
-        items = {name: item for folder in folders for name, item in self._place.items(folder).items() if name in names}
-        self._there = set(items)
+        items = {name: item for folder in folders for name, item in self._store.items(folder).items() if name in names}
+        self._uploaded = set(items)
         self._fetch_missing(items, on_event)
 
     def _fetch_variants(self, on_event: OnEvent) -> None:
         """Fetch artifacts that are whole there and not here; of others, what was made beside them and is missing."""
         by_id: dict[str, dict[str, Item]] = {}
-        for name, item in self._place.items("variants").items():
+        for name, item in self._store.items("variants").items():
             if match := _ARTIFACT.fullmatch(name):
                 by_id.setdefault(match[1], {})[name] = item
         folder = self._base / "variants"
@@ -157,24 +158,25 @@ class _Store(Sharing):
 
     def _fetch(self, items: Mapping[str, Item], on_event: OnEvent, last: Iterable[str] = ()) -> None:
         """Fetch files in the place of what is here; after all others the `last` ones."""
-        work, at_last = f"fetching from {self._place.address}", [name for name in last if name in items]
+        work, at_last = f"fetching from {self._store.address}", [name for name in last if name in items]
 
         def get(name: str) -> None:
-            self._place.get(name, self._base / name, items[name].size_bytes)
+            self._store.get(name, self._base / name, items[name].size_bytes)
 
         each(work, [name for name in items if name not in at_last], get, on_event)
         each(work, at_last, get, on_event)
 
     # ------------------------------------------------------------------------------------------ what is made here
     def offer_variants(self, folder: Path, built: BuiltVariants, on_event: OnEvent) -> None:
-        there = self._place.items("variants").keys() | self._place.items(self._name(self._results)).keys()
+        uploaded = self._store.items("variants").keys() | self._store.items(self._name(self._results)).keys()
         ids = {link.id for each in built.artifacts.values() for link in description.read(folder, each.id).lineage}
         files = [file for variant in sorted(ids) for file in _plain_files(folder / variant)]
         files += self._results.rglob(TRAIL)
-        self._offer([file for file in files if self._name(file) not in there], on_event, last=DESCRIPTION)
+        self._offer([file for file in files if self._name(file) not in uploaded], on_event, last=DESCRIPTION)
 
     @contextmanager
     def offering(self, passes: Sequence[Pass], part: Part, on_event: OnEvent) -> Iterator[None]:
+        """By a thread, now and then, which leaves it to the end to fail."""
         files, ended = _files_of(passes, part), threading.Event()
 
         def now_and_then() -> None:
@@ -193,16 +195,16 @@ class _Store(Sharing):
 
     def _offer_shards(self, files: Sequence[Path], on_event: OnEvent) -> None:
         """Upload those that are here and not there: what is measured of a shard's frames before the shard."""
-        due = [file for file in files if self._name(file) not in self._there]
+        due = [file for file in files if self._name(file) not in self._uploaded]
         shards = [file for file in due if file.suffix == ".npz" and file.exists()]
         measures = [file for file in due if file.suffix != ".npz" and file.exists()]
         for uploads in (measures, shards):
             self._offer(uploads, on_event)
-            self._there.update(map(self._name, uploads))
+            self._uploaded.update(map(self._name, uploads))
 
     def offer_record(self, record: Record) -> None:
         file = records.file_of(self._results, record)
-        self._place.write(self._name(file), json.dumps(asdict(record), indent=1).encode())
+        self._store.write(self._name(file), json.dumps(asdict(record), indent=1).encode())
 
     def offer_results(self, on_event: OnEvent) -> None:
         reports = self._base / "reports" / self._results.name
@@ -210,18 +212,18 @@ class _Store(Sharing):
         self._offer(files, on_event, last=predict.MARK)
         top = self._name(records.folder_of(self._results))
         if not records.folder_of(self._results).exists():
-            names = self._place.items(self._name(self._results))
-            self._place.remove(name for name in names if f"/{predict.SHARDS}/" in name)
-            self._place.remove(name for name in names if name.startswith(f"{top}/"))
+            names = self._store.items(self._name(self._results))
+            self._store.remove(name for name in names if f"/{predict.SHARDS}/" in name)
+            self._store.remove(name for name in names if name.startswith(f"{top}/"))
 
     def _offer(self, files: Sequence[Path], on_event: OnEvent, last: str = "") -> None:
         """Upload files, those that are called `last` after all others."""
-        work = f"uploading to {self._place.address}"
+        work = f"uploading to {self._store.address}"
         sources = {self._name(file): file for file in files}
         at_last = [name for name, file in sources.items() if file.name == last]
 
         def put(name: str) -> None:
-            self._place.put(sources[name], name)
+            self._store.put(sources[name], name)
 
         each(work, [name for name in sources if name not in at_last], put, on_event)
         each(work, at_last, put, on_event)

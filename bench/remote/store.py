@@ -1,4 +1,4 @@
-"""A place in a store: what lies below an address, and single files copied from there and to there."""
+"""What lies below an address in a store, and single files copied from there and to there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Item(NamedTuple):
     version: str
 
 
-class Place:
+class Store:
     """What lies below an address. Its methods raise `UserError` for what the store refuses."""
 
     def __init__(self, address: str) -> None:
@@ -92,10 +92,10 @@ def _file_system(address: str) -> tuple[Any, str]:
         import fsspec
     except ImportError:
         raise UserError(f"{address}: fsspec is not installed: {EXTRA}") from None
-    known = fsspec.available_protocols()
-    if scheme not in known:
+    schemes = fsspec.available_protocols()
+    if scheme not in schemes:
         raise UserError(
-            f"{address}: there is no scheme {quoted(scheme)}{nearest(scheme, known)}; usual are s3://, gs:// and what "
+            f"{address}: there is no scheme {quoted(scheme)}{nearest(scheme, schemes)}; usual are s3://, gs:// and what "
             "else fsspec knows"
         )
     try:
