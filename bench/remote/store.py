@@ -95,8 +95,8 @@ def _file_system(address: str) -> tuple[Any, str]:
     schemes = fsspec.available_protocols()
     if scheme not in schemes:
         raise UserError(
-            f"{address}: there is no scheme {quoted(scheme)}{nearest(scheme, schemes)}; usual are s3://, gs:// and what "
-            "else fsspec knows"
+            f"{address}: there is no scheme {quoted(scheme)}{nearest(scheme, schemes)}; usual are s3:// and gs://, and "
+            "others that fsspec knows will do"
         )
     try:
         with explained(address):

@@ -44,7 +44,12 @@ def gets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of what is copied from now on."""
     names: list[str] = []
     get = Store.get
-    monkeypatch.setattr(Store, "get", lambda self, name, *more: (names.append(name), get(self, name, *more)))
+
+    def noted(self: Store, name: str, target: Path, size_bytes: int) -> None:
+        names.append(name)
+        get(self, name, target, size_bytes)
+
+    monkeypatch.setattr(Store, "get", noted)
     return names
 
 
