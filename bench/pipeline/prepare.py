@@ -12,7 +12,7 @@ from bench import datasets, runtimes, yaml_file
 from bench.artifacts.imports import file as imports_file
 from bench.detector_settings import DetectorSettings
 from bench.detectors import families
-from bench.detectors.weights import file_type
+from bench.detectors.weights import fetching, file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import face_points, fits_network, judging, log_runs, masks, readings, threshold, trained_on
@@ -60,6 +60,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     crops = [detector.preprocessing.crop for detector in request.detectors.values()]
     fetches = on_event if for_run else None
     listings = {name: Listing(experiments, name, path.parent, crops, fetches) for name in request.frame_sets}
+    _copy_weights(request, fetches)
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
     weights = _read(request, listings, for_run, reads, on_event)
     build = listings[request.settings.build_set]
@@ -204,6 +205,16 @@ def _weights_key(detector: str) -> Keys:
 
 def _dataset_key(frame_set: str) -> Keys:
     return "datasets", frame_set
+
+
+def _copy_weights(request: _Request, fetches: OnEvent | None) -> None:
+    """Copy weights that lie at addresses; without `fetches`, refuse those that were not copied yet."""
+    base, problems = request.path.parent, list[tuple[Keys, str | UserError]]()
+    for name, detector in request.detectors.items():
+        file = detector.weights.file if detector.weights else ""
+        check = partial(fetching.fetch, file, base, fetches) if fetches else partial(fetching.refuse_absent, file, base)
+        problems += problems_of(_weights_key(name), check)
+    request.refuse(problems)
 
 
 # ------------------------------------------------------------------------------- checked in a moment

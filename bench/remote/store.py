@@ -52,6 +52,14 @@ class Store:
         _refuse_no_paths(self.address, items)
         return items
 
+    def item(self, name: str) -> Item | None:
+        """One object; None where there is none."""
+        with explained(addresses.joined(self.address, name)):
+            try:
+                return _item(self._fs.info(f"{self._path}/{name}"))
+            except FileNotFoundError:
+                return None
+
     def get(self, name: str, target: Path, size_bytes: int) -> None:
         """Copy an object to a file, which is whole as soon as it is there.
 

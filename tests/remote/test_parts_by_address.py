@@ -23,6 +23,7 @@ from tests.support.command_line import bench
 from tests.support.stores import BUCKET
 
 STORE = f"s3://{BUCKET}/team"
+WEIGHTS = f"s3://{BUCKET}/weights/best.tar"
 YAML = f"""
 detectors: {{mine: {{architecture: tiny, weights: best_model.tar, preprocessing: {{preset: fsbi, size: 32}}}}}}
 datasets: {{faces: {{path: faces}}, far: {{path: "s3://{BUCKET}/faces"}}}}
@@ -51,18 +52,19 @@ def world(tmp_path_factory: pytest.TempPathFactory, server: stores.Server) -> It
         for seed, (split, count) in enumerate((("test", 5), ("validation", 2), ("calibration", 8))):
             write_frames(folder / "faces" / split, count, count, seed)
         stores.upload(client, folder / "faces", "faces")
+        client.upload_file(str(folder / "best_model.tar"), BUCKET, "weights/best.tar")
         assert command(machine(folder, "alone"), "run", "--no-timing") == (0, "")
         yield folder
 
 
 def machine(world: Path, name: str, *, far: bool = False) -> Path:
-    """A machine that has the experiment file, the weights and, unless they are `far`, the frames, and nothing else."""
+    """A machine that has the experiment file, unless they are `far` the weights and the frames, and nothing else."""
     folder = world / name
     folder.mkdir()
-    for file in ("best_model.tar", "faces")[: 1 if far else 2]:
+    yaml = YAML.replace("frames: faces", "frames: far").replace("best_model.tar", f'"{WEIGHTS}"') if far else YAML
+    (folder / "experiments.yaml").write_text(yaml)
+    for file in () if far else ("best_model.tar", "faces"):
         (folder / file).symlink_to(world / file)
-    frames = "frames: far" if far else "frames: faces"
-    (folder / "experiments.yaml").write_text(YAML.replace("frames: faces", frames))
     return folder
 
 
@@ -119,7 +121,7 @@ def test_machines_that_share_an_address_end_as_one_run(world: Path, monkeypatch:
     assert results(fresh) == results(world / "alone")
 
 
-def test_frames_at_an_address_give_the_results_of_frames_here(world: Path) -> None:
+def test_frames_and_weights_at_addresses_give_the_results_of_those_here(world: Path) -> None:
     folder = machine(world, "far", far=True)
     code, output = command(folder, "plan")
     assert code == 2

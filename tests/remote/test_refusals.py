@@ -9,6 +9,7 @@ import pytest
 
 from bench import addresses, datasets
 from bench.datasets.settings import FrameSetSettings
+from bench.detectors.weights import fetching
 from bench.errors import UserError
 from bench.pipeline.sharding import sharing
 from bench.records import silent
@@ -36,6 +37,13 @@ def test_an_address_where_nothing_lies(s3: Any, tmp_path: Path) -> None:
         fetch(FACES, tmp_path)
     with pytest.raises(UserError, match=f"^{FACES}/frames.csv: there is no such object"):
         fetch(f"{FACES}/frames.csv", tmp_path)
+
+
+def test_weights_that_are_not_there(s3: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^s3://{BUCKET}/best.pth: there is no such object"):
+        fetching.fetch(f"s3://{BUCKET}/best.pth", tmp_path, silent)
+    with pytest.raises(UserError, match="is not copied to this machine yet"):
+        fetching.refuse_absent(f"s3://{BUCKET}/best.pth", tmp_path)
 
 
 def test_without_rights(s3: Any, server: stores.Server, tmp_path: Path) -> None:

@@ -866,6 +866,9 @@ CASES: dict[str, list[Case]] = {
              yaml("device: cpu", "device: cpu\n    runtime: tensorrt")),
     ],
     "Weights": [
+        Case("weights at an address of an unknown kind", "`weights: s4://bucket/best.pth`",
+             ("there is no scheme 's4' (did you mean 's3'?)",),
+             yaml("weights: best_model.tar", 'weights: "s4://bucket/best.pth"')),
         Case("no such weights", "`weights: best_modle.tar`",
              ("line 3", "detectors.mine.weights", "no such weights file", "did you mean 'best_model.tar'"),
              yaml("best_model.tar", "best_modle.tar")),
