@@ -47,7 +47,9 @@ def compute_the_same(before: Detector, after: Detector, size: int) -> None:
         torch.testing.assert_close(computed, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("flavour", ["static", "timm", "tf"])
+@pytest.mark.parametrize(
+    "flavour", ["static", *(pytest.param(name, marks=pytest.mark.slow) for name in ("timm", "tf"))]
+)
 def test_a_pruned_efficientnet_comes_back_the_same(flavour: str, tmp_path: Path) -> None:
     preprocessing = Preprocessing(size=64, channels="bgr", mean=(0.4, 0.5, 0.6), wavelet="sym2")
     before = efficientnet.build("efficientnet_b0", flavour, preprocessing)

@@ -132,7 +132,12 @@ def _read(model: onnx.ModelProto) -> Iterator[tuple[str, list[str], list[NDArray
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in DETECTORS if name not in families.ARCHITECTURES] + [*families.IN_TESTS]
+    "name",
+    [
+        "tiny",
+        "pruned",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in DETECTORS if name not in ("tiny", "pruned")),
+    ],
 )
 def test_filled_equals_what_torch_exports(name: str, traces: list[str]) -> None:
     detector = DETECTORS[name]()
@@ -152,7 +157,9 @@ def test_filled_equals_what_torch_exports(name: str, traces: list[str]) -> None:
             )
 
 
-@pytest.mark.parametrize("name", ["tiny", "pruned", "zeros", "half"])
+@pytest.mark.parametrize(
+    "name", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pruned", "zeros", "half"))]
+)
 def test_same_bytes_whoever_was_traced_first(name: str) -> None:
     detector = DETECTORS[name]()
     to_onnx(_other(detector))
@@ -161,6 +168,7 @@ def test_same_bytes_whoever_was_traced_first(name: str) -> None:
     assert to_onnx(detector).SerializeToString(deterministic=True) == filled
 
 
+@pytest.mark.slow
 def test_templates_hold_no_weights() -> None:
     to_onnx(_zeros_and_twins())
     first = next(iter(tracing._templates.values())).SerializeToString(deterministic=True)
@@ -246,6 +254,7 @@ def test_padding_and_pruning_are_structure() -> None:
     assert tracing.structure(padded) != keys[0]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_traced_anew(traces: list[str]) -> None:
     detector = _tiny()
     detector.backbone.register_forward_hook(lambda module, read, written: written * 2)
@@ -256,6 +265,7 @@ def test_what_cannot_be_compared_is_traced_anew(traces: list[str]) -> None:
     assert len(traces) == 2
 
 
+@pytest.mark.slow
 def test_few_templates_are_kept(monkeypatch: pytest.MonkeyPatch, traces: list[str]) -> None:
     monkeypatch.setattr(tracing, "_MOST_TEMPLATES", 1)
     for detector in (_tiny(), _pruned(), _tiny()):

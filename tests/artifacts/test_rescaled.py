@@ -80,6 +80,7 @@ def test_of_every_kind_of_head(name: str, rescaling: Rescaling) -> None:
         np.testing.assert_allclose(after[1].mean((1, 2)) + detector.margin_bias, after[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_of_a_graph(tmp_path: Path) -> None:
     """As executed, and as its metadata say."""
     detector = DETECTORS["average pooling"]()

@@ -447,6 +447,7 @@ def test_the_page_about_it_shows_what_works(tmp_path: Path, monkeypatch: pytest.
     assert "phone: inconclusive" in output
 
 
+@pytest.mark.slow
 def test_bad_input_ends_a_process_with_its_code(tmp_path: Path) -> None:
     """A thread of Arrow that still wanted Python would abort it, now and then."""
     (tmp_path / "cells.csv").write_text("frame,label,p_fake\na,0,0.1\nb,1\nc,0,0.2,\n")

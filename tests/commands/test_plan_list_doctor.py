@@ -173,6 +173,7 @@ def test_what_is_to_be_compiled_is_counted(workplace: Path, monkeypatch: pytest.
     assert due(planned(workplace, only=only))["load"] == "2 variants, 0 exported first, 1 compiled first"
 
 
+@pytest.mark.slow
 def test_what_was_planned_is_what_is_done(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From nothing, run again, and with the parts taken away that a run would make again."""
     file = workplace / "experiments.yaml"

@@ -46,6 +46,7 @@ def test_one_path_that_takes_for_ever(pattern: str, monkeypatch: pytest.MonkeyPa
         find_sources(pattern, [*["b"] * 100, slow, "c"])
 
 
+@pytest.mark.slow
 def test_a_search_that_hears_no_signal_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, where there are none."""
     command: list[str] = [sys.executable, "-c", "import time; time.sleep(60)"]

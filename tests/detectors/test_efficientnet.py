@@ -47,7 +47,7 @@ def frames(count: int, size: int) -> torch.Tensor:
     return (picture * 255).to(torch.uint8)
 
 
-@pytest.mark.parametrize("size", ["b5", "b0"])
+@pytest.mark.parametrize("size", ["b0", pytest.param("b5", marks=pytest.mark.slow)])
 def test_fsbi_checkpoint_gives_the_logits_of_efficientnet_pytorch(size: str, tmp_path: Path) -> None:
     network = original(size)
     state = {f"net.{name}": tensor for name, tensor in network.state_dict().items()}
@@ -77,6 +77,7 @@ def test_b5_has_the_published_shapes_and_counts() -> None:
     assert len(detector.state_dict()) == 854
 
 
+@pytest.mark.slow
 def test_static_padding_differs_from_dynamic(tmp_path: Path) -> None:
     """The wrong padding must be visible, or the oracle tests here could not fail of it."""
     torch.save(original("b5").state_dict(), tmp_path / "w.pth")

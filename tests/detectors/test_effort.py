@@ -76,6 +76,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Preprocessing:
     return Preprocessing(size=56, mean=CLIP.mean, std=CLIP.std)
 
 
+@pytest.mark.slow
 def test_it_gives_the_logits_of_its_own_code(tmp_path: Path, small: Preprocessing) -> None:
     state = upstream.weights(shapes(), seed=3, gain=1.0)
     assert upstream.digest(state) == DIGEST, "other weights, which say nothing of the network"

@@ -50,6 +50,7 @@ def checkpoint() -> dict[str, Tensor]:
     return state | {f"FAD_head.{name}": torch.zeros(256, 256) for name in constants}
 
 
+@pytest.mark.slow
 def test_it_gives_the_logits_of_deepfakebench(tmp_path: Path) -> None:
     torch.save(checkpoint(), tmp_path / "f3net_best.pth")
     frames = upstream.frames(8, 256)

@@ -146,6 +146,7 @@ def checkpoint(file: Path) -> dict[str, Tensor]:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [96, pytest.param(256, marks=pytest.mark.slow)])
 def test_it_gives_the_logits_of_its_own_code_and_of_a_second_one(size: int, tmp_path: Path) -> None:
     state = checkpoint(tmp_path / "best.pth")

@@ -74,6 +74,7 @@ def test_the_wavelet_is_plausible_for_weights_like_fsbis_alone() -> None:
     assert wavelets(Preprocessing(size=SIZE, wavelet="sym2"), "timm") == {"none", "sym2"}
 
 
+@pytest.mark.slow
 def test_flavours_are_compared_under_the_given_preprocessing(tmp_path: Path) -> None:
     detector = trained_under(Preprocessing(size=SIZE))
     torch.save(efficientnet.to_fsbi(detector.state_dict(), "efficientnet_b0"), tmp_path / "w.pth")

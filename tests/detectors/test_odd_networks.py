@@ -117,6 +117,7 @@ def test_the_weights_that_a_convolution_computes_with(kind: Any) -> None:
         torch.testing.assert_close(written, layer(features), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_standardised_weights_are_rounded_as_what_they_are(tmp_path: Path) -> None:
     """Their length, of which nothing depends, changes neither which layers are rounded nor what is expected of it."""
     torch.manual_seed(0)
@@ -159,6 +160,7 @@ def test_zeros_among_standardised_weights_are_refused(structure: Any, tmp_path: 
         prune.apply(detector, prune.Settings(amount=0.5, structure=structure), work(tmp_path, detector))
 
 
+@pytest.mark.slow
 def test_convolutions_along_one_axis_stay_in_float(tmp_path: Path) -> None:
     """As channel attention (ECA) has them, over the means of its channels."""
     torch.manual_seed(0)
@@ -262,6 +264,7 @@ class Attending(torch.nn.Module):
         return patches.transpose(1, 2).reshape(-1, 16, 4, 4)
 
 
+@pytest.mark.slow
 def test_attention_that_cannot_be_exported_fused_is_written_out() -> None:
     """The exporter takes no fused attention with a bias of positions; the detector itself stays fused."""
     torch.manual_seed(0)
@@ -337,6 +340,7 @@ def test_the_line_of_a_network_that_is_refused_is_named(tmp_path: Path) -> None:
         prepare(experiment.read(file), file)
 
 
+@pytest.mark.slow
 def test_names_within_a_network_may_be_those_of_wrappers(tmp_path: Path) -> None:
     """iFormer calls a part of its blocks `module`, as DataParallel does what it wraps."""
     torch.manual_seed(0)

@@ -125,6 +125,7 @@ def test_it_is_grad_cam_of_the_logit_difference() -> None:
         np.testing.assert_allclose(grad_cam_map, upscaled[0, 0], atol=5e-2)
 
 
+@pytest.mark.slow
 def test_an_exported_graph_gives_the_same_map() -> None:
     detector = _drawn(upstream_families.build(upstream_families.GAN))
     assert isinstance(detector, Detector)

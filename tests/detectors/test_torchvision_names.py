@@ -222,6 +222,7 @@ def test_logits_of_whole_networks(name: str, tmp_path: Path) -> None:
     assert not reading.warnings
 
 
+@pytest.mark.slow
 def test_windows_that_do_not_divide_the_frame(tmp_path: Path) -> None:
     """timm shifts these maps before it fills them up, and gives its windows another size where a map is smaller."""
     name = "swin_tiny_patch4_window7_224"

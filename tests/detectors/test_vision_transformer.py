@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -45,6 +46,7 @@ def trained() -> Detector:
     return detector.eval()
 
 
+@pytest.mark.slow
 def test_the_map_points_at_what_was_planted() -> None:
     """At the very patch in nearly all fakes, with most of what speaks for fake, and nowhere as much in real frames."""
     before = torch.get_num_threads()

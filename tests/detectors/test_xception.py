@@ -111,6 +111,7 @@ def test_pointwise_convolutions_may_be_matrices(head: str, tmp_path: Path) -> No
     assert f"{matrices} matrices [out, in] read as weights [out, in, 1, 1] of pointwise convolutions" in reading.names
 
 
+@pytest.mark.slow
 def test_matrices_of_another_shape_are_refused(tmp_path: Path) -> None:
     state = upstream.weights(shapes(), seed=1, gain=1.25)
     name = "backbone.block2.rep.1.pointwise.weight"
@@ -119,6 +120,7 @@ def test_matrices_of_another_shape_are_refused(tmp_path: Path) -> None:
         detectors.read("xception", tmp_path / "transposed.pth", Preprocessing(size=96))
 
 
+@pytest.mark.slow
 def test_the_estimate_of_its_work_is_what_is_counted() -> None:
     from bench.artifacts.footprint import footprint_of
     from bench.detectors.families import efficientnet

@@ -11,6 +11,7 @@ from tests.support import ROOT
 from tests.support.pace import limit
 
 
+@pytest.mark.slow
 def test_the_notebook_ends_in_a_report_and_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import nbclient
     import nbformat

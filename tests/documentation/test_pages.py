@@ -311,6 +311,7 @@ def test_step_of_the_page_is_planned_run_and_reported_with_no_other_file(shorten
         parse("shorted")
 
 
+@pytest.mark.slow
 def test_family_of_the_page_computes_what_timm_does(resnet: str, tmp_path: Path) -> None:
     import timm
 

@@ -251,6 +251,7 @@ def shop(tmp_path: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
+@pytest.mark.slow
 def test_workers_that_are_lost_change_no_result(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that an executor does, in this process: links built parents first, shards evaluated twice where need be."""
     cluster = ClusterHere(lambda call: call in (2, 3, 6))

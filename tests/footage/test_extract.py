@@ -259,6 +259,7 @@ def test_links_in_the_folder_lead_nowhere(tmp_path: Path) -> None:
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["hang", "end"])
 def test_a_video_that_takes_its_process_along_is_skipped_and_tried_again(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str

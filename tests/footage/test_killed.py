@@ -78,6 +78,7 @@ def kill(process: subprocess.Popen[str], number: signal.Signals) -> None:
     assert alive == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kills", "count"), [(2, VIDEOS), pytest.param(40, 80, marks=pytest.mark.slow)])
 def test_killed_extraction_goes_on_where_it_was(videos: Path, tmp_path: Path, kills: int, count: int) -> None:
     videos = videos if count == VIDEOS else write_videos(tmp_path, count)

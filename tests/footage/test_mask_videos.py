@@ -107,6 +107,7 @@ def with_a_broken_video(folder: Path) -> None:
     (folder / "videos/000_003.mp4").write_bytes(b"no video")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("masks", "words"),
     [

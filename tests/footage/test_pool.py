@@ -26,6 +26,7 @@ def test_tasks_are_done_in_processes_of_which_one_is_used_again() -> None:
     assert results == {task: task.upper() for task in tasks}
 
 
+@pytest.mark.slow
 def test_what_hangs_is_ended_and_what_is_slow_is_not() -> None:
     results = dict(run_all(pool_work.load, ["hang", "slow", "a", "b"], 2, patience_s=limit(3)))
     assert {task: results[task] for task in "ab"} == {"a": "A", "b": "B"}

@@ -305,6 +305,7 @@ def test_a_script_on_standard_input_runs(untimed: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_notebook_runs(untimed: Path, tmp_path: Path) -> None:
     import nbclient
     import nbformat

@@ -179,6 +179,7 @@ def test_damaged_or_of_other_frames(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------ running
+@pytest.mark.slow
 def test_a_new_column_renders_anew_and_evaluates_nothing(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     results, stored_file = workplace / "results/first", workplace / "results/first/attributes.parquet"

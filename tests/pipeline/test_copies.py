@@ -25,6 +25,7 @@ def numbers(folder: Path) -> dict[str, Any]:
     return scores
 
 
+@pytest.mark.slow
 def test_copies_change_no_number(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And later runs, reports and checks know of them."""
     monkeypatch.chdir(workplace)

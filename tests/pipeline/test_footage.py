@@ -97,6 +97,7 @@ def test_videos_are_planned_extracted_once_and_judged(work_folder: Path, monkeyp
     assert folders(work_folder) == [folder]
 
 
+@pytest.mark.slow
 def test_other_settings_and_other_videos_are_extracted_apart(work_folder: Path) -> None:
     bench("run", "--no-timing")
     [first] = folders(work_folder)
@@ -120,6 +121,7 @@ def test_other_settings_and_other_videos_are_extracted_apart(work_folder: Path) 
     assert first.is_dir()  # what the experiment refers to can't be told before the new videos are extracted
 
 
+@pytest.mark.slow
 def test_an_added_video_alone_is_read(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames of the others have a second name; a video of another content under an old name is read, whatever its date.
 

@@ -189,6 +189,7 @@ def test_back_to_one_set_moves_back(copy: Path, monkeypatch: pytest.MonkeyPatch)
     assert (copy / "results/first/q8").exists()
 
 
+@pytest.mark.slow
 def test_results_of_other_weights_are_not_taken_over(copy: Path) -> None:
     (copy / "experiments.yaml").write_text(ALONE)
     assert bench("run")[0] == 0

@@ -99,11 +99,13 @@ def test_a_run_warns_on_the_terminal_and_in_the_report_and_remembers_why(folder:
     assert not imports & {"torch", "timm"}
 
 
+@pytest.mark.slow
 def test_a_run_under_the_right_preprocessing_warns_of_nothing(folder: Path) -> None:
     assert "look trained" not in run("right")
     assert "look trained" not in (folder / "reports/right/report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_plan_shows_every_preprocessing_and_says_where_it_cannot_be_told() -> None:
     code, output = bench("plan", "wrong", "--fit")

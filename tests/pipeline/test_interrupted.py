@@ -213,6 +213,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(
     print(f"{kills} kills in {time.monotonic() - began:.0f} s, while: {hit}")
 
 
+@pytest.mark.slow
 def test_killed_in_every_stage_it_ends_as_if_undisturbed(
     pattern: Path, warm: Warm, undisturbed: dict[str, Any]
 ) -> None:
@@ -227,6 +228,7 @@ def test_killed_in_every_stage_it_ends_as_if_undisturbed(
     assert results(folder) == untimed(undisturbed)
 
 
+@pytest.mark.slow
 def test_killed_inside_its_steps_it_repeats_one_unit_of_work_a_kill(
     pattern: Path, warm: Warm, undisturbed: dict[str, Any]
 ) -> None:
@@ -243,6 +245,7 @@ def test_killed_inside_its_steps_it_repeats_one_unit_of_work_a_kill(
     assert results(folder) == untimed(undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [signal.SIGINT, *(pytest.param(how, marks=pytest.mark.slow) for how in (signal.SIGTERM, signal.SIGHUP))]
 )
@@ -304,6 +307,7 @@ def logs(folder: Path) -> str:
     return "".join(path.read_text() for path in sorted((folder / "results/first").glob("run-*.log")))
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder_share_the_work(pattern: Path, warm: Warm, undisturbed: dict[str, Any]) -> None:
     folder = set_up(pattern, pattern / "shared")
     children = warm.start_several(folder, 2)
@@ -315,6 +319,7 @@ def test_two_runs_in_one_folder_share_the_work(pattern: Path, warm: Warm, undist
     assert text.count("evaluating 3 variants: begins") == 1
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_killed_timing(pattern: Path, warm: Warm) -> None:
     folder = set_up(pattern, pattern / "orphans")
     yaml = folder / "experiments.yaml"
@@ -329,6 +334,7 @@ def test_no_process_outlives_a_killed_timing(pattern: Path, warm: Warm) -> None:
     assert psutil.wait_procs(below, limit(20))[1] == []
 
 
+@pytest.mark.slow
 def test_where_the_disk_takes_no_more_it_says_so_and_goes_on_later(
     pattern: Path, warm: Warm, undisturbed: dict[str, Any]
 ) -> None:
@@ -449,7 +455,12 @@ def test_a_folder_that_was_taken_away_in_mid_run_is_told(
 
 @pytest.mark.parametrize(
     ("killed_at", "damage"),
-    [(5, False), (5, True), pytest.param(6, False, id="before a look"), pytest.param(11, False, id="before the last")],
+    [
+        (5, True),
+        pytest.param(5, False, marks=pytest.mark.slow),
+        pytest.param(6, False, id="before a look", marks=pytest.mark.slow),
+        pytest.param(11, False, id="before the last", marks=pytest.mark.slow),
+    ],
 )
 def test_recover_goes_on_bit_by_bit_from_where_it_was_killed(
     killed_at: int, damage: bool, tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -215,6 +215,7 @@ def test_a_run_is_judged_by_video_and_rendered_anew_by_frame(workplace: Path, mo
     )
 
 
+@pytest.mark.slow
 def test_accepted_scores_are_compared_by_video(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     write_manifest(workplace)

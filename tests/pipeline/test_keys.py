@@ -102,6 +102,7 @@ def test_what_is_made_as_before_keeps_the_version_before(
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, False]
 
 
+@pytest.mark.slow
 def test_operators_are_counted_again_where_the_graph_is_lowered_otherwise(
     tmp_path: Path, common: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,7 @@ def description_of(folder: Path, variant: str) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_a_training_that_was_cut_short_has_an_id_of_its_own(
     context: BuildContext,
     source: Source,
@@ -156,6 +158,7 @@ def test_a_training_that_was_cut_short_has_an_id_of_its_own(
     assert ids.of_chain(source, chain, context) == asked, "nothing of it is there any more"
 
 
+@pytest.mark.slow
 def test_what_was_damaged_is_made_again_without_what_hung_on_it(
     context: BuildContext,
     source: Source,

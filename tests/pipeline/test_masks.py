@@ -145,6 +145,7 @@ def test_another_mask_is_fitted_and_rendered_and_nothing_else(finished: Path) ->
     assert scores(finished)["masks"]["black"] == 2
 
 
+@pytest.mark.slow
 def test_masks_that_go_away_leave_nothing_behind(finished: Path) -> None:
     with_masks(finished)
     path = finished / "experiments.yaml"
@@ -199,6 +200,7 @@ def test_outlines_are_drawn_into_overlays(finished_once: Path, finished: Path) -
     assert not any(is_other for folder, _, is_other in changed if folder == "real")
 
 
+@pytest.mark.slow
 def test_inspect_says_how_maps_lie_on_the_masks_of_the_set(finished: Path) -> None:
     """The means over the fakes that count are those of the run; a frame without a mask has no numbers."""
     code, output = bench("inspect", "faces/test/fake", "--variant", "half", "--to", "seen")

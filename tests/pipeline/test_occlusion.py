@@ -197,6 +197,7 @@ def test_a_second_run_blurs_nothing_and_loads_no_variant(finished: Path, monkeyp
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_another_threshold_blurs_only_frames_that_were_never_shown(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +215,7 @@ def test_another_threshold_blurs_only_frames_that_were_never_shown(
     assert sizes == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_loses_one_frame(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = {name: stored(finished, name) for name in ("baseline", "q16", "q8")}
     for path in finished.rglob(occlusion.OCCLUSION):
@@ -239,6 +241,7 @@ def test_an_interrupted_run_loses_one_frame(finished: Path, monkeypatch: pytest.
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["gone", "damaged"])
 def test_a_report_without_these_files_is_a_report_without_these_numbers(finished: Path, damage: str) -> None:
     for path in finished.rglob(occlusion.OCCLUSION):

@@ -23,6 +23,8 @@ from tests.conftest import run_quickly, write_frames
 from tests.support import other_heads, tiny
 from tests.support.command_line import bench
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = (other_heads.no_map, other_heads.two_branches, tiny, efficientnet)
 VARIANTS = {
     "no_map": {

@@ -376,6 +376,7 @@ def test_export_replaces_nothing_but_what_a_killed_one_left(finished: Path, monk
     assert sorted(path.name for path in to.iterdir()) == files
 
 
+@pytest.mark.slow
 def test_cached_run_in_a_fresh_process_needs_no_torch(tmp_path: Path) -> None:
     """The whole way with a real architecture and the real program, then again from what is stored."""
     write_frames(tmp_path / "faces", 6, 6, 0, size=48)

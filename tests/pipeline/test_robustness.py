@@ -180,6 +180,7 @@ def test_a_second_run_and_its_plan_do_nothing(finished: Path, monkeypatch: pytes
     assert not any(stage.work for stage in forecast(read(path), path, timing="none").stages)
 
 
+@pytest.mark.slow
 def test_a_cached_run_imports_neither_torch_nor_a_runtime(finished: Path) -> None:
     code = (
         "import sys\nfrom bench.detectors import families\nfrom types import SimpleNamespace\n"

@@ -290,6 +290,7 @@ def test_a_level_with_one_entry_is_left_out(
     assert ("frame_set" in content) == (len(folders) > 1), "a run.json of one each is as it always was"
 
 
+@pytest.mark.slow
 def test_a_variant_that_fails_on_one_set_stops_no_other(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timed with frames of the first set, q16 of one detector fails; its rows say so, and the reports are there."""
     run_quickly(monkeypatch)

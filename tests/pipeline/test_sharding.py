@@ -74,6 +74,7 @@ def test_in_any_order_with_kills_and_losses_it_ends_as_one_run(
     assert results(folder) == untimed(undisturbed)
 
 
+@pytest.mark.slow
 def test_parts_beside_each_other_never_wait_for_one_another(
     pattern: Path, warm: Warm, undisturbed: dict[str, Any]
 ) -> None:

@@ -380,6 +380,7 @@ def test_galleries_are_right_at_any_threshold(scored: list[tuple[float, bool]], 
         assert len(shown) == min(len(everything), most)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_frames_are_a_small_page(tmp_path: Path) -> None:
     render(*many(100_000), None, None, tmp_path)
     assert (tmp_path / "report.html").stat().st_size < 1.5e6

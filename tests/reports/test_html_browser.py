@@ -500,6 +500,7 @@ def test_without_the_script_the_numbers_are_there(shown: Shown) -> None:
     assert page.texts(".needs-script") == []
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_frames_open_within_a_second(tab: browser.Page, tmp_path: Path) -> None:
     from tests.support.pages import many
 

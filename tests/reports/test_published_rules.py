@@ -84,7 +84,7 @@ COARSER: dict[str, Callable[[Scores], Scores]] = {
 }
 
 
-@pytest.mark.parametrize("judge", ["frame", "video"])
+@pytest.mark.parametrize("judge", ["video", pytest.param("frame", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("coarser", COARSER.values(), ids=COARSER)
 def test_verdicts_on_scores_from_elsewhere_follow_from_the_file(
     coarser: Callable[[Scores], Scores], judge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -225,6 +225,7 @@ class Fills(FakeSession):
         return super().predict_timed(frames)
 
 
+@pytest.mark.slow
 def test_who_is_killed_with_a_batch_is_tried_with_half_of_it() -> None:
     """While sizes are tried, and while they are timed: a size that is found by the first may no longer fit."""
     session = timing.measure({"a": timing.Subject(partial(Fills, call=0.004), LOGITS, FRAMES)}, 0.03, silent)

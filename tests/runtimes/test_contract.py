@@ -29,7 +29,7 @@ CHAINS: dict[str, list[object]] = {
     "int4 weights": [{"quantize": {"weights": "int4"}}],
 }
 # Compiling takes a quarter of a minute each.
-SLOW = {("fp16", "inductor"), ("bf16", "inductor"), ("pruned", "inductor")}
+SLOW = {(chain, "inductor") for chain in ("fp32", "fp16", "bf16", "pruned")}
 EXECUTABLES = [
     pytest.param(chain, name, marks=pytest.mark.slow if (chain, name) in SLOW else ())
     for chain in CHAINS

@@ -30,6 +30,8 @@ from tests.conftest import Build
 from tests.support.batches import frames
 from tests.support.predictions import logits_and_cam
 
+pytestmark = pytest.mark.slow
+
 needs_compiler = pytest.mark.skipif(
     runtimes.unavailable_reason("inductor", "cpu") is not None,
     reason=str(runtimes.unavailable_reason("inductor", "cpu")),

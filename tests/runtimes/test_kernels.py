@@ -96,6 +96,7 @@ def test_every_operator_is_exact_but_for_borders_between_integers(groups: int, s
     assert (steps > 0).mean() <= 0.01
 
 
+@pytest.mark.slow
 def test_every_operator_of_a_network_is_exact_on_the_references_own_inputs() -> None:
     """By itself, on what it reads in the unoptimised graph: but for borders between integers, as above."""
     graph = onnx.shape_inference.infer_shapes(quantised())
@@ -263,6 +264,7 @@ def test_a_choice_that_was_damaged_is_made_again(tmp_path: Path, monkeypatch: py
     assert runtime.is_settled(built, "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flipped", "cut", "garbage", "folder", "another"])
 def test_a_derived_graph_that_was_damaged_is_made_again(damage: str, tmp_path: Path) -> None:
     """Otherwise it would fail for ever, or give other scores in silence."""

@@ -81,6 +81,7 @@ def test_weights_alone_become_floats_at_loading_and_not_at_every_call(
     assert (executed.stored, executed.computed, executed.int8) == (f"{weights} weights", "fp32", None)
 
 
+@pytest.mark.slow
 def test_torch_artifact_is_exported_once_and_kept_beside_it(tmp_path: Path) -> None:
     file = safetensors.save(b0.detector(), tmp_path)
     stored = b0.built(file, "torch", "fp32")

@@ -127,6 +127,7 @@ def test_batch_sizes_may_change_from_call_to_call(float32: Built) -> None:
     np.testing.assert_array_equal(whole, whole_copy)
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_torch_artifact_is_exported_once_for_both_runtimes(tmp_path: Path) -> None:
     file = safetensors.save(b0.detector(), tmp_path)

@@ -69,11 +69,11 @@ def test_a_failing_batch_fails_alone() -> None:
 
 def test_a_batch_too_large_for_the_memory_is_halved() -> None:
     session = Brightness(fails=[MemoryError()])
-    session.go.clear()
     batcher = Batcher(session, Window(4, 30.0))
-    answers = [batcher.submit(frame(100)) for _ in range(4)]
-    session.go.set()
+    with batcher.coming():  # so that the first is not computed before the others are there
+        answers = [batcher.submit(frame(100)) for _ in range(4)]
     assert [answer.result(10).logits[1] for answer in answers] == [0] * 4
+    assert session.sizes == [4, 2, 2]
     batcher.close()
 
 

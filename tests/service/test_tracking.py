@@ -32,6 +32,7 @@ CODE = """
 """
 
 
+@pytest.mark.slow
 def test_each_tracker_has_the_answers(tmp_path: Path) -> None:
     """In a process of its own: both trackers hook themselves into the end of theirs."""
     for package in ("mlflow", "wandb"):

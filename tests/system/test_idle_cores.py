@@ -119,6 +119,7 @@ def _spin(seconds: float) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_work_of_this_process_and_its_children_is_its_own() -> None:
     before = idle_cores._tree_seconds()
     child = multiprocessing.get_context("spawn").Process(target=_spin, args=(0.5,))

@@ -38,6 +38,7 @@ def test_commands_start_without_what_a_system_lacks(system: str, tmp_path: Path)
     assert "layouts" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["windows", pytest.param("macos", marks=pytest.mark.slow)])
 def test_a_run_reaches_its_report_without_what_a_system_lacks(system: str, tmp_path: Path) -> None:
     write_workplace(tmp_path)

@@ -79,6 +79,7 @@ def test_rows_are_judged_kept_and_told_of(
     assert row_times(weights) == before
 
 
+@pytest.mark.slow
 def test_rows_hang_on_how_and_on_what_they_were_timed(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = script("8_compression")
 
@@ -122,6 +123,7 @@ def test_reading_the_detector_is_not_what_a_peer_is_timed_for(
     assert changed[0] == changed[1], "what one peer did to it another does not see"
 
 
+@pytest.mark.slow
 def test_twin_is_the_same_function_until_it_is_rounded(weights: Path) -> None:
     benchmark = script("8_compression")
     original, twin = (rows(benchmark, weights, detector, PER_TENSOR) for detector in ("small", "small-twin"))

@@ -43,6 +43,7 @@ def published_lite0() -> dict[str, Tensor]:
     return {f"_{name}": tensor for name, tensor in state.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "published"), [("real-b0", published_b0), ("real-lite0", published_lite0)])
 def test_bench_reads_what_was_trained(
     testbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, published: Any

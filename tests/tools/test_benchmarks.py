@@ -26,6 +26,7 @@ def _beside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
 
 
+@pytest.mark.slow
 def test_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--sizes", "64", "--frames", "9", "--rounds", "2", "--decoding"]
     script("1_evaluation").main([*SMALL, *SPARE_EXPORT, *small])
@@ -115,6 +116,7 @@ def test_cold_start_imports_nothing_that_computes(
         assert numbers(row["s"])[0] > 0
 
 
+@pytest.mark.slow
 def test_intervals_cover_about_what_they_promise(capsys: pytest.CaptureFixture[str]) -> None:
     close = ["--close", "60", "--changes", "0.001", "0.1"]
     small = ["--repetitions", "200", "--aucs", "0.8", "--counts", "100", "--sources", "40", "--frames", "8", *close]

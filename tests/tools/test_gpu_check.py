@@ -138,6 +138,7 @@ def test_large(rehearse: Rehearse) -> None:
     assert rows["half of it in fp16, eager"]["parameters, M"] <= rows["fp16, eager"]["parameters, M"] / 2
 
 
+@pytest.mark.slow
 def test_demo(rehearse: Rehearse, shared_folder: Path) -> None:
     rows = rehearse("demo")
     assert rows["bench run"]["answer"] == "exit code 0"
@@ -170,6 +171,7 @@ def test_evaluation_and_the_usual_way(rehearse: Rehearse) -> None:
     assert rehearse("usual-way")["2_usual_way, 3"]["way"] == "bench on pytorch"
 
 
+@pytest.mark.slow
 def test_recover(rehearse: Rehearse) -> None:
     rows = rehearse("recover")
     assert rows["fp32, 1 steps"]["all finite"]
@@ -197,6 +199,7 @@ def test_compiled_and_int8(rehearse: Rehearse) -> None:
 
 
 # ------------------------------------------------------------------------------- the command itself
+@pytest.mark.slow
 def test_a_part_runs_in_its_own_process_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["tests", *REHEARSAL, "--out", str(tmp_path), "--work", str(tmp_path / "work")]
     given += ["--limit", f"tests={pace.limit(120):.0f}"] if pace.limit(120) < MOST_SECONDS else []
@@ -239,6 +242,7 @@ def has_ended(process: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_a_hang_ends_with_all_that_it_started(tmp_path: Path) -> None:
     program = (
         "import signal, subprocess, sys, time\n"

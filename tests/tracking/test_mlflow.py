@@ -174,6 +174,7 @@ def test_a_failed_variant_says_why(tmp_path: Path) -> None:
     assert run.tags["mlflow.note.content"] == "no memory is left"
 
 
+@pytest.mark.slow
 def test_predictions_have_the_names_that_dashboards_know(tmp_path: Path) -> None:
     address = tracker.address("sqlite:///a.db", tmp_path)
     members = {"xception": 0.9, "f3net": 0.4}
@@ -191,6 +192,7 @@ def test_predictions_have_the_names_that_dashboards_know(tmp_path: Path) -> None
     })  # fmt: skip
 
 
+@pytest.mark.slow
 def test_nothing_is_sent_anywhere(tmp_path: Path) -> None:
     """In a process of its own, since MLflow's statistics are off in tests and in CI anyway."""
     code = """
@@ -231,6 +233,7 @@ def test_addresses_that_are_none(text: str, part: str) -> None:
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_the_environment_is_asked_where_the_key_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/of-environment.db")
     tracker.log(tracker.address("environment", Path()), experiment())

@@ -245,6 +245,7 @@ def wide_transformer() -> Detector:
     return Detector("tests", "", Preprocessing(size=b0.SIZE), TokenNetwork.of(network), head).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"weights": "int8"}])
 def test_channel_scales_in_wide_layer_norms(settings: dict[str, Any]) -> None:
     """Their weights are multiplied by these, also where bytes are counted in a graph without large constants."""

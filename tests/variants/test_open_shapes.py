@@ -80,6 +80,7 @@ def margins(graph: onnx.ModelProto, pictures: NDArray[np.uint8]) -> NDArray[np.f
     return b0.margin(session.run(["logits"], {"frames": pictures})[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("draw", "late"),
     [
@@ -104,6 +105,7 @@ def test_layers_behind_a_late_class_token_are_quantised(
     assert expected / 4 < measured < 4 * expected
 
 
+@pytest.mark.slow
 def test_maps_that_were_patches_are_quantised_lowered_and_timed(tmp_path: Path) -> None:
     """What comes behind patches that became a map again has sides that inference leaves open."""
     torch.manual_seed(0)

@@ -255,6 +255,7 @@ def test_half_of_everything_goes_and_the_rest_takes_over(parent: Detector, tmp_p
     assert errors[0] < 0.8 * errors[2], errors
 
 
+@pytest.mark.slow
 def test_a_pruned_one_is_read_back_exported_and_rounded(parent: Detector, tmp_path: Path) -> None:
     half = pruned(parent, tmp_path / "half", amount=0.5)
     reread = safetensors.load_torch(safetensors.save(half, tmp_path / "stored"))

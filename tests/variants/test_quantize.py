@@ -367,6 +367,7 @@ def test_four_bits_survive_a_block_of_zeros() -> None:
     assert np.abs(floats - weight).max() < 0.5
 
 
+@pytest.mark.slow
 def test_every_flavour_of_padding_is_quantised() -> None:
     detector = shallow()
     stem: Any = detector.get_submodule("backbone.0")
@@ -380,6 +381,7 @@ def test_few_frames_are_refused() -> None:
         quantize.Settings.model_validate({"frames": 7})
 
 
+@pytest.mark.slow
 def test_frames_that_look_all_the_same_are_refused() -> None:
     same = replace(calibration(), read=lambda frames, spec, size: iter([np.repeat(b0.frames(1), len(frames), 0)]))
     with pytest.raises(UserError, match="says the same of all"):
@@ -393,6 +395,7 @@ def test_a_network_that_rounding_would_destroy_is_refused() -> None:
         allocation.allocate(tried, even, allocation.Budget(noise=0.05, weights=0.12, macs=1.0))
 
 
+@pytest.mark.slow
 def test_every_library_of_linear_algebra_is_kept_to_one_thread() -> None:
     """SciPy's is another than NumPy's, and a fresh process has not loaded it yet."""
     program = """if True:

@@ -253,6 +253,7 @@ def test_a_loss_that_is_no_number_ends_the_training(
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_where_fewer_bits_may_be_the_reason_more_of_them_are_advised(
     precision: Any, teacher: Detector, student: Detector, tmp_path: Path
@@ -452,6 +453,7 @@ def test_bf16_is_close_to_fp32_and_told(teacher: Detector, student: Detector, tm
     assert errors[1] != errors[0]
 
 
+@pytest.mark.slow
 def test_fp16_learns_from_its_first_step_on(teacher: Detector, student: Detector, tmp_path: Path) -> None:
     """Gradients that do not fit cost no step: they are scaled down before the first."""
     _, record = recovered(student, labelled(tmp_path, teacher), steps=40, learning_rate=1e-3, precision="fp16")

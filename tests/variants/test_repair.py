@@ -321,6 +321,7 @@ def test_what_the_head_lost_does_not_shift_the_margin(parent: Detector, tmp_path
     assert shift < 0.1 * margins(parent).std()
 
 
+@pytest.mark.slow
 def test_pruned_and_repaired_follows_the_original(tmp_path: Path) -> None:
     """Ranked and repaired, a B0 follows itself better than cut by magnitude."""
     model = b0.detector()

@@ -38,12 +38,14 @@ def maker(architecture: str, folder: Path) -> Make:
     return lambda *entries: build.build("x", source, [parse(entry) for entry in entries], context)
 
 
+@pytest.mark.slow
 def test_sizes_of_a_b5_in_float(tmp_path: Path) -> None:
     make = maker("efficientnet_b5", tmp_path)
     assert make().size_bytes / MIB <= 109.1
     assert make({"cast": "fp16"}).size_bytes / MIB <= 54.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "size", "int8", "half_int8"),
     [

@@ -26,7 +26,7 @@ from tests.support import tiny
 from tests.support.step_work import frames, work
 
 
-@pytest.fixture(params=["tiny", "efficientnet_b0"])
+@pytest.fixture(params=["tiny", pytest.param("efficientnet_b0", marks=pytest.mark.slow)])
 def parent(request: pytest.FixtureRequest, tiny_family: Any) -> Detector:
     torch.manual_seed(0)
     if request.param == "tiny":

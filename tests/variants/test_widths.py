@@ -23,7 +23,9 @@ from bench.variants.steps.prune.elimination import Ranked
 from bench.variants.steps.prune.widths import Budget
 from tests.support import tiny
 
-FAMILIES = ("efficientnet_b0", "timm:resnet10t", "timm:resnet26", "timm:test_vit")
+FAMILIES = (
+    "efficientnet_b0", "timm:resnet10t", pytest.param("timm:resnet26", marks=pytest.mark.slow), "timm:test_vit",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -67,6 +69,7 @@ def test_more_goes_where_more_is_asked_for(channels: Any) -> None:
     assert shares == sorted(shares, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_speed_bounds_the_estimate_of_time(channels: Any) -> None:
     model, groups, losses = channels
     free, fast = Budget(model, groups, 0.7), Budget(model, groups, 0.7, speed=2)

@@ -353,6 +353,7 @@ def test_other_labels_are_refused() -> None:
         difference(placements(np.array([0, 1, 1]), scores), placements(np.array([1, 0, 1]), -scores), None)
 
 
+@pytest.mark.slow
 def test_a_million_frames_take_seconds() -> None:
     labels, first, second = drawn(0, count=1_000_000)
     sources = clusters(pd.Series(np.arange(1_000_000) // 30).astype(str), labels)

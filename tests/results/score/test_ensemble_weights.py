@@ -30,6 +30,7 @@ def answers() -> tuple[np.ndarray, list[np.ndarray]]:
     return labels, [signs * strength + rng.normal(0, 1.5, COUNT) for strength in (2.0, 1.0, 0.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combine", ["mean", "logits"])
 def test_the_weights_have_the_least_loss_of_a_grid(combine: Combination) -> None:
     labels, differences = answers()

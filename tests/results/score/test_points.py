@@ -283,6 +283,7 @@ def test_mcnemar_without_changes() -> None:
 
 
 # ------------------------------------------------------------------------------------------ cost
+@pytest.mark.slow
 def test_a_million_frames_take_seconds() -> None:
     labels, scores = sample(0, count=1_000_000)
     began = time.process_time()

@@ -107,6 +107,7 @@ def test_other_labels_are_refused() -> None:
         extra_of([*four[:3], placements(1 - labels, scores[3])])
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     """95 % are aimed at; of 250 drawn data sets, fewer than 91 % or more than 99.5 % hold it by bad luck only."""
     gaps = (1.0, 1.1, 1.6, 1.7)

@@ -360,6 +360,7 @@ def test_permuted_frames_change_nothing() -> None:
         assert part.p_holm == pytest.approx(before.p_holm)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_frames_take_moments() -> None:
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 2, 100_000)

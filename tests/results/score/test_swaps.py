@@ -167,6 +167,7 @@ def near_a_border(seed: int) -> tuple[Labels, Scores, Scores, list[float]]:
     return labels, before, after, [-0.98 * delta.interval.low, max(-1.02 * delta.value, 1e-6)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COARSER)
 def test_coarser_scores_prove_no_more(kind: str) -> None:
     """Where whole scores leave the verdict open, coarser ones do, also at its very border."""
@@ -249,6 +250,7 @@ def test_a_variant_that_answers_alike_is_known_to_half_a_step_of_the_auc() -> No
 
 
 # ------------------------------------------------------------------------------------- coverage
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["smooth", "one class"])
 @pytest.mark.parametrize("moved", [0.001, 0.02, 0.3])
 def test_intervals_hold_the_truth(kind: str, moved: float) -> None:
