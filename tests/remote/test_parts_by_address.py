@@ -37,6 +37,7 @@ experiments:
     robustness: {{jpeg: [50]}}
     variants: {{baseline: [], q8: [quantize: int8]}}
 """
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FRAMES = 4
 """In a shard here."""
 
