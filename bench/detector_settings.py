@@ -11,10 +11,11 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from bench import addresses
 from bench.detectors import DEMO_ARCHITECTURE, DEMO_WEIGHTS, families
 from bench.detectors.graph_settings import INPUT, OUTPUT, OUTPUT_NAME, InputSettings, both_classes
 from bench.detectors.presets import PRESETS
-from bench.errors import as_value_error, in_yaml, nearest, plain_yaml, refuse_address, resolve_path
+from bench.errors import as_value_error, in_yaml, nearest, plain_yaml
 from bench.footage import crops
 from bench.records import FILTERS, LEAST_CROP_PCT, NO_CROP, ClassName, Conventions, OutputKind, Preprocessing
 
@@ -27,7 +28,7 @@ class WeightsSettings(BaseModel):
     file: str = Field(
         min_length=1,
         description="a .tar, .pth or .safetensors file, or `demo` for the shipped demo weights; of "
-        "`architecture: onnx` an .onnx file",
+        "`architecture: onnx` an .onnx file. Or its address, such as s3://bucket/best.pth",
     )
     key: str | None = Field(
         default=None,
@@ -45,8 +46,8 @@ class WeightsSettings(BaseModel):
 
     @field_validator("file")
     @classmethod
-    def _a_path(cls, file: str) -> str:
-        return refuse_address(file)
+    def _path_or_address(cls, file: str) -> str:
+        return addresses.checked(file)
 
 
 # Pixels are scaled to [0, 1]; no statistics of those come near it.
@@ -177,7 +178,7 @@ class NetworkSettings(BaseModel):
     def weights_file(self, base: Path) -> Path:
         """The file of its weights, which are given."""
         assert self.weights is not None
-        return DEMO_WEIGHTS if self.is_demo else resolve_path(base, self.weights.file)
+        return DEMO_WEIGHTS if self.is_demo else addresses.resolve(base, self.weights.file)
 
     @property
     def is_demo(self) -> bool:

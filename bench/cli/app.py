@@ -85,6 +85,14 @@ Address = Annotated[
         "--address", help="That of the Ray cluster, such as ray://head:10001; one of this machine's own if left out."
     ),
 ]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="An address, such as s3://bucket/bench, by which machines that see no common folder share artifacts and "
+        "shards (bench[remote]).",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print what scores.json holds in place of the table.")]
 
 

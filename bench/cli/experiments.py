@@ -22,6 +22,7 @@ from bench.cli.app import (
     Json,
     NoTiming,
     Only,
+    Store,
     TimeAgain,
     app,
     reading,
@@ -84,6 +85,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
             metavar="K/N", help="Only evaluate the K-th of N parts, on any machine; then `bench merge` joins them."
         ),
     ] = None,
+    store: Store = None,
     executor: ExecutorOption = "local",
     address: Address = None,
     json: Json = False,
@@ -98,7 +100,9 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
             "--json": json,
         }
         options |= {"--shard": build_only and shard is not None, "--executor": executor != "local" or address}
-        return _run_part(experiment, file, only, device, shard, options)
+        return _run_part(experiment, file, only, device, shard, store, options)
+    if store is not None:
+        raise UserError("--store is for a run in parts: give --build-only or --shard K/N too, or `bench merge --store`")
     if dry_run:
         return _show_plan(experiment, file, only, device, timing, executor=(executor, address))
     _run(experiment, file, only, device, timing, as_json=json, executor=(executor, address))
@@ -106,17 +110,18 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
 
 @app.command()
 @guarded
-def merge(
+def merge(  # noqa: PLR0913, PLR0917 - a command's options
     experiment: Experiment = None,
     file: File = DEFAULT_FILE,
     only: Only = None,
     device: DeviceOption = None,
     no_timing: NoTiming = False,
     time_again: TimeAgain = False,
+    store: Store = None,
     json: Json = False,
 ) -> None:
     """Join what `bench run --shard` has evaluated, time the variants on this machine, and render the report."""
-    _run(experiment, file, only, device, _timing(no_timing, time_again), as_json=json, merging=True)
+    _run(experiment, file, only, device, _timing(no_timing, time_again), as_json=json, merging=True, store=store)
 
 
 def _timing(no_timing: bool, time_again: bool) -> Timing:
@@ -132,6 +137,7 @@ def _run_part(
     only: str | None,
     device: str | None,
     shard: str | None,
+    store: str | None,
     others: dict[str, object],
 ) -> None:
     """Build alone, or evaluate one part, and print what came of it; with none of the `others` among the options."""
@@ -140,7 +146,7 @@ def _run_part(
         from bench.commands.run_part import build_or_evaluate, refuse_options
 
         refuse_options("--build-only" if shard is None or others["--shard"] else "--shard", others)
-        text, failed = build_or_evaluate(experiments, file, experiment, shard, variants, device, bars)
+        text, failed = build_or_evaluate(experiments, file, experiment, shard, variants, device, store, bars)
     console.say(text)
     if failed:
         raise typer.Exit(console.EXIT_VARIANT_FAILED)
@@ -156,13 +162,19 @@ def _run(  # noqa: PLR0913 - options of a command
     as_json: bool,
     merging: bool = False,
     executor: tuple[str, str | None] = ("local", None),
+    store: str | None = None,
 ) -> None:
     """Run the stages that are due, and print what they came to; `executor` is its name and its address."""
     variants = variants_of(only, device)
     with reading(file) as (experiments, bars):
         from bench import executors, pipeline
         from bench.commands.export import export_named
+        from bench.experiment import select
+        from bench.pipeline.sharding import sharing
 
+        shared = sharing.opened(store, file.parent, select(experiments, experiment, file)[0])
+        shared.begin(bars)
+        shared.fetch_results(bars)
         finished = pipeline.run(
             experiments,
             file,
@@ -175,6 +187,7 @@ def _run(  # noqa: PLR0913 - options of a command
             hand_over=export_named,
             on_event=bars,
         )
+        shared.offer_results(bars)
     console.show(finished, as_json=as_json)
 
 

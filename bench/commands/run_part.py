@@ -23,20 +23,23 @@ def refuse_options(option: str, others: Mapping[str, object]) -> None:
         )
 
 
-def build_or_evaluate(
+def build_or_evaluate(  # noqa: PLR0913, PLR0917 - options of a command
     experiments: Experiments,
     path: Path,
     name: str | None,
     shard: str | None,
     only: Sequence[str],
     device: str | None,
+    store: str | None,
     on_event: OnEvent,
 ) -> tuple[str, bool]:
     """Build the variants, or evaluate the part that `shard` names; what to print, and whether a variant failed."""
     if shard is None:
-        built = running.build_only(experiments, path, name, only=only, device=device, on_event=on_event)
+        built = running.build_only(experiments, path, name, only=only, device=device, store=store, on_event=on_event)
         return _of_build(built), bool(built.failed)
-    done = running.run_part(experiments, path, name, part.parse(shard), only=only, device=device, on_event=on_event)
+    done = running.run_part(
+        experiments, path, name, part.parse(shard), only=only, device=device, store=store, on_event=on_event
+    )
     return _of_part(done), bool(done.failed)
 
 

@@ -1,6 +1,6 @@
 """Room 1: labelled frames in. Layouts on disk, splits, digests, decoding, and the drawn demo set."""
 
-from bench.datasets import degradations
+from bench.datasets import degradations, fetching
 from bench.datasets.accounts import account, left_out
 from bench.datasets.annotations import annotations_of, points_at, times_at
 from bench.datasets.appearance import Appearance
@@ -15,7 +15,8 @@ from bench.datasets.splits import grouped
 
 __all__ = [
     "Appearance", "FittedMask", "FrameSetSettings", "Listed", "Location", "account", "annotations_of",
-    "checked_pattern", "decode", "decoder_versions", "degradations", "find", "find_sources", "fit", "fitted",
-    "fitted_points", "fitting_versions", "grouped", "left_out", "load", "mask_of", "misshapen", "picture", "points_at",
-    "read", "read_batches", "read_for_each", "refuse_shared_content", "shown_size", "source_remarks", "times_at",
+    "checked_pattern", "decode", "decoder_versions", "degradations", "fetching", "find", "find_sources", "fit",
+    "fitted", "fitted_points", "fitting_versions", "grouped", "left_out", "load", "mask_of", "misshapen", "picture",
+    "points_at", "read", "read_batches", "read_for_each", "refuse_shared_content", "shown_size", "source_remarks",
+    "times_at",
 ]  # fmt: skip

@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
+from bench.addresses import resolve
 from bench.datasets.layouts import SPLIT_WORDS, Options
 from bench.datasets.layouts import manifest as manifests
 from bench.datasets.layouts.manifest.files import Files
 from bench.datasets.layouts.manifest.tables import table
 from bench.datasets.settings import FrameSetSettings, Location, options_of
-from bench.errors import resolve_path
 from bench.records import BOX_COLUMNS, POINT_COLUMNS, POINTS, Annotation, Point, Split
 
 
@@ -24,7 +24,7 @@ def annotations_of(settings: FrameSetSettings, base: Path, split: Split) -> dict
     manifest, or with one that lacks the columns, there are none. A cell that is no finite number tells nothing.
     """
     location: FrameSetSettings | Location = settings if settings.path is not None else settings.locations[split]
-    path = resolve_path(base, str(location.path))
+    path = resolve(base, str(location.path))
     if not manifests.recognises(path):
         return {}
     manifest = manifests.manifests_at(path)[0]

@@ -6,11 +6,12 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.addresses import resolve
 from bench.datasets import layouts, masks
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Location, options_of
 from bench.datasets.sources import find_sources
-from bench.errors import listed, resolve_path
+from bench.errors import listed
 from bench.records import ForgeryMask, Frame, MissingVideo, Split, Unused, joined_sources
 
 
@@ -91,10 +92,10 @@ def gather(settings: FrameSetSettings, base: Path) -> Gathered:
 
 def _listed(settings: FrameSetSettings | Location, path: str, base: Path) -> layouts.Listing:
     """What lies at a place, each frame with its mask, where the settings name a folder of these."""
-    listing = layouts.read(resolve_path(base, path), options_of(settings))
+    listing = layouts.read(resolve(base, path), options_of(settings))
     if not settings.masks:
         return listing
-    return masks.with_folder(listing, resolve_path(base, settings.masks), of_videos=settings.extract is not None)
+    return masks.with_folder(listing, resolve(base, settings.masks), of_videos=settings.extract is not None)
 
 
 def _located(listing: layouts.Listing, split: Split | None, settings: FrameSetSettings | Location) -> Located:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from bench import addresses
 from bench.datasets import exclude
 from bench.datasets.extract_settings import EXTRACT, ExtractSettings
 from bench.datasets.layouts import SUFFIXES, Options
@@ -59,6 +60,8 @@ def _word(value: Any) -> Any:
 
 LabelName = Annotated[str, BeforeValidator(_word, json_schema_input_type=str | float | bool)]
 Pattern = Annotated[str, AfterValidator(exclude.checked)]
+PathOrAddress = Annotated[str, AfterValidator(addresses.checked)]
+"""A path as a person writes it, or an address."""
 _LABEL_NAMES = "names of folders, and words in the column `label`, that stand"
 
 
@@ -137,13 +140,17 @@ class Location(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str = Field(min_length=1, description="a folder, or a CSV or Parquet manifest, relative to this file")
+    path: PathOrAddress = Field(
+        min_length=1,
+        description="a folder, or a CSV or Parquet manifest, relative to this file, or at an address such as "
+        "s3://bucket/faces",
+    )
     source_pattern: str | None = Field(default=None, description=_SOURCE_PATTERN)
     columns: ColumnSettings | None = Field(default=None, description=_COLUMNS)
     labels: LabelSettings | None = Field(default=None, description=_LABELS)
     exclude: tuple[Pattern, ...] = Field(default=(), description=_EXCLUDE)
     extract: ExtractSettings | None = Field(default=None, description=EXTRACT)
-    masks: str | None = Field(default=None, min_length=1, description=_MASKS)
+    masks: PathOrAddress | None = Field(default=None, min_length=1, description=_MASKS)
 
     _pattern = field_validator("source_pattern")(checked_pattern)
 
@@ -160,11 +167,11 @@ class FrameSetSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str | None = Field(
+    path: PathOrAddress | None = Field(
         default=None,
         min_length=1,
         description="a folder, split into test/, validation/, calibration/ and train/ or not at all, or a manifest, "
-        "relative to this file; instead of one location per split",
+        "relative to this file, or at an address such as s3://bucket/faces; instead of one location per split",
     )
     split: Literal["auto"] | None = Field(
         default=None,
@@ -176,7 +183,7 @@ class FrameSetSettings(BaseModel):
     labels: LabelSettings | None = Field(default=None, description=_LABELS)
     exclude: tuple[Pattern, ...] = Field(default=(), description=_EXCLUDE)
     extract: ExtractSettings | None = Field(default=None, description=EXTRACT)
-    masks: str | None = Field(default=None, min_length=1, description=_MASKS)
+    masks: PathOrAddress | None = Field(default=None, min_length=1, description=_MASKS)
     test: LocationOrPath | None = Field(default=None, description="labelled frames: those that are reported")
     validation: LocationOrPath | None = Field(
         default=None, description="labelled frames, which set thresholds and nothing else"

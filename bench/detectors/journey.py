@@ -7,6 +7,7 @@ vision transformer it is what its family's map is the sum of: what the class tok
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -78,9 +79,10 @@ def _watched(detector: Detector, inputs: Tensor) -> tuple[dict[str, Tensor], dic
             if not isinstance(output, Tensor):
                 return None
             outputs[name] = output
-            if hasattr(module, "attention_map"):
+            attention_map: Callable[..., Tensor] | None = getattr(module, "attention_map", None)
+            if attention_map is not None:
                 with torch.no_grad():
-                    attention[name] = module.attention_map(*given)
+                    attention[name] = attention_map(*given)
             return output.clone()  # activations behind it write in place
 
         return hook

@@ -17,10 +17,22 @@ DEMO_FRAMES = "datasets/demo"
 
 
 class Listing:
-    """A frame set of an experiment: its files are listed first, then read."""
+    """A frame set of an experiment: its files are listed first, then read.
 
-    def __init__(self, experiments: Experiments, name: str, base: Path, crops: Sequence[str] = ()) -> None:
-        self.name, self.base, self.settings = name, base, experiments.datasets[name]
+    Where they lie at an address, `fetches` is told what is copied from there before; without it, what was copied is
+    listed, and the store is not asked.
+    """
+
+    def __init__(
+        self,
+        experiments: Experiments,
+        name: str,
+        base: Path,
+        crops: Sequence[str] = (),
+        fetches: OnEvent | None = None,
+    ) -> None:
+        """Nothing is looked at yet."""
+        self.name, self.base, self.settings, self.fetches = name, base, experiments.datasets[name], fetches
         folder = base / DEMO_FRAMES
         # A set of the user's own may lie there; only what the demo drew is ever drawn again.
         named = self.settings.path == DEMO_FRAMES
@@ -28,6 +40,11 @@ class Listing:
         self.listed: datasets.Listed | None = None
         self.frames: dict[Split, FrameSet] = {}
         self.footage = Footage(name, self.settings, base, crops) if extractions(self.settings) else None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its files lie at an address."""
+        return datasets.fetching.is_remote(self.settings)
 
     @property
     def sets(self) -> dict[Split, FrameSet] | None:
@@ -54,6 +71,10 @@ class Listing:
 
     def find(self) -> None:
         """List the files of each split; those of the demo set are drawn later."""
+        if self.is_remote and self.fetches:
+            datasets.fetching.fetch(self.settings, self.base, self.fetches)
+        elif self.is_remote:
+            datasets.fetching.refuse_absent(self.settings, self.base)
         if not self.is_demo:
             self.listed = datasets.find(self.name, self.settings, self.base)
             if self.footage:

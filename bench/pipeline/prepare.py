@@ -12,7 +12,7 @@ from bench import datasets, runtimes, yaml_file
 from bench.artifacts.imports import file as imports_file
 from bench.detector_settings import DetectorSettings
 from bench.detectors import families
-from bench.detectors.weights import file_type
+from bench.detectors.weights import fetching, file_type
 from bench.errors import Keys, UserError, nearest, problems_of, quoted, refuse_together
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import face_points, fits_network, judging, log_runs, masks, readings, threshold, trained_on
@@ -58,7 +58,9 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     """
     request = _request(experiments, path, name, only)
     crops = [detector.preprocessing.crop for detector in request.detectors.values()]
-    listings = {name: Listing(experiments, name, path.parent, crops) for name in request.frame_sets}
+    fetches = on_event if for_run else None
+    listings = {name: Listing(experiments, name, path.parent, crops, fetches) for name in request.frame_sets}
+    _copy_weights(request, fetches)
     chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
     weights = _read(request, listings, for_run, reads, on_event)
     build = listings[request.settings.build_set]
@@ -205,6 +207,16 @@ def _dataset_key(frame_set: str) -> Keys:
     return "datasets", frame_set
 
 
+def _copy_weights(request: _Request, fetches: OnEvent | None) -> None:
+    """Copy weights that lie at addresses; without `fetches`, refuse those that were not copied yet."""
+    base, problems = request.path.parent, list[tuple[Keys, str | UserError]]()
+    for name, detector in request.detectors.items():
+        file = detector.weights.file if detector.weights else ""
+        check = partial(fetching.fetch, file, base, fetches) if fetches else partial(fetching.refuse_absent, file, base)
+        problems += problems_of(_weights_key(name), check)
+    request.refuse(problems)
+
+
 # ------------------------------------------------------------------------------- checked in a moment
 def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: str) -> tuple[Device, tuple[str, ...]]:
     """Check device, weights files, chains and splits; the device that is used, and remarks on it."""
@@ -228,6 +240,8 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
             *problems_of(("detectors", name, "architecture"), partial(families.offers, settings.architecture))
         ]
         problems += refused_network or _new(problems, request.of_chains(name, _chain_problems(request, name, chosen)))
+    if any(listing.is_remote for listing in listings.values()):
+        request.refuse(problems)  # hours of copying do not begin where the run will be refused
     for name, listing in listings.items():
         problems += problems_of(_dataset_key(name), listing.find)
     judged = {name: listings[name].may_be_test for name in request.settings.frame_sets}

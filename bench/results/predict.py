@@ -196,7 +196,7 @@ def shard_lows(rows: int) -> range:
 
 def is_written(folder: Path, key: str, low: int) -> bool:
     """Whether the shard of a variant's predictions that begins at the row `low` is there."""
-    return _shard_file(folder, key, low).exists()
+    return shard_file(folder, key, low).exists()
 
 
 def _title(work: str, pending: Sequence[Pending]) -> str:
@@ -307,10 +307,11 @@ def _end(low: int, rows: Sequence[FrameRow]) -> int:
 
 
 def _shard(variant: Pending, low: int) -> Path:
-    return _shard_file(variant.folder, variant.key, low)
+    return shard_file(variant.folder, variant.key, low)
 
 
-def _shard_file(folder: Path, key: str, low: int) -> Path:
+def shard_file(folder: Path, key: str, low: int) -> Path:
+    """Where the shard of a variant's predictions lies, or will, that begins at the row `low`."""
     return folder / SHARDS / key / f"{low:09d}.npz"
 
 

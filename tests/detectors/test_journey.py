@@ -194,6 +194,8 @@ def test_attention_maps_of_ganfingerprint() -> None:
             taken[giver] += share / len(positions)
     attention, gate = named["attention: attention map"], named["fingerprint: attention map"]
     assert attention.shape == gate.shape == (1, height, width)
+    assert attention.activation is not None
+    assert gate.activation is not None
     np.testing.assert_allclose(attention.activation, taken, rtol=1e-4)
     np.testing.assert_allclose(gate.activation, gates[0][0, 0], rtol=1e-5)
 

@@ -43,7 +43,8 @@ def test_slurm_array_evaluates_each_part_once(tmp_path: Path) -> None:
 
 
 def test_kubernetes_job_evaluates_each_part_once(tmp_path: Path) -> None:
-    job = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)[0])
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+    job = yaml.safe_load(next(block for block in blocks if "kind: Job" in block))
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["command"] == ["sh", "-c"]
     count, numbers = job["spec"]["completions"], []

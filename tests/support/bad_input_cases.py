@@ -26,7 +26,7 @@ from PIL import Image
 from bench.detectors.families import efficientnet, f3net, timm_models
 from bench.provenance import version
 from tests.conftest import write_frames
-from tests.support import bad_evidence, broken_imports, broken_weights, foreign, other_heads, tiny
+from tests.support import bad_evidence, broken_imports, broken_weights, foreign, other_heads, stores, tiny
 from tests.support.footage import write_video
 
 Change = Callable[[Path], object]
@@ -866,6 +866,9 @@ CASES: dict[str, list[Case]] = {
              yaml("device: cpu", "device: cpu\n    runtime: tensorrt")),
     ],
     "Weights": [
+        Case("weights at an address of an unknown kind", "`weights: s4://bucket/best.pth`",
+             ("there is no scheme 's4' (did you mean 's3'?)",),
+             yaml("weights: best_model.tar", 'weights: "s4://bucket/best.pth"')),
         Case("no such weights", "`weights: best_modle.tar`",
              ("line 3", "detectors.mine.weights", "no such weights file", "did you mean 'best_model.tar'"),
              yaml("best_model.tar", "best_modle.tar")),
@@ -1104,6 +1107,24 @@ CASES: dict[str, list[Case]] = {
              graph_alone("quantize: {weights: int4}")),
     ],
     "Frame sets": [
+        Case("frames in a store of an unknown kind", "`path: s4://bucket/faces`",
+             ("s4://bucket/faces: there is no scheme 's4' (did you mean 's3'?)",),
+             yaml("{path: faces}", '{path: "s4://bucket/faces"}')),
+        Case("frames at an address where nothing lies", "a misspelled prefix",
+             ("memory://nowhere/faces: nothing lies there",),
+             yaml("{path: faces}", '{path: "memory://nowhere/faces"}')),
+        Case("frames at an address, not copied yet", "`bench plan` before a run",
+             ("s3://bucket/faces: is not copied to this machine yet", "--build-only"),
+             yaml("{path: faces}", '{path: "s3://bucket/faces"}'), command="plan"),
+        Case("frames in a store whose package is missing", "`path: s3://bucket/faces` without `bench[remote]`",
+             ("the package for s3:// is not installed", 'pip install "bench[remote]"'),
+             yaml("{path: faces}", '{path: "s3://bucket/faces"}'), patch=stores.without_s3),
+        Case("an address with a key in it", "`path: s3://key:secret@bucket/faces`",
+             ("an address that holds a password, a key or a signature is not taken",),
+             yaml("{path: faces}", '{path: "s3://key:secret@bucket/faces"}')),
+        Case("an address of this machine", "`path: file:///data/faces`",
+             ("is on this machine: write its path, without file://",),
+             yaml("{path: faces}", '{path: "file:///data/faces"}')),
         Case("no such folder", "`path: facse`", ("line 5", "datasets.faces", "no such file or folder", "'faces'"),
              yaml("{path: faces}", "{path: facse}")),
         Case("no test frames", "no folder test/", ("has no test split",), remove("faces/test")),
@@ -2036,6 +2057,18 @@ CASES: dict[str, list[Case]] = {
              ("--device: 'cuda:1' is no device here", "`CUDA_VISIBLE_DEVICES=1 bench run …`"),
              arguments=("--device", "cuda:1")),
         Case("an unknown `--device`", "`--device tpu`", ("--device", "'tpu'"), arguments=("--device", "tpu")),
+        Case("a store for a run that is no part", "`bench run --store s3://bucket/bench`",
+             ("--store is for a run in parts: give --build-only or --shard K/N too",),
+             arguments=("--store", "s3://bucket/bench")),
+        Case("a store that is no address", "`bench run --build-only --store /shared`",
+             ("--store: expected an address such as s3://bucket/bench, found /shared", "needs no --store"),
+             arguments=("--build-only", "--store", "/shared")),
+        Case("a store with a password in it", "`bench run --shard 1/3 --store s3://key:secret@bucket`",
+             ("--store: an address that holds a password, a key or a signature is not taken",),
+             arguments=("--shard", "1/3", "--store", "s3://key:secret@bucket")),
+        Case("a store that cannot be reached", "no network", ("s3://bucket/bench/first", "the store cannot be reached"),
+             arguments=("--build-only", "--store", "s3://bucket/bench"),
+             patch=lambda monkeypatch: stores.lead_to(monkeypatch, "http://127.0.0.1:9")),
         Case("no such executor", "`bench run --executor rya`",
              ("--executor: there is no 'rya'", "there are local, ray"), arguments=("--executor", "rya")),
         Case("an address of no cluster", "`bench run --address ray://head:10001`",

@@ -13,7 +13,7 @@ from bench import detectors as detectors_room
 from bench.commands.train import faces, material, run_folder
 from bench.commands.train.material import Material
 from bench.detectors import families
-from bench.detectors.weights import file_type
+from bench.detectors.weights import fetching, file_type
 from bench.errors import Keys, UserError, problems_of, refuse_together
 from bench.experiment import Experiments, select_training
 from bench.pipeline import journal, trained_on
@@ -87,7 +87,7 @@ def train(
     name, settings = select_training(experiments, name, path)
     request = _Request(name, settings, path)
     chosen = _device(device or settings.device)
-    _check_quickly(request)
+    _check_quickly(request, on_event)
     home = path.parent / run_folder.TRAININGS / name
     with locks.held(home / ".lock", f"training {name}", on_event, folder=home):
         frames = material.gather(experiments, settings, name, path, on_event)
@@ -106,12 +106,15 @@ def train(
 
 
 # ------------------------------------------------------------------------------- before the first step
-def _check_quickly(request: _Request) -> None:
-    """Refuse what can be said without reading frames."""
+def _check_quickly(request: _Request, on_event: OnEvent) -> None:
+    """Refuse what can be said without reading frames. Weights at an address are copied first."""
     settings = request.settings
     where: Keys = ("trainings", request.name)
     problems: list[tuple[Keys, str | UserError]] = []
-    if (weights := request.weights) is not None:
+    if settings.weights is not None and (weights := request.weights) is not None:
+        fetch = partial(fetching.fetch, settings.weights.file, request.base, on_event)
+        problems += problems_of((*where, "weights"), fetch)
+        refuse_together(partial(yaml_file.location_of, request.path), problems)
         problems += problems_of((*where, "weights"), partial(file_type.check, weights))
     if settings.tensorboard:
         problems += problems_of((*where, "tensorboard"), logs.check_tensorboard)

@@ -70,7 +70,8 @@ def gather(experiments: Experiments, settings: TrainingSettings, name: str, path
     """The frames of a training; `UserError` with all that is wrong with them."""
     refuse = partial(refuse_together, partial(yaml_file.location_of, path))
     listings = {
-        each: Listing(experiments, each, path.parent, [settings.preprocessing.crop]) for each in settings.frames
+        each: Listing(experiments, each, path.parent, [settings.preprocessing.crop], on_event)
+        for each in settings.frames
     }
     problems: list[tuple[Keys, str | UserError]] = []
     for each, listing in listings.items():

@@ -88,7 +88,8 @@ class Attention(nn.Module):
     def _weights(self, x: Tensor) -> Tensor:
         """What each position takes from each: [n, h * w, h * w], rows add up to 1."""
         query, key = (layer(x).flatten(2) for layer in (self.query, self.key))
-        return (query.transpose(1, 2) @ key).softmax(dim=-1)
+        weights: Tensor = (query.transpose(1, 2) @ key).softmax(dim=-1)
+        return weights
 
 
 class Fingerprint(nn.Module):

@@ -27,7 +27,7 @@ class Looks:
     """Collects what decoded frames look like, and writes those of a shard before the shard itself is there."""
 
     def __init__(self, folder: Path, digest: str, rows: Sequence[predict.FrameRow]) -> None:
-        self._folder, self._rows = folder / FOLDER / digest[:_DIGITS], rows
+        self._folder, self._digest, self._rows = folder, digest, rows
         self._by_file: dict[Path, datasets.Appearance] = {}
 
     def look(self, frame: Frame, looks: datasets.Appearance) -> None:
@@ -44,7 +44,12 @@ class Looks:
             self._by_file.pop(row.frame.file, None)
         if any(appearances):
             values = np.array([_numbers(each) for each in appearances])
-            write_atomically(self._folder / f"{low:09d}.npy", partial(_save, values))
+            write_atomically(file_of(self._folder, self._digest, low), partial(_save, values))
+
+
+def file_of(folder: Path, digest: str, low: int) -> Path:
+    """Where the measures of the shard lie, or will, that begins at the row `low`; `digest` is that of test frames."""
+    return folder / FOLDER / digest[:_DIGITS] / f"{low:09d}.npy"
 
 
 def join(prepared: Prepared, folder: Path) -> None:

@@ -86,7 +86,12 @@ def begun(part: Part, prepared: Prepared, passes: Sequence[Pass]) -> Record:
 
 
 def write(results: Path, record: Record) -> None:
-    write_json(folder_of(results) / f"of-{record.count}" / f"{record.number}.json", asdict(record))
+    write_json(file_of(results, record), asdict(record))
+
+
+def file_of(results: Path, record: Record) -> Path:
+    """Where a record lies, or will."""
+    return folder_of(results) / f"of-{record.count}" / f"{record.number}.json"
 
 
 def ended(record: Record, failed: Mapping[str, str]) -> Record:
@@ -194,7 +199,7 @@ def refuse_other_counts(records: Sequence[Record], results: Path, count: int | N
 
 
 def _again(results: Path) -> str:
-    return f"delete {folder_of(results)} to begin anew"
+    return f"delete {folder_of(results)}, and with --store what is called so there, to begin anew"
 
 
 def missing(records: Sequence[Record]) -> list[Part]:

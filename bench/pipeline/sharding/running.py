@@ -16,11 +16,12 @@ from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared
 from bench.pipeline.readings import with_warnings
 from bench.pipeline.search import search_variants
-from bench.pipeline.sharding import records
+from bench.pipeline.sharding import records, sharing
 from bench.pipeline.sharding.evaluate import Evaluator
 from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.passes import passes_of
 from bench.pipeline.sharding.records import Record
+from bench.pipeline.sharding.sharing import Sharing
 from bench.records import OnEvent, silent
 from bench.variants import cache
 
@@ -57,19 +58,24 @@ def build_only(
     *,
     only: Sequence[str] = (),
     device: str | None = None,
+    store: str | None = None,
     on_event: OnEvent = silent,
 ) -> BuiltOnly:
     """Build the variants that are missing, and have made what loading and comparing them needs once. Nothing else.
 
+    With `store`, artifacts are fetched from that address and put there.
     Raises `UserError` for bad input.
     """
     name, _ = select(experiments, name, path)
     check_folders(path.parent, name)
+    shared = sharing.opened(store, path.parent, name)
+    shared.begin(on_event)
     with journal.recording(path.parent / "results" / name, on_event) as log:
         prepared = _prepared(experiments, path, name, only, device, log)
         with locks.announced(prepared.first.variants / cache.LOCKS, f"building {name}", log):
             prepared, built = _built(prepared, log)
             failed = _titles(prepared, built) | load_all(prepared, built, log)
+            shared.offer_variants(prepared.first.variants, built, log)
         log.ended(f"ended: {len(built.artifacts)} variants built, failed: {', '.join(failed) or 'none'}")
     ids = {
         prepared.by_detector[detector].title(variant): artifact.id
@@ -78,7 +84,7 @@ def build_only(
     return BuiltOnly(name, ids, failed, log.path)
 
 
-def run_part(
+def run_part(  # noqa: PLR0913 - the options of a command
     experiments: Experiments,
     path: Path,
     name: str | None,
@@ -86,22 +92,28 @@ def run_part(
     *,
     only: Sequence[str] = (),
     device: str | None = None,
+    store: str | None = None,
     on_event: OnEvent = silent,
 ) -> PartDone:
     """Evaluate one part of an experiment, and build under a lock what of its variants is not there.
 
+    With `store`, artifacts and shards are fetched from that address and put there.
     Raises `UserError` for bad input: parts of another N, version or experiment that are there among it.
     """
     name, _ = select(experiments, name, path)
     results = path.parent / "results" / name
     check_folders(path.parent, name)
+    shared = sharing.opened(store, path.parent, name)
+    shared.begin(on_event)
     records.refuse_other_counts(records.read_all(results), results, part.count)
     with journal.recording(records.log_folder(results, part), on_event) as log:
         prepared = _prepared(experiments, path, name, only, device, log)
         records.refuse_others(records.read_all(results), prepared)
         with locks.announced(prepared.first.variants / cache.LOCKS, f"evaluating {part.text} of {name}", log):
             prepared, built = _built(prepared, log)
-            record, shards = _evaluate(prepared, built, part, log)
+            shared.offer_variants(prepared.first.variants, built, log)
+            record, shards = _evaluate(prepared, built, part, shared, log)
+            shared.fetch_records(log)
         failed = _titles(prepared, built) | record.failed
         log.ended(f"ended: shard {part.text}, failed: {', '.join(failed) or 'none'}")
     return PartDone(name, record, failed, records.missing(records.read_all(results)), shards, log.path)
@@ -128,17 +140,23 @@ def _titles(prepared: Prepared, built: BuiltVariants) -> dict[str, str]:
     }
 
 
-def _evaluate(prepared: Prepared, built: BuiltVariants, part: Part, on_event: OnEvent) -> tuple[Record, int]:
+def _evaluate(
+    prepared: Prepared, built: BuiltVariants, part: Part, shared: Sharing, on_event: OnEvent
+) -> tuple[Record, int]:
     """Evaluate a part; its record as it is stored at the end, and how many shards it has."""
     passes, shards = passes_of(prepared, built), 0
     record = records.begun(part, prepared, passes)
     records.refuse_other_keys(records.read_all(prepared.results), record, prepared.results)
     records.write(prepared.results, record)
+    shared.offer_record(record)
+    shared.fetch_shards(passes, part, on_event)
     evaluator = Evaluator(f"attempt-{part.number}-of-{part.count}.json", on_event)
-    for each in passes:
-        lows = part.of(each.lows)
-        evaluator.evaluate(each, lows)
-        shards += len(lows)
+    with shared.offering(passes, part, on_event):
+        for each in passes:
+            lows = part.of(each.lows)
+            evaluator.evaluate(each, lows)
+            shards += len(lows)
     record = records.ended(record, evaluator.failed)
     records.write(prepared.results, record)
+    shared.offer_record(record)
     return record, shards

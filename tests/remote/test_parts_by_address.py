@@ -1,0 +1,150 @@
+"""Parts of an experiment on machines that see no common folder: what they share by an address ends as one run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.errors import UserError
+from bench.pipeline.sharding import sharing
+from bench.remote import Store
+from bench.results import predict
+from tests.conftest import quick_folder, write_frames
+from tests.pipeline.test_interrupted import _timeless
+from tests.support import stores, tiny
+from tests.support.command_line import bench
+from tests.support.stores import BUCKET
+
+STORE = f"s3://{BUCKET}/team"
+WEIGHTS = f"s3://{BUCKET}/weights/best.tar"
+YAML = f"""
+detectors: {{mine: {{architecture: tiny, weights: best_model.tar, preprocessing: {{preset: fsbi, size: 32}}}}}}
+datasets: {{faces: {{path: faces}}, far: {{path: "s3://{BUCKET}/faces"}}}}
+experiments:
+  first:
+    detector: mine
+    frames: faces
+    device: cpu
+    threads: 1
+    gallery: {{top: 1}}
+    robustness: {{jpeg: [50]}}
+    variants: {{baseline: [], q8: [quantize: int8]}}
+"""
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+FRAMES = 4
+"""In a shard here."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, server: stores.Server) -> Iterator[Path]:
+    """A folder of machines, whose frames lie at an address too, and "alone", where one run did it all."""
+    with quick_folder(tmp_path_factory, "world") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "SHARD_FRAMES", FRAMES)
+        patch.setattr(sharing, "UPLOAD_SECONDS", 0.05)
+        client = server.emptied(patch)
+        tiny.save_weights(folder / "best_model.tar")
+        for seed, (split, count) in enumerate((("test", 5), ("validation", 2), ("calibration", 8))):
+            write_frames(folder / "faces" / split, count, count, seed)
+        stores.upload(client, folder / "faces", "faces")
+        client.upload_file(str(folder / "best_model.tar"), BUCKET, "weights/best.tar")
+        assert command(machine(folder, "alone"), "run", "--no-timing") == (0, "")
+        yield folder
+
+
+def machine(world: Path, name: str, *, far: bool = False) -> Path:
+    """A machine that has the experiment file, unless they are `far` the weights and the frames, and nothing else."""
+    folder = world / name
+    folder.mkdir()
+    yaml = YAML.replace("frames: faces", "frames: far").replace("best_model.tar", f'"{WEIGHTS}"') if far else YAML
+    (folder / "experiments.yaml").write_text(yaml)
+    for file in () if far else ("best_model.tar", "faces"):
+        (folder / file).symlink_to(world / file)
+    return folder
+
+
+def command(folder: Path, *arguments: str) -> tuple[int, str]:
+    """The exit code of a command on a machine, and where that is not 0 what it said."""
+    code, output = bench(*arguments, "-f", str(folder / "experiments.yaml"))
+    assert stores.SECRET not in output
+    return code, output if code else ""
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """All that a run comes to, apart from times."""
+    content: dict[str, Any] = {"scores": _timeless(json.loads((folder / "reports/first/scores.json").read_text()))}
+    for variant in ("baseline", "q8"):
+        of = folder / "results/first" / variant
+        for file in (of / "predictions.parquet", of / "robustness/jpeg-50/predictions.parquet"):
+            content[f"{variant} {file.parent.name}"] = pd.read_parquet(file).to_dict()
+        content[f"{variant} maps"] = hashlib.sha256((of / "cam.npy").read_bytes()).hexdigest()
+    for model in sorted((folder / "variants").glob("*/model.*")):
+        if model.suffix in (".safetensors", ".onnx"):
+            content[str(model.relative_to(folder))] = hashlib.sha256(model.read_bytes()).hexdigest()
+    return content
+
+
+def of_frames(content: dict[str, Any]) -> dict[str, Any]:
+    """The same without what reports call frame sets by."""
+    return {key: value for key, value in content.items() if key != "scores"}
+
+
+def test_machines_that_share_an_address_end_as_one_run(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One builds, three evaluate, of which one is cut off while it uploads and is lost; a fifth one merges."""
+    store = ("--store", STORE)
+    builder = machine(world, "builder")
+    assert command(builder, "run", "--build-only", *store) == (0, "")
+    first, second, third, last = (machine(world, name) for name in ("first", "second", "third", "last"))
+    assert command(first, "run", "--shard", "1/2", *store) == (0, "")
+    built = {file.parent.name: file.read_bytes() for file in builder.glob("variants/*/variant.json")}
+    assert built == {file.parent.name: file.read_bytes() for file in first.glob("variants/*/variant.json")}
+    with monkeypatch.context() as patch:
+        _cut_off_at_upload(patch, 3)
+        assert command(second, "run", "--shard", "2/2", *store)[0] == 2
+    code, output = command(last, "merge", "--no-timing", *store)
+    assert code == 2
+    assert "1 of 2 shards is missing: 2/2" in output
+    uploaded = _shards_at(STORE)
+    shutil.rmtree(second)
+    assert command(third, "run", "--shard", "2/2", *store) == (0, "")
+    assert uploaded <= _shards_at(STORE)
+    assert command(last, "merge", "--no-timing", *store) == (0, "")
+    assert results(last) == results(world / "alone")
+    assert not _shards_at(STORE)
+    fresh = machine(world, "fresh")
+    assert command(fresh, "merge", "--no-timing", *store) == (0, "")
+    assert results(fresh) == results(world / "alone")
+
+
+def test_frames_and_weights_at_addresses_give_the_results_of_those_here(world: Path) -> None:
+    folder = machine(world, "far", far=True)
+    code, output = command(folder, "plan")
+    assert code == 2
+    assert "is not copied to this machine yet" in output
+    assert command(folder, "run", "--no-timing") == (0, "")
+    assert of_frames(results(folder)) == of_frames(results(world / "alone"))
+    assert command(folder, "plan") == (0, "")
+
+
+def _shards_at(store: str) -> set[str]:
+    return {name for name in Store(store).items() if name.endswith(".npz")}
+
+
+def _cut_off_at_upload(patch: pytest.MonkeyPatch, count: int) -> None:
+    """Have the store away from an upload of a shard on."""
+    put, seen = Store.put, list[str]()
+
+    def put_or_fail(self: Store, source: Path, name: str) -> None:
+        if name.endswith(".npz"):
+            seen.append(name)
+            if len(seen) >= count:
+                raise UserError("the store is away")
+        put(self, source, name)
+
+    patch.setattr(Store, "put", put_or_fail)
