@@ -126,6 +126,23 @@ def test_a_port_that_is_taken_is_named(finished: Path, started: str, monkeypatch
     assert "--port" in output
 
 
+def test_a_variant_that_ends_its_process_while_it_is_loaded_is_an_error(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_quickly(monkeypatch)
+    monkeypatch.chdir(finished)
+    monkeypatch.setattr("bench.inference.workers._serve", end_at_once)
+    code, output = bench("serve", "--variant", "q8", "--port", "0")
+    assert code == 2
+    assert "a variant cannot be loaded" in output
+    assert "is there memory enough?" in output
+
+
+def end_at_once(*_: object) -> None:
+    """What a system that is short of memory does to a process that loads a network."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_many_clients_at_once_are_all_answered(started: str) -> None:
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda seed: post(started, seed).json(), range(32)))
