@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -117,6 +118,21 @@ def _no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", math.inf)
     monkeypatch.setattr(checkpoints, "REST_SECONDS", math.inf)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """What is logged, as it comes, whether or not `import bench` has silenced the log in this process by now."""
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    messages: list[str] = []
+    handler = Kept()
+    logging.getLogger("bench").addHandler(handler)
+    yield messages
+    logging.getLogger("bench").removeHandler(handler)
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def _word(value: Any) -> Any:
 
 LabelName = Annotated[str, BeforeValidator(_word, json_schema_input_type=str | float | bool)]
 Pattern = Annotated[str, AfterValidator(exclude.checked)]
-PathOrAddress = Annotated[str, AfterValidator(addresses.checked)]
+PathOrAddress = Annotated[str, Field(min_length=1), AfterValidator(addresses.checked)]
 """A path as a person writes it, or an address."""
 _LABEL_NAMES = "names of folders, and words in the column `label`, that stand"
 
@@ -141,7 +141,6 @@ class Location(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: PathOrAddress = Field(
-        min_length=1,
         description="a folder, or a CSV or Parquet manifest, relative to this file, or at an address such as "
         "s3://bucket/faces",
     )
@@ -150,7 +149,7 @@ class Location(BaseModel):
     labels: LabelSettings | None = Field(default=None, description=_LABELS)
     exclude: tuple[Pattern, ...] = Field(default=(), description=_EXCLUDE)
     extract: ExtractSettings | None = Field(default=None, description=EXTRACT)
-    masks: PathOrAddress | None = Field(default=None, min_length=1, description=_MASKS)
+    masks: PathOrAddress | None = Field(default=None, description=_MASKS)
 
     _pattern = field_validator("source_pattern")(checked_pattern)
 
@@ -169,7 +168,6 @@ class FrameSetSettings(BaseModel):
 
     path: PathOrAddress | None = Field(
         default=None,
-        min_length=1,
         description="a folder, split into test/, validation/, calibration/ and train/ or not at all, or a manifest, "
         "relative to this file, or at an address such as s3://bucket/faces; instead of one location per split",
     )
@@ -183,7 +181,7 @@ class FrameSetSettings(BaseModel):
     labels: LabelSettings | None = Field(default=None, description=_LABELS)
     exclude: tuple[Pattern, ...] = Field(default=(), description=_EXCLUDE)
     extract: ExtractSettings | None = Field(default=None, description=EXTRACT)
-    masks: PathOrAddress | None = Field(default=None, min_length=1, description=_MASKS)
+    masks: PathOrAddress | None = Field(default=None, description=_MASKS)
     test: LocationOrPath | None = Field(default=None, description="labelled frames: those that are reported")
     validation: LocationOrPath | None = Field(
         default=None, description="labelled frames, which set thresholds and nothing else"
