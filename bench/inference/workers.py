@@ -32,7 +32,7 @@ class WorkerLostError(RuntimeError):
     """The process that computes ended before it answered, or could not be started again."""
 
 
-class RemoteSession:
+class WorkerSession:
     """A session that `load` opens in a process of its own. Its calls come from one thread at a time.
 
     Where the process ends during a call, that call raises `WorkerLostError`, and a new process is started at once.

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.inference.workers import RemoteSession, WorkerLostError
+from bench.inference.workers import WorkerLostError, WorkerSession
 from bench.service.batching import Batcher, Window
 from tests.support import fatal, pace
 from tests.support.fatal import frames
@@ -30,8 +30,8 @@ def gone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def session(gone: Path) -> Iterator[RemoteSession]:
-    opened = RemoteSession(partial(fatal.load, gone), "q8")
+def session(gone: Path) -> Iterator[WorkerSession]:
+    opened = WorkerSession(partial(fatal.load, gone), "q8")
     yield opened
     process = opened.process_id
     opened.close()
@@ -41,7 +41,7 @@ def session(gone: Path) -> Iterator[RemoteSession]:
         pytest.fail("closed, it leaves its process")
 
 
-def test_it_answers_and_raises_as_the_session_does(session: RemoteSession) -> None:
+def test_it_answers_and_raises_as_the_session_does(session: WorkerSession) -> None:
     process = session.process_id
     assert session.executed.runtime == "drawn"
     assert process != os.getpid()
@@ -63,7 +63,7 @@ def test_it_answers_and_raises_as_the_session_does(session: RemoteSession) -> No
 
 
 def test_without_shared_memory_frames_go_through_the_pipe(
-    session: RemoteSession, monkeypatch: pytest.MonkeyPatch
+    session: WorkerSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(file: int, begin: int, size: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -73,7 +73,7 @@ def test_without_shared_memory_frames_go_through_the_pipe(
     assert session.predict(frames(*levels)).logits[:, 1].tolist() == levels.tolist()
 
 
-def test_killed_in_a_call_that_call_alone_fails(session: RemoteSession, capfd: pytest.CaptureFixture[str]) -> None:
+def test_killed_in_a_call_that_call_alone_fails(session: WorkerSession, capfd: pytest.CaptureFixture[str]) -> None:
     before = session.restarts
     with pytest.raises(WorkerLostError, match="was killed before it answered, and is started again"):
         session.predict(frames(fatal.KILLS))
@@ -82,14 +82,14 @@ def test_killed_in_a_call_that_call_alone_fails(session: RemoteSession, capfd: p
     assert session.restarts == before + 1
 
 
-def test_killed_between_calls_none_fails(session: RemoteSession) -> None:
+def test_killed_between_calls_none_fails(session: WorkerSession) -> None:
     os.kill(session.process_id, signal.SIGKILL)
     assert pace.comes_true(lambda: not session.works)
     assert session.predict(frames(5)).logits[0, 1] == 5
     assert session.works
 
 
-def test_while_it_cannot_be_loaded_again_each_call_fails(session: RemoteSession, gone: Path) -> None:
+def test_while_it_cannot_be_loaded_again_each_call_fails(session: WorkerSession, gone: Path) -> None:
     gone.touch()
     with pytest.raises(WorkerLostError):
         session.predict(frames(fatal.KILLS))
@@ -100,7 +100,7 @@ def test_while_it_cannot_be_loaded_again_each_call_fails(session: RemoteSession,
     assert session.predict(frames(5)).logits[0, 1] == 5
 
 
-def test_those_who_wait_for_a_batch_hear_of_it_and_others_are_answered(session: RemoteSession) -> None:
+def test_those_who_wait_for_a_batch_hear_of_it_and_others_are_answered(session: WorkerSession) -> None:
     batcher = Batcher(session, Window(1, 0.0))
     before = batcher.restarts
     lost = batcher.submit(frames(fatal.SLOW)[0])
@@ -117,4 +117,4 @@ def test_those_who_wait_for_a_batch_hear_of_it_and_others_are_answered(session: 
 def test_what_it_cannot_load_is_raised(tmp_path: Path) -> None:
     (tmp_path / "gone").touch()
     with pytest.raises(FileNotFoundError):
-        RemoteSession(partial(fatal.load, tmp_path / "gone"), "q8")
+        WorkerSession(partial(fatal.load, tmp_path / "gone"), "q8")
