@@ -177,6 +177,24 @@ def test_a_worker_that_is_killed_is_a_clear_error_and_is_started_again(finished:
         os.kill(again, 0)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a process is killed by a signal")
+def test_an_idle_worker_that_is_killed_is_started_again_without_a_request(finished: Path) -> None:
+    with serving(finished, "--variant", "q8", "--variant", "baseline") as process:
+        before = workers_of(process.process.pid)
+        os.kill(before[0], signal.SIGKILL)
+        address = f"http://{process.address}"
+        assert pace.comes_true(
+            lambda: "bench_worker_restarts 1.0" in httpx.get(f"{address}/metrics", timeout=60).text, 60
+        )
+        assert httpx.get(f"{address}/health", timeout=60).status_code == 200
+        assert httpx.get(f"{address}/v2/health/ready", timeout=60).status_code == 200
+        after = workers_of(process.process.pid)
+        assert len(after) == 2
+        assert before[0] not in after
+        assert before[1] in after
+        process.end()
+
+
 def workers_of(process: int) -> list[int]:
     """The processes that a service computes in."""
     import psutil
