@@ -128,8 +128,8 @@ class WorkerSession:
             self._end()
             if self._closing.is_set():
                 raise WorkerLostError(_CLOSED) from error
-            self._is_lost = True
             _log.error("%s: its process cannot be started again; it is tried again", self._name, exc_info=error)
+            self._is_lost = True
             raise WorkerLostError(_LOST) from error
         self._is_lost = False
         self.restarts += 1
