@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import locks, runtimes
 from bench.errors import UserError, listed, nearest, quoted, shown
 from bench.experiment import ExperimentSettings
+from bench.inference.loading import load_checked
 from bench.provenance import cpu_cores, cuda_devices
 from bench.records import Built, Executed, Preprocessing, RunRecord, Session, VariantResult
 from bench.records.inspection import Judge
@@ -161,9 +161,8 @@ def load(
     assert executed is not None  # every evaluated variant was executed
     device, remark = device_here(executed)
     threads = executed.threads or cpu_cores()
-    with locks.held(cache.lock_file(folder, built.id), f"loading {built.id}"):
-        opened = partial(runtimes.find(executed.runtime).load, built, device, threads, tf32=settings.tf32)
-        session = open_session(opened, result.name)
+    load_session = partial(load_checked, folder, built, executed.runtime, device, threads, tf32=settings.tf32)
+    session = open_session(load_session, result.name)
     ran = session.executed
     judge = Judge(
         result.name, result.id, result.steps, built.file.name, built.digest, built.stored, ran.runtime, ran.device,

@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from bench.records import Executed, Prediction, Session, Timed
@@ -26,37 +26,46 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("bench")
 _PATIENCE_SECONDS = 10.0
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
+"""Before a process that could not be started is tried again: the first pause, and the longest, each twice the last."""
+_LOST = "the process that computes cannot be started again now; it is tried again"
+_CLOSED = "the service has ended, and computes nothing more"
 
 
 class WorkerLostError(RuntimeError):
     """The process that computes ended before it answered, or could not be started again."""
 
 
-class RemoteSession:
+class WorkerSession:
     """A session that `load` opens in a process of its own. Its calls come from one thread at a time.
 
-    Where the process ends during a call, that call raises `WorkerLostError`, and a new process is started at once.
-    `restarts` counts these. `close` ends it.
+    Where the process ends during a call, that call raises `WorkerLostError`. Whenever it ends, a thread starts a new
+    one, which calls wait for; where that cannot be, calls raise `WorkerLostError` until a later try goes well.
+    `restarts` counts the new ones that have loaded. `close` ends it all.
     """
 
     def __init__(self, load: Callable[[], Session], name: str) -> None:
         """Start the process and wait until it has loaded. Raises what `load` raises, or `WorkerLostError`."""
         self.restarts = 0
-        self._load, self._name, self._closed = load, name, False
+        self._load, self._name = load, name
         self._outbox = Outbox()
-        self._begin()
+        self._is_lost, self._closing = False, threading.Event()
+        # Whoever holds the first may use the connection; the second is held for moments, so that `close` gets it.
+        self._calls, self._starting = threading.Lock(), threading.Lock()
+        self._start()
         # Before multiprocessing ends its processes with a signal that this one ignores, and waits for them.
         atexit.register(self.close)
         try:
-            self.executed: Executed = self._received()
-        except (EOFError, ConnectionError) as error:
-            raise WorkerLostError(_sentence(self._end(), was_loading=True)) from error
-        self._is_loading = False
+            self._wait_until_loaded()
+        except BaseException:
+            self.close()
+            raise
+        threading.Thread(target=self._watch, name=f"watches {name}", daemon=True).start()
 
     @property
     def works(self) -> bool:
-        """Whether the process runs, or is loading."""
-        return bool(self._process.is_alive())
+        """Whether it answers calls, be it once a process that is started again has loaded."""
+        return not self._is_lost and not self._closing.is_set()
 
     @property
     def process_id(self) -> int:
@@ -64,59 +73,83 @@ class RemoteSession:
 
     def predict(self, frames: NDArray[np.uint8]) -> Prediction[NDArray[np.float32]]:
         """The prediction of uint8 RGB frames [n, 3, H, W]. Raises what the session raises, or `WorkerLostError`."""
-        if not self.works:
-            # It ended while it had nothing to do: nothing is lost with it.
-            self._again()
-        try:
-            if self._is_loading:
-                self._wait_for_loading()
-            self._connection.send(self._outbox.put(frames))
-            answer: Prediction[NDArray[np.float32]] = self._received()
-        except (EOFError, ConnectionError) as error:
-            was_loading = self._is_loading
-            code = self._again()
-            raise WorkerLostError(f"{_sentence(code, was_loading=was_loading)}, and is started again") from error
-        return answer
+        with self._calls:
+            if self._is_lost:
+                raise WorkerLostError(_LOST)
+            self._start_where_ended()
+            self._send(self._outbox.put(frames))
+            answer: Prediction[NDArray[np.float32]] = self._received("before it answered, and is started again")
+            return answer
 
     def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:
         """The same; the time of a device is not taken in another process."""
         return Timed(self.predict(frames), None)
 
     def close(self) -> None:
-        """End the process. May be called again."""
-        if self._closed:
-            return
-        self._closed = True
+        """End the process for good; a call under way raises `WorkerLostError`. May be called again."""
+        with self._starting:
+            if self._closing.is_set():
+                return
+            self._closing.set()
         atexit.unregister(self.close)
-        self._end()
-        self._outbox.close()
-
-    def _begin(self) -> None:
-        """Start a process, which loads while this one goes on."""
-        self._process, self._connection = worker_processes.start(_serve)
-        self._is_loading = True
-        with suppress(ConnectionError):  # it has ended: whoever reads from it next hears of that
-            self._connection.send(self._load)
-
-    def _wait_for_loading(self) -> None:
-        """Return once a process that was started again has loaded."""
+        if not self._calls.acquire(blocking=False):
+            # It computes or loads, for nobody: an orderly end waits for the last answer before it closes sessions.
+            self._process.kill()
+            self._calls.acquire()
         try:
-            self.executed, self._is_loading = self._received(), False
-        except (EOFError, ConnectionError):
-            raise
-        except Exception as error:
-            _log.error("%s: its process could not be started again", self._name, exc_info=error)
-            raise WorkerLostError("the process that computes could not be started again") from error
+            self._end()
+            self._outbox.close()
+        finally:
+            self._calls.release()
 
-    def _again(self) -> int | None:
-        """Start a new process in place of one that has ended; the exit code of that."""
-        code = self._end()
-        _log.error("%s: its process ended (exit code %s); it is started again", self._name, code)
+    def _watch(self) -> None:
+        """Start the process again wherever it has ended, until `close`; where that fails, after longer pauses."""
+        pause = _PAUSE_SECONDS
+        while not self._closing.wait(pause if self._is_lost else 0):
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if self._is_lost else _PAUSE_SECONDS
+            process = self._process  # its sentinel is valid for as long as it is referred to
+            wait([process.sentinel])
+            with self._calls, suppress(WorkerLostError):
+                self._start_where_ended()
+
+    def _start_where_ended(self) -> None:
+        """Start a new process where it has ended, and wait until it has loaded; `WorkerLostError` where that fails."""
+        if self._closing.is_set():
+            raise WorkerLostError(_CLOSED)
+        if self._process.is_alive():
+            return
+        if not self._is_lost:
+            code = self._end()
+            _log.error("%s: its process ended (exit code %s); it is started again", self._name, code)
+        try:
+            self._start()
+            self._wait_until_loaded()
+        except Exception as error:
+            self._end()
+            if self._closing.is_set():
+                raise WorkerLostError(_CLOSED) from error
+            _log.error("%s: its process cannot be started again; it is tried again", self._name, exc_info=error)
+            self._is_lost = True
+            raise WorkerLostError(_LOST) from error
+        self._is_lost = False
         self.restarts += 1
-        self._begin()
-        return code
+
+    def _start(self) -> None:
+        """Start a process, unless closed."""
+        with self._starting:
+            if self._closing.is_set():
+                raise WorkerLostError(_CLOSED)
+            try:
+                self._process, self._connection = worker_processes.start(_serve)
+            except OSError as error:
+                raise WorkerLostError(f"the system starts no process ({error.strerror or error})") from error
+
+    def _wait_until_loaded(self) -> None:
+        self._send(self._load)
+        self.executed: Executed = self._received("before it was ready")
 
     def _end(self) -> int | None:
+        """End the process; its exit code."""
         self._connection.close()
         self._process.join(_PATIENCE_SECONDS)
         if self._process.is_alive():
@@ -125,18 +158,23 @@ class RemoteSession:
         code: int | None = self._process.exitcode
         return code
 
-    def _received(self) -> Any:
-        """What the process sends; what it raised is raised here."""
-        answer = self._connection.recv()
+    def _send(self, content: Any) -> None:
+        with suppress(ConnectionError):  # it has ended: whoever reads from it next hears of that
+            self._connection.send(content)
+
+    def _received(self, moment: str) -> Any:
+        """What the process sends; what it raised is raised here. `WorkerLostError` where it ends at that moment."""
+        try:
+            answer = self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            code = self._end()
+            if self._closing.is_set():
+                raise WorkerLostError(_CLOSED) from error
+            how = "was killed" if code is not None and code < 0 else "ended"
+            raise WorkerLostError(f"the process that computes {how} {moment}") from error
         if isinstance(answer, Exception):
             raise answer
         return answer
-
-
-def _sentence(code: int | None, *, was_loading: bool) -> str:
-    how = "was killed" if code is not None and code < 0 else "ended"
-    what = "before it was ready" if was_loading else "before it answered"
-    return f"the process that computes {how} {what}"
 
 
 def _serve(connection: Connection) -> None:

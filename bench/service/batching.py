@@ -80,7 +80,7 @@ class Batcher:
 
     @property
     def works(self) -> bool:
-        """Whether frames are computed: its thread runs, and the process of its session, where that has one."""
+        """Whether frames are computed: its thread runs, and its session answers, where it may cease to."""
         return self._thread.is_alive() and bool(getattr(self._session, "works", True))
 
     @property

@@ -14,16 +14,20 @@ from typing import Any
 
 from bench.safe_path import protected
 
+_one_at_a_time = threading.Lock()
+
 
 def start(serve: Callable[[Connection], object]) -> tuple[Any, Connection]:
     """A fresh process that calls `serve` with its end of a connection, and this end of that.
 
     `serve` has to end when the connection breaks, so with this process too, and to call `ignore_interrupts` first.
+    May be called from any thread. `OSError` where the system starts no process.
     """
     context = multiprocessing.get_context("spawn")
     parent_end, worker_end = context.Pipe()
     process = context.Process(target=serve, args=(worker_end,), daemon=True)
-    with protected(), _interrupts_blocked():
+    # What is swapped meanwhile is all threads': the second of two at once would take that for what was there before.
+    with _one_at_a_time, protected(), _interrupts_blocked():
         process.start()
     # With this copy of the worker's end closed, the connection breaks when the worker ends.
     worker_end.close()

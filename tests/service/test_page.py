@@ -196,6 +196,23 @@ def test_a_video_is_watched_and_seen_along_its_time(shown: Shown) -> None:
     assert "frame 25 at 1.00 s" in shown.page.texts("#result .frame-shown")[0]
 
 
+def test_turned_a_phone_shows_the_timeline_at_its_width(shown: Shown) -> None:
+    shown.page.resize(375, 740)
+    shown.analyse(shown.files.video)
+    drawn = "(() => { const one = document.querySelector('#result .timeline'); return one.viewBox.baseVal.width; })()"
+    last = "Number([...document.querySelectorAll('#result .timeline .point')].at(-1).getAttribute('cx'))"
+    assert (shown.page.evaluate(drawn), shown.page.evaluate(last)) == (380, pytest.approx(368))
+    cursor = "document.querySelector('#result .cursor').getAttribute('x1')"
+    shown.page.evaluate("document.querySelector('[role=slider]').focus()")
+    shown.page.press("End")
+    shown.page.resize(740, 375)
+    shown.page.wait(f"{drawn} === 760")
+    assert shown.page.evaluate(last) == pytest.approx(748)
+    assert float(shown.page.evaluate(cursor)) == pytest.approx(748)
+    shown.page.resize(375, 740)
+    shown.page.wait(f"{drawn} === 380")
+
+
 def test_a_video_is_cancelled(shown: Shown) -> None:
     shown.service.job_steps = 10**6
     shown.start(shown.files.video)

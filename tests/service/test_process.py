@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from bench.provenance import file_digest
 from tests.conftest import run_quickly
 from tests.support import pace
 from tests.support.command_line import bench
@@ -175,6 +176,50 @@ def test_a_worker_that_is_killed_is_a_clear_error_and_is_started_again(finished:
         process.end()
     with pytest.raises(ProcessLookupError):
         os.kill(again, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process is killed by a signal")
+def test_an_idle_worker_that_is_killed_is_started_again_without_a_request(finished: Path) -> None:
+    with serving(finished, "--variant", "q8", "--variant", "baseline") as process:
+        before = workers_of(process.process.pid)
+        os.kill(before[0], signal.SIGKILL)
+        address = f"http://{process.address}"
+        assert pace.comes_true(
+            lambda: "bench_worker_restarts 1.0" in httpx.get(f"{address}/metrics", timeout=60).text, 60
+        )
+        assert httpx.get(f"{address}/health", timeout=60).status_code == 200
+        assert httpx.get(f"{address}/v2/health/ready", timeout=60).status_code == 200
+        after = workers_of(process.process.pid)
+        assert len(after) == 2
+        assert before[0] not in after
+        assert before[1] in after
+        process.end()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process is killed by a signal")
+def test_a_worker_is_not_started_again_with_another_artifact(finished: Path) -> None:
+    with serving(finished, "--variant", "q8") as process:
+        address = f"http://{process.address}"
+        (variant,) = httpx.get(f"{address}/api/info", timeout=60).json()["variants"]
+        (artifact,) = (
+            file for file in (finished / "variants" / variant["id"]).iterdir() if file_digest(file) == variant["digest"]
+        )
+        content = artifact.read_bytes()
+        artifact.write_bytes(content + b"\0")
+        try:
+            os.kill(workers_of(process.process.pid)[0], signal.SIGKILL)
+            assert pace.comes_true(lambda: httpx.get(f"{address}/health", timeout=60).status_code == 503, 60)
+            assert httpx.get(f"{address}/health", timeout=60).json()["status"] == "unhealthy"
+            refused = post(process.address)
+            assert refused.status_code == 503
+            assert "cannot be started again now" in refused.json()["detail"]
+            fault = f"expected the artifact that was loaded first (SHA-256 {variant['digest']})"
+            assert pace.comes_true(lambda: fault in "".join(process.lines))
+        finally:
+            artifact.write_bytes(content)
+        assert pace.comes_true(lambda: httpx.get(f"{address}/health", timeout=60).status_code == 200, 120)
+        assert post(process.address).json()["artifact"]["digest"] == variant["digest"]
+        process.end()
 
 
 def workers_of(process: int) -> list[int]:

@@ -8,19 +8,24 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.inference.workers import RemoteSession, WorkerLostError
+from bench.inference.workers import WorkerLostError, WorkerSession
 from bench.service.batching import Batcher, Window
+from bench.system import shared_arrays, worker_processes
 from tests.support import fatal, pace
 from tests.support.fatal import frames
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a process is killed by a signal")
+
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +35,8 @@ def gone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def session(gone: Path) -> Iterator[RemoteSession]:
-    opened = RemoteSession(partial(fatal.load, gone), "q8")
+def session(gone: Path) -> Iterator[WorkerSession]:
+    opened = WorkerSession(partial(fatal.load, gone), "q8")
     yield opened
     process = opened.process_id
     opened.close()
@@ -41,7 +46,7 @@ def session(gone: Path) -> Iterator[RemoteSession]:
         pytest.fail("closed, it leaves its process")
 
 
-def test_it_answers_and_raises_as_the_session_does(session: RemoteSession) -> None:
+def test_it_answers_and_raises_as_the_session_does(session: WorkerSession) -> None:
     process = session.process_id
     assert session.executed.runtime == "drawn"
     assert process != os.getpid()
@@ -63,7 +68,7 @@ def test_it_answers_and_raises_as_the_session_does(session: RemoteSession) -> No
 
 
 def test_without_shared_memory_frames_go_through_the_pipe(
-    session: RemoteSession, monkeypatch: pytest.MonkeyPatch
+    session: WorkerSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(file: int, begin: int, size: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -73,34 +78,97 @@ def test_without_shared_memory_frames_go_through_the_pipe(
     assert session.predict(frames(*levels)).logits[:, 1].tolist() == levels.tolist()
 
 
-def test_killed_in_a_call_that_call_alone_fails(session: RemoteSession, capfd: pytest.CaptureFixture[str]) -> None:
+def test_killed_in_a_call_that_call_alone_fails(session: WorkerSession, capfd: pytest.CaptureFixture[str]) -> None:
     before = session.restarts
     with pytest.raises(WorkerLostError, match="was killed before it answered, and is started again"):
         session.predict(frames(fatal.KILLS))
-    assert "q8: its process ended (exit code -9)" in capfd.readouterr().err
     assert session.predict(frames(5)).logits[0, 1] == 5
     assert session.restarts == before + 1
+    assert "q8: its process ended (exit code -9)" in capfd.readouterr().err
 
 
-def test_killed_between_calls_none_fails(session: RemoteSession) -> None:
-    os.kill(session.process_id, signal.SIGKILL)
-    assert pace.comes_true(lambda: not session.works)
-    assert session.predict(frames(5)).logits[0, 1] == 5
+def test_killed_between_calls_it_is_started_again_without_one(session: WorkerSession) -> None:
+    before, process = session.restarts, session.process_id
+    os.kill(process, signal.SIGKILL)
+    assert pace.comes_true(lambda: session.restarts == before + 1, 60)
     assert session.works
+    assert session.process_id != process
+    assert session.predict(frames(5)).logits[0, 1] == 5
 
 
-def test_while_it_cannot_be_loaded_again_each_call_fails(session: RemoteSession, gone: Path) -> None:
+def test_while_it_cannot_be_loaded_again_it_does_not_work(session: WorkerSession, gone: Path) -> None:
     gone.touch()
+    with pytest.raises(WorkerLostError, match="was killed"):
+        session.predict(frames(fatal.KILLS))
+    assert pace.comes_true(lambda: not session.works, 60)
+    with pytest.raises(WorkerLostError, match="cannot be started again now"):
+        session.predict(frames(5))
+    gone.unlink()
+    assert pace.comes_true(lambda: session.works, 60)
+    assert session.predict(frames(5)).logits[0, 1] == 5
+
+
+def test_while_the_system_starts_no_process_it_does_not_work(
+    session: WorkerSession, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def short_of_memory(*_: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker_processes, "start", short_of_memory)
+        os.kill(session.process_id, signal.SIGKILL)
+        assert pace.comes_true(lambda: not session.works, 60)
+        with pytest.raises(WorkerLostError, match="cannot be started again now"):
+            session.predict(frames(5))
+        assert "the system starts no process (Cannot allocate memory)" in capfd.readouterr().err
+    assert pace.comes_true(lambda: session.works, 60)
+    assert session.predict(frames(5)).logits[0, 1] == 5
+
+
+def test_closed_it_computes_nothing_and_starts_no_process(tmp_path: Path) -> None:
+    session = WorkerSession(partial(fatal.load, tmp_path / "gone"), "q8")
+    process = session.process_id
+    with ThreadPoolExecutor(1) as thread:
+        under_way = thread.submit(session.predict, frames(fatal.SLOW))
+        time.sleep(0.5)
+        began = time.monotonic()
+        session.close()
+        assert time.monotonic() - began < pace.limit(10), "it waited for a call that nobody waits for"
+        with pytest.raises(WorkerLostError, match="has ended"):
+            under_way.result(pace.limit(30))
+    with pytest.raises(WorkerLostError, match="has ended"):
+        session.predict(frames(5))
+    assert not session.works
+    assert session.process_id == process
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+@pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="shared memory has no names in a folder here")
+def test_it_leaves_no_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def create(create: bool, size: int) -> SharedMemory:
+        memory = SharedMemory(create=create, size=size)
+        made.append(SHARED_MEMORY / memory.name)
+        return memory
+
+    monkeypatch.setattr(shared_arrays, "SharedMemory", create)
+    session = WorkerSession(partial(fatal.load, tmp_path / "gone"), "q8")
+    for count in (1, 300):  # the second batch needs more than the first
+        session.predict(frames(*[5] * count))
     with pytest.raises(WorkerLostError):
         session.predict(frames(fatal.KILLS))
-    with pytest.raises(WorkerLostError, match="could not be started again"):
-        session.predict(frames(5))
-    assert pace.comes_true(lambda: not session.works)
-    gone.unlink()
-    assert session.predict(frames(5)).logits[0, 1] == 5
+    session.predict(frames(*[5] * 300))
+    first, second = made
+    assert not first.exists()
+    assert second.exists()
+    os.kill(session.process_id, signal.SIGKILL)
+    session.close()
+    assert not second.exists()
 
 
-def test_those_who_wait_for_a_batch_hear_of_it_and_others_are_answered(session: RemoteSession) -> None:
+def test_those_who_wait_for_a_batch_hear_of_it_and_others_are_answered(session: WorkerSession) -> None:
     batcher = Batcher(session, Window(1, 0.0))
     before = batcher.restarts
     lost = batcher.submit(frames(fatal.SLOW)[0])
@@ -117,4 +185,4 @@ def test_those_who_wait_for_a_batch_hear_of_it_and_others_are_answered(session: 
 def test_what_it_cannot_load_is_raised(tmp_path: Path) -> None:
     (tmp_path / "gone").touch()
     with pytest.raises(FileNotFoundError):
-        RemoteSession(partial(fatal.load, tmp_path / "gone"), "q8")
+        WorkerSession(partial(fatal.load, tmp_path / "gone"), "q8")

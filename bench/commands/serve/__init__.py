@@ -68,10 +68,10 @@ def prepared(
     listening = _socket(of_service.host, of_service.port)
     try:
         from bench.inference.serving import serve
-        from bench.inference.workers import RemoteSession, WorkerLostError
+        from bench.inference.workers import WorkerLostError, WorkerSession
 
         try:
-            served = serve(base, name, settings, options.variants, on_event, options.ensemble, RemoteSession)
+            served = serve(base, name, settings, options.variants, on_event, options.ensemble, WorkerSession)
             _warm_up(served)
         except WorkerLostError as error:
             raise UserError(f"a variant cannot be loaded: {error}; is there memory enough?") from error
@@ -86,7 +86,7 @@ def listen(service: Service, say: Callable[[str], None]) -> None:
     """Answer until the process is interrupted or told to end; what was taken on is done first."""
     import uvicorn
 
-    from bench.inference.workers import RemoteSession
+    from bench.inference.workers import WorkerSession
     from bench.service.server import Server
 
     settings = service.settings
@@ -108,7 +108,7 @@ def listen(service: Service, say: Callable[[str], None]) -> None:
     with suppress(KeyboardInterrupt):  # which is how it is told to end, and has ended by now
         Server(config, service.app.state.service).run(sockets=[service.socket])
     for member in (member for each in service.served for member in each.members):
-        if isinstance(member.session, RemoteSession):
+        if isinstance(member.session, WorkerSession):
             member.session.close()
     if service.log is not None:
         service.log.close()

@@ -30,16 +30,11 @@ export class Timeline {
     this.times = Array.from(new Set(times)).sort((a, b) => a - b);
     this.span = Math.max(this.times[this.times.length - 1], 0.1);
     this.index = -1;
-    this.width = matchMedia(PHONE).matches ? NARROW : WIDTH;
-    this.right = this.width - MARGIN;
+    this.width = 0;
+    this.right = 0;
     this.cursor = draw("line", { class: "cursor", y1: TOP, y2: BOTTOM });
-    this.picture = draw(
-      "svg",
-      { class: "timeline", viewBox: `0 0 ${this.width} ${HEIGHT}`, "aria-hidden": "true" },
-      ...this.axes(),
-      ...lines.flatMap((line, index) => this.line(line, index)),
-      this.cursor,
-    );
+    this.picture = draw("svg", { class: "timeline", "aria-hidden": "true" });
+    this.paint();
     const steps = { role: "slider", "aria-valuemin": 0, "aria-valuemax": this.times.length - 1 };
     const attributes = { class: "timeline-handle", tabindex: 0, "aria-label": "Frame of the video", ...steps };
     this.handle = make("div", attributes, this.picture);
@@ -47,6 +42,27 @@ export class Timeline {
     this.handle.addEventListener("pointerdown", (event) => this.onPointer(event));
     this.handle.addEventListener("pointermove", (event) => event.buttons && this.onPointer(event));
     this.node = make("figure", { class: "along" }, this.handle, this.caption());
+    // A phone is turned, a window resized. Painted in the observer itself, the new height would be one more change.
+    new ResizeObserver(() => requestAnimationFrame(() => this.paint())).observe(this.handle);
+  }
+
+  /** Draw the lines, unless they are drawn at the width that fits the window. */
+  paint() {
+    const width = matchMedia(PHONE).matches ? NARROW : WIDTH;
+    if (width === this.width) {
+      return;
+    }
+    this.width = width;
+    this.right = width - MARGIN;
+    set(this.picture, { viewBox: `0 0 ${width} ${HEIGHT}` });
+    const lines = this.lines.flatMap((line, index) => this.line(line, index));
+    this.picture.replaceChildren(...this.axes(), ...lines, this.cursor);
+    this.placeCursor();
+  }
+
+  placeCursor() {
+    const x = this.x(this.times[this.index] ?? 0);
+    set(this.cursor, { x1: x, x2: x });
   }
 
   /** @param {number} time */
@@ -147,8 +163,7 @@ export class Timeline {
     }
     this.index = index;
     const time = this.times[index];
-    const x = this.x(time);
-    set(this.cursor, { x1: x, x2: x });
+    this.placeCursor();
     const states = this.lines.map(({ name, points }) => {
       const point = points.find((other) => other.time === time);
       const says = point ? `${point.prediction}, P(fake) ${probability(point.fake_probability)}` : "not judged";
