@@ -76,6 +76,7 @@ def _watched(detector: Detector, inputs: Tensor) -> tuple[dict[str, Tensor], dic
 
     def watch(name: str) -> Any:
         """A hook that keeps what a part writes, and its attention map."""
+
         def hook(module: nn.Module, given: Any, output: Any) -> Any:
             if not isinstance(output, Tensor):
                 return None
