@@ -126,7 +126,7 @@ def logged() -> Iterator[list[str]]:
 
     class Kept(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
+            messages.append(self.format(record))
 
     messages: list[str] = []
     handler = Kept()

@@ -24,7 +24,7 @@ MODULES = sorted(PAGE.glob("*.js"))
 TOKEN = r"--([\w-]+): (light-dark\([^)]+\)|[\d.]+);"
 OPTIONS = (
     "--checkJs", "--allowJs", "--strict", "--noEmit", "--noUnusedLocals", "--target", "es2022", "--module", "es2022",
-    "--moduleResolution", "bundler", "--lib", "es2022,dom,dom.iterable", "--types", "",
+    "--moduleResolution", "bundler", "--lib", "es2022,dom,dom.iterable",
 )  # fmt: skip
 
 
