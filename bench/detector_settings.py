@@ -47,7 +47,7 @@ class WeightsSettings(BaseModel):
     @field_validator("file")
     @classmethod
     def _path_or_address(cls, file: str) -> str:
-        return addresses.checked(file)
+        return addresses.checked_file(file)
 
 
 # Pixels are scaled to [0, 1]; no statistics of those come near it.

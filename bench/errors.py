@@ -114,7 +114,7 @@ def quoted(value: object) -> str:
 def refuse_address(file: str) -> str:
     """The name of a file; `ValueError` where it is an address on a network."""
     if "://" in file:
-        raise ValueError(f"{quoted(file)} is an address, and bench fetches nothing; download it and give the path")
+        raise ValueError(f"{quoted(file)} is an address; expected a file here: download it and give the path")
     return file
 
 

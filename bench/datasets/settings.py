@@ -60,7 +60,14 @@ def _word(value: Any) -> Any:
 
 LabelName = Annotated[str, BeforeValidator(_word, json_schema_input_type=str | float | bool)]
 Pattern = Annotated[str, AfterValidator(exclude.checked)]
-PathOrAddress = Annotated[str, Field(min_length=1), AfterValidator(addresses.checked)]
+
+
+def _path_or_address(path: str) -> str:
+    is_manifest = path.lower().endswith((".csv", ".parquet"))
+    return addresses.checked_file(path) if is_manifest else addresses.checked(path)
+
+
+PathOrAddress = Annotated[str, Field(min_length=1), AfterValidator(_path_or_address)]
 """A path as a person writes it, or an address."""
 _LABEL_NAMES = "names of folders, and words in the column `label`, that stand"
 
@@ -130,7 +137,8 @@ _EXCLUDE = (
 )
 _MASKS = (
     "a folder of masks, pictures of what was forged, called like the frames and in the same folders, relative to this "
-    "file: forged is what is brighter than 127 in any channel. With `extract`, videos of masks, or folders of pictures"
+    "file, or at an address, as `path` may be: forged is what is brighter than 127 in any channel. With `extract`, "
+    "videos of masks, or folders of pictures"
 )
 _COLUMNS = "with a manifest: what it calls its columns, such as {path: filename, label: target}"
 

@@ -25,6 +25,7 @@ from bench.pipeline.sharding import joining, local
 from bench.pipeline.sharding.executor import Executor
 from bench.pipeline.time import time_variants
 from bench.records import OnEvent, silent
+from bench.remote import reading
 
 __all__ = ["Finished", "run"]
 
@@ -53,7 +54,7 @@ def run(  # noqa: PLR0913 - what a run is asked for, each by its name
     name, _ = select(experiments, name, path)
     results = path.parent / "results" / name
     check_folders(path.parent, name)
-    with journal.recording(results, on_event) as log:
+    with journal.recording(results, on_event) as log, reading(f"running {name}"):
         warn_of_another_run(results, log)
         prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, for_run=True, on_event=log)
         prepared = with_warnings(prepared, log)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import datasets, runtimes, yaml_file
+from bench.addresses import is_address
 from bench.artifacts.imports import file as imports_file
 from bench.detector_settings import DetectorSettings
 from bench.detectors import families
@@ -60,8 +61,7 @@ def prepare(  # noqa: PLR0913 - the options of `bench run`
     crops = [detector.preprocessing.crop for detector in request.detectors.values()]
     fetches = on_event if for_run else None
     listings = {name: Listing(experiments, name, path.parent, crops, fetches) for name in request.frame_sets}
-    _copy_weights(request, fetches)
-    chosen, remarks = _check_quickly(request, listings, device or request.settings.device)
+    chosen, remarks = _check_quickly(request, listings, device or request.settings.device, fetches)
     weights = _read(request, listings, for_run, reads, on_event)
     build = listings[request.settings.build_set]
     frames, built_with = frames_of(listings, request.settings.frame_sets, build.name), build.frames
@@ -155,6 +155,11 @@ class _Request:
     def weights(self, detector: str) -> Path:
         return self.detectors[detector].weights_file(self.path.parent)
 
+    def address(self, detector: str) -> str:
+        """Where a detector's weights lie; empty where that is on this machine."""
+        weights = self.detectors[detector].weights
+        return weights.file if weights and is_address(weights.file) else ""
+
     def refuse(self, problems: Sequence[tuple[Keys, str | UserError]], *, first: Sequence[str] = ()) -> None:
         """Raise one `UserError` with a line for each problem, which names its place in the file."""
         refuse_together(partial(yaml_file.location_of, self.path), problems, first=first)
@@ -207,43 +212,26 @@ def _dataset_key(frame_set: str) -> Keys:
     return "datasets", frame_set
 
 
-def _copy_weights(request: _Request, fetches: OnEvent | None) -> None:
-    """Copy weights that lie at addresses; without `fetches`, refuse those that were not copied yet."""
-    base, problems = request.path.parent, list[tuple[Keys, str | UserError]]()
-    for name, detector in request.detectors.items():
-        file = detector.weights.file if detector.weights else ""
-        check = partial(fetching.fetch, file, base, fetches) if fetches else partial(fetching.refuse_absent, file, base)
-        problems += problems_of(_weights_key(name), check)
-    request.refuse(problems)
-
-
 # ------------------------------------------------------------------------------- checked in a moment
-def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: str) -> tuple[Device, tuple[str, ...]]:
-    """Check device, weights files, chains and splits; the device that is used, and remarks on it."""
+def _check_quickly(
+    request: _Request, listings: Mapping[str, Listing], device: str, fetches: OnEvent | None
+) -> tuple[Device, tuple[str, ...]]:
+    """Check device, weights files, chains and splits; the device that is used, and remarks on it.
+
+    What lies at addresses is copied once nothing else is wrong: hours of copying do not begin where the run will be
+    refused. First weights, which are fewer.
+    """
     chains, runtime = {detector: request.chains(detector) for detector in request.detectors}, request.settings.runtime
     kinds = [kind_of(chain, request.kind(name)) for name, chains_of in chains.items() for chain in chains_of.values()]
     chosen, remarks, refused = checked_device(device, runtime, kinds)
-    problems: list[tuple[Keys, str | UserError]] = []
-    if request.settings.regions and (why := face_points.problem()):
-        problems.append((("experiments", request.name, "regions"), why))
-    for keys, trouble in log_runs.problems(request.settings, request.path.parent):
-        problems.append((("experiments", request.name, "tracking", *keys), trouble))
-    for name in request.detectors:
-        check = imports_file.check if request.kind(name) == "onnx" else file_type.check
-        problems += problems_of(_weights_key(name), partial(check, request.weights(name)))
-    for kind, trouble in undoable(request.settings, request.path.parent / "results" / request.name).items():
-        problems.append((("experiments", request.name, "robustness", kind), trouble))
-    for keys, use in request.uses_of_files():
-        problems += _new(problems, problems_of(keys, partial(readings.check_file, use, request.path.parent)))
-    for name, settings in request.detectors.items():
-        refused_network = [
-            *problems_of(("detectors", name, "architecture"), partial(families.offers, settings.architecture))
-        ]
-        problems += refused_network or _new(problems, request.of_chains(name, _chain_problems(request, name, chosen)))
-    if any(listing.is_remote for listing in listings.values()):
-        request.refuse(problems)  # hours of copying do not begin where the run will be refused
-    for name, listing in listings.items():
-        problems += problems_of(_dataset_key(name), listing.find)
+    problems = [*_in_settings(request), *_in_weights(request, fetches, remote=False), *_in_chains(request, chosen)]
+    by_address = {name: listing for name, listing in listings.items() if listing.is_remote}
+    problems += _in_frames({name: listing for name, listing in listings.items() if name not in by_address})
+    if by_address or any(map(request.address, request.detectors)):
+        request.refuse(problems, first=refused)
+        problems += _in_weights(request, fetches, remote=True)
+        request.refuse(problems)
+        problems += _in_frames(by_address)
     judged = {name: listings[name].may_be_test for name in request.settings.frame_sets}
     request.refuse([*_unjudgeable(request, judged), *_ungroupable(request, judged)])
     frames = listings[request.settings.build_set].sets
@@ -251,6 +239,59 @@ def _check_quickly(request: _Request, listings: Mapping[str, Listing], device: s
         problems += _new(problems, request.of_chains(name, _missing_splits(chains[name], frames, request.kind(name))))
     request.refuse(problems, first=refused)
     return chosen, remarks
+
+
+def _in_settings(request: _Request) -> list[tuple[Keys, str | UserError]]:
+    """What is asked for and can't be done here, and files that steps read."""
+    problems: list[tuple[Keys, str | UserError]] = []
+    if request.settings.regions and (why := face_points.problem()):
+        problems.append((("experiments", request.name, "regions"), why))
+    for tracker, trouble in log_runs.problems(request.settings, request.path.parent):
+        problems.append((("experiments", request.name, "tracking", *tracker), trouble))
+    for kind, trouble in undoable(request.settings, request.path.parent / "results" / request.name).items():
+        problems.append((("experiments", request.name, "robustness", kind), trouble))
+    for keys, use in request.uses_of_files():
+        problems += _new(problems, problems_of(keys, partial(readings.check_file, use, request.path.parent)))
+    return problems
+
+
+def _in_weights(request: _Request, fetches: OnEvent | None, *, remote: bool) -> Iterator[tuple[Keys, str | UserError]]:
+    """What is wrong with weights here, or with `remote` at addresses, which are copied first.
+
+    Without `fetches`, those that were not copied yet are refused.
+    """
+    base = request.path.parent
+    for name in request.detectors:
+        if bool(request.address(name)) != remote:
+            continue
+        key, of_kind = _weights_key(name), imports_file.check if request.kind(name) == "onnx" else file_type.check
+        absent = list(problems_of(key, partial(_copy_weights, request.address(name), base, fetches))) if remote else []
+        yield from absent or problems_of(key, partial(of_kind, request.weights(name)))
+
+
+def _copy_weights(address: str, base: Path, fetches: OnEvent | None) -> None:
+    """Copy weights from an address; without `fetches`, refuse those that were not copied yet."""
+    if fetches:
+        fetching.fetch(address, base, fetches)
+    else:
+        fetching.refuse_absent(address, base)
+
+
+def _in_chains(request: _Request, device: Device) -> list[tuple[Keys, str | UserError]]:
+    """What is wrong with networks and chains, before their frames are known."""
+    problems: list[tuple[Keys, str | UserError]] = []
+    for name, settings in request.detectors.items():
+        refused_network = [
+            *problems_of(("detectors", name, "architecture"), partial(families.offers, settings.architecture))
+        ]
+        problems += refused_network or _new(problems, request.of_chains(name, _chain_problems(request, name, device)))
+    return problems
+
+
+def _in_frames(listings: Mapping[str, Listing]) -> Iterator[tuple[Keys, str | UserError]]:
+    """What is wrong with the files of frame sets, as far as that shows without reading one."""
+    for name, listing in listings.items():
+        yield from problems_of(_dataset_key(name), listing.find)
 
 
 def _new(

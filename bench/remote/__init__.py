@@ -4,8 +4,8 @@ Reached by fsspec, which `bench[remote]` brings with packages for S3 and Google 
 the environment alone.
 """
 
-from bench.remote.copy import Copy
+from bench.remote.copy import LOCK, Copy, address_of, readers_of, reading
 from bench.remote.store import Item, Store
 from bench.remote.transfer import each
 
-__all__ = ["Copy", "Item", "Store", "each"]
+__all__ = ["LOCK", "Copy", "Item", "Store", "address_of", "each", "readers_of", "reading"]

@@ -28,25 +28,26 @@ _LEAST_SECRET = 8
 
 
 @contextmanager
-def explained(address: str) -> Iterator[None]:
+def explained(address: str, local: Path | None = None) -> Iterator[None]:
     """`UserError` for what a store at this address refuses, and for what keeps it from being reached.
 
-    What the disk of this machine refuses, and what is a bug, stays what it is.
+    What the disk of this machine refuses, and what is a bug, stays what it is. `local` is the file that is copied to
+    or from.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        why = _why(error)
+        why = _why(error, local)
         if why is None:
             raise
         raise UserError(f"{address}: {why}") from None
 
 
-def _why(error: Exception) -> str | None:
+def _why(error: Exception, local: Path | None) -> str | None:
     """Why a store did not do it, and what to do; None where it was no store that did not."""
-    if isinstance(error, OSError) and (error.errno in _OF_DISK or _is_local(error)):
+    if isinstance(error, OSError) and (error.errno in _OF_DISK or _is_local(error, local)):
         return None
     if isinstance(error, FileNotFoundError):
         return "there is no such bucket, folder or object (any more); look at the address and its region"
@@ -55,16 +56,26 @@ def _why(error: Exception) -> str | None:
     kind, kinds = type(error), {kind.__name__ for kind in type(error).__mro__}
     is_of_store = isinstance(error, OSError) or kind.__module__.partition(".")[0] in _CLIENTS
     why = f"the store refused ({kind.__name__}: {_text(error)}); {_AGAIN}" if is_of_store else None
-    if kinds & _UNKNOWN_USER:
+    if isinstance(error, NotImplementedError):
+        why = f"its package for fsspec cannot do that ({_text(error) or kind.__name__}); use a store such as s3://"
+    elif kinds & _UNKNOWN_USER:
         why = f"no credentials ({kind.__name__}); {_CREDENTIALS}"
     elif kinds & _NETWORK:
         why = f"the store cannot be reached ({kind.__name__}); look at the network and the endpoint, {_AGAIN}"
     return why
 
 
-def _is_local(error: OSError) -> bool:
-    """Whether it names a file of this machine: clients of stores name addresses in their text alone."""
-    return isinstance(error.filename, str) and Path(error.filename).is_absolute() and os.path.lexists(error.filename)
+def _is_local(error: OSError, local: Path | None) -> bool:
+    """Whether it names a file of this machine: clients of stores name addresses in their text alone.
+
+    Of a file that is copied to a folder that has gone, only its name tells.
+    """
+    if not isinstance(error.filename, str):
+        return False
+    file = Path(error.filename)
+    if local is not None and file.absolute().is_relative_to(local.parent.absolute()):
+        return True
+    return file.is_absolute() and os.path.lexists(file)
 
 
 def _text(error: Exception) -> str:

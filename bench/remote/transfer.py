@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -20,15 +21,20 @@ def each(
     on_event: OnEvent,
     done: Callable[[Sequence[str]], object] = lambda names: None,
 ) -> None:
-    """`do` for each name; `done` is called in this thread with those that are finished. The first error ends it."""
+    """`do` for each name; `done` is called in this thread with those that are finished.
+
+    The first error ends it, and so does Ctrl-C: what is under way by then is finished, and no other is begun.
+    """
     if not names:
         return
     finished, reported = 0, time.monotonic()
     on_event(Event(work, 0, len(names), "files"))
-    pool = ThreadPoolExecutor(AT_ONCE, "transfer")
+    pool, over = ThreadPoolExecutor(AT_ONCE, "transfer"), threading.Event()
 
     def chunk(part: Sequence[str]) -> Sequence[str]:
         for name in part:
+            if over.is_set():
+                break
             do(name)
         return part
 
@@ -42,6 +48,7 @@ def each(
                 reported = time.monotonic()
                 on_event(Event(work, finished, len(names), "files"))
     except BaseException:
+        over.set()
         on_event(Event(work, len(names), len(names), "files", Event.FAILED))
         raise
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import pytest
 from bench import addresses, datasets
 from bench.datasets.settings import FrameSetSettings
 from bench.errors import UserError
+from bench.files import temporary_name
 from bench.records import Event, silent
-from bench.remote import Store
+from bench.remote import Store, reading
 from tests.conftest import write_frames
 from tests.support import stores
 from tests.support.stores import BUCKET
@@ -34,6 +37,12 @@ def load(path: str, base: Path, **settings: Any) -> Any:
     of = FrameSetSettings(path=path, **settings)
     datasets.fetching.fetch(of, base, silent)
     return datasets.load("faces", of, base, base / "datasets" / ".cache")
+
+
+def refuse_absent(base: Path, path: str = ADDRESS, **settings: Any) -> None:
+    """See that a plan would refuse it."""
+    with pytest.raises(UserError, match="is not copied to this machine yet"):
+        datasets.fetching.refuse_absent(FrameSetSettings(path=path, **settings), base)
 
 
 def digests(sets: Any) -> dict[str, str]:
@@ -78,13 +87,14 @@ def test_only_what_has_changed_is_copied_again(
 
 
 def test_a_copy_that_was_cut_short_goes_on(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed at any object: what was noted by then is kept, and nothing half is ever taken for a frame."""
+    """Killed at an object: what was noted by then is kept, what was half there is taken for no frame, and goes."""
     get, names = Store.get, list[str]()
 
     def fail_at_the_fifth(self: Store, name: str, target: Path, size_bytes: int) -> None:
         names.append(name)
         if len(names) == 5:
             target.parent.mkdir(parents=True, exist_ok=True)
+            (target.parent / temporary_name()).write_bytes(b"half")  # a process that is killed leaves it
             raise KeyboardInterrupt
         get(self, name, target, size_bytes)
 
@@ -92,8 +102,8 @@ def test_a_copy_that_was_cut_short_goes_on(faces: Path, tmp_path: Path, monkeypa
         patch.setattr(Store, "get", fail_at_the_fifth)
         with pytest.raises(KeyboardInterrupt):
             load(ADDRESS, tmp_path / "here")
-    with pytest.raises(UserError, match="not copied to this machine yet"):
-        datasets.fetching.refuse_absent(FrameSetSettings(path=ADDRESS), tmp_path / "here")
+    assert list((tmp_path / "here").rglob("*.tmp"))
+    refuse_absent(tmp_path / "here")
     assert digests(load(ADDRESS, tmp_path / "here")) == digests(load("faces", tmp_path))
     datasets.fetching.refuse_absent(FrameSetSettings(path=ADDRESS), tmp_path / "here")
     assert not list((tmp_path / "here").rglob("*.tmp"))
@@ -105,8 +115,8 @@ def test_files_that_are_gone_or_a_strangers_are_copied_anew(faces: Path, tmp_pat
     (copy / "test/real/000.png").unlink()
     (copy / "test/real/001.png").write_bytes(b"cut")
     assert digests(load(ADDRESS, base)) == whole
-    note = next((base / addresses.FOLDER).glob("*.json"))
-    note.write_text(json.dumps({"format": 1, "whole": True, "files": {}}))
+    note = next((base / addresses.FOLDER).glob("*/copy.json"))
+    note.write_text(json.dumps({"format": 2, "address": ADDRESS, "parts": {"": True}, "files": {}}))
     write_frames(copy / "test", 9, 9, 7, size=12)
     assert digests(load(ADDRESS, base)) == whole
 
@@ -124,6 +134,172 @@ def test_of_a_manifest_only_its_frames_are_copied(
     assert not copied[5:]
     load(f"{ADDRESS}/some.csv", tmp_path / "here")
     assert len(copied) == 5
+
+
+@pytest.fixture
+def listed(faces: Path, s3: Any) -> Any:
+    """A manifest at `ADDRESS` that names real frames in the column `path`, and each frame in two more."""
+    rows = ["path,c23,c40,label"]
+    for label, other in (("real", "fake"), ("fake", "real")):
+        rows += [f"test/{label}/000.png,test/{label}/001.png,test/{label}/002.png,{label}"]
+        rows += [f"calibration/{label}/000.png,test/{label}/000.png,calibration/{other}/001.png,{label}"]
+    (faces / "all.csv").write_text("\n".join(rows))
+    stores.upload(s3, faces, "set/faces")
+    return s3
+
+
+def _rewrite(s3: Any, text: str) -> None:
+    s3.put_object(Bucket=BUCKET, Key="set/faces/all.csv", Body=text.encode())
+
+
+MANIFEST = f"{ADDRESS}/all.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("pfad,label\ntest/real/000.png,real", "no column `path`"),
+        ("path,label\n", "has no rows"),
+        ("path\n\xe4", "UTF-8"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_costs_no_frame(
+    listed: Any, tmp_path: Path, text: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = digests(load(MANIFEST, tmp_path))
+    content = (addresses.local_path(tmp_path, MANIFEST)).read_text()
+    listed.put_object(Bucket=BUCKET, Key="set/faces/all.csv", Body=text.encode("latin-1"))
+    with pytest.raises(UserError, match=words):
+        load(MANIFEST, tmp_path)
+    refuse_absent(tmp_path, MANIFEST)
+    copied = gets(monkeypatch)
+    _rewrite(listed, content)
+    assert digests(load(MANIFEST, tmp_path)) == before
+    assert copied == ["all.csv"]
+
+
+def test_a_manifest_with_wrong_paths_costs_no_frame(
+    listed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(MANIFEST, tmp_path)
+    content = addresses.local_path(tmp_path, MANIFEST).read_text()
+    _rewrite(listed, content.replace("test/", "tset/"))
+    with pytest.raises(UserError, match="no such frame"):
+        load(MANIFEST, tmp_path)
+    copied = gets(monkeypatch)
+    _rewrite(listed, content)
+    load(MANIFEST, tmp_path)
+    assert copied == ["all.csv"]
+
+
+def test_frames_that_a_manifest_no_longer_names_go(listed: Any, tmp_path: Path) -> None:
+    load(MANIFEST, tmp_path)
+    copy = addresses.local_path(tmp_path, MANIFEST).parent
+    _rewrite(listed, "path,label\ntest/real/000.png,real\ntest/fake/000.png,fake\n")
+    load(MANIFEST, tmp_path)
+    assert {file.name for file in copy.rglob("*.*")} == {"all.csv", "000.png"}
+    assert not (copy / "calibration").exists()
+
+
+def test_sets_of_other_columns_keep_each_others_frames(
+    listed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = ({"path": "c23"}, {"path": "c40"})
+    copied = gets(monkeypatch)
+    first, second = (digests(load(MANIFEST, tmp_path, columns=each)) for each in columns)
+    assert first != second
+    assert len(copied) == len(set(copied)) == 9
+    for each, digest in zip(columns, (first, second), strict=True):
+        of_set = FrameSetSettings.model_validate({"path": MANIFEST, "columns": each})
+        datasets.fetching.refuse_absent(of_set, tmp_path)
+        assert digests(load(MANIFEST, tmp_path, columns=each)) == digest
+    assert len(copied) == 9
+    refuse_absent(tmp_path, MANIFEST)
+
+
+def test_splits_of_one_manifest_by_other_columns(listed: Any, tmp_path: Path) -> None:
+    splits = {name: {"path": MANIFEST, "columns": {"path": column}} for name, column in
+              (("test", "c23"), ("calibration", "c40"))}  # fmt: skip
+    settings = FrameSetSettings.model_validate(splits)
+    datasets.fetching.fetch(settings, tmp_path, silent)
+    datasets.fetching.refuse_absent(settings, tmp_path)
+    assert set(datasets.find("faces", settings, tmp_path).frames) == {"test", "calibration"}
+
+
+def test_of_what_lies_beside_a_manifest_only_what_is_read_is_copied(
+    listed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("huge.csv", "notes.txt", "frames.json", "logs//x", "videos.csv", "manifest.csv"):
+        listed.put_object(Bucket=BUCKET, Key=f"set/faces/{name}", Body=b"x")
+    copied = gets(monkeypatch)
+    load(MANIFEST, tmp_path)
+    assert {name for name in copied if "/" not in name} == {"all.csv", "videos.csv", "manifest.csv"}
+    _rewrite(listed, "path,label\nlogs/../../x,real\ntest/fake/000.png,fake\n")
+    listed.put_object(Bucket=BUCKET, Key="set/x", Body=b"x")
+    with pytest.raises(UserError, match="stay inside it"):
+        load(MANIFEST, tmp_path)
+
+
+def test_a_copy_with_files_deleted_is_not_whole(faces: Path, tmp_path: Path) -> None:
+    base = tmp_path / "here"
+    load(ADDRESS, base)
+    datasets.fetching.refuse_absent(FrameSetSettings(path=ADDRESS), base)
+    (addresses.local_path(base, ADDRESS) / "test/real/000.png").unlink()
+    refuse_absent(base)
+    load(ADDRESS, base)
+    shutil.rmtree(addresses.folder_of(base, ADDRESS) / "files")
+    refuse_absent(base)
+
+
+def test_a_manifest_cut_short_between_its_rows_and_frames_is_not_whole(
+    listed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets.fetching, "_named", cut)
+        with pytest.raises(KeyboardInterrupt):
+            load(MANIFEST, tmp_path)
+    assert addresses.local_path(tmp_path, MANIFEST).is_file()
+    refuse_absent(tmp_path, MANIFEST)
+
+
+def test_a_copy_does_not_change_under_a_run_that_reads_it(
+    faces: Path, tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is new comes; what has changed is refused until the run has ended, and nothing is half done by then."""
+    base = tmp_path / "here"
+    copied, begun, ended = gets(monkeypatch), threading.Event(), threading.Event()
+
+    def run() -> None:
+        with reading("running other"):
+            load(ADDRESS, base)
+            load(ADDRESS, base)
+            begun.set()
+            ended.wait(60)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert begun.wait(60)
+        with reading("running first"):
+            before = digests(load(ADDRESS, base))
+        s3.upload_file(str(faces / "calibration/real/000.png"), BUCKET, "set/faces/calibration/real/new.png")
+        assert digests(load(ADDRESS, base))["test"] == before["test"]
+        assert copied[12:] == ["calibration/real/new.png"]
+        s3.put_object(Bucket=BUCKET, Key="set/faces/test/real/000.png", Body=b"other")
+        s3.delete_object(Bucket=BUCKET, Key="set/faces/test/fake/000.png")
+        with pytest.raises(UserError, match=r"2 files would be replaced or removed .* that is running other .*reads"):
+            load(ADDRESS, base)
+        assert len(copied) == 13
+        datasets.fetching.refuse_absent(FrameSetSettings(path=ADDRESS), base)
+    finally:
+        ended.set()
+        thread.join()
+    datasets.fetching.fetch(FrameSetSettings(path=ADDRESS), base, silent)
+    assert copied[13:] == ["test/real/000.png"]
+    assert not list((base / addresses.FOLDER).rglob("run-*"))
 
 
 def test_memory_has_no_digests_and_works_by_its_times(tmp_path: Path) -> None:

@@ -73,6 +73,14 @@ def without_s3(patch: pytest.MonkeyPatch) -> None:
     patch.delitem(_registry, "s3", raising=False)
 
 
+def without_sizes(patch: pytest.MonkeyPatch) -> None:
+    """As a web server lists its files."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    listing = {"/web/faces.png": {"name": "/web/faces.png", "type": "file", "size": None}}
+    patch.setattr(MemoryFileSystem, "find", lambda self, path, detail: listing)
+
+
 def upload(client: Any, folder: Path, prefix: str, bucket: str = BUCKET) -> None:
     """Put all files below a folder into a bucket, below a prefix."""
     for file in sorted(folder.rglob("*")):

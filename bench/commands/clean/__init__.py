@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import locks
+from bench import addresses, locks, remote
 from bench.commands.clean.references import References, find_references
 from bench.errors import UserError
 from bench.experiment import Experiments
@@ -71,7 +71,7 @@ def inventory(experiments: Experiments, path: Path, on_event: OnEvent = silent) 
     base = path.parent
     references = find_references(experiments, path, on_event)
     made = (*_variants(base, references), *_results(base, references), *_extracted(base, references))
-    items = (*made, *_caches(base / "datasets"))
+    items = (*made, *_copies(base, references), *_caches(base / "datasets"))
     return Inventory(items, references.notes)
 
 
@@ -200,6 +200,18 @@ def _extracted(base: Path, references: References) -> Iterator[Item]:
                     holder = "" if free else locks.holder(lock) or "another run"
             in_use = references.of_extracted(path.name) or (f"in use by {holder}" if holder else "")
             yield Item(path, "frames of videos", size_bytes(path), in_use, lock)
+
+
+def _copies(base: Path, references: References) -> Iterator[Item]:
+    """Copies of frames and weights at addresses; another user's, which cannot be read, are not listed."""
+    for path in _inside(base / addresses.FOLDER):
+        if _ID.fullmatch(path.name) and (address := remote.address_of(path)):
+            lock = path / remote.LOCK
+            with locks.tried(lock) as free:
+                running = remote.readers_of(path) if free else [locks.holder(lock) or "another run"]
+            in_use = references.of_copy(address) or (f"in use by {', '.join(running)}" if running else "")
+            yield Item(path, f"copy of {address}", size_bytes(path), in_use, lock)
+    yield from _stale(base / addresses.FOLDER)
 
 
 def _caches(folder: Path) -> Iterator[Item]:

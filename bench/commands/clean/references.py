@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import stored
-from bench.datasets import demo
+from bench.addresses import is_address
+from bench.datasets import demo, fetching
 from bench.errors import UserError
 from bench.experiment import Experiments, ExperimentSettings, read
 from bench.pipeline.build import build_context
@@ -25,7 +26,7 @@ from bench.variants import ids
 @dataclass
 class References:
     """The experiments that refer to each variant id and to each folder of extracted frames; of each experiment the
-    variants, the folders below its own, and those of the levels of re-compression.
+    variants, the folders below its own, and those of the levels of re-compression; the files that name each address.
 
     `before` has the folders of results that a run may take over from what an experiment was earlier. `unreadable` has
     the reason for each experiment file that cannot be read, `unresolved` for each experiment whose ids cannot be
@@ -38,6 +39,7 @@ class References:
     folders: dict[str, set[Path]] = field(default_factory=lambda: defaultdict(set))
     levels: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     extracted: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    addresses: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     unreadable: dict[str, str] = field(default_factory=dict)
     unresolved: dict[str, str] = field(default_factory=dict)
 
@@ -48,6 +50,10 @@ class References:
     def of_extracted(self, folder: str) -> str:
         """Why frames that were extracted from videos stay; empty if nothing refers to their folder."""
         return _used_by(self.extracted.get(folder, ())) or _perhaps_used_by(self.unreadable | self.unresolved)
+
+    def of_copy(self, address: str) -> str:
+        """Why the copy of what lies at an address stays; empty if no experiment file names it."""
+        return _used_by(self.addresses.get(address, ())) or _perhaps_used_by(self.unreadable)
 
     def of_results(self, experiment: str, variant: str | None = None) -> str:
         """Why an experiment's results of a variant stay, or its own files; empty if nothing refers to them.
@@ -93,6 +99,8 @@ def find_references(experiments: Experiments, path: Path, on_event: OnEvent) -> 
             if _is_experiment_file(file):
                 references.unreadable[file.name] = str(error).splitlines()[0]
             continue
+        for address in _addresses(in_file):
+            references.addresses[address].add(file.name)
         for name, settings in in_file.experiments.items():
             references.folders[name] |= set(settings.folders) - {Path()}
             asked = settings.robustness.degradations if settings.robustness else ()
@@ -112,6 +120,14 @@ def find_references(experiments: Experiments, path: Path, on_event: OnEvent) -> 
             except UserError as error:
                 references.unresolved[name] = str(error).splitlines()[0]
     return references
+
+
+def _addresses(experiments: Experiments) -> set[str]:
+    """All addresses that a file names, of frames and of weights."""
+    of_frames = (address for of in experiments.datasets.values() for address in fetching.addresses_of(of))
+    networks = (*experiments.networks.values(), *experiments.trainings.values())
+    of_weights = (network.weights.file.rstrip("/") for network in networks if network.weights)
+    return {*of_frames, *filter(is_address, of_weights)}
 
 
 def _before(results: Path, settings: ExperimentSettings) -> set[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import datasets, locks, phases, yaml_file
 from bench import detectors as detectors_room
+from bench.addresses import is_address
 from bench.commands.train import faces, material, run_folder
 from bench.commands.train.material import Material
 from bench.detectors import families
@@ -19,6 +20,7 @@ from bench.experiment import Experiments, select_training
 from bench.pipeline import journal, trained_on
 from bench.provenance import cpu_cores, cuda_devices, digest, file_digest, versions, why_no_cuda
 from bench.records import Event, OnEvent, silent
+from bench.remote import reading
 from bench.training import logs, loop, sampling, selection
 from bench.training.job import Job
 from bench.training.samples import Pictures, Samples
@@ -87,42 +89,53 @@ def train(
     name, settings = select_training(experiments, name, path)
     request = _Request(name, settings, path)
     chosen = _device(device or settings.device)
-    _check_quickly(request, on_event)
-    home = path.parent / run_folder.TRAININGS / name
-    with locks.held(home / ".lock", f"training {name}", on_event, folder=home):
-        frames = material.gather(experiments, settings, name, path, on_event)
-        frames, points = _with_faces(request, frames, home, on_event)
-        key = _key(request, frames)
-        folder, is_old = run_folder.choose(path.parent, name, key, {"settings": _as_json(settings)}, again=again)
-        with journal.recording(folder, on_event) as log:
-            job = _job(request, frames, points, folder, chosen)
-            if is_old:
-                log(Event(_goes_on(folder), 1, 1, "note"))
-            for warning in _warnings_before(job):
-                log(Event(warning, 1, 1, "warning"))
-            with phases.of(f"training {name}", log):
-                progress = loop.train(job, log)
-            return _finished(request, frames, job, progress, log)
+    with reading(f"training {name}"):
+        _check_quickly(request, on_event)
+        home = path.parent / run_folder.TRAININGS / name
+        with locks.held(home / ".lock", f"training {name}", on_event, folder=home):
+            frames = material.gather(experiments, settings, name, path, on_event)
+            frames, points = _with_faces(request, frames, home, on_event)
+            key = _key(request, frames)
+            folder, is_old = run_folder.choose(path.parent, name, key, {"settings": _as_json(settings)}, again=again)
+            with journal.recording(folder, on_event) as log:
+                job = _job(request, frames, points, folder, chosen)
+                if is_old:
+                    log(Event(_goes_on(folder), 1, 1, "note"))
+                for warning in _warnings_before(job):
+                    log(Event(warning, 1, 1, "warning"))
+                with phases.of(f"training {name}", log):
+                    progress = loop.train(job, log)
+                return _finished(request, frames, job, progress, log)
 
 
 # ------------------------------------------------------------------------------- before the first step
 def _check_quickly(request: _Request, on_event: OnEvent) -> None:
-    """Refuse what can be said without reading frames. Weights at an address are copied first."""
+    """Refuse what can be said without reading frames. Weights at an address are copied once nothing else is wrong."""
     settings = request.settings
     where: Keys = ("trainings", request.name)
+    refuse = partial(refuse_together, partial(yaml_file.location_of, request.path))
     problems: list[tuple[Keys, str | UserError]] = []
-    if settings.weights is not None and (weights := request.weights) is not None:
-        fetch = partial(fetching.fetch, settings.weights.file, request.base, on_event)
-        problems += problems_of((*where, "weights"), fetch)
-        refuse_together(partial(yaml_file.location_of, request.path), problems)
-        problems += problems_of((*where, "weights"), partial(file_type.check, weights))
+    is_remote = settings.weights is not None and is_address(settings.weights.file)
+    if not is_remote:
+        problems += _in_weights(request)
     if settings.tensorboard:
         problems += problems_of((*where, "tensorboard"), logs.check_tensorboard)
     problems += problems_of((*where, "architecture"), partial(families.offers, settings.architecture))
     if not problems and settings.maps and "cam" not in families.offers(settings.architecture):
         problem = UserError(f"`maps` is about where a network's maps lie, and {settings.architecture} has none")
         problems.append(((*where, "maps"), problem))
-    refuse_together(partial(yaml_file.location_of, request.path), problems)
+    refuse(problems)
+    if settings.weights is not None and is_remote:
+        fetch = partial(fetching.fetch, settings.weights.file, request.base, on_event)
+        refuse(list(problems_of((*where, "weights"), fetch)))
+        refuse(_in_weights(request))
+
+
+def _in_weights(request: _Request) -> list[tuple[Keys, str | UserError]]:
+    """What is wrong with the file to begin with, where there is one."""
+    if request.weights is None:
+        return []
+    return [*problems_of(("trainings", request.name, "weights"), partial(file_type.check, request.weights))]
 
 
 def _device(asked: str) -> str:

@@ -74,7 +74,9 @@ def gather(experiments: Experiments, settings: TrainingSettings, name: str, path
         for each in settings.frames
     }
     problems: list[tuple[Keys, str | UserError]] = []
-    for each, listing in listings.items():
+    for each, listing in sorted(listings.items(), key=lambda item: item[1].is_remote):
+        if listing.is_remote:
+            refuse(problems)  # hours of copying do not begin where the training will be refused
         problems += problems_of(("datasets", each), listing.find)
     refuse(problems)
     for each, listing in listings.items():

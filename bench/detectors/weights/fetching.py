@@ -33,4 +33,4 @@ def refuse_absent(file: str, base: Path) -> None:
 
 
 def _copy(base: Path, address: str) -> Copy:
-    return Copy(base, address, addresses.folder_of(base, address))
+    return Copy(base, address, addresses.local_path(base, address).parent)

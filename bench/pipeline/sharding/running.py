@@ -23,6 +23,7 @@ from bench.pipeline.sharding.passes import passes_of
 from bench.pipeline.sharding.records import Record
 from bench.pipeline.sharding.sharing import Sharing
 from bench.records import OnEvent, silent
+from bench.remote import reading
 from bench.variants import cache
 
 
@@ -70,7 +71,7 @@ def build_only(
     check_folders(path.parent, name)
     shared = sharing.opened(store, path.parent, name)
     shared.begin(on_event)
-    with journal.recording(path.parent / "results" / name, on_event) as log:
+    with journal.recording(path.parent / "results" / name, on_event) as log, reading(f"building {name}"):
         prepared = _prepared(experiments, path, name, only, device, log)
         with locks.announced(prepared.first.variants / cache.LOCKS, f"building {name}", log):
             prepared, built = _built(prepared, log)
@@ -106,10 +107,11 @@ def run_part(  # noqa: PLR0913 - the options of a command
     shared = sharing.opened(store, path.parent, name)
     shared.begin(on_event)
     records.refuse_other_counts(records.read_all(results), results, part.count)
-    with journal.recording(records.log_folder(results, part), on_event) as log:
+    doing = f"evaluating {part.text} of {name}"
+    with journal.recording(records.log_folder(results, part), on_event) as log, reading(doing):
         prepared = _prepared(experiments, path, name, only, device, log)
         records.refuse_others(records.read_all(results), prepared)
-        with locks.announced(prepared.first.variants / cache.LOCKS, f"evaluating {part.text} of {name}", log):
+        with locks.announced(prepared.first.variants / cache.LOCKS, doing, log):
             prepared, built = _built(prepared, log)
             shared.offer_variants(prepared.first.variants, built, log)
             record, shards = _evaluate(prepared, built, part, shared, log)

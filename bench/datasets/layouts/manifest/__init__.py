@@ -27,9 +27,9 @@ from bench.text_encoding import not_utf8
 
 RANK = 10
 
-__all__ = ["RANK", "SHAPE", "Files", "manifests_at", "read", "recognises", "roles_of", "rows_at"]
+__all__ = ["NAMES", "RANK", "SHAPE", "Files", "manifests_at", "read", "recognises", "roles_of", "rows_at"]
 
-_NAMES = ("manifest.csv", "manifest.parquet")
+NAMES = ("manifest.csv", "manifest.parquet")
 
 
 def recognises(path: Path) -> bool:
@@ -62,7 +62,7 @@ def rows_at(path: Path, options: Options) -> tuple[Path, list[str], list[Row]]:
             why = "a folder, a pipe or a device; expected a file" if lost.exists() else LEADS_NOWHERE
             raise UserError(f"{lost}: is {why}")
     if len(manifests) > 1:
-        raise UserError(f"{path}: holds both {' and '.join(_NAMES)}; keep the one that is right")
+        raise UserError(f"{path}: holds both {' and '.join(NAMES)}; keep the one that is right")
     try:
         columns, rows = table(manifest, roles_of(options))
     except MemoryError:
@@ -95,4 +95,4 @@ def _is_manifest(path: Path) -> bool:
 
 
 def _manifests(folder: Path) -> list[Path]:
-    return [folder / name for name in _NAMES] if folder.is_dir() else []
+    return [folder / name for name in NAMES] if folder.is_dir() else []
