@@ -169,12 +169,7 @@ def _run(  # noqa: PLR0913 - options of a command
     with reading(file) as (experiments, bars):
         from bench import executors, pipeline
         from bench.commands.export import export_named
-        from bench.experiment import select
-        from bench.pipeline.sharding import sharing
 
-        shared = sharing.opened(store, file.parent, select(experiments, experiment, file)[0])
-        shared.begin(bars)
-        shared.fetch_results(bars)
         finished = pipeline.run(
             experiments,
             file,
@@ -183,11 +178,11 @@ def _run(  # noqa: PLR0913 - options of a command
             device=device,
             timing=timing,
             merging=merging,
+            store=store,
             executor=executors.find(*executor, executors.request(file, experiment, variants, device)),
             hand_over=export_named,
             on_event=bars,
         )
-        shared.offer_results(bars)
     console.show(finished, as_json=as_json)
 
 

@@ -21,7 +21,7 @@ from bench.pipeline.prepared import Timing
 from bench.pipeline.readings import with_warnings
 from bench.pipeline.render import render_variants
 from bench.pipeline.search import search_variants
-from bench.pipeline.sharding import joining, local
+from bench.pipeline.sharding import joining, local, sharing
 from bench.pipeline.sharding.executor import Executor
 from bench.pipeline.time import time_variants
 from bench.records import OnEvent, silent
@@ -39,6 +39,7 @@ def run(  # noqa: PLR0913 - what a run is asked for, each by its name
     device: str | None = None,
     timing: Timing = "due",
     merging: bool = False,
+    store: str | None = None,
     executor: Executor = local,
     hand_over: HandOver | None = None,
     on_event: OnEvent = silent,
@@ -47,7 +48,8 @@ def run(  # noqa: PLR0913 - what a run is asked for, each by its name
 
     `path` is the experiment file; all folders are relative to it. `only` names the variants to run beside the
     baseline, `device` overrides the file's, `timing` says which variants are timed. With `merging`, all
-    shards must have been evaluated already. `executor` builds and evaluates before this process does what is left.
+    shards must have been evaluated already; with `store` too, they are fetched from that address, and results put
+    there. `executor` builds and evaluates before this process does what is left.
     `hand_over` writes the chosen variant for the registry of a tracker; without it, none is registered.
     Raises `UserError` for bad input.
     """
@@ -55,20 +57,23 @@ def run(  # noqa: PLR0913 - what a run is asked for, each by its name
     results = path.parent / "results" / name
     check_folders(path.parent, name)
     with journal.recording(results, on_event) as log, reading(f"running {name}"):
-        warn_of_another_run(results, log)
-        prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, for_run=True, on_event=log)
-        prepared = with_warnings(prepared, log)
-        warn_of_silence(prepared, log)
-        parts = joining.refuse_incomplete(prepared) if merging else []
-        with announced(prepared, log) as progress:
-            prepared = search_variants(prepared, progress)
-            executor.build(prepared, progress)
-            built = build_variants(prepared, progress)
-            failed = joining.failures(prepared, built, parts) | executor.fill(prepared, built, progress)
-            evaluated = evaluate_variants(prepared, built, progress, failed)
-            joining.finish(prepared, evaluated, failed, progress)
-            timed = time_variants(prepared, evaluated, progress)
-            finished = render_variants(prepared, timed, progress)
-            track(prepared, finished, hand_over, progress)
+        with sharing.merging(store, path.parent, name, log):
+            warn_of_another_run(results, log)
+            prepared = prepare(
+                experiments, path, name, only=only, device=device, timing=timing, for_run=True, on_event=log
+            )
+            prepared = with_warnings(prepared, log)
+            warn_of_silence(prepared, log)
+            parts = joining.refuse_incomplete(prepared) if merging else []
+            with announced(prepared, log) as progress:
+                prepared = search_variants(prepared, progress)
+                executor.build(prepared, progress)
+                built = build_variants(prepared, progress)
+                failed = joining.failures(prepared, built, parts) | executor.fill(prepared, built, progress)
+                evaluated = evaluate_variants(prepared, built, progress, failed)
+                joining.finish(prepared, evaluated, failed, progress)
+                timed = time_variants(prepared, evaluated, progress)
+                finished = render_variants(prepared, timed, progress)
+                track(prepared, finished, hand_over, progress)
         log.ended(finished.ending)
     return replace(finished, log=log.path)

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 SHARD_FRAMES = 256
 WORK = "evaluating"
 PREDICTIONS, CAMS, MARK, SHARDS = "predictions.parquet", "cam.npy", "predictions.json", ".shards"
+JOINED = (PREDICTIONS, CAMS, MARK)
+"""What holds the predictions of a variant once its shards are joined."""
 DEGRADED = "robustness"
 """The folder of a variant's predictions for re-compressed frames, a folder inside for each level."""
 
@@ -83,6 +85,15 @@ def is_done(folder: Path, key: str) -> bool:
     try:
         mark = stored.read_json(folder / MARK, MIB)
         return bool(mark["key"] == key and mark["bytes"] == _sizes(folder, cams=CAMS in mark["bytes"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def is_whole(folder: Path) -> bool:
+    """The same for whatever key."""
+    try:
+        mark = stored.read_json(folder / MARK, MIB)
+        return bool(mark["bytes"] == _sizes(folder, cams=CAMS in mark["bytes"]))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -197,6 +208,17 @@ def shard_lows(rows: int) -> range:
 def is_written(folder: Path, key: str, low: int) -> bool:
     """Whether the shard of a variant's predictions that begins at the row `low` is there."""
     return shard_file(folder, key, low).exists()
+
+
+def remove_damaged(shard: Path) -> bool:
+    """Remove the file of a shard if it is damaged, so that it is made again; whether it was."""
+    try:
+        _read_shard(shard)
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return False
 
 
 def _title(work: str, pending: Sequence[Pending]) -> str:

@@ -62,7 +62,15 @@ def read(folder: Path, variant: str) -> Description:
     """That of a variant below `folder`. OSError where there is none, `DamagedError` where it is none."""
     if (folder / variant).is_symlink():
         raise stored.DamagedError("its folder is a link")
-    fields = stored.read_json(folder / variant / DESCRIPTION, _MOST_BYTES)
+    return _typed(stored.read_json(folder / variant / DESCRIPTION, _MOST_BYTES), variant)
+
+
+def parsed(text: str, variant: str) -> Description:
+    """The same of the text of a `variant.json`."""
+    return _typed(stored.parsed(text), variant)
+
+
+def _typed(fields: Any, variant: str) -> Description:
     description: Description = stored.typed(Description, fields)
     if description.id != variant or (description.kind == "onnx") != (description.file == "model.onnx"):
         raise stored.DamagedError("it is of another variant")

@@ -84,10 +84,13 @@ def results(folder: Path) -> dict[str, Any]:
         for file in (of / "predictions.parquet", of / "robustness/jpeg-50/predictions.parquet"):
             content[f"{variant} {file.parent.name}"] = pd.read_parquet(file).to_dict()
         content[f"{variant} maps"] = hashlib.sha256((of / "cam.npy").read_bytes()).hexdigest()
-    for model in sorted((folder / "variants").glob("*/model.*")):
-        if model.suffix in (".safetensors", ".onnx"):
-            content[str(model.relative_to(folder))] = hashlib.sha256(model.read_bytes()).hexdigest()
-    return content
+    return content | models(folder)
+
+
+def models(folder: Path) -> dict[str, str]:
+    """The digests of artifacts and of what was exported beside them, by their paths."""
+    files = [file for ending in ("safetensors", "onnx") for file in folder.glob(f"variants/*/model.*{ending}")]
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def of_frames(content: dict[str, Any]) -> dict[str, Any]:
@@ -112,14 +115,52 @@ def test_machines_that_share_an_address_end_as_one_run(world: Path, monkeypatch:
     assert "1 of 2 shards is missing: 2/2" in output
     uploaded = _shards_at(STORE)
     shutil.rmtree(second)
-    assert command(third, "run", "--shard", "2/2", *store) == (0, "")
-    assert uploaded <= _shards_at(STORE)
+    with monkeypatch.context() as patch:
+        puts = _noted_uploads(patch)
+        assert command(third, "run", "--shard", "2/2", *store) == (0, "")
+    assert sorted(puts) == sorted(_shards_at(STORE) - uploaded), "what is there is not uploaded again"
+    assert puts
     assert command(last, "merge", "--no-timing", *store) == (0, "")
     assert results(last) == results(world / "alone")
     assert not _shards_at(STORE)
+    logs = "".join(file.read_text() for file in last.glob("results/first/run-*.log"))
+    assert f"fetching from {STORE}/first: ended" in logs
+    assert f"uploading to {STORE}/first: ended" in logs
     fresh = machine(world, "fresh")
     assert command(fresh, "merge", "--no-timing", *store) == (0, "")
     assert results(fresh) == results(world / "alone")
+
+
+def test_machines_that_built_other_bits_use_those_that_are_shared(world: Path) -> None:
+    """No build came first; one machine even has artifacts of its own."""
+    store = ("--store", f"{STORE}/unbuilt")
+    first, second = (machine(world, name) for name in ("unbuilt-1", "unbuilt-2"))
+    assert command(second, "run", "--build-only") == (0, "")
+    _have_other_bits(second)
+    assert command(first, "run", "--shard", "1/2", *store) == (0, "")
+    assert command(second, "run", "--shard", "2/2", *store) == (0, "")
+    assert command(second, "merge", "--no-timing", *store) == (0, "")
+    assert results(second) == results(world / "alone")
+
+
+def test_parts_of_two_builds_are_told_apart_and_one_is_made_again(world: Path) -> None:
+    """As where two began at the very same moment, or the shared build was lost after a part had used it."""
+    store = ("--store", f"{STORE}/two-builds")
+    first, second = (machine(world, name) for name in ("two-builds-1", "two-builds-2"))
+    assert command(first, "run", "--shard", "1/2", *store) == (0, "")
+    shared = Store(f"{STORE}/two-builds/first")
+    shared.remove(shared.items("variants"))
+    assert command(second, "run", "--build-only") == (0, "")
+    _have_other_bits(second)
+    code, output = command(second, "run", "--shard", "2/2", *store)
+    assert code == 2
+    assert "shard 1/2 was made elsewhere in another way" in output
+    assert "one build, which `bench run first --build-only` makes before any begins" in output
+    assert "`bench run first --shard 1/2` makes it again" in output
+    for part in ("1/2", "2/2"):
+        assert command(second, "run", "--shard", part, *store) == (0, "")
+    assert command(first, "merge", "--no-timing", *store) == (0, "")
+    assert models(first) == models(second) != models(world / "alone")
 
 
 def test_frames_and_weights_at_addresses_give_the_results_of_those_here(world: Path) -> None:
@@ -134,6 +175,30 @@ def test_frames_and_weights_at_addresses_give_the_results_of_those_here(world: P
 
 def _shards_at(store: str) -> set[str]:
     return {name for name in Store(store).items() if name.endswith(".npz")}
+
+
+def _have_other_bits(folder: Path) -> None:
+    """Have every PyTorch artifact differ in the last bit of a weight, as where it was built on another machine."""
+    for file in folder.glob("variants/*/model.safetensors"):
+        content = bytearray(file.read_bytes())
+        content[-4] ^= 1
+        file.write_bytes(content)
+        described = json.loads((file.parent / "variant.json").read_text())
+        described["sha256"] = hashlib.sha256(content).hexdigest()
+        (file.parent / "variant.json").write_text(json.dumps(described))
+
+
+def _noted_uploads(patch: pytest.MonkeyPatch) -> list[str]:
+    """The names of shards that are uploaded from here on, one for each time."""
+    put, names = Store.put, list[str]()
+
+    def noted(self: Store, source: Path, name: str) -> None:
+        put(self, source, name)
+        if name.endswith(".npz"):
+            names.append(f"{self.address.removeprefix(STORE)}/{name}".lstrip("/"))
+
+    patch.setattr(Store, "put", noted)
+    return names
 
 
 def _cut_off_at_upload(patch: pytest.MonkeyPatch, count: int) -> None:

@@ -34,11 +34,18 @@ def fetch(path: str, base: Path) -> None:
     datasets.fetching.fetch(FrameSetSettings(path=path), base, silent)
 
 
+def share(address: str, base: Path) -> None:
+    """As a part begins."""
+    shared = sharing.opened(address, base, "first")
+    assert shared
+    shared.begin(silent)
+
+
 def test_a_bucket_that_is_missing(s3: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^s3://nobody/faces: there is no such bucket"):
         fetch("s3://nobody/faces", tmp_path)
     with pytest.raises(UserError, match="there is no such bucket"):
-        sharing.opened("s3://nobody/here", tmp_path, "first").begin(silent)
+        share("s3://nobody/here", tmp_path)
 
 
 def test_an_address_where_nothing_lies(s3: Any, tmp_path: Path) -> None:
@@ -61,10 +68,19 @@ def test_without_rights(s3: Any, server: stores.Server, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"access is denied .*credentials come from the environment") as raised:
             fetch(FACES, tmp_path)
         with pytest.raises(UserError, match="access is denied"):
-            sharing.opened(f"s3://{BUCKET}/here", tmp_path, "first").begin(silent)
+            share(f"s3://{BUCKET}/here", tmp_path)
     finally:
         server.allow()
     assert stores.SECRET not in str(raised.value)
+
+
+def test_without_the_right_to_remove(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A merge removes shards at its very end; clients of stores say nothing of what was not removed."""
+    share(f"s3://{BUCKET}/here", tmp_path)
+    assert not s3.list_objects_v2(Bucket=BUCKET).get("Contents"), "the trial leaves nothing"
+    monkeypatch.setattr(Store, "remove", lambda self, names: None)
+    with pytest.raises(UserError, match=r"could be written and not removed; give .* the right to delete"):
+        share(f"s3://{BUCKET}/here", tmp_path)
 
 
 def test_without_credentials(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,13 +100,17 @@ def ended(record: Record, failed: Mapping[str, str]) -> Record:
 
 def read_all(results: Path) -> list[Record]:
     """The records of all parts. `UserError` for a damaged one, and where a link lies in the place of a folder."""
+    return sorted(map(_read, files(results)), key=lambda record: (record.count, record.number))
+
+
+def files(results: Path) -> list[Path]:
+    """The files of all parts' records. `UserError` where a link lies in the place of a folder."""
     folder = folder_of(results)
     counted = [path for path in _inside(folder) if _OF_COUNT.fullmatch(path.name)]
     for path in (folder, *counted):
         if path.is_symlink():
             raise UserError(f"{path}: is a link, and bench writes files there; put what it leads to in its place")
-    files = sorted(file for path in counted for file in path.glob("*.json"))
-    return sorted(map(_read, files), key=lambda record: (record.count, record.number))
+    return sorted(file for path in counted for file in path.glob("*.json"))
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -160,12 +164,18 @@ def refuse_others(records: Iterable[Record], prepared: Prepared) -> None:
 
 
 def refuse_other_keys(records: Iterable[Record], present: Record, results: Path) -> None:
-    """Raise `UserError` where shards of a part were made from something else than this process would use."""
+    """Raise `UserError` where shards of a part were made from something else than this process would use.
+
+    Machines that each build for themselves may come to other bits, and other kernels.
+    """
     for record in records:
         if why := other_keys(record, present):
+            name = results.name
             raise UserError(
-                f"shard {record.part.text} was made elsewhere in another way ({why}): use the same libraries and the "
-                f"same kind of processor or GPU for all shards and for `bench merge`, or {_again(results)}"
+                f"shard {record.part.text} was made elsewhere in another way ({why}): have all shards use one build, "
+                f"which `bench run {name} --build-only` makes before any begins; use the same libraries and the same "
+                f"kind of processor or GPU for all of them and for `bench merge`; on this machine "
+                f"`bench run {name} --shard {record.part.text}` makes it again, or {_again(results)}"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from bench.pipeline.sharding.evaluate import Evaluator
 from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.passes import passes_of
 from bench.pipeline.sharding.records import Record
-from bench.pipeline.sharding.sharing import Sharing
+from bench.pipeline.sharding.sharing import SharedStore
 from bench.records import OnEvent, silent
 from bench.remote import reading
 from bench.variants import cache
@@ -70,13 +71,15 @@ def build_only(
     name, _ = select(experiments, name, path)
     check_folders(path.parent, name)
     shared = sharing.opened(store, path.parent, name)
-    shared.begin(on_event)
     with journal.recording(path.parent / "results" / name, on_event) as log, reading(f"building {name}"):
+        if shared:
+            shared.begin(log)
         prepared = _prepared(experiments, path, name, only, device, log)
         with locks.announced(prepared.first.variants / cache.LOCKS, f"building {name}", log):
-            prepared, built = _built(prepared, log)
+            prepared, built = _built(prepared, shared, log)
             failed = _titles(prepared, built) | load_all(prepared, built, log)
-            shared.offer_variants(prepared.first.variants, built, log)
+            if shared:  # what loading has made
+                shared.offer_variants(built, log)
         log.ended(f"ended: {len(built.artifacts)} variants built, failed: {', '.join(failed) or 'none'}")
     ids = {
         prepared.by_detector[detector].title(variant): artifact.id
@@ -104,18 +107,16 @@ def run_part(  # noqa: PLR0913 - the options of a command
     name, _ = select(experiments, name, path)
     results = path.parent / "results" / name
     check_folders(path.parent, name)
-    shared = sharing.opened(store, path.parent, name)
-    shared.begin(on_event)
+    if shared := sharing.opened(store, path.parent, name):
+        shared.begin(on_event)
     records.refuse_other_counts(records.read_all(results), results, part.count)
     doing = f"evaluating {part.text} of {name}"
     with journal.recording(records.log_folder(results, part), on_event) as log, reading(doing):
         prepared = _prepared(experiments, path, name, only, device, log)
         records.refuse_others(records.read_all(results), prepared)
         with locks.announced(prepared.first.variants / cache.LOCKS, doing, log):
-            prepared, built = _built(prepared, log)
-            shared.offer_variants(prepared.first.variants, built, log)
+            prepared, built = _built(prepared, shared, log)
             record, shards = _evaluate(prepared, built, part, shared, log)
-            shared.fetch_records(log)
         failed = _titles(prepared, built) | record.failed
         log.ended(f"ended: shard {part.text}, failed: {', '.join(failed) or 'none'}")
     return PartDone(name, record, failed, records.missing(records.read_all(results)), shards, log.path)
@@ -130,9 +131,13 @@ def _prepared(
     return with_warnings(prepared, on_event)
 
 
-def _built(prepared: Prepared, on_event: OnEvent) -> tuple[Prepared, BuiltVariants]:
-    prepared = search_variants(prepared, on_event)
-    return prepared, build_variants(prepared, on_event)
+def _built(prepared: Prepared, shared: SharedStore | None, on_event: OnEvent) -> tuple[Prepared, BuiltVariants]:
+    """The experiment with what its searches found, and its variants: those of whoever shared them first."""
+    while True:
+        searched = search_variants(prepared, on_event)
+        built = build_variants(searched, on_event)
+        if shared is None or not shared.offer_variants(built, on_event):
+            return searched, built
 
 
 def _titles(prepared: Prepared, built: BuiltVariants) -> dict[str, str]:
@@ -143,22 +148,25 @@ def _titles(prepared: Prepared, built: BuiltVariants) -> dict[str, str]:
 
 
 def _evaluate(
-    prepared: Prepared, built: BuiltVariants, part: Part, shared: Sharing, on_event: OnEvent
+    prepared: Prepared, built: BuiltVariants, part: Part, shared: SharedStore | None, on_event: OnEvent
 ) -> tuple[Record, int]:
     """Evaluate a part; its record as it is stored at the end, and how many shards it has."""
     passes, shards = passes_of(prepared, built), 0
     record = records.begun(part, prepared, passes)
-    records.refuse_other_keys(records.read_all(prepared.results), record, prepared.results)
+    if shared:  # building may have taken hours, in which others began
+        shared.fetch_records(on_event)
+    others = [each for each in records.read_all(prepared.results) if each.part != part]
+    records.refuse_other_keys(others, record, prepared.results)
     records.write(prepared.results, record)
-    shared.offer_record(record)
-    shared.fetch_shards(passes, part, on_event)
     evaluator = Evaluator(f"attempt-{part.number}-of-{part.count}.json", on_event)
-    with shared.offering(passes, part, on_event):
-        for each in passes:
-            lows = part.of(each.lows)
-            evaluator.evaluate(each, lows)
+    with shared.evaluating(record, passes, on_event) if shared else nullcontext():
+        for of in passes:
+            lows = part.of(of.lows)
+            evaluator.evaluate(of, lows)
             shards += len(lows)
     record = records.ended(record, evaluator.failed)
     records.write(prepared.results, record)
-    shared.offer_record(record)
+    if shared:
+        shared.offer_record(record)
+        shared.fetch_records(on_event)
     return record, shards

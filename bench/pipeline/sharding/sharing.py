@@ -1,78 +1,50 @@
-"""How the parts of an experiment share what they make: by a folder that all see, or by an address in a store.
+"""How machines that see no common folder share what the parts of an experiment make: by an address in a store.
 
 A store has no rename and no locks, and needs none. What lies there has the same paths as in the folder of the
-experiment file, below ADDRESS/NAME: objects are put there whole, under names that digests of their content or of all
-that it depends on are part of, and last the one that says that all are there (`variant.json`, a part's record).
+experiment file, below ADDRESS/NAME, and models have their digests in theirs. Objects are put there whole, and last the
+one that says that all are there (`variant.json`, a part's record, `predictions.json`).
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import addresses, locks
-from bench.errors import UserError
-from bench.files import is_temporary, remove
+from bench import addresses, stored
+from bench.errors import UserError, counted
+from bench.files import remove, temporary_name, write_bytes
 from bench.pipeline.build import BuiltVariants
 from bench.pipeline.search.trails import TRAIL
-from bench.pipeline.sharding import looks, records
+from bench.pipeline.sharding import looks, records, shared_results
 from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.passes import Pass
 from bench.pipeline.sharding.records import Record
-from bench.records import OnEvent, silent
-from bench.remote import Item, Store, each
+from bench.pipeline.sharding.shared_artifacts import SharedArtifacts
+from bench.pipeline.sharding.transfers import Transfers, plain_files
+from bench.records import Event, OnEvent, silent
+from bench.remote import Item, Store
 from bench.results import predict
-from bench.variants import cache, description
-from bench.variants.description import DESCRIPTION
+from bench.variants import description
 
 UPLOAD_SECONDS = 30.0
 """How often a part uploads the shards that it has finished: what a lost machine loses at most, beside those at work."""
-_PROBE = ".bench"
-_ARTIFACT = re.compile(r"variants/([0-9a-f]{16})/[^/]+")
 _RECORD = re.compile(r"of-[1-9]\d{0,8}/[1-9]\d{0,8}\.json", re.ASCII)
-_JOINED = (predict.PREDICTIONS, predict.CAMS, predict.MARK, TRAIL)
-"""What parts need of results that are joined already."""
+_log = logging.getLogger("bench")
 
 
-class Sharing:
-    """By a folder: all is where it should be, and nothing is to be done."""
+def opened(address: str | None, base: Path, name: str) -> SharedStore | None:
+    """What is shared by an address; None without one, where all is shared by the folder `base` and nothing to be done.
 
-    def begin(self, on_event: OnEvent) -> None:
-        """Refuse what cannot work, and fetch artifacts and what is known of other parts."""
-
-    def fetch_results(self, on_event: OnEvent) -> None:
-        """Fetch all that the experiment's results hold, shards among them."""
-
-    def fetch_records(self, on_event: OnEvent) -> None:
-        """Have the records of all parts, and no others."""
-
-    def fetch_shards(self, passes: Sequence[Pass], part: Part, on_event: OnEvent) -> None:
-        """Fetch those of a part's shards that are missing here."""
-
-    def offer_variants(self, folder: Path, built: BuiltVariants, on_event: OnEvent) -> None:
-        """Give others the artifacts, with what was made beside them, and what searches came to."""
-
-    @contextmanager
-    def offering(self, passes: Sequence[Pass], part: Part, on_event: OnEvent) -> Iterator[None]:
-        """Give others the shards of a part that are finished inside; at the end of it all of them."""
-        yield
-
-    def offer_record(self, record: Record) -> None:
-        """Say that a part has begun, or ended."""
-
-    def offer_results(self, on_event: OnEvent) -> None:
-        """Give others joined results and the report, and remove what they were joined from."""
-
-
-def opened(address: str | None, base: Path, name: str) -> Sharing:
-    """By the folder `base` alone, or by an address. `UserError` for one that is none, or that cannot be used."""
+    `UserError` for an address that is none, or that cannot be used.
+    """
     if address is None:
-        return Sharing()
+        return None
     try:
         addresses.checked(address)
     except ValueError as error:
@@ -82,107 +54,153 @@ def opened(address: str | None, base: Path, name: str) -> Sharing:
             f"--store: expected an address such as s3://bucket/bench, found {address}; a folder that all machines see "
             "needs no --store: put the experiment file there"
         )
-    return _ByAddress(address, base, name)
+    return SharedStore(address, base, name)
 
 
-class _ByAddress(Sharing):
-    """By an address."""
+@contextmanager
+def merging(address: str | None, base: Path, name: str, on_event: OnEvent) -> Iterator[None]:
+    """Inside, all that parts left at an address is here; at the end, results and report are there in place of shards.
+
+    Shards that turned out to be damaged are removed there however it ends, so that their parts can make them again.
+    """
+    shared = opened(address, base, name)
+    if shared is None:
+        yield
+        return
+    shared.begin(on_event)
+    shared.fetch_results(on_event)
+    try:
+        yield
+    finally:
+        shared.remove_damaged_shards()
+    shared.offer_results(on_event)
+
+
+class SharedStore:
+    """What the parts of an experiment share by an address."""
 
     def __init__(self, address: str, base: Path, name: str) -> None:
         self._store, self._base = Store(addresses.joined(address, name)), base
         self._results = base / "results" / name
-        self._uploaded: set[str] = set()
+        self._transfers = Transfers(self._store, base)
+        self._artifacts = SharedArtifacts(self._transfers)
+        self._trails: dict[str, Item] = {}
+        """Trails of searches that were looked at."""
+        self._shards: set[str] = set()
+        """Those that are in the store, as far as this process knows, and what was measured of their frames."""
 
     def begin(self, on_event: OnEvent) -> None:
-        self._store.write(_PROBE, b"bench\n")  # who may not write is refused before hours of work
-        self._fetch_variants(on_event)
+        """Refuse what cannot work, and fetch artifacts and what is known of other parts."""
+        self._refuse_without_rights()
+        self._artifacts.take_over(on_event)
         self.fetch_records(on_event)
-        items = self._store.items(self._name(self._results))
-        self._fetch_missing({name: item for name, item in items.items() if name.endswith(_JOINED)}, on_event)
+        items = self._transfers.items(self._results)
+        self._transfers.fetch_missing({name: item for name, item in items.items() if _is_trail(name)}, on_event)
+        shared_results.fetch_joined(self._transfers, self._results, items, on_event)
+
+    def _refuse_without_rights(self) -> None:
+        """Raise `UserError` where this user may not write and remove there: after hours of work it would be too late.
+
+        Clients of stores say nothing of what they did not remove, so it is looked for.
+        """
+        probe = temporary_name()
+        self._store.write(probe, b"bench\n")
+        self._store.remove([probe])
+        if self._store.item(probe):
+            raise UserError(
+                f"{addresses.joined(self._store.address, probe)}: could be written and not removed; give these "
+                "credentials the right to delete below this address, then run the same command again"
+            )
 
     # ------------------------------------------------------------------------------------------ what others made
     def fetch_results(self, on_event: OnEvent) -> None:
-        """Of what lies with records, only what was measured of frames: the records themselves are had already."""
-        records_folder = f"{self._name(records.folder_of(self._results))}/"
+        """Fetch all that the experiment's results hold, shards among them; heatmaps are drawn anew where they are due.
+
+        Of what lies with records, only what was measured of frames: the records themselves are had already.
+        """
+        records_folder = f"{self._transfers.name(records.folder_of(self._results))}/"
         looks_folder = f"{records_folder}{looks.FOLDER}/"
-        items = self._store.items(self._name(self._results))
-        self._fetch_missing(
-            {
-                name: item
-                for name, item in items.items()
-                if name.startswith(looks_folder) or not name.startswith(records_folder)
-            },
-            on_event,
-        )
+        items = {
+            name: item
+            for name, item in self._transfers.items(self._results).items()
+            if name.startswith(looks_folder) or not name.startswith(records_folder)
+        }
+        apart = {name: item for name, item in items.items() if shared_results.is_shared_apart(name)}
+        self._transfers.fetch_missing({name: item for name, item in items.items() if name not in apart}, on_event)
+        self._shards = {name for name in items if _is_shard(name)}
 
     def fetch_records(self, on_event: OnEvent) -> None:
-        folder = records.folder_of(self._results)
-        top = self._name(folder)
+        """Have the records of all parts, and no others."""
+        top = self._transfers.name(records.folder_of(self._results))
         items = {name: item for name, item in self._store.items(top).items() if _RECORD.fullmatch(name[len(top) + 1 :])}
-        for file in folder.glob("of-*/*.json"):
-            if self._name(file) not in items:
+        for file in records.files(self._results):
+            if self._transfers.name(file) not in items:
                 remove(file)
-        self._fetch(items, on_event)
+        self._transfers.fetch(items, on_event)
 
     def fetch_shards(self, passes: Sequence[Pass], part: Part, on_event: OnEvent) -> None:
+        """Fetch those of a part's shards that are missing here; one that is damaged is made again, and put again."""
         files = _files_of(passes, part)
-        names = {self._name(file) for file in files}
-        folders = dict.fromkeys(self._name(file.parent) for file in files)
+        names = {self._transfers.name(file) for file in files}
+        folders = dict.fromkeys(self._transfers.name(file.parent) for file in files)
         items = {name: item for folder in folders for name, item in self._store.items(folder).items() if name in names}
-        self._uploaded = set(items)
-        self._fetch_missing(items, on_event)
-
-    def _fetch_variants(self, on_event: OnEvent) -> None:
-        """Fetch artifacts that are whole there and not here; of others, what was made beside them and is missing."""
-        by_id: dict[str, dict[str, Item]] = {}
-        for name, item in self._store.items("variants").items():
-            if match := _ARTIFACT.fullmatch(name):
-                by_id.setdefault(match[1], {})[name] = item
-        folder = self._base / "variants"
-        for variant, items in by_id.items():
-            last = f"variants/{variant}/{DESCRIPTION}"
-            if last not in items or not self._lacks(folder, variant, items):
-                continue
-            lock, doing = cache.lock_file(folder, variant), f"fetching {variant}"
-            with locks.held(lock, doing, on_event, folder=self._base, why=cache.WHY_WAIT):
-                self._fetch(self._lacks(folder, variant, items), on_event, last=(last,))
-
-    def _lacks(self, folder: Path, variant: str, items: Mapping[str, Item]) -> dict[str, Item]:
-        """The files of an artifact that are not here; all of one that is not whole here."""
-        is_built = cache.is_built(folder, variant)
-        return {name: item for name, item in items.items() if not is_built or not (self._base / name).exists()}
-
-    def _fetch_missing(self, items: Mapping[str, Item], on_event: OnEvent) -> None:
-        missing = {name: item for name, item in items.items() if not (self._base / name).exists()}
-        self._fetch(missing, on_event, last=[name for name in missing if name.endswith(predict.MARK)])
-
-    def _fetch(self, items: Mapping[str, Item], on_event: OnEvent, last: Iterable[str] = ()) -> None:
-        """Fetch files in the place of what is here; after all others the `last` ones."""
-        work, at_last = f"fetching from {self._store.address}", [name for name in last if name in items]
-
-        def get(name: str) -> None:
-            self._store.get(name, self._base / name, items[name].size_bytes)
-
-        each(work, [name for name in items if name not in at_last], get, on_event)
-        each(work, at_last, get, on_event)
+        self._transfers.fetch_missing(items, on_event)
+        shards = {name: self._base / name for name in names if _is_shard(name)}
+        self._shards = items.keys() - {name for name, file in shards.items() if predict.remove_damaged(file)}
 
     # ------------------------------------------------------------------------------------------ what is made here
-    def offer_variants(self, folder: Path, built: BuiltVariants, on_event: OnEvent) -> None:
-        uploaded = self._store.items("variants").keys() | self._store.items(self._name(self._results)).keys()
-        ids = {link.id for each in built.artifacts.values() for link in description.read(folder, each.id).lineage}
-        files = [file for variant in sorted(ids) for file in _plain_files(folder / variant)]
-        files += self._results.rglob(TRAIL)
-        self._offer([file for file in files if self._name(file) not in uploaded], on_event, last=DESCRIPTION)
+    def offer_variants(self, built: BuiltVariants, on_event: OnEvent) -> bool:
+        """Give others the artifacts, with what was made beside them, and what searches came to.
+
+        Returns whether another's had been there first and is here now: then variants are to be built from these.
+        """
+        folder = self._base / "variants"
+        ids = {link.id for it in built.artifacts.values() for link in description.read(folder, it.id).lineage}
+        return self._artifacts.offer(sorted(ids), on_event) or self._offer_trails(on_event)
+
+    def _offer_trails(self, on_event: OnEvent) -> bool:
+        """Put the trails of searches there. Of the same search, that of whoever was first counts, and is had here."""
+        remote = {name: item for name, item in self._transfers.items(self._results).items() if _is_trail(name)}
+        files = {self._transfers.name(file): file for file in self._results.rglob(TRAIL) if stored.is_file(file)}
+        self._transfers.refuse_links(files)
+        contents = self._transfers.contents({name: remote[name] for name in files if name in remote})
+        due, gives_way = list[Path](), False
+        for name, file in files.items():
+            local, other = file.read_bytes(), contents.get(name)
+            if other is not None and _key(other) == _key(local) and self._trails.get(name) != remote[name]:
+                self._trails[name] = remote[name]
+                if local != other:
+                    write_bytes(file, other)
+                    gives_way = True
+            elif local != other:
+                due.append(file)
+        self._transfers.put(due, on_event)
+        return gives_way
+
+    @contextmanager
+    def evaluating(self, record: Record, passes: Sequence[Pass], on_event: OnEvent) -> Iterator[None]:
+        """Say that a part has begun, with the shards of it that are there; inside and at the end, give others more."""
+        self.offer_record(record)
+        self.fetch_shards(passes, record.part, on_event)
+        with self.offering(passes, record.part, on_event):
+            yield
 
     @contextmanager
     def offering(self, passes: Sequence[Pass], part: Part, on_event: OnEvent) -> Iterator[None]:
-        """By a thread, now and then, which leaves it to the end to fail."""
+        """Give others the shards of a part that are finished inside, now and then and all of them at the end.
+
+        Uploads that fail meanwhile are tried again; only at the end does it count.
+        """
         files, ended = _files_of(passes, part), threading.Event()
+        failures = list[Exception]()
 
         def now_and_then() -> None:
             while not ended.wait(UPLOAD_SECONDS):
-                with suppress(UserError):  # a store that cannot be reached now may be at the end, where it counts
+                try:
                     self._offer_shards(files, silent)
+                except Exception as error:  # whatever it is: the next turn may do it, and the end must
+                    failures.append(error)
+                    _log.warning("uploading shards failed, and is tried again", exc_info=error)
 
         thread = threading.Thread(target=now_and_then, name="upload", daemon=True)
         thread.start()
@@ -192,45 +210,59 @@ class _ByAddress(Sharing):
             ended.set()
             thread.join()
         self._offer_shards(files, on_event)
+        if failures:
+            text = f"all shards are uploaded now; {counted(len(failures), 'upload')} before had failed ({failures[-1]})"
+            on_event(Event(text, 1, 1, "warning"))
 
     def _offer_shards(self, files: Sequence[Path], on_event: OnEvent) -> None:
         """Upload those that are here and not there: what is measured of a shard's frames before the shard."""
-        due = [file for file in files if self._name(file) not in self._uploaded]
-        shards = [file for file in due if file.suffix == ".npz" and file.exists()]
-        measures = [file for file in due if file.suffix != ".npz" and file.exists()]
-        for uploads in (measures, shards):
-            self._offer(uploads, on_event)
-            self._uploaded.update(map(self._name, uploads))
+        sources = {self._transfers.name(file): file for file in files}
+        due = {name: file for name, file in sources.items() if name not in self._shards and file.exists()}
+        shards = {name: file for name, file in due.items() if _is_shard(name)}
+        for uploads in ({name: file for name, file in due.items() if name not in shards}, shards):
+            self._transfers.put_as(uploads, on_event)
+            self._shards |= uploads.keys()
 
     def offer_record(self, record: Record) -> None:
+        """Say that a part has begun, or ended."""
         file = records.file_of(self._results, record)
-        self._store.write(self._name(file), json.dumps(asdict(record), indent=1).encode())
+        self._store.write(self._transfers.name(file), json.dumps(asdict(record), indent=1).encode())
 
     def offer_results(self, on_event: OnEvent) -> None:
-        reports = self._base / "reports" / self._results.name
-        files = [file for folder in (self._results, reports) for file in _plain_files(folder, deep=True)]
-        self._offer(files, on_event, last=predict.MARK)
-        top = self._name(records.folder_of(self._results))
-        if not records.folder_of(self._results).exists():
-            names = self._store.items(self._name(self._results))
-            self._store.remove(name for name in names if f"/{predict.SHARDS}/" in name)
-            self._store.remove(name for name in names if name.startswith(f"{top}/"))
+        """Give others joined results and the report, and remove what they were joined from."""
+        shared_results.put_results(self._transfers, self._results, on_event)
+        self._transfers.put(plain_files(self._base / "reports" / self._results.name, deep=True), on_event)
+        records_folder = records.folder_of(self._results)
+        if not records_folder.exists():
+            names = self._transfers.items(self._results)
+            self._store.remove(name for name in names if _is_shard(name))
+            self._store.remove(name for name in names if name.startswith(f"{self._transfers.name(records_folder)}/"))
 
-    def _offer(self, files: Sequence[Path], on_event: OnEvent, last: str = "") -> None:
-        """Upload files, those that are called `last` after all others."""
-        work = f"uploading to {self._store.address}"
-        sources = {self._name(file): file for file in files}
-        at_last = [name for name, file in sources.items() if file.name == last]
+    def remove_damaged_shards(self) -> None:
+        """Remove there what was fetched and turned out to be damaged: it is gone here, and joined nowhere."""
+        gone = [name for name in sorted(self._shards) if not (self._base / name).exists()]
+        self._store.remove(name for name in gone if not _is_joined(self._base / name))
 
-        def put(name: str) -> None:
-            self._store.put(sources[name], name)
 
-        each(work, [name for name in sources if name not in at_last], put, on_event)
-        each(work, at_last, put, on_event)
+def _is_trail(name: str) -> bool:
+    return name.endswith(f"/{TRAIL}")
 
-    def _name(self, path: Path) -> str:
-        """What an object is called that is this file or folder, below the experiment's address."""
-        return path.relative_to(self._base).as_posix()
+
+def _is_shard(name: str) -> bool:
+    return f"/{predict.SHARDS}/" in name
+
+
+def _is_joined(shard: Path) -> bool:
+    """Whether the predictions that a shard was a part of are joined."""
+    return predict.is_done(shard.parents[2], shard.parent.name)
+
+
+def _key(trail: bytes) -> str:
+    """What a search depends on, by its trail; empty where that is damaged."""
+    try:
+        return str(stored.parsed(trail.decode())["key"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _files_of(passes: Sequence[Pass], part: Part) -> list[Path]:
@@ -243,14 +275,3 @@ def _files_of(passes: Sequence[Pass], part: Part) -> list[Path]:
             files += (looks.file_of(folder, setup.frames["test"].digest, low) for low in lows)
         files += (predict.shard_file(target.folder, target.key, low) for target in of.targets for low in lows)
     return files
-
-
-def _plain_files(folder: Path, *, deep: bool = False) -> list[Path]:
-    """Regular files in a folder, and with `deep` in those below it; no hidden ones, none that is being written."""
-    files = sorted(folder.rglob("*") if deep else folder.glob("*"))
-    return [file for file in files if _is_plain(file, folder)]
-
-
-def _is_plain(file: Path, folder: Path) -> bool:
-    is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return not is_hidden and not is_temporary(file) and file.is_file() and not file.is_symlink()
