@@ -161,7 +161,7 @@ def load(
     assert executed is not None  # every evaluated variant was executed
     device, remark = device_here(executed)
     threads = executed.threads or cpu_cores()
-    load_session = partial(load_checked, folder, built, executed.runtime, device, threads, tf32=settings.tf32)
+    load_session = partial(load_checked, built, executed.runtime, device, threads, tf32=settings.tf32)
     session = open_session(load_session, result.name)
     ran = session.executed
     judge = Judge(

@@ -56,24 +56,25 @@ def run(  # noqa: PLR0913 - what a run is asked for, each by its name
     name, _ = select(experiments, name, path)
     results = path.parent / "results" / name
     check_folders(path.parent, name)
-    with journal.recording(results, on_event) as log, reading(f"running {name}"):
-        with sharing.merging(store, path.parent, name, log):
-            warn_of_another_run(results, log)
-            prepared = prepare(
-                experiments, path, name, only=only, device=device, timing=timing, for_run=True, on_event=log
-            )
-            prepared = with_warnings(prepared, log)
-            warn_of_silence(prepared, log)
-            parts = joining.refuse_incomplete(prepared) if merging else []
-            with announced(prepared, log) as progress:
-                prepared = search_variants(prepared, progress)
-                executor.build(prepared, progress)
-                built = build_variants(prepared, progress)
-                failed = joining.failures(prepared, built, parts) | executor.fill(prepared, built, progress)
-                evaluated = evaluate_variants(prepared, built, progress, failed)
-                joining.finish(prepared, evaluated, failed, progress)
-                timed = time_variants(prepared, evaluated, progress)
-                finished = render_variants(prepared, timed, progress)
-                track(prepared, finished, hand_over, progress)
-        log.ended(finished.ending)
+    with (
+        journal.recording(results, on_event) as log,
+        reading(f"running {name}"),
+        sharing.merging(store, path.parent, name, log),
+    ):
+        warn_of_another_run(results, log)
+        prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, for_run=True, on_event=log)
+        prepared = with_warnings(prepared, log)
+        warn_of_silence(prepared, log)
+        parts = joining.refuse_incomplete(prepared) if merging else []
+        with announced(prepared, log) as progress:
+            prepared = search_variants(prepared, progress)
+            executor.build(prepared, progress)
+            built = build_variants(prepared, progress)
+            failed = joining.failures(prepared, built, parts) | executor.fill(prepared, built, progress)
+            evaluated = evaluate_variants(prepared, built, progress, failed)
+            joining.finish(prepared, evaluated, failed, progress)
+            timed = time_variants(prepared, evaluated, progress)
+            finished = render_variants(prepared, timed, progress)
+            track(prepared, finished, hand_over, progress)
+        log.ended(finished.ending)  # before the log goes to the store
     return replace(finished, log=log.path)

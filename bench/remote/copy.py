@@ -119,14 +119,21 @@ class Copy:
         doing = f"copying {self.address}"
         with locks.held(self._folder / LOCK, doing, on_event, folder=self.base, why=WHY_WAIT):
             noted = _read(self._folder)
+            is_read_here = reader is not None and self._folder in reader.folders
+            if is_read_here and noted.parts.get(self.part):
+                return
             noted.address = self.address
             if not noted.files:  # what lies there is of nobody, or a stranger's
                 self._refuse_if_read(int((self._folder / addresses.FILES).exists()))
                 remove(self._folder / addresses.FILES)
             self._sweep(noted)
+            # What this run has listed by now stays as it was then; what another part of it lacks still comes.
+            as_listed = {n: item for n, item in noted.files.items() if item != _BEGUN} if is_read_here else {}
             if all_items:
+                items = {**items, **{name: as_listed[name] for name in items.keys() & as_listed.keys()}}
                 self._bring(store, {**noted.files, **items}, items, noted, on_event)
                 items = all_items()
+            items = {**items, **as_listed}
             self._bring(store, items, items, noted, on_event)
             if not noted.parts.get(self.part):
                 noted.parts[self.part] = True

@@ -52,3 +52,10 @@ def test_copies_that_no_file_names_go(workplace: Path, monkeypatch: pytest.Monke
     assert f"copy of {weights}: used by experiments.yaml" in output
     assert [copy.exists() for copy in copies] == [False, True]
     assert others.exists(), "another user may have made it"
+    fetches[0]()
+    (workplace / "trained.yaml").write_text(
+        f'datasets: {{set: {{path: "{faces}"}}}}\ntrainings: {{first: {{epoch: 1}}}}\n'
+    )
+    output = bench("clean", "--yes")[1]
+    assert f"copy of {faces}: perhaps used by trained.yaml" in output
+    assert copies[0].exists()

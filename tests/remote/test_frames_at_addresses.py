@@ -302,6 +302,15 @@ def test_a_copy_does_not_change_under_a_run_that_reads_it(
     assert not list((base / addresses.FOLDER).rglob("run-*"))
 
 
+def test_a_run_is_not_refused_for_itself(faces: Path, tmp_path: Path, s3: Any) -> None:
+    """A second set at the same address is that which the first one listed, whatever has changed there meanwhile."""
+    base = tmp_path / "here"
+    with reading("running first"):
+        before = digests(load(ADDRESS, base))
+        s3.put_object(Bucket=BUCKET, Key="set/faces/test/real/000.png", Body=b"other")
+        assert digests(load(ADDRESS, base)) == before
+
+
 def test_memory_has_no_digests_and_works_by_its_times(tmp_path: Path) -> None:
     import fsspec
 

@@ -238,10 +238,13 @@ def test_a_choice_of_the_store_that_is_of_no_use_is_replaced(s3: Any, tmp_path: 
     assert (fresh / KERNELS).read_text() == "made again"
 
 
+ENDED = {"key": "1", "ended": "tried all", "winner": {"id": "1"}}
+
+
 def test_of_one_search_the_trail_that_was_there_first_counts(s3: Any, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     name = "results/first/best/search/trail.json"
-    for base, trail in ((first, {"key": "1", "at": "A"}), (second, {"key": "1", "at": "B"})):
+    for base, trail in ((first, {**ENDED, "at": "A"}), (second, {**ENDED, "at": "B"})):
         written(base, name)[0].write_text(json.dumps(trail))
     none: Any = SimpleNamespace(artifacts={})
     assert not opened(first).offer_variants(none, silent)
@@ -249,9 +252,23 @@ def test_of_one_search_the_trail_that_was_there_first_counts(s3: Any, tmp_path: 
     assert shared.offer_variants(none, silent)
     assert not shared.offer_variants(none, silent)
     assert (second / name).read_bytes() == (first / name).read_bytes()
-    (second / name).write_text('{"key": "2"}')
+    (second / name).write_text(json.dumps({**ENDED, "key": "2"}))
     assert not opened(second).offer_variants(none, silent), "of another search, that of this experiment is put there"
     assert opened(first).offer_variants(none, silent) is False
+
+
+def test_a_search_that_broke_off_takes_no_place(s3: Any, tmp_path: Path) -> None:
+    broken, ended = tmp_path / "broken", tmp_path / "ended"
+    name = "results/first/best/search/trail.json"
+    written(broken, name)[0].write_text(json.dumps({**ENDED, "winner": None}))
+    (trail,) = written(ended, name)
+    trail.write_text(json.dumps(ENDED))
+    none: Any = SimpleNamespace(artifacts={})
+    assert not opened(broken).offer_variants(none, silent)
+    assert not opened(ended).offer_variants(none, silent)
+    assert json.loads(trail.read_text()) == ENDED
+    assert opened(broken).offer_variants(none, silent), "what has ended counts for others too"
+    assert json.loads((broken / name).read_text()) == ENDED
 
 
 @pytest.mark.parametrize("link", ["results/first", "results/first/q8", "results/first/.sharding", f"variants/{ID}"])

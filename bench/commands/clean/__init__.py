@@ -254,7 +254,7 @@ def _remove(item: Item) -> bool:
         remove(item.path)
         return not item.path.exists()
     with locks.tried(item.lock) as free:
-        if free:
+        if free and not remote.readers_of(item.path):  # a run may have begun to read a copy meanwhile
             # Renamed first, so that it is whole or gone even if this process is killed.
             doomed = item.path.with_name(temporary_name())
             with suppress(FileNotFoundError):  # another process was faster

@@ -147,7 +147,8 @@ def _is_experiment_file(file: Path) -> bool:
         text = stored.read_bytes(file, stored.MIB).decode("utf-8", errors="replace")
     except (OSError, ValueError):
         return True
-    return "experiments:" in text or ("detectors:" in text and "datasets:" in text)
+    names = ("detectors:", "trainings:")
+    return "experiments:" in text or ("datasets:" in text and any(name in text for name in names))
 
 
 def _prepared(experiments: Experiments, path: Path, name: str, on_event: OnEvent) -> Prepared:

@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -71,8 +71,11 @@ def merging(address: str | None, base: Path, name: str, on_event: OnEvent) -> It
     shared.fetch_results(on_event)
     try:
         yield
-    finally:
-        shared.remove_damaged_shards()
+    except BaseException:
+        with suppress(UserError):  # what ended the merge is what is told
+            shared.remove_damaged_shards()
+        raise
+    shared.remove_damaged_shards()
     shared.offer_results(on_event)
 
 
@@ -159,7 +162,7 @@ class SharedStore:
         return self._artifacts.offer(sorted(ids), on_event) or self._offer_trails(on_event)
 
     def _offer_trails(self, on_event: OnEvent) -> bool:
-        """Put the trails of searches there. Of the same search, that of whoever was first counts, and is had here."""
+        """Put trails of ended searches there. Of the same search, that of whoever was first counts, and is had here."""
         remote = {name: item for name, item in self._transfers.items(self._results).items() if _is_trail(name)}
         files = {self._transfers.name(file): file for file in self._results.rglob(TRAIL) if stored.is_file(file)}
         self._transfers.refuse_links(files)
@@ -167,12 +170,13 @@ class SharedStore:
         due, gives_way = list[Path](), False
         for name, file in files.items():
             local, other = file.read_bytes(), contents.get(name)
-            if other is not None and _key(other) == _key(local) and self._trails.get(name) != remote[name]:
+            is_first = other is not None and _has_ended(other) and _key(other) == _key(local)
+            if other is not None and is_first and self._trails.get(name) != remote[name]:
                 self._trails[name] = remote[name]
                 if local != other:
                     write_bytes(file, other)
                     gives_way = True
-            elif local != other:
+            elif local != other and _has_ended(local):
                 due.append(file)
         self._transfers.put(due, on_event)
         return gives_way
@@ -259,10 +263,21 @@ def _is_joined(shard: Path) -> bool:
 
 def _key(trail: bytes) -> str:
     """What a search depends on, by its trail; empty where that is damaged."""
+    return str(_entry(trail, "key") or "")
+
+
+def _has_ended(trail: bytes) -> bool:
+    """Whether a search came to its end and took a chain: others would go on where it broke off."""
+    return bool(_entry(trail, "ended")) and _entry(trail, "winner") is not None
+
+
+def _entry(trail: bytes, key: str) -> object:
+    """An entry of a trail; None where there is none, or the trail is damaged."""
     try:
-        return str(stored.parsed(trail.decode())["key"])
+        entry: object = stored.parsed(trail.decode())[key]
     except (ValueError, KeyError, TypeError):
-        return ""
+        return None
+    return entry
 
 
 def _files_of(passes: Sequence[Pass], part: Part) -> list[Path]:
