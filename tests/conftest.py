@@ -124,12 +124,12 @@ def _no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 def logged() -> Iterator[list[str]]:
     """What is logged, as it comes, whether or not `import bench` has silenced the log in this process by now."""
 
-    class Kept(logging.Handler):
+    class ListHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             messages.append(self.format(record))
 
     messages: list[str] = []
-    handler = Kept()
+    handler = ListHandler()
     logging.getLogger("bench").addHandler(handler)
     yield messages
     logging.getLogger("bench").removeHandler(handler)
