@@ -39,6 +39,7 @@ def trained_under(preprocessing: Preprocessing) -> Detector:
     return detector.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["fsbi", "sbi", "imagenet", "deepfakebench"])
 def test_the_preprocessing_of_training_ranks_first(preset: str) -> None:
     """And it does not warn of itself; under any other statistics a warning names it."""

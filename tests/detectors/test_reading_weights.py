@@ -145,6 +145,7 @@ def hidden(state: dict[str, Tensor], names: dict[str, tuple[int, ...]], head: st
     return elsewhere(state, "encoder.", head) | {name: torch.zeros(shape) for name, shape in names.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "head"),
     [
@@ -172,6 +173,7 @@ def test_a_sequence_of_backbone_and_head_is_read_behind_any_wrapper(of_timm: nn.
         torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapper", ["model", "epoch_12", "best_loss_model", "step"])
 @pytest.mark.parametrize("name", ["neck.weight", "attention.weight", "norm_decay.weight"])
 def test_what_could_be_part_of_the_network_is_warned_of(
@@ -318,6 +320,7 @@ def test_a_set_is_named_once_though_two_schemes_have_its_names(of_timm: nn.Modul
     assert reading.warnings[0].endswith("those behind student.module.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["EMA{'decay': 0.99}", "a, b", "0", "null", "mit größe", 'quo"te'])
 def test_the_example_of_a_key_is_yaml(name: str, of_timm: nn.Module, tmp_path: Path) -> None:
     """Whatever the dictionary is called in which the weights lie."""

@@ -86,6 +86,7 @@ def predicted(variant: Built, runtime: str) -> tuple[NDArray[np.float32], NDArra
     return *logits_and_cam(session.predict(TEST)), session.executed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "chain"), CASES)
 def test_every_step_in_every_runtime(architecture: str, chain: str, contexts: dict[str, BuildContext]) -> None:
     """Scores stay near the baseline's, maps are the same in all, and what is stored is what was built."""
@@ -125,6 +126,7 @@ def test_half_is_gone_where_half_was_asked_for(architecture: str, contexts: dict
     assert 0.3 < max(left) <= 0.5
 
 
+@pytest.mark.slow
 def test_transforms_stay_in_float_under_int8(contexts: dict[str, BuildContext]) -> None:
     import onnx
 

@@ -104,6 +104,7 @@ def test_killed_extraction_goes_on_where_it_was(videos: Path, tmp_path: Path, ki
     assert not [path for path in (to / folder.WORK).iterdir() if path.name.endswith(".tmp")]
 
 
+@pytest.mark.slow
 def test_interrupted_extraction_says_so_and_goes_on(videos: Path, tmp_path: Path) -> None:
     to = tmp_path / "frames"
     process = start(videos, to)

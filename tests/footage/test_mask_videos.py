@@ -71,6 +71,7 @@ def problems(to: Path) -> dict[str, str]:
         return {row["video"]: row["mask_problem"] for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", ["fsbi", "deepfakebench", "none"])
 @pytest.mark.parametrize("masks", [as_video, as_pictures, lambda f: as_video(f, draw=mask_of_another_size)])
 def test_masks_lie_over_what_was_forged(tmp_path: Path, crop: str, masks: Callable[[Path], None]) -> None:

@@ -223,6 +223,7 @@ def test_a_new_column_renders_anew_and_evaluates_nothing(workplace: Path, monkey
     assert not stored_file.exists()
 
 
+@pytest.mark.slow
 def test_predictions_of_bench_can_be_scored_as_they_are(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     assert bench("run", "--only", "q16")[0] == 0

@@ -81,6 +81,7 @@ def run(name: str) -> str:
     return " ".join(output.split())
 
 
+@pytest.mark.slow
 def test_a_run_warns_on_the_terminal_and_in_the_report_and_remembers_why(folder: Path) -> None:
     """A second run, in a process of its own, asks nothing of PyTorch."""
     output = run("wrong")

@@ -210,6 +210,7 @@ def of_report(folder: Path) -> str:
     return "; ".join(report_reasons.of_reports(prepared, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -146,6 +146,7 @@ def without_times(scores: Path) -> Any:
     return {name: content[name] for name in ("frames", "detector", "architecture", "threshold", "variants")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("detector", "frame_set"), PAIRS)
 def test_each_pair_comes_out_as_if_run_alone(
     detector: str, frame_set: str, together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -270,6 +271,7 @@ def test_what_is_wrong_with_each_is_said_at_once(together: Path, tmp_path: Path)
         assert str(tmp_path / name) in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("detectors", "frame_sets", "folders"),
     [

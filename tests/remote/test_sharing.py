@@ -167,6 +167,7 @@ def test_of_an_id_that_two_have_built_the_first_one_there_counts(s3: Any, tmp_pa
     assert (second / KERNELS).read_text() == '"chosen for bits A"'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["model.safetensors", "kernels-1.json", "variant.json"])
 def test_two_that_build_at_once_never_mix_their_files(
     s3: Any, tmp_path: Path, before_put: Callable[[str, Callable[[], object]], None], ending: str
@@ -432,6 +433,7 @@ def test_joined_results_take_the_place_of_shards(s3: Any, tmp_path: Path, puts: 
     assert not (second / "reports").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [*predict.JOINED, "report.html"])
 def test_an_upload_over_earlier_results_that_is_cut_off_is_never_taken_for_whole(
     s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str

@@ -150,6 +150,7 @@ def test_pairs_of_one_output_and_one_sign_may_saturate(weights: list[list[int]],
     assert lowering.can_saturate(np.array(weights, np.int8)) == saturates
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not processor.processor().exact_with_signed_bytes, reason="signed weights saturate here")
 def test_signed_weights_give_the_same_bits_where_they_are_exact() -> None:
     signed, unsigned = (

@@ -47,6 +47,7 @@ def test_int8_convolutions_run_on_integers(int8: Built) -> None:
     assert executed.providers == ("openvino.CPU",)
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_int8_scores_are_those_of_onnxruntime(int8: Built) -> None:
     onnxruntime_outputs = logits_and_cam(onnxruntime.load(int8, "cpu", 1).predict(b0.frames(24)))

@@ -196,6 +196,7 @@ def test_an_idle_worker_that_is_killed_is_started_again_without_a_request(finish
         process.end()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a process is killed by a signal")
 def test_a_worker_is_not_started_again_with_another_artifact(finished: Path) -> None:
     with serving(finished, "--variant", "q8") as process:

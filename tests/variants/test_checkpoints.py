@@ -49,6 +49,7 @@ def _bytes(result: Any) -> dict[str, bytes]:
     return {"graph": result.SerializeToString(deterministic=True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STEPS)
 def test_a_step_killed_at_many_checkpoints_ends_in_the_same_bytes(
     kind: str, tiny_family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

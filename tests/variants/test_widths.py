@@ -62,6 +62,7 @@ def test_what_is_hardest_ends_just_below(channels: Any, amount: float, way: str)
     assert 1 - amount - 0.02 <= left.max() <= 1 - amount
 
 
+@pytest.mark.slow
 def test_more_goes_where_more_is_asked_for(channels: Any) -> None:
     model, groups, losses = channels
     left = [Budget(model, groups, 1 - amount) for amount in (0.2, 0.4, 0.6)]
