@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import stored
 from bench.errors import UserError
 from bench.pipeline.sharding import records, sharing
 from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.records import Record
-from bench.records import Event, silent
+from bench.records import ChainForecast, Event, SearchTrail, TriedChain, silent
 from bench.remote import Store
 from bench.results import predict
 from bench.variants import cache, description
@@ -239,37 +241,43 @@ def test_a_choice_of_the_store_that_is_of_no_use_is_replaced(s3: Any, tmp_path: 
     assert (fresh / KERNELS).read_text() == "made again"
 
 
-ENDED = {"key": "1", "ended": "tried all", "winner": {"id": "1"}}
+TRIED = TriedChain(("quantize: int8",), ChainForecast(1.0, 1.0, 0.0, 0.0, 0.0), "keeps", id=ID)
+ENDED = SearchTrail("1", "smallest", 0.01, 10, 1, 1000, candidates=(TRIED,), ended="tried all", chosen=0)
+
+
+def trail_file(base: Path, trail: SearchTrail) -> Path:
+    """A trail as a search stores it."""
+    (file,) = written(base, "results/first/best/search/trail.json")
+    file.write_text(json.dumps(stored.adapter(SearchTrail).dump_python(trail, mode="json"), indent=1))
+    return file
 
 
 def test_of_one_search_the_trail_that_was_there_first_counts(s3: Any, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    name = "results/first/best/search/trail.json"
-    for base, trail in ((first, {**ENDED, "at": "A"}), (second, {**ENDED, "at": "B"})):
-        written(base, name)[0].write_text(json.dumps(trail))
+    of_first = trail_file(first, replace(ENDED, foretelling_seconds=1.0))
+    of_second = trail_file(second, replace(ENDED, foretelling_seconds=2.0))
     none: Any = SimpleNamespace(artifacts={})
     assert not opened(first).offer_variants(none, silent)
     shared = opened(second)
     assert shared.offer_variants(none, silent)
     assert not shared.offer_variants(none, silent)
-    assert (second / name).read_bytes() == (first / name).read_bytes()
-    (second / name).write_text(json.dumps({**ENDED, "key": "2"}))
+    assert of_second.read_bytes() == of_first.read_bytes()
+    trail_file(second, replace(ENDED, key="2"))
     assert not opened(second).offer_variants(none, silent), "of another search, that of this experiment is put there"
     assert opened(first).offer_variants(none, silent) is False
 
 
 def test_a_search_that_broke_off_takes_no_place(s3: Any, tmp_path: Path) -> None:
     broken, ended = tmp_path / "broken", tmp_path / "ended"
-    name = "results/first/best/search/trail.json"
-    written(broken, name)[0].write_text(json.dumps({**ENDED, "winner": None}))
-    (trail,) = written(ended, name)
-    trail.write_text(json.dumps(ENDED))
+    of_broken = trail_file(broken, replace(ENDED, ended="", chosen=-1))
+    of_ended = trail_file(ended, ENDED)
+    content = of_ended.read_bytes()
     none: Any = SimpleNamespace(artifacts={})
     assert not opened(broken).offer_variants(none, silent)
     assert not opened(ended).offer_variants(none, silent)
-    assert json.loads(trail.read_text()) == ENDED
+    assert of_ended.read_bytes() == content
     assert opened(broken).offer_variants(none, silent), "what has ended counts for others too"
-    assert json.loads((broken / name).read_text()) == ENDED
+    assert of_broken.read_bytes() == content
 
 
 @pytest.mark.parametrize("link", ["results/first", "results/first/q8", "results/first/.sharding", f"variants/{ID}"])

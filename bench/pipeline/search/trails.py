@@ -120,9 +120,17 @@ def ids_in(folder: Path) -> set[str]:
 
 def _stored(folder: Path) -> SearchTrail | None:
     try:
-        trail: SearchTrail = stored.typed(SearchTrail, stored.read_json(folder / TRAIL, stored.MIB))
+        return parsed(stored.read_bytes(folder / TRAIL, stored.MIB))
+    except (OSError, ValueError):
+        return None
+
+
+def parsed(content: bytes) -> SearchTrail | None:
+    """A trail from what its file holds; None where that is damaged."""
+    try:
+        trail: SearchTrail = stored.typed(SearchTrail, stored.parsed(content.decode("utf-8")))
         for chain in trail.candidates:
             chain_of(chain.steps)
-    except (OSError, ValueError, UserError, yaml.YAMLError):
+    except (ValueError, UserError, yaml.YAMLError):
         return None
     return trail

@@ -20,6 +20,7 @@ from bench import addresses, stored
 from bench.errors import UserError, counted
 from bench.files import remove, temporary_name, write_bytes
 from bench.pipeline.build import BuiltVariants
+from bench.pipeline.search import trails
 from bench.pipeline.search.trails import TRAIL
 from bench.pipeline.sharding import looks, records, shared_results
 from bench.pipeline.sharding.part import Part
@@ -169,14 +170,15 @@ class SharedStore:
         contents = self._transfers.contents({name: remote[name] for name in files if name in remote})
         due, gives_way = list[Path](), False
         for name, file in files.items():
-            local, other = file.read_bytes(), contents.get(name)
-            is_first = other is not None and _has_ended(other) and _key(other) == _key(local)
-            if other is not None and is_first and self._trails.get(name) != remote[name]:
+            local, other = file.read_bytes(), contents.get(name, b"")
+            ours, theirs = trails.parsed(local), trails.parsed(other)
+            is_taken = ours and theirs and ours.key == theirs.key and trails.is_whole(theirs)
+            if is_taken and self._trails.get(name) != remote[name]:
                 self._trails[name] = remote[name]
                 if local != other:
                     write_bytes(file, other)
                     gives_way = True
-            elif local != other and _has_ended(local):
+            elif ours and trails.is_whole(ours) and local != other:
                 due.append(file)
         self._transfers.put(due, on_event)
         return gives_way
@@ -259,25 +261,6 @@ def _is_shard(name: str) -> bool:
 def _is_joined(shard: Path) -> bool:
     """Whether the predictions that a shard was a part of are joined."""
     return predict.is_done(shard.parents[2], shard.parent.name)
-
-
-def _key(trail: bytes) -> str:
-    """What a search depends on, by its trail; empty where that is damaged."""
-    return str(_entry(trail, "key") or "")
-
-
-def _has_ended(trail: bytes) -> bool:
-    """Whether a search came to its end and took a chain: others would go on where it broke off."""
-    return bool(_entry(trail, "ended")) and _entry(trail, "winner") is not None
-
-
-def _entry(trail: bytes, key: str) -> object:
-    """An entry of a trail; None where there is none, or the trail is damaged."""
-    try:
-        entry: object = stored.parsed(trail.decode())[key]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return entry
 
 
 def _files_of(passes: Sequence[Pass], part: Part) -> list[Path]:
