@@ -67,6 +67,12 @@ def refuse_other_than_file(path: Path, *, links: bool = True) -> None:
     open_file(path, links=links).close()
 
 
+def refuse_link(folder: Path) -> None:
+    """Raise `UserError` where a link lies in the place of a folder: what it leads to may be anybody's."""
+    if folder.is_symlink():
+        raise UserError(f"{folder}: is a link, and bench writes files there; put what it leads to in its place")
+
+
 def is_file(path: Path) -> bool:
     """Whether a regular file lies there itself, and no link to one."""
     try:

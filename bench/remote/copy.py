@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import addresses, locks, seals
+from bench import addresses, locks, seals, stored
 from bench.errors import UserError, counted
 from bench.files import make_folder, remove, sweep
 from bench.records import OnEvent
@@ -130,7 +130,7 @@ class Copy:
             # What this run has listed by now stays as it was then; what another part of it lacks still comes.
             as_listed = {n: item for n, item in noted.files.items() if item != _BEGUN} if is_read_here else {}
             if all_items:
-                items = {**items, **{name: as_listed[name] for name in items.keys() & as_listed.keys()}}
+                items = {name: as_listed.get(name, item) for name, item in items.items()}
                 self._bring(store, {**noted.files, **items}, items, noted, on_event)
                 items = all_items()
             items = {**items, **as_listed}
@@ -202,8 +202,7 @@ class Copy:
         """What a link leads to may be anybody's."""
         below = (self._folder / name for name in (addresses.FILES, _READERS))
         for folder in (self._folder.parent, self._folder, *below):
-            if folder.is_symlink():
-                raise UserError(f"{folder}: is a link, and bench writes files there; put what it leads to in its place")
+            stored.refuse_link(folder)
 
     def _refuse_if_read(self, changes: int) -> None:
         """Raise `UserError` where files would change that a run reads: some of its results would be of other frames."""

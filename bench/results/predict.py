@@ -82,20 +82,22 @@ class Pending:
 
 def is_done(folder: Path, key: str) -> bool:
     """Whether the folder holds all predictions of this key: a mark with their sizes is written last."""
-    try:
-        mark = stored.read_json(folder / MARK, MIB)
-        return bool(mark["key"] == key and mark["bytes"] == _sizes(folder, cams=CAMS in mark["bytes"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    mark = _mark(folder)
+    return mark is not None and mark.get("key") == key
 
 
 def is_whole(folder: Path) -> bool:
     """The same for whatever key."""
+    return _mark(folder) is not None
+
+
+def _mark(folder: Path) -> dict[str, Any] | None:
+    """What says that a folder's predictions are all there; None where they are not."""
     try:
-        mark = stored.read_json(folder / MARK, MIB)
-        return bool(mark["bytes"] == _sizes(folder, cams=CAMS in mark["bytes"]))
+        mark: dict[str, Any] = stored.read_json(folder / MARK, MIB)
+        return mark if mark["bytes"] == _sizes(folder, cams=CAMS in mark["bytes"]) else None
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None
 
 
 def rows_left(folder: Path, key: str, count: int) -> int:

@@ -108,8 +108,7 @@ def files(results: Path) -> list[Path]:
     folder = folder_of(results)
     counted = [path for path in _inside(folder) if _OF_COUNT.fullmatch(path.name)]
     for path in (folder, *counted):
-        if path.is_symlink():
-            raise UserError(f"{path}: is a link, and bench writes files there; put what it leads to in its place")
+        stored.refuse_link(path)
     return sorted(file for path in counted for file in path.glob("*.json"))
 
 

@@ -171,8 +171,8 @@ class SharedStore:
         due, gives_way = list[Path](), False
         for name, file in files.items():
             local, other = file.read_bytes(), contents.get(name, b"")
-            ours, theirs = trails.parsed(local), trails.parsed(other)
-            is_taken = ours and theirs and ours.key == theirs.key and trails.is_whole(theirs)
+            ours, offered = trails.parsed(local), trails.parsed(other)
+            is_taken = ours and offered and ours.key == offered.key and trails.is_whole(offered)
             if is_taken and self._trails.get(name) != remote[name]:
                 self._trails[name] = remote[name]
                 if local != other:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from bench import stored
-from bench.errors import UserError
 from bench.files import is_temporary
 from bench.records import OnEvent, silent
 from bench.remote import Item, Store, each
@@ -78,10 +77,8 @@ class Transfers:
         """
         parents = {PurePosixPath(name).parent for name in names}
         for folder in sorted({folder for parent in parents for folder in (parent, *parent.parents)}):
-            if len(folder.parts) > 1 and (self.base / folder).is_symlink():
-                raise UserError(
-                    f"{self.base / folder}: is a link, and bench writes files there; put what it leads to in its place"
-                )
+            if len(folder.parts) > 1:
+                stored.refuse_link(self.base / folder)
 
 
 def _in_turn(names: Iterable[str], last: str) -> tuple[list[str], list[str]]:
