@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +157,16 @@ def best_loss(felt: NDArray[np.float64], moments: NDArray[np.float64], gone: lis
 
 
 def test_blocks_go_by_what_is_lost_when_the_others_take_over() -> None:
-    """Greedily, each with what all that went until then has cost."""
+    """Greedily, each with what all that went until then has cost; those that stay have the weights of a new fit."""
     rng = np.random.default_rng(0)
     mixed, felt = rng.normal(size=(12, 12)), rng.normal(size=(3, 12))
-    moments = mixed @ mixed.T
-    order, losses = elimination._removals_of_blocks(felt, np.linalg.inv(moments).astype(np.float64), 3)
+    moments, left = mixed @ mixed.T, dict[int, tuple[NDArray[np.intp], NDArray[np.float32]]]()
+
+    def judge(stay: NDArray[np.intp], weights: NDArray[np.float32]) -> None:
+        left[len(stay)] = stay, weights
+
+    inverse = np.linalg.inv(moments).astype(np.float64)
+    order, losses = elimination._removals_of_blocks(felt, inverse, 3, felt.astype(np.float32), judge)
     gone: list[int] = []
     for count, block in enumerate(order, start=1):
         choices = {other: gone + list(range(3 * other, 3 * other + 3)) for other in range(4) if 3 * other not in gone}
@@ -168,19 +174,33 @@ def test_blocks_go_by_what_is_lost_when_the_others_take_over() -> None:
         assert block == min(by_choice, key=by_choice.__getitem__)
         assert sum(losses[:count]) == pytest.approx(by_choice[block], rel=1e-6)
         gone = choices[block]
+        stay, weights = left[12 - len(gone)]
+        assert sorted([*stay, *gone]) == list(range(12))
+        fitted = felt @ moments[:, stay] @ np.linalg.inv(moments[np.ix_(stay, stay)])
+        np.testing.assert_allclose(weights, fitted, rtol=1e-3, atol=1e-3)
     assert sorted(order) == [0, 1, 2, 3]
 
 
 def test_blocks_of_one_go_as_single_inputs_do() -> None:
     rng = np.random.default_rng(1)
-    mixed, felt = rng.normal(size=(9, 9)), rng.normal(size=(4, 9))
-    inverse = np.linalg.inv(mixed @ mixed.T + np.eye(9)).astype(np.float64)
+    mixed, felt = rng.normal(size=(40, 40)), rng.normal(size=(4, 40))
+    inverse = np.linalg.inv(mixed @ mixed.T + np.eye(40)).astype(np.float64)
+    weights = rng.normal(size=(2, 40)).astype(np.float32)
+    left: list[dict[int, tuple[NDArray[np.intp], NDArray[np.float32]]]] = [{}, {}]
+
+    def judge(which: int, stay: NDArray[np.intp], now: NDArray[np.float32]) -> None:
+        left[which][len(stay)] = stay, now.copy()
+
     in_blocks, one_by_one = (
-        elimination._removals_of_blocks(felt, inverse, 1),
-        elimination._removals(felt.astype(np.float32), inverse.astype(np.float32)),
+        elimination._removals_of_blocks(felt, inverse, 1, weights, partial(judge, 0)),
+        elimination._removals(felt.astype(np.float32), inverse.astype(np.float32), weights, partial(judge, 1)),
     )
     assert in_blocks[0] == one_by_one[0]
     np.testing.assert_allclose(in_blocks[1], one_by_one[1], rtol=1e-3)
+    assert sorted(left[1]) == [0, 8, 16, 24, 32], "now and then only"
+    for count, (stay, now) in left[1].items():
+        np.testing.assert_array_equal(stay, left[0][count][0])
+        np.testing.assert_allclose(now, left[0][count][1], rtol=1e-3, atol=1e-4)
 
 
 def say_twice(model: Detector) -> None:

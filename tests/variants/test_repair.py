@@ -237,6 +237,24 @@ def test_few_frames_are_fitted_to_with_varied_copies(
     assert errors[4] < errors[1]
 
 
+@pytest.mark.parametrize(
+    ("felt", "settings", "frames"),
+    [(True, {}, 512), (False, {}, 128), (True, {"frames": 64}, 64), (True, {"frames": 600}, 600)],
+)
+def test_more_frames_are_read_where_what_goes_is_felt(
+    felt: bool, settings: dict[str, Any], frames: int, parent: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[Evidence]()
+    monkeypatch.setattr(repair_module, "repair", lambda *given: read.append(given[-1]))
+    monkeypatch.setattr(repair_module, "will_be_felt", lambda _: felt)
+    prune.apply(parent, prune.Settings(amount=0.5, **settings), work(tmp_path, parent))
+    assert [(evidence.frames, evidence.varied) for evidence in read] == [(frames, felt)]
+
+
+def test_large_frames_have_many_positions_each() -> None:
+    assert [repair_module.most_small(128, size) for size in (64, 160, 224, 380)] == [512, 512, 261, 128]
+
+
 def test_ranking_leaves_one_of_each_pair(doubled: Detector, tmp_path: Path) -> None:
     channels = Channels(doubled.requires_grad_(True))
     group = inner(channels)
@@ -421,7 +439,7 @@ def test_what_is_not_finite_is_said(way: Any, parent: Detector, tmp_path: Path) 
 def test_settings_that_differ_are_other_artifacts() -> None:
     dumped = [
         parse({"prune": {"amount": 0.5, **more}}).settings.model_dump(mode="json")
-        for more in ({}, {"ranking": "loss", "repair": True, "frames": 128}, *OTHERS)
+        for more in ({}, {"ranking": "loss", "repair": True, "frames": "auto"}, *OTHERS)
     ]
     assert dumped[0] == dumped[1] == {"amount": 0.5}
     assert dumped[2:] == [

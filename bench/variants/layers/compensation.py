@@ -113,13 +113,16 @@ def one_thread() -> Iterator[None]:
 def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[_Result]:
     """`work` of every item, in their order; each on one thread, because threads that share small products only wait."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            yield from pool.map(work, items)
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(before)
+    try:
+        with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            torch.set_num_threads(1)
+            try:
+                yield from pool.map(work, items)
+            finally:
+                pool.shutdown(cancel_futures=True)
+    finally:
+        # Last: what leaves `one_thread` sets torch's threads too, to what they were when it was entered.
+        torch.set_num_threads(before)
 
 
 def one_by_one(

@@ -39,7 +39,7 @@ ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 NEEDS: frozenset[Offer] = frozenset({"widths"})
 FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and repairs what stays"}
-VERSION = 12
+VERSION = 13
 SEEDED = False
 SEES_SOURCES = True
 ON_DEVICE = True
@@ -58,8 +58,8 @@ MOST_OF_ANY = 0.5
 FAR_LESS = 0.8
 """Where less than this share of what may stay is left, the report says why."""
 _COPIES_NOTE = (
-    "prune counts calibration frames as they are; where they are few and what is cut will be felt, the repair reads "
-    "varied copies too, which takes about as long again"
+    "prune counts at most 128 calibration frames; where what is cut will be felt, the repair reads up to 512 small "
+    "ones, or varied copies of fewer, which takes about as long again"
 )
 _MIB = 2**20
 
@@ -105,7 +105,7 @@ def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]
     """Passes over the calibration frames, if it reads any."""
     if not frames(settings):
         return Cost(2.0)
-    read = min(settings.frames, counts["calibration"])
+    read = min(settings.at_most, counts["calibration"])
     note = _COPIES_NOTE if settings.structure == "structured" and settings.repair else ""
     return Cost(6.0, read, 2.0, 0.9, note, network_s=42.0)
 
@@ -136,7 +136,7 @@ def check(settings: Settings, frame_sets: Mapping[Split, FrameSet]) -> None:
             for_what, other = "choose weights", "structure: unstructured"
         raise UserError(
             f"prune: {counted(count, 'calibration frame')} {'is' if count == 1 else 'are'} too few to {for_what}; "
-            f"give at least {LEAST_FRAMES}, better {settings.frames}; or use `prune: {{amount: {settings.amount:g}, "
+            f"give at least {LEAST_FRAMES}, better {settings.at_most}; or use `prune: {{amount: {settings.amount:g}, "
             f"{other}}}`"
         )
 
@@ -171,7 +171,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     if settings.structure == "unstructured":
         zeros.zero(model, settings.amount)
     elif settings.structure == "2of4":
-        two_of_four.sparsify(model, settings.frames, work)
+        two_of_four.sparsify(model, settings.at_most, work)
     else:
         # Ranking and repair tell apart what TF32 would round away.
         with repeatable(tf32=False):
@@ -197,7 +197,7 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
 
     from bench.variants.steps.prune import forecast, ranking
     from bench.variants.steps.prune.channels import Channels
-    from bench.variants.steps.prune.repair import Evidence, copies_pay, repair
+    from bench.variants.steps.prune.repair import Evidence, most_small, repair, will_be_felt
     from bench.variants.steps.prune.widths import Budget
 
     phases.begin("tracing the network")
@@ -208,14 +208,14 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     for network in (model, original):
         network.to(work.device).to(memory_format=torch.channels_last)
     by_loss = settings.ranking == "loss"
-    ranked = ranking.rank(original, channels.groups, work, settings.frames) if by_loss else {}
+    ranked = ranking.rank(original, channels.groups, work, settings.at_most) if by_loss else {}
     phases.begin("choosing widths")
     widths = budget.cheapest(ranked) if by_loss else budget.uniform()
-    foretold = forecast.write(channels, widths, ranked if settings.repair else {}, settings.frames, work)
+    foretold = forecast.write(channels, widths, ranked if settings.repair else {}, settings.at_most, work)
     narrowed = [group for group in channels.groups if widths[group.root] < group.width]
     importance = {root: of_group.importance for root, of_group in ranked.items()}
     if unranked := [group for group in narrowed if by_loss and group.root not in ranked]:
-        importance |= ranking.importances(original, unranked, work, settings.frames)
+        importance |= ranking.importances(original, unranked, work, settings.at_most)
     left: dict[str, Tensor] = {}
     for done, group in enumerate(narrowed, start=1):
         scores = importance.get(group.root)
@@ -227,8 +227,9 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
         felt = {
             readers[root]: of_group.gradients for root, of_group in ranked.items() if of_group.gradients is not None
         }
-        evidence = Evidence(settings.frames, felt, varied=copies_pay(foretold.noise))
-        repair(model, original, left, work, evidence)
+        more = will_be_felt(foretold.noise)
+        reads = most_small(settings.at_most, work.spec.size) if more and settings.frames == "auto" else settings.at_most
+        repair(model, original, left, work, Evidence(reads, felt, varied=more))
     model.cpu().to(memory_format=torch.contiguous_format)
 
 

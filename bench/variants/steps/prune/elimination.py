@@ -1,12 +1,17 @@
 """The order in which a layer's inputs go, the cheapest first, while those that stay take over.
 
 Optimal brain surgeon (Hassibi & Stork, NeurIPS 1993) on the layer that reads them; `ranking` says what it costs.
+
+What that leaves of the layer is then judged by frames that nothing was fitted to, and with all positions of a frame
+summed before anything is squared: errors of neighbouring positions go together, and so do those that frames left
+out make of weights fitted to few.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -23,15 +28,19 @@ if TYPE_CHECKING:
 _RIDGE = 1e-2
 # Share of the gradient's second moments that may be left out of account.
 _UNFELT = 1e-4
-# Removals that are applied to the inverse at once.
-_LAZY = 64
+# Removals that are applied to the inverse at once: at most, and as a share of all.
+_LAZY, _STAGES = 64, 16
+_FEWEST = 8
+
+_Judge: TypeAlias = "Callable[[NDArray[np.intp], NDArray[np.float32]], None]"
 
 
 @dataclass(frozen=True)
 class Ranked:
     """`importance` [width]: how late a channel goes. `losses` [width + 1]: the logit difference's mean squared error,
-    by how many channels are gone, to second order. `gradients` [outputs, outputs]: second moments of that difference's
-    gradient at what the reader writes. `variance` is that of the logit difference; None where unknown.
+    by how many channels are gone, on frames that the others were not fitted to. `gradients` [outputs, outputs]: second
+    moments of that difference's gradient at what the reader writes. `variance` is that of the logit difference; None
+    where unknown.
     """
 
     importance: Tensor
@@ -40,10 +49,14 @@ class Ranked:
     variance: float | None = None
 
 
-def eliminated(layer: Layer, columns: int, mean: Tensor, covariance: Tensor, gradients: Tensor) -> Ranked:
+def eliminated(
+    layer: Layer, columns: int, mean: Tensor, covariance: Tensor, gradients: Tensor, slopes: Tensor
+) -> Ranked:
     """Remove input after input of a layer, down to none; `columns` of them, side by side, always go together.
 
-    Of its inputs `mean` [i] and `covariance` [i, i]; `gradients` [o, o] are second moments at what it writes.
+    Of its inputs `mean` [i] and `covariance` [i, i]; `gradients` [o, o] are second moments at what it writes. `slopes`
+    [frames, outputs, taps, i] are the logit difference's derivatives by `dense` weights, inputs taken about their mean,
+    of frames that the covariance leaves out.
     """
     inputs = len(mean)
     variance = covariance.diagonal()
@@ -53,7 +66,7 @@ def eliminated(layer: Layer, columns: int, mean: Tensor, covariance: Tensor, gra
     correlation = covariance / torch.where(alive, scale, torch.inf) / torch.where(alive, scale, torch.inf)[:, None]
     correlation.diagonal().add_(_RIDGE)
     inverse = torch.linalg.inv(correlation).float()
-    weights = (_weights(layer, inputs) * scale).float()
+    weights = (dense(layer, layer.weight.detach(), inputs) * scale).float()
     values, vectors = torch.linalg.eigh(gradients)
     # Ascending: the first directions, which the logit difference hardly feels, cost time and decide nothing.
     felt_at_all = values.clamp_min(0).cumsum(0) >= _UNFELT * values.clamp_min(0).sum()
@@ -63,32 +76,51 @@ def eliminated(layer: Layer, columns: int, mean: Tensor, covariance: Tensor, gra
     if len(felt) > inputs:
         # Prices need no more than the columns' products with each other.
         felt = torch.linalg.qr(felt, mode="r").R
+    by_frame = (slopes * (1 / torch.where(alive, scale, torch.inf)).float()).flatten(1).cpu().numpy()
+    whole = weights.flatten(0, 1).cpu().numpy()
+    lost = {0: 0.0}
+
+    def judge(stay: NDArray[np.intp], left: NDArray[np.float32]) -> None:
+        """Note what the unseen frames lose by weights `left` [o * taps, stay]."""
+        change = -whole
+        change[:, stay] += left
+        lost[(inputs - len(stay)) // columns] = float(np.square(by_frame @ change.ravel()).mean())
+
     if columns == 1:
-        order, losses = _removals(felt.cpu().numpy(), inverse.cpu().numpy())
+        order, prices = _removals(felt.cpu().numpy(), inverse.cpu().numpy(), whole, judge)
     else:
-        order, losses = _removals_of_blocks(felt.double().cpu().numpy(), inverse.double().cpu().numpy(), columns)
+        felt_and_inverse = felt.double().cpu().numpy(), inverse.double().cpu().numpy()
+        order, prices = _removals_of_blocks(*felt_and_inverse, columns, whole, judge)
     importance = torch.empty(len(order))
     importance[torch.tensor(order)] = torch.arange(len(order), dtype=torch.float32)
-    return Ranked(importance, np.concatenate([[0.0], np.cumsum(losses)]))
+    return Ranked(importance, _between(np.concatenate([[0.0], np.cumsum(prices)]), lost))
 
 
-def _weights(layer: Layer, inputs: int) -> Tensor:
-    """Weights [outputs, taps, inputs] in float64, zero between convolution groups."""
+def _between(priced: NDArray[np.float64], lost: Mapping[int, float]) -> NDArray[np.float64]:
+    """What is `lost` [n] after each removal, of what was judged after some: in between it grows as prices do."""
+    gone = np.fromiter(lost, dtype=np.intp)
+    at_least = np.maximum.accumulate(np.fromiter(lost.values(), dtype=np.float64))
+    return np.interp(priced, priced[gone], at_least)
+
+
+def dense(layer: Layer, weight: Tensor, inputs: int) -> Tensor:
+    """Of what lies as the layer's weights do, [outputs, taps, inputs] in float64, zero between convolution groups."""
     if isinstance(layer, nn.Linear):
-        return layer.weight.detach()[:, None].double()
-    outputs, each = layer.weight.shape[:2]
-    dense = layer.weight.new_zeros(outputs, layer.weight[0, 0].numel(), inputs, dtype=torch.float64)
+        return weight[:, None].double()
+    outputs, each = weight.shape[:2]
+    whole = weight.new_zeros(outputs, weight[0, 0].numel(), inputs, dtype=torch.float64)
     for part, rows in enumerate(torch.arange(outputs).chunk(layer.groups)):
-        of_part = layer.weight[rows].detach().flatten(2).transpose(1, 2).double()
-        dense[rows, :, part * each : (part + 1) * each] = of_part
-    return dense
+        of_part = weight[rows].flatten(2).transpose(1, 2).double()
+        whole[rows, :, part * each : (part + 1) * each] = of_part
+    return whole
 
 
 def _removals_of_blocks(
-    felt: NDArray[np.float64], inverse: NDArray[np.float64], columns: int
+    felt: NDArray[np.float64], inverse: NDArray[np.float64], columns: int, weights: NDArray[np.float32], judge: _Judge
 ) -> tuple[list[int], list[float]]:
     """`_removals` of blocks of so many columns, of which there are few."""
     left, order, losses = list(range(len(inverse) // columns)), list[int](), list[float]()
+    stay = np.arange(len(inverse))
     while left:
         shares, prices = [], []
         for block in range(len(left)):
@@ -98,26 +130,37 @@ def _removals_of_blocks(
             prices.append(float(np.sum(felt[:, rows] * np.linalg.solve(inverse[rows, rows], felt[:, rows].T).T)))
         chosen = int(np.argmin(prices))
         rows = slice(chosen * columns, (chosen + 1) * columns)
-        stays = np.delete(np.arange(len(inverse)), rows)
-        felt = (felt - felt[:, rows] @ shares[chosen])[:, stays]
-        inverse = (inverse - inverse[:, rows] @ shares[chosen])[np.ix_(stays, stays)]
+        remain = np.delete(np.arange(len(inverse)), rows)
+        felt = (felt - felt[:, rows] @ shares[chosen])[:, remain]
+        weights = (weights - weights[:, rows] @ shares[chosen].astype(np.float32))[:, remain]
+        inverse = (inverse - inverse[:, rows] @ shares[chosen])[np.ix_(remain, remain)]
+        stay = stay[remain]
         order.append(left.pop(chosen))
         losses.append(max(0.0, prices[chosen]))
+        judge(stay, weights)
     return order, losses
 
 
-def _removals(felt: NDArray[np.float32], inverse: NDArray[np.float32]) -> tuple[list[int], list[float]]:
-    """The order in which columns go, and what each costs. Both matrices are brought up to date now and then only.
+def _removals(
+    felt: NDArray[np.float32], inverse: NDArray[np.float32], weights: NDArray[np.float32], judge: _Judge
+) -> tuple[list[int], list[float]]:
+    """The order in which columns go, and what each costs. All matrices are brought up to date now and then only.
+
+    `judge(stay, left)` is told then which columns stay, and what is left of the `weights` in these.
 
     NumPy, because these are very many very small operations.
     """
     names, order, losses = np.arange(len(inverse)), list[int](), list[float]()
+    lazy = min(_LAZY, max(_FEWEST, len(names) // _STAGES))
+    # Weights change as felt ones do, and tell nothing of prices.
+    priced, carried = len(felt), np.concatenate([felt, weights])
     while len(names):
+        felt = carried[:priced]
         diagonal, alive = inverse.diagonal().copy(), np.ones(len(names), dtype=bool)
         # Afresh for every block, so that what rounding adds to the sums below does not grow.
         squares = np.einsum("rc,rc->c", felt, felt).astype(np.float64)
-        pending = np.zeros((min(_LAZY, len(names)), len(names)), dtype=np.float32)
-        shares, gone = np.zeros_like(pending), np.zeros((len(pending), len(felt)), dtype=np.float32)
+        pending = np.zeros((min(lazy, len(names)), len(names)), dtype=np.float32)
+        shares, gone = np.zeros_like(pending), np.zeros((len(pending), len(carried)), dtype=np.float32)
         for row in range(len(pending)):
             prices = squares.clip(0) / diagonal.clip(1e-12)
             prices[~alive] = np.inf
@@ -130,10 +173,12 @@ def _removals(felt: NDArray[np.float32], inverse: NDArray[np.float32]) -> tuple[
             pending[row], shares[row] = column / pivot**0.5, column / pivot
             diagonal -= pending[row] ** 2
             # Every column takes its share of the one that goes.
-            gone[row] = felt[:, chosen] - shares[:row, chosen] @ gone[:row]
-            products = gone[row] @ felt - (gone[:row] @ gone[row]) @ shares[:row]
-            squares += shares[row] * (shares[row] * float(gone[row] @ gone[row]) - 2 * products)
+            gone[row] = carried[:, chosen] - shares[:row, chosen] @ gone[:row]
+            of_price = gone[:, :priced]
+            products = of_price[row] @ felt - (of_price[:row] @ of_price[row]) @ shares[:row]
+            squares += shares[row] * (shares[row] * float(of_price[row] @ of_price[row]) - 2 * products)
         inverse = np.ascontiguousarray((inverse - pending.T @ pending)[np.ix_(alive, alive)])
-        felt = np.ascontiguousarray((felt - gone.T @ shares)[:, alive])
+        carried = np.ascontiguousarray((carried - gone.T @ shares)[:, alive])
         names = names[alive]
+        judge(names, carried[priced:])
     return order, losses

@@ -23,8 +23,8 @@ def write(
 ) -> Foretold:
     """Store what is left of each group of channels, and what the ranking foretells of it, for `variant.json`.
 
-    `ranked` are the groups of which that is known: to second order, others taking over as the repair lets them, and
-    groups taken as independent. At most `frames` calibration frames were looked at. Returns it too.
+    `ranked` are the groups of which that is known: on frames that are left out of the fit by which others take over,
+    and groups taken as independent. At most `frames` calibration frames were looked at. Returns it too.
     """
     from bench.variants.steps.prune.ranking import FRAMES
 

@@ -1,7 +1,7 @@
 """What `prune` would leave of a network under many settings, and what that would disturb, before anything is cut.
 
 Channels are ranked once. For every amount the widths follow from that, and with them the error of the logit difference
-to second order: what stays takes over what goes, and layers count as independent.
+on frames left out of the ranking's fit: what stays takes over what goes, and layers count as independent.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def foretell(model: Detector, tried: Sequence[Settings], work: StepContext) -> l
     groups = Channels(model).groups
     ranked_model = copy.deepcopy(model).to(work.device).to(memory_format=torch.channels_last)
     with repeatable(tf32=False):
-        ranked = ranking.rank(ranked_model, groups, work, tried[0].frames)
+        ranked = ranking.rank(ranked_model, groups, work, tried[0].at_most)
     looked_at = sorted({settings.amount for settings in tried})[::-_EVERY][::-1]
     by_amount: dict[float, StepForecast] = {}
     phases.begin("choosing widths")

@@ -6,8 +6,8 @@ compare He et al., Channel Pruning, ICCV 2017). Where a unit adds its input to w
 corrects what the units before got wrong. How strong the ridge is, a part of the frames decides, which the fit is not
 made from: by the errors that the logit difference feels, where its gradients are known from the ranking.
 
-Where few frames are read and much is cut, the fit is made from copies too that are varied as frames of the field are:
-they fill the place of frames that nobody has.
+Where what is cut will be felt, the fit is made from more frames, and from copies of few that are varied as frames of
+the field are: they fill the place of frames that nobody has.
 
 Scales do not matter: inputs are brought to unit variance before the ridge is added, so that a network whose
 channels are scaled and whose next layer takes the inverse is repaired to the same function.
@@ -58,9 +58,14 @@ class Evidence:
     varied: bool = True
 
 
-def copies_pay(noise: float | None) -> bool:
-    """Whether a repair needs varied copies, by the noise that is foretold of what was cut; None: nothing is."""
+def will_be_felt(noise: float | None) -> bool:
+    """Whether more frames, or varied copies, pay, by the noise that is foretold of what was cut; None: nothing is."""
     return noise is None or noise > _HARDLY_FELT
+
+
+def most_small(frames: int, size: int) -> int:
+    """So many frames of `size` x `size` pixels as a fit is made from where it pays, `frames` at least."""
+    return max(frames, _fitted_to(size))
 
 
 @torch.no_grad()
@@ -111,8 +116,11 @@ def repair(
 
 def _copies_of(frames: int, size: int) -> int:
     """How many times so many frames of `size` x `size` pixels are fitted to: as they are, and varied."""
-    fitting = min(_FRAMES_AND_COPIES, _PIXELS // size**2)
-    return max(1, min(_MOST_COPIES, fitting // frames))
+    return max(1, min(_MOST_COPIES, _fitted_to(size) // frames))
+
+
+def _fitted_to(size: int) -> int:
+    return min(_FRAMES_AND_COPIES, _PIXELS // size**2)
 
 
 def _copies(work: StepContext, frames: int, copies: int) -> Iterator[NDArray[np.uint8]]:

@@ -15,7 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-LEAST_FRAMES, MOST_FRAMES = 8, 1_000_000
+from bench.errors import in_yaml
+
+LEAST_FRAMES, AUTO_FRAMES, MOST_FRAMES = 8, 128, 1_000_000
 
 # Settings that mean nothing for a structure.
 _OF_STRUCTURE = {
@@ -73,9 +75,25 @@ class Settings(BaseModel):
     repair: Annotated[bool, Field(strict=True)] = Field(
         default=True, description="whether the weights that stay take over what went; with `structured` only"
     )
-    frames: Annotated[int, Field(strict=True, ge=LEAST_FRAMES, le=MOST_FRAMES)] = Field(
-        default=128, description="at most so many calibration frames are read, where any are"
+    frames: Literal["auto"] | Annotated[int, Field(strict=True, ge=LEAST_FRAMES, le=MOST_FRAMES)] = Field(
+        default="auto",
+        description="at most so many calibration frames are read, where any are; `auto` is 128, and where what goes is "
+        "foretold to be felt the repair reads up to 512 small ones",
     )
+
+    @property
+    def at_most(self) -> int:
+        """So many calibration frames, before anything is foretold."""
+        return AUTO_FRAMES if self.frames == "auto" else self.frames
+
+    @field_validator("frames", mode="before")
+    @classmethod
+    def _auto_or_a_number(cls, frames: object) -> object:
+        if frames != "auto" and not (type(frames) is int and LEAST_FRAMES <= frames <= MOST_FRAMES):
+            raise ValueError(
+                f"should be auto or a whole number from {LEAST_FRAMES} to {MOST_FRAMES:,}, found {in_yaml(frames)}"
+            )
+        return frames
 
     @model_validator(mode="before")
     @classmethod

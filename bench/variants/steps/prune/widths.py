@@ -1,8 +1,8 @@
 """How wide each group of channels may stay under one budget for the whole network.
 
 Parameters, MACs and the numbers in the file are bounded, each by the same share of the whole, and where a `speed` is
-asked for an estimate of time. Within these bounds the loss is least, to second order and groups taken as independent:
-a choice of one width a group, by integer programming.
+asked for an estimate of time. Within these bounds the loss is least, groups taken as independent: a choice of one width
+a group, by integer programming.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Budget:
         return best
 
     def cheapest(self, ranked: Mapping[str, Ranked]) -> dict[str, int]:
-        """The widths that lose least of the logit difference, to second order and layers taken as independent.
+        """The widths that lose least of the logit difference, layers taken as independent.
 
         Groups that were not ranked stay whole, or, where the others can't pay for all, lose as little as possible.
         """
