@@ -62,8 +62,9 @@ class Foretold:
     """What a step foretells of the noise that it adds, on so many calibration frames.
 
     `noise` is that of all together, taken as independent; None where it is not known of all. `deviation` is the
-    standard deviation of `logit_fake - logit_real` over these frames, None where nobody looked. The `layers` that it
-    could round, and the `channels` that it could narrow, are in the order in which they run.
+    standard deviation of `logit_fake - logit_real` over the calibration frames that were read, None where nobody
+    looked. The `layers` that it could round, and the `channels` that it could narrow, are in the order in which they
+    run.
     """
 
     noise: Noise | None

@@ -99,7 +99,10 @@ def forget(source: Source, context: BuildContext) -> None:
 
 
 def _folder(context: BuildContext, weights: str, name: str) -> Path:
-    return context.folder / cache.SCRATCH / digest({"foretold": name, "weights": weights})
+    """What is done for forecasts by this version of a step, with this detector and these calibration frames."""
+    of = {"foretold": name, "version": steps.find(name).VERSION, "weights": weights}
+    calibration = context.frames.get("calibration")
+    return context.folder / cache.SCRATCH / digest({**of, "calibration": calibration and calibration.content})
 
 
 @contextmanager

@@ -252,7 +252,7 @@ def test_more_frames_are_read_where_what_goes_is_felt(
 
 
 def test_large_frames_have_many_positions_each() -> None:
-    assert [repair_module.most_small(128, size) for size in (64, 160, 224, 380)] == [512, 512, 261, 128]
+    assert [repair_module.most_frames(128, size) for size in (64, 160, 224, 380)] == [512, 512, 261, 128]
 
 
 def test_ranking_leaves_one_of_each_pair(doubled: Detector, tmp_path: Path) -> None:

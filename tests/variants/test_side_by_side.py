@@ -34,3 +34,10 @@ def test_what_follows_an_early_end_has_all_threads() -> None:
     assert next(results) == (0, 1)
     del results
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_number_that_follows_the_load_meanwhile_stays() -> None:
+    for _ in side_by_side(threads_of, range(2), 2):
+        torch.set_num_threads(2)
+    assert torch.get_num_threads() == 2

@@ -16,7 +16,7 @@ MUCH = 2.0
 # What makes at least so much of the noise is named as its reason: clipping, or the noisiest hundredth of the frames.
 _MOST_OF_IT, _MUCH_OF_IT = 0.5, 0.25
 _OF_CHANNELS = (
-    "the forecast counts each group of channels alone and to second order, which holds for small changes only"
+    "the forecast counts each group of channels alone, as if the others were whole, by few calibration frames"
 )
 
 

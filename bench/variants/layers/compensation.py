@@ -112,7 +112,7 @@ def one_thread() -> Iterator[None]:
 
 def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[_Result]:
     """`work` of every item, in their order; each on one thread, because threads that share small products only wait."""
-    before = torch.get_num_threads()
+    before = now = torch.get_num_threads()
     try:
         with one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             torch.set_num_threads(1)
@@ -120,9 +120,11 @@ def side_by_side(work: Callable[[_Item], _Result], items: Iterable[_Item], threa
                 yield from pool.map(work, items)
             finally:
                 pool.shutdown(cancel_futures=True)
+                # What follows the load may have set another number meanwhile, and goes on from that.
+                now = before if torch.get_num_threads() == 1 else torch.get_num_threads()
     finally:
         # Last: what leaves `one_thread` sets torch's threads too, to what they were when it was entered.
-        torch.set_num_threads(before)
+        torch.set_num_threads(now)
 
 
 def one_by_one(

@@ -121,17 +121,25 @@ def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
 
 
 def backward(
-    model: Detector, work: StepContext, frames: int, part: Part, gathered: Callable[[], State], step: str
+    model: Detector,
+    work: StepContext,
+    frames: int,
+    part: Part,
+    gathered: Callable[[], State],
+    step: str,
+    begin: Callable[[int, int], None] = lambda first, count: None,
 ) -> float:
     """Pass the calibration frames forward and their logit differences backward, for hooks that watch the gradients.
 
     Returns the variance of the logit differences. Goes on where `part` was, and saves there what the hooks have
-    `gathered` by then. Raises `UserError`, which names `step`, where the logit difference says nothing.
+    `gathered` by then. Calls `begin(first, count)` before every batch, with the number of its first frame. Raises
+    `UserError`, which names `step`, where the logit difference says nothing.
     """
     model.requires_grad_(False)
     logit_diffs: list[Tensor] = part.state.get("margins", [])
 
-    def observe(batch: NDArray[np.uint8], _: int) -> None:
+    def observe(batch: NDArray[np.uint8], first: int) -> None:
+        begin(first, len(batch))
         logit_diffs.append(backward_from_logit_diff(model, prepared(model, batch)).cpu())
 
     work.calibrate(part, frames, "ranking", observe, lambda: {"margins": logit_diffs, "seen": gathered()})

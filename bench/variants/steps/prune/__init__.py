@@ -57,10 +57,6 @@ MOST_OF_ANY = 0.5
 """As much can go of every network that was tried; whether more can is looked at before work."""
 FAR_LESS = 0.8
 """Where less than this share of what may stay is left, the report says why."""
-_COPIES_NOTE = (
-    "prune counts at most 128 calibration frames; where what is cut will be felt, the repair reads up to 512 small "
-    "ones, or varied copies of fewer, which takes about as long again"
-)
 _MIB = 2**20
 
 
@@ -106,8 +102,13 @@ def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]
     if not frames(settings):
         return Cost(2.0)
     read = min(settings.at_most, counts["calibration"])
-    note = _COPIES_NOTE if settings.structure == "structured" and settings.repair else ""
-    return Cost(6.0, read, 2.0, 0.9, note, network_s=42.0)
+    repairs = settings.structure == "structured" and settings.repair
+    more = " more frames, or" if settings.frames == "auto" and counts["calibration"] > read else ""
+    note = (
+        f"prune counts {counted(read, 'calibration frame')}; where these are small and what is cut will be felt, the "
+        f"repair reads{more} varied copies too, which takes about as long again"
+    )
+    return Cost(6.0, read, 2.0, 0.9, note if repairs else "", network_s=42.0)
 
 
 def leaves(settings: Settings) -> Leaves:
@@ -197,7 +198,7 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
 
     from bench.variants.steps.prune import forecast, ranking
     from bench.variants.steps.prune.channels import Channels
-    from bench.variants.steps.prune.repair import Evidence, most_small, repair, will_be_felt
+    from bench.variants.steps.prune.repair import Evidence, most_frames, repair, will_be_felt
     from bench.variants.steps.prune.widths import Budget
 
     phases.begin("tracing the network")
@@ -211,7 +212,7 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
     ranked = ranking.rank(original, channels.groups, work, settings.at_most) if by_loss else {}
     phases.begin("choosing widths")
     widths = budget.cheapest(ranked) if by_loss else budget.uniform()
-    foretold = forecast.write(channels, widths, ranked if settings.repair else {}, settings.at_most, work)
+    foretold = forecast.write(channels, widths, ranked if settings.repair else {}, work)
     narrowed = [group for group in channels.groups if widths[group.root] < group.width]
     importance = {root: of_group.importance for root, of_group in ranked.items()}
     if unranked := [group for group in narrowed if by_loss and group.root not in ranked]:
@@ -228,7 +229,9 @@ def _narrow(model: Detector, settings: Settings, work: StepContext) -> None:
             readers[root]: of_group.gradients for root, of_group in ranked.items() if of_group.gradients is not None
         }
         more = will_be_felt(foretold.noise)
-        reads = most_small(settings.at_most, work.spec.size) if more and settings.frames == "auto" else settings.at_most
+        reads = (
+            most_frames(settings.at_most, work.spec.size) if more and settings.frames == "auto" else settings.at_most
+        )
         repair(model, original, left, work, Evidence(reads, felt, varied=more))
     model.cpu().to(memory_format=torch.contiguous_format)
 

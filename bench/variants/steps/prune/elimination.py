@@ -2,9 +2,8 @@
 
 Optimal brain surgeon (Hassibi & Stork, NeurIPS 1993) on the layer that reads them; `ranking` says what it costs.
 
-What that leaves of the layer is then judged by frames that nothing was fitted to, and with all positions of a frame
-summed before anything is squared: errors of neighbouring positions go together, and so do those that frames left
-out make of weights fitted to few.
+What a layer loses by how many are gone is measured on frames that this fit leaves out (`held_out`): weights that are
+fitted to few frames do worse on others.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.variants.layers.convolutions import is_constant
+from bench.variants.steps.prune.held_out import as_stored, dense
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 _RIDGE = 1e-2
 # Share of the gradient's second moments that may be left out of account.
 _UNFELT = 1e-4
-# Removals that are applied to the inverse at once: at most, and as a share of all.
-_LAZY, _STAGES = 64, 16
-_FEWEST = 8
+# Removals that are applied to the inverse at once: a sixteenth of all, at least and at most so many.
+_STAGES, _LEAST_LAZY, _MOST_LAZY = 16, 8, 64
 
 _Judge: TypeAlias = "Callable[[NDArray[np.intp], NDArray[np.float32]], None]"
 
@@ -38,35 +37,40 @@ _Judge: TypeAlias = "Callable[[NDArray[np.intp], NDArray[np.float32]], None]"
 @dataclass(frozen=True)
 class Ranked:
     """`importance` [width]: how late a channel goes. `losses` [width + 1]: the logit difference's mean squared error,
-    by how many channels are gone, on frames that the others were not fitted to. `gradients` [outputs, outputs]: second
+    by how many channels are gone, on frames that the fit leaves out. `gradients` [outputs, outputs]: second
     moments of that difference's gradient at what the reader writes. `variance` is that of the logit difference; None
-    where unknown.
+    where unknown. `held_out` is how many frames the losses are measured on.
     """
 
     importance: Tensor
     losses: NDArray[np.float64]
     gradients: Tensor | None = None
     variance: float | None = None
+    held_out: int = 0
 
 
 def eliminated(
-    layer: Layer, columns: int, mean: Tensor, covariance: Tensor, gradients: Tensor, slopes: Tensor
+    layer: Layer, columns: int, mean: Tensor, covariance: Tensor, gradients: Tensor, of_held_out: Tensor
 ) -> Ranked:
     """Remove input after input of a layer, down to none; `columns` of them, side by side, always go together.
 
-    Of its inputs `mean` [i] and `covariance` [i, i]; `gradients` [o, o] are second moments at what it writes. `slopes`
-    [frames, outputs, taps, i] are the logit difference's derivatives by `dense` weights, inputs taken about their mean,
-    of frames that the covariance leaves out.
+    Of its inputs `mean` [i] and `covariance` [i, i]; `gradients` [o, o] are second moments at what it writes.
+    `of_held_out` [frames, weights] are gradients of the weights, inputs about their mean, of frames that the covariance
+    leaves out.
     """
     inputs = len(mean)
     variance = covariance.diagonal()
     # What is constant over the frames tells nothing, and rounding must not be blown up into something.
     alive = ~is_constant(variance, mean)
     scale = torch.where(alive, variance.clamp_min(0).sqrt(), 0.0)
+    if (groups := getattr(layer, "groups", 1)) > 1:
+        # Within a convolution group alone can an input take over another one.
+        blocks = covariance.new_ones(inputs // groups, inputs // groups)
+        covariance = covariance * torch.kron(torch.eye(groups).to(blocks), blocks)
     correlation = covariance / torch.where(alive, scale, torch.inf) / torch.where(alive, scale, torch.inf)[:, None]
     correlation.diagonal().add_(_RIDGE)
     inverse = torch.linalg.inv(correlation).float()
-    weights = (dense(layer, layer.weight.detach(), inputs) * scale).float()
+    weights = (dense(layer, inputs) * scale).float()
     values, vectors = torch.linalg.eigh(gradients)
     # Ascending: the first directions, which the logit difference hardly feels, cost time and decide nothing.
     felt_at_all = values.clamp_min(0).cumsum(0) >= _UNFELT * values.clamp_min(0).sum()
@@ -76,15 +80,18 @@ def eliminated(
     if len(felt) > inputs:
         # Prices need no more than the columns' products with each other.
         felt = torch.linalg.qr(felt, mode="r").R
-    by_frame = (slopes * (1 / torch.where(alive, scale, torch.inf)).float()).flatten(1).cpu().numpy()
-    whole = weights.flatten(0, 1).cpu().numpy()
+    whole, unscaled = (
+        weights.flatten(0, 1).cpu().numpy(),
+        (1 / torch.where(alive, scale, torch.inf)).float().cpu().numpy(),
+    )
     lost = {0: 0.0}
 
     def judge(stay: NDArray[np.intp], left: NDArray[np.float32]) -> None:
-        """Note what the unseen frames lose by weights `left` [o * taps, stay]."""
+        """Note what the held-out frames lose by weights `left` [outputs * taps, stay]."""
         change = -whole
         change[:, stay] += left
-        lost[(inputs - len(stay)) // columns] = float(np.square(by_frame @ change.ravel()).mean())
+        of_weights = as_stored(layer, torch.from_numpy(change * unscaled).reshape(weights.shape))
+        lost[(inputs - len(stay)) // columns] = float((of_held_out @ of_weights).square().mean())
 
     if columns == 1:
         order, prices = _removals(felt.cpu().numpy(), inverse.cpu().numpy(), whole, judge)
@@ -93,26 +100,17 @@ def eliminated(
         order, prices = _removals_of_blocks(*felt_and_inverse, columns, whole, judge)
     importance = torch.empty(len(order))
     importance[torch.tensor(order)] = torch.arange(len(order), dtype=torch.float32)
-    return Ranked(importance, _between(np.concatenate([[0.0], np.cumsum(prices)]), lost))
+    return Ranked(importance, _measured(np.concatenate([[0.0], np.cumsum(prices)]), lost))
 
 
-def _between(priced: NDArray[np.float64], lost: Mapping[int, float]) -> NDArray[np.float64]:
-    """What is `lost` [n] after each removal, of what was judged after some: in between it grows as prices do."""
+def _measured(priced: NDArray[np.float64], lost: Mapping[int, float]) -> NDArray[np.float64]:
+    """What is lost after each removal [n], of what was measured after some: in between it grows as prices do.
+
+    At least the price, to second order and on the frames of the fit: that few frames lose less is chance.
+    """
     gone = np.fromiter(lost, dtype=np.intp)
     at_least = np.maximum.accumulate(np.fromiter(lost.values(), dtype=np.float64))
-    return np.interp(priced, priced[gone], at_least)
-
-
-def dense(layer: Layer, weight: Tensor, inputs: int) -> Tensor:
-    """Of what lies as the layer's weights do, [outputs, taps, inputs] in float64, zero between convolution groups."""
-    if isinstance(layer, nn.Linear):
-        return weight[:, None].double()
-    outputs, each = weight.shape[:2]
-    whole = weight.new_zeros(outputs, weight[0, 0].numel(), inputs, dtype=torch.float64)
-    for part, rows in enumerate(torch.arange(outputs).chunk(layer.groups)):
-        of_part = weight[rows].flatten(2).transpose(1, 2).double()
-        whole[rows, :, part * each : (part + 1) * each] = of_part
-    return whole
+    return np.maximum(priced, np.interp(priced, priced[gone], at_least))
 
 
 def _removals_of_blocks(
@@ -151,7 +149,7 @@ def _removals(
     NumPy, because these are very many very small operations.
     """
     names, order, losses = np.arange(len(inverse)), list[int](), list[float]()
-    lazy = min(_LAZY, max(_FEWEST, len(names) // _STAGES))
+    lazy = min(_MOST_LAZY, max(_LEAST_LAZY, len(names) // _STAGES))
     # Weights change as felt ones do, and tell nothing of prices.
     priced, carried = len(felt), np.concatenate([felt, weights])
     while len(names):

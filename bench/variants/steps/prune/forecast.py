@@ -18,16 +18,12 @@ if TYPE_CHECKING:
     from bench.variants.steps.prune.elimination import Ranked
 
 
-def write(
-    channels: Channels, widths: Mapping[str, int], ranked: Mapping[str, Ranked], frames: int, work: StepContext
-) -> Foretold:
+def write(channels: Channels, widths: Mapping[str, int], ranked: Mapping[str, Ranked], work: StepContext) -> Foretold:
     """Store what is left of each group of channels, and what the ranking foretells of it, for `variant.json`.
 
     `ranked` are the groups of which that is known: on frames that are left out of the fit by which others take over,
-    and groups taken as independent. At most `frames` calibration frames were looked at. Returns it too.
+    and groups taken as independent. Returns it too.
     """
-    from bench.variants.steps.prune.ranking import FRAMES
-
     first = {group.root: channels.first_layer(group) for group in channels.groups}
     groups = [
         _narrowed(first[group.root][1], group, widths[group.root], ranked.get(group.root))
@@ -35,7 +31,7 @@ def write(
     ]
     unknown = any(group.noise is None for group in groups if group.left < group.before)
     noise = None if unknown else sum(group.noise or 0.0 for group in groups)
-    count = len(work.sample_evenly("calibration", min(frames, FRAMES))) if ranked else 0
+    count = max((of_group.held_out for of_group in ranked.values()), default=0)
     variance = next((of_group.variance for of_group in ranked.values()), None)
     deviation = None if variance is None else shortened(math.sqrt(variance))
     foretold = Foretold(None if noise is None else shortened(noise), count, deviation, (), tuple(groups))

@@ -8,10 +8,8 @@ compensated each time: of two channels that say the same, one goes, and the othe
 of a vision transformer go likewise, with its tokens as positions, and whole heads as all the inputs that read them:
 removing inputs S costs trace(W_S' G W_S [H^-1]_SS^-1).
 
-That gives the order. What it comes to, by how many are gone, is judged by a quarter of the frames, whole sources, which
-H leaves out: with A = the sum over positions of dM/dy x', the derivative by the layer's weights, a frame's logit
-difference changes by the sum of A times the change of the weights. H^-1 foretells what frames lose that the fit was
-made from, positions as independent: of a last block with few positions that is a fiftieth of what others lose.
+That gives the order. What is lost by how many are gone is measured on frames that H leaves out (`held_out`): by H alone
+a last block of few positions seemed to lose a fiftieth of what it lost on others.
 
 `importances`, first order, for channels of a sum, which many convolutions read: what the logit difference would change
 if all that writes a channel wrote its mean instead, which a bias can make up for. That is the mean over frames of (sum
@@ -35,9 +33,9 @@ from bench.artifacts.footprint import positions_per_frame
 from bench.errors import UserError
 from bench.variants.checkpoints import each
 from bench.variants.layers import compensation, convolutions
-from bench.variants.layers.convolutions import PositionSampler, as_map, at, patches
-from bench.variants.steps.prune.elimination import Ranked, dense, eliminated
-from bench.variants.steps.prune.regression import deciding_frames
+from bench.variants.layers.convolutions import PositionSampler, as_map, at
+from bench.variants.steps.prune.elimination import Ranked, eliminated
+from bench.variants.steps.prune.held_out import HeldOut, held_out
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
@@ -51,19 +49,14 @@ FRAMES = 64
 
 @dataclass
 class _Sums:
-    """Sums over what a layer read and over the logit difference's gradients at what it wrote.
-
-    Of frames that are left out of what was read, by batch: the logit difference's derivatives by the layer's weights,
-    `slopes` [n, *weight.shape], and by a constant at each output, `offsets` [n, outputs].
-    """
+    """Sums over what a layer read and over the logit difference's gradients at what it wrote."""
 
     samples: int = 0
     frames: int = 0
     read: Tensor | float = 0.0
     squares: Tensor | float = 0.0
     gradients: Tensor | float = 0.0
-    slopes: list[Tensor] = field(default_factory=list)
-    offsets: list[Tensor] = field(default_factory=list)
+    held_out: HeldOut = field(default_factory=HeldOut)
 
 
 def readers(model: Detector, groups: list[Group]) -> dict[str, str]:
@@ -90,19 +83,24 @@ def readers(model: Detector, groups: list[Group]) -> dict[str, str]:
 def rank(model: Detector, groups: list[Group], work: StepContext, frames: int) -> dict[str, Ranked]:
     """The groups that have one reader, by root. Raises `UserError` where gradients are not finite."""
     by_root = readers(model, groups)
-    layers = {name: model.get_submodule(name) for name in dict.fromkeys(by_root.values())}
+    layers: dict[str, Any] = {name: model.get_submodule(name) for name in by_root.values()}
     sums, variance = _observed(model, layers, work, min(frames, FRAMES))
     columns = {group.root: group.columns for group in groups}
     roots = [group.root for group in groups if group.root in by_root]
 
     def eliminate(root: str) -> State:
+        """The order of a group's channels and what it loses."""
         reader = by_root[root]
         layer: Any = layers[reader]
-        mean, covariance, gradients = _moments(reader, sums[reader])
-        slopes = _slopes(layer, sums[reader], mean)
-        ranked = eliminated(layer, columns[root], mean, covariance, gradients, slopes)
+        # Each is read by one group, and large.
+        of_layer = sums.pop(reader)
+        mean, covariance, gradients = _moments(reader, of_layer)
+        of_held_out = of_layer.held_out.centred(layer, mean)
+        count = len(of_held_out)
+        ranked = eliminated(layer, columns[root], mean, covariance, gradients, of_held_out)
         losses = torch.from_numpy(ranked.losses)
-        return {"importance": ranked.importance, "losses": losses, "gradients": gradients.float().cpu()}
+        state = {"importance": ranked.importance, "losses": losses, "gradients": gradients.float().cpu()}
+        return {**state, "held_out": count}
 
     phases.begin("ranking")
     # What shares a GPU takes turns on it anyway.
@@ -110,62 +108,67 @@ def rank(model: Detector, groups: list[Group], work: StepContext, frames: int) -
     ranked = {}
     states = each(work.part("ranking"), roots, lambda rest: compensation.side_by_side(eliminate, rest, threads))
     for root, state in zip(roots, states, strict=True):
-        ranked[root] = Ranked(state["importance"], state["losses"].numpy(), state["gradients"], variance)
+        losses = state["losses"].numpy()
+        ranked[root] = Ranked(state["importance"], losses, state["gradients"], variance, state["held_out"])
         work.progress(len(ranked), len(roots), "layers", "ranking")
     return ranked
 
 
 def _observed(
-    model: Detector, layers: Mapping[str, nn.Module], work: StepContext, frames: int
+    model: Detector, layers: Mapping[str, Any], work: StepContext, frames: int
 ) -> tuple[dict[str, _Sums], float]:
     """The sums of each of these layers, over a forward and a backward pass of the frames.
 
     And the variance of the logit difference over these.
     """
     part = work.part("ranking, observed")
-    left_out = deciding_frames([frame.source for frame in work.sample_evenly("calibration", frames)])
-    sampler = PositionSampler(len(left_out), seed=1)
+    sources = [frame.source for frame in work.sample_evenly("calibration", frames)]
+    held = held_out(sources, sum(layer.weight.numel() for layer in layers.values()))
+    sampler = PositionSampler(int((~held).sum()), seed=1)
     sums = {name: _Sums() for name in layers}
     if part.state:
         sampler.generator.set_state(part.state["seen"]["generator"])
-        device = model.device
-        for name, (samples, count, read, squares, gradients, *unseen) in part.state["seen"]["sums"].items():
-            on_device = (tensor.to(device) for tensor in (read, squares, gradients))
-            sums[name] = _Sums(samples, count, *on_device, *unseen)
+        for name, (samples, count, *tensors, shift, of_weights, of_bias) in part.state["seen"]["sums"].items():
+            read, squares, gradients = (tensor.to(model.device) for tensor in tensors)
+            sums[name] = _Sums(samples, count, read, squares, gradients, HeldOut(shift, of_weights, of_bias))
+    of_batch = held[:0]
+
+    def begin(first: int, count: int) -> None:
+        nonlocal of_batch
+        of_batch = held[first : first + count].to(model.device)
 
     def note(name: str, layer: Any, read: Tensor, written: Tensor) -> None:
         """Add what a layer reads at sampled positions, and the gradients that come back to what it wrote."""
         of_layer = sums[name]
-        numbers = torch.arange(of_layer.frames, of_layer.frames + len(read)) % len(left_out)
-        judges = left_out[numbers].to(read.device)
         # By channel, not by tap: of a 3 x 3 convolution's reads only the middles are looked at.
-        features = as_map(layer, read.detach())
-        vectors = at(features[~judges], sampler.draw(layer, features)[~judges]).double()
-        of_layer.samples += len(vectors)
-        of_layer.read = of_layer.read + vectors.sum(0)
-        of_layer.squares = of_layer.squares + vectors.T @ vectors
+        features, is_held = as_map(layer, read.detach()), of_batch
+        if not is_held.all():
+            fitted = features[~is_held]
+            vectors = at(fitted, sampler.draw(layer, fitted)).double()
+            of_layer.samples += len(vectors)
+            of_layer.read = of_layer.read + vectors.sum(0)
+            of_layer.squares = of_layer.squares + vectors.T @ vectors
 
         def note_gradient(gradient: Tensor) -> None:
             rows = as_map(layer, gradient).permute(0, 2, 3, 1).flatten(0, 2)
             of_layer.gradients = of_layer.gradients + rows.T @ rows
             of_layer.frames += len(gradient)
-            if judges.any():
-                slopes, offsets = _derivatives(layer, unfitted, gradient[judges])
-                # Two bytes a weight and frame: these are judged by sums over all weights.
-                of_layer.slopes.append(slopes.to(torch.bfloat16).cpu())
-                of_layer.offsets.append(offsets.cpu())
+            if is_held.any():
+                of_layer.held_out.add(layer, read_by_held, gradient[is_held], near)
 
-        unfitted = read.detach()[judges]
+        if is_held.any():
+            read_by_held, near = read.detach()[is_held], features.mean((0, 2, 3))
         convolutions.on_gradient(written, note_gradient)
 
     def state() -> State:
-        by_name = {
-            name: [s.samples, s.frames, s.read, s.squares, s.gradients, s.slopes, s.offsets] for name, s in sums.items()
-        }
+        by_name = {}
+        for name, s in sums.items():
+            of_held_out = [s.held_out.shift, s.held_out.of_weights, s.held_out.of_bias]
+            by_name[name] = [s.samples, s.frames, s.read, s.squares, s.gradients, *of_held_out]
         return {"generator": sampler.generator.get_state(), "sums": by_name}
 
     with convolutions.watched(layers, note):
-        variance = convolutions.backward(model, work, frames, part, state, "prune")
+        variance = convolutions.backward(model, work, frames, part, state, "prune", begin)
     return sums, variance
 
 
@@ -180,31 +183,6 @@ def _moments(name: str, sums: _Sums) -> tuple[Tensor, Tensor, Tensor]:
     if not (covariance.isfinite().all() and gradients.isfinite().all()):
         raise _not_finite(name)
     return mean, covariance, gradients
-
-
-def _derivatives(layer: Any, read: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Frame by frame, of what comes back as `gradient` for what a layer `read`: derivatives by its weights
-    [n, *weight.shape], and by a constant added to each output [n, outputs].
-    """
-    written = as_map(layer, gradient)
-    count, outputs, tall, wide = written.shape
-    groups = getattr(layer, "groups", 1)
-    positions = torch.arange(tall * wide, device=read.device).expand(count, -1)
-    inputs = patches(layer, read, positions).reshape(count, tall * wide, groups, -1)
-    by_group = written.reshape(count, groups, outputs // groups, -1)
-    slopes = torch.einsum("ngop,npgd->ngod", by_group, inputs)
-    return slopes.reshape(count, *layer.weight.shape), written.sum((2, 3))
-
-
-def _slopes(layer: Any, sums: _Sums, mean: Tensor) -> Tensor:
-    """Of the frames that were left out: derivatives by `dense` weights, inputs about their `mean` [n, o, taps, i]."""
-    everywhere = (dense(layer, torch.ones_like(layer.weight), len(mean)) * mean).float()
-    by_frame = []
-    for slopes, offsets in zip(sums.slopes, sums.offsets, strict=True):
-        for slope, offset in zip(slopes, offsets.to(everywhere), strict=True):
-            by_weight = dense(layer, slope.to(mean.device), len(mean)).float()
-            by_frame.append(by_weight.addcmul_(offset[:, None, None], everywhere, value=-1))
-    return torch.stack(by_frame)
 
 
 def _not_finite(name: str) -> UserError:

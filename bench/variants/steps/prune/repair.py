@@ -63,8 +63,8 @@ def will_be_felt(noise: float | None) -> bool:
     return noise is None or noise > _HARDLY_FELT
 
 
-def most_small(frames: int, size: int) -> int:
-    """So many frames of `size` x `size` pixels as a fit is made from where it pays, `frames` at least."""
+def most_frames(frames: int, size: int) -> int:
+    """How many frames of `size` x `size` pixels a fit is made from where more pay: up to 512, at least `frames`."""
     return max(frames, _fitted_to(size))
 
 
