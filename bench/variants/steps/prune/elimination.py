@@ -67,7 +67,8 @@ def eliminated(
         # Within a convolution group alone can an input take over another one.
         blocks = covariance.new_ones(inputs // groups, inputs // groups)
         covariance = covariance * torch.kron(torch.eye(groups).to(blocks), blocks)
-    correlation = covariance / torch.where(alive, scale, torch.inf) / torch.where(alive, scale, torch.inf)[:, None]
+    divisor = torch.where(alive, scale, torch.inf)
+    correlation = covariance / divisor / divisor[:, None]
     correlation.diagonal().add_(_RIDGE)
     inverse = torch.linalg.inv(correlation).float()
     weights = (dense(layer, inputs) * scale).float()
@@ -80,10 +81,8 @@ def eliminated(
     if len(felt) > inputs:
         # Prices need no more than the columns' products with each other.
         felt = torch.linalg.qr(felt, mode="r").R
-    whole, unscaled = (
-        weights.flatten(0, 1).cpu().numpy(),
-        (1 / torch.where(alive, scale, torch.inf)).float().cpu().numpy(),
-    )
+    whole = weights.flatten(0, 1).cpu().numpy()
+    unscaled = (1 / divisor).float().cpu().numpy()
     lost = {0: 0.0}
 
     def judge(stay: NDArray[np.intp], left: NDArray[np.float32]) -> None:

@@ -76,10 +76,10 @@ class HeldOut:
     of_weights: list[Tensor] = field(default_factory=list)
     of_bias: list[Tensor] = field(default_factory=list)
 
-    def add(self, layer: Any, read: Tensor, gradient: Tensor, near: Tensor) -> None:
-        """Add frames. `near` [inputs] is about the mean of what the layer reads; that of the first batch is taken."""
+    def add(self, layer: Any, read: Tensor, gradient: Tensor) -> None:
+        """Add frames. The shift is the mean of what the layer reads of the first ones."""
         if self.shift is None:
-            self.shift = near.float().cpu()
+            self.shift = as_map(layer, read).mean((0, 2, 3)).float().cpu()
         of_weights, of_bias = gradients(layer, read, gradient)
         of_weights = of_weights - _of_constant(layer, of_bias, self.shift.to(of_bias))
         # Two bytes are enough once the mean is gone, which would be all that they hold.

@@ -91,16 +91,15 @@ def rank(model: Detector, groups: list[Group], work: StepContext, frames: int) -
     def eliminate(root: str) -> State:
         """The order of a group's channels and what it loses."""
         reader = by_root[root]
-        layer: Any = layers[reader]
-        # Each is read by one group, and large.
+        layer = layers[reader]
+        # No other group has this reader, and its sums are large.
         of_layer = sums.pop(reader)
         mean, covariance, gradients = _moments(reader, of_layer)
         of_held_out = of_layer.held_out.centred(layer, mean)
-        count = len(of_held_out)
         ranked = eliminated(layer, columns[root], mean, covariance, gradients, of_held_out)
         losses = torch.from_numpy(ranked.losses)
-        state = {"importance": ranked.importance, "losses": losses, "gradients": gradients.float().cpu()}
-        return {**state, "held_out": count}
+        felt = gradients.float().cpu()
+        return {"importance": ranked.importance, "losses": losses, "gradients": felt, "held_out": len(of_held_out)}
 
     phases.begin("ranking")
     # What shares a GPU takes turns on it anyway.
@@ -154,10 +153,9 @@ def _observed(
             of_layer.gradients = of_layer.gradients + rows.T @ rows
             of_layer.frames += len(gradient)
             if is_held.any():
-                of_layer.held_out.add(layer, read_by_held, gradient[is_held], near)
+                of_layer.held_out.add(layer, read_of_held, gradient[is_held])
 
-        if is_held.any():
-            read_by_held, near = read.detach()[is_held], features.mean((0, 2, 3))
+        read_of_held = read.detach()[is_held]
         convolutions.on_gradient(written, note_gradient)
 
     def state() -> State:
