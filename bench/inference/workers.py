@@ -10,6 +10,7 @@ import atexit
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("bench")
 _PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
-"""Before a process that could not be started is tried again: the first pause, and the longest, each twice the last."""
+"""After a start, before the next without a call: the first pause, and the longest, each twice the last.
+
+A process that lives longer than the longest begins them anew: one that loads and ends each time takes no whole core.
+"""
 _LOST = "the process that computes cannot be started again now; it is tried again"
 _CLOSED = "the service has ended, and computes nothing more"
 
@@ -103,14 +107,20 @@ class WorkerSession:
             self._calls.release()
 
     def _watch(self) -> None:
-        """Start the process again wherever it has ended, until `close`; where that fails, after longer pauses."""
+        """Start the process again wherever it has ended, until `close`; soon after a start, after longer pauses."""
         pause = _PAUSE_SECONDS
-        while not self._closing.wait(pause if self._is_lost else 0):
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if self._is_lost else _PAUSE_SECONDS
+        while True:
             process = self._process  # its sentinel is valid for as long as it is referred to
+            began = time.monotonic()
             wait([process.sentinel])
+            if time.monotonic() - began > _LONGEST_PAUSE_SECONDS:
+                pause = _PAUSE_SECONDS
             with self._calls, suppress(WorkerLostError):
+                process.join(_PATIENCE_SECONDS)  # its end is seen a moment before the system says how it ended
                 self._start_where_ended()
+            if self._closing.wait(pause):
+                return
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _start_where_ended(self) -> None:
         """Start a new process where it has ended, and wait until it has loaded; `WorkerLostError` where that fails."""

@@ -15,8 +15,10 @@ from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
+from bench.inference import workers
 from bench.inference.workers import WorkerLostError, WorkerSession
 from bench.service.batching import Batcher, Window
 from bench.system import shared_arrays, worker_processes
@@ -121,6 +123,29 @@ def test_while_the_system_starts_no_process_it_does_not_work(session: WorkerSess
         assert any("the system starts no process (Cannot allocate memory)" in message for message in logged)
     assert pace.comes_true(lambda: session.works, 60)
     assert session.predict(frames(5)).logits[0, 1] == 5
+
+
+def test_one_that_ends_soon_after_each_start_is_started_again_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_PAUSE_SECONDS", 60.0)
+    session = WorkerSession(fatal.load_for_a_moment, "q8")
+    assert pace.comes_true(lambda: session.restarts == 1, 60)
+    process = session.process_id
+    assert pace.comes_true(lambda: is_ended(process), 60)
+    time.sleep(3)
+    assert session.restarts == 1
+    # A call does not wait for that: it starts one itself.
+    with suppress(WorkerLostError):  # it may be killed before it answers
+        session.predict(frames(5))
+    assert session.restarts == 2
+    session.close()
+
+
+def is_ended(process: int) -> bool:
+    """Whether a process has ended, be it that its parent has not heard of it yet."""
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_closed_it_computes_nothing_and_starts_no_process(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def load(gone: Path) -> Session:
     """The session, unless a file says that it can't be loaded any more."""
     if gone.exists():
         raise FileNotFoundError(gone)
+    return Fatal()
+
+
+def load_for_a_moment() -> Session:
+    """The session; a moment later its process is killed."""
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
     return Fatal()
 
 
