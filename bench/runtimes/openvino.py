@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,6 +73,16 @@ class Session:
         return Timed(self.predict(frames), None)
 
 
+@cache
+def core() -> Any:
+    """OpenVINO, one for the process and never ended.
+
+    Each `Core` lays a stack for signals over the one before it and unmaps its own at its end, in whatever order they
+    end: after two of them the next signal that has a handler could end the process (openvino's pull request 11894).
+    """
+    return library().Core()
+
+
 def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bool = True) -> Session:
     """Half-precision weights compute in their own type where the CPU has it, otherwise in float32.
 
@@ -82,13 +93,13 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
             f"device: {device} was asked for, but runtime 'openvino' runs on CPU only, not on device: {device}; "
             "choose another runtime, or set device: cpu"
         )
-    core = library().Core()
+    capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     phases.begin("compiling the graph")
-    compiled = core.compile_model(
-        core.read_model(_file(built)),
+    compiled = core().compile_model(
+        core().read_model(_file(built)),
         "CPU",
         {
-            "INFERENCE_PRECISION_HINT": _precision(built.stored, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+            "INFERENCE_PRECISION_HINT": _precision(built.stored, capabilities),
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             # Pinned threads of several sessions would all sit on the same cores.

@@ -136,8 +136,6 @@ def batches(
         samples,  # type: ignore[arg-type]  # what it gives is collated below
         batch_sampler=plan.batches(epoch, first),
         num_workers=workers,
-        # A fork of a process with threads (OpenMP, OpenCV) can hang or end both.
-        multiprocessing_context="spawn" if workers else None,
         collate_fn=_collated,
         prefetch_factor=_AHEAD if workers else None,
         worker_init_fn=partial(_seeded, plan.seed, epoch) if workers else None,
