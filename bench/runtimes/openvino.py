@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +22,7 @@ from bench.errors import UserError
 from bench.provenance import cpu_name, versions
 from bench.records import Built, Executed, Prediction, Timed
 from bench.runtimes import memory_errors
+from bench.system import signal_stack
 from bench.system.processor import processor
 
 if TYPE_CHECKING:
@@ -73,16 +73,6 @@ class Session:
         return Timed(self.predict(frames), None)
 
 
-@cache
-def core() -> Any:
-    """OpenVINO, one for the process and never ended.
-
-    Each `Core` lays a stack for signals over the one before it and unmaps its own at its end, in whatever order they
-    end: after two of them the next signal that has a handler could end the process (openvino's pull request 11894).
-    """
-    return library().Core()
-
-
 def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bool = True) -> Session:
     """Half-precision weights compute in their own type where the CPU has it, otherwise in float32.
 
@@ -93,10 +83,15 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
             f"device: {device} was asked for, but runtime 'openvino' runs on CPU only, not on device: {device}; "
             "choose another runtime, or set device: cpu"
         )
-    capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    # Its CPU plugin lays a stack for signals over the thread's own, and frees it at its end without giving that back
+    # where another has come since (openvino's pull request 11894). One instance for all sessions would not end, but
+    # crashes where one session goes and another comes after a call that failed.
+    with signal_stack.kept():
+        core = library().Core()
+        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     phases.begin("compiling the graph")
-    compiled = core().compile_model(
-        core().read_model(_file(built)),
+    compiled = core.compile_model(
+        core.read_model(_file(built)),
         "CPU",
         {
             "INFERENCE_PRECISION_HINT": _precision(built.stored, capabilities),

@@ -68,12 +68,14 @@ def openvino() -> dict[str, Any]:
     """OpenVINO's version, and whether a network with one node runs; the types that this CPU is fast in."""
     import numpy as np
 
-    from bench.runtimes.openvino import core, library
+    from bench.runtimes.openvino import library
 
-    output = core().compile_model(core().read_model(_relu()), "CPU")({"x": np.array([-1, 0, 1, 2], np.float32)})["y"]
+    package = library()
+    core = package.Core()
+    output = core.compile_model(core.read_model(_relu()), "CPU")({"x": np.array([-1, 0, 1, 2], np.float32)})["y"]
     return {
-        "version": library().__version__.partition("-")[0],
-        "types": [dtype for dtype in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") if dtype in _TYPES],
+        "version": package.__version__.partition("-")[0],
+        "types": [dtype for dtype in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") if dtype in _TYPES],
         "right": output.tolist() == [0, 0, 1, 2],
     }
 
