@@ -41,7 +41,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 def exit_code(error: BaseException, file: Path) -> int:
     """Print what ended the command, and return its exit code; `file` is the experiment file."""
     if isinstance(error, KeyboardInterrupt) or interrupts.interrupted.is_set():
-        say("interrupted; what is finished is kept, the same command goes on from there", err=True)
+        done = str(error) if isinstance(error, KeyboardInterrupt) else ""
+        say(f"interrupted; {done or 'what is finished is kept, the same command goes on from there'}", err=True)
         return EXIT_INTERRUPTED
     if isinstance(error, UserError):
         say(f"error: {error}", err=True)

@@ -100,6 +100,11 @@ def on_one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
+def printable(text: str) -> str:
+    """Text whose every character can be written: bytes of a file's name that are no UTF-8 as `\\xff`."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def shown(name: str, most: int = 200) -> str:
     """A name from outside as messages show it: on one line, without control characters, at most so long."""
     text = on_one_line(name[: most + 1])

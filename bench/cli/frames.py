@@ -122,13 +122,12 @@ def inspect(  # noqa: PLR0913, PLR0917 - a command's options
         from bench.commands.inspect import Options
         from bench.commands.inspect import inspect as look_into
         from bench.commands.inspect.request import as_faces, as_target
-        from bench.commands.inspect.text import describe
         from bench.experiment import select
 
         name, settings = select(experiments, experiment, file)
         options = Options(tuple(variant or ()), to, as_faces(faces), as_target(target), levels, above, frames)
         written = look_into(given, file.parent, name, settings, options, bars)
-    console.say(describe(written))
+    console.say("\n".join(written.lines))
     for what, path in written.pages.items():
         console.name_path(f"{what}:", path)
 

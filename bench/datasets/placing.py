@@ -27,6 +27,15 @@ def fitted_points(
     return tuple((across.scale * x + across.shift, down.scale * y + down.shift) for x, y in points)
 
 
+def fitting(height: int, width: int, spec: InputSpec) -> tuple[float, float, float, float, float, float]:
+    """(a, b, c, d, e, f): what is at (x, y) of a picture of this size is at (ax + by + c, dx + ey + f) of the input.
+
+    Places are counted as in `fitted_points`.
+    """
+    down, across = _axes(height, width, spec)
+    return across.scale, 0.0, across.shift, 0.0, down.scale, down.shift
+
+
 def _axes(height: int, width: int, spec: InputSpec) -> tuple[_Axis, _Axis]:
     size = spec.size
     if (height, width) == (size, size) and (spec.fit, spec.crop_pct < 1) != ("crop", True):

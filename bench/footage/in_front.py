@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.footage import crops, faces
@@ -28,7 +29,22 @@ def cut(picture: NDArray[np.uint8], preset: str, by: Finder) -> list[Crop]:
     return crops.crop(preset, picture, by.find(picture))
 
 
-def as_it_is(picture: NDArray[np.uint8], by: Finder) -> Crop:
-    """The whole picture, and the largest face in it where there is one, which nothing is cut by."""
-    face: Face | None = next(iter(largest(by.find(picture))), None)
-    return Crop(picture, face)
+def cut_for_each(
+    picture: NDArray[np.uint8], presets: Sequence[str | None], faces_in_it: Sequence[Face]
+) -> list[tuple[Crop, ...]]:
+    """For each face that any of the presets takes, the surest first, what every preset cuts out of that one face.
+
+    So detectors that are asked together judge the same person, whichever face each would take alone. None in the place
+    of a preset is all of the picture. Without any preset that is judged once, with the largest face in it, if any.
+    """
+    of_faces = [preset for preset in presets if preset is not None]
+    if not of_faces:
+        return [(Crop(picture, next(iter(largest(faces_in_it)), None)),) * len(presets)]
+    taken = {crop.face for preset in of_faces for crop in crops.crop(preset, picture, faces_in_it)}
+    candidates = []
+    for face in faces_in_it:
+        of_face = {preset: crops.crop(preset, picture, [face]) for preset in of_faces} if face in taken else {}
+        if of_face and all(of_face.values()):
+            whole = Crop(picture, face)
+            candidates.append(tuple(whole if preset is None else of_face[preset][0] for preset in presets))
+    return candidates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import datasets, stored
+from bench.datasets.layouts import SUFFIXES
 from bench.errors import UserError
 from bench.footage import crops, in_front
 from bench.provenance import file_digest
-from bench.records import CLASS_WORDS, Crop, Finder, FittedMasks, Preprocessing, RunRecord
+from bench.records import CLASS_WORDS, Crop, Face, Finder, FittedMasks, Preprocessing, RunRecord
 from bench.records.inspection import FacesOption, Subject
 from bench.results import localisation, store
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _METHOD = "method"
-WHOLE = "the whole picture: "
 
 
 class NoFaceError(UserError):
@@ -32,18 +32,22 @@ class NoFaceError(UserError):
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame of the experiment's set: 1 for fake, and how it was forged, empty where unknown.
+    """A frame of the experiment's set: 1 for fake, None where unknown, and how it was forged, empty where unknown.
 
     `row` is its row among the test frames; None for one of another split.
     """
 
-    label: int
+    label: int | None
     method: str
     row: int | None = None
 
 
 class FramesOfSet:
-    """Which files are frames of the labelled splits of a run, by what is in them."""
+    """Which files are frames of a run, by what is in them.
+
+    Of calibration and train frames, those that have a folder of their own: what others a manifest lists for them is
+    not stored with a run.
+    """
 
     def __init__(self, base: Path, run: RunRecord, results: Path) -> None:
         self._base, self._run, self._results = base, run, results
@@ -77,7 +81,7 @@ class FramesOfSet:
         """The masks that the run fitted; `UserError` where they are gone or damaged."""
         if self._run.masks is None:
             return None
-        return localisation.read(self._results, self._run.masks, self._run.test.count)
+        return localisation.read(self._results, self._run.masks, self._run.frames["test"].count)
 
     @cached_property
     def _by_size(self) -> dict[int, list[tuple[Path, Frame]]]:
@@ -91,7 +95,17 @@ class FramesOfSet:
         return sizes
 
     def _listed(self) -> Iterator[tuple[Path, Frame]]:
-        """Every labelled frame of the run."""
+        yield from self._evaluated()
+        judged = {frames.root for split, frames in self._run.frames.items() if split in ("test", "validation")}
+        for split in ("calibration", "train"):
+            frames = self._run.frames.get(split)
+            if frames is not None and frames.root not in judged:
+                for path in sorted((self._base / frames.root).rglob("*")):
+                    if path.suffix.lower() in SUFFIXES:
+                        yield path, Frame(label_of(path), "")
+
+    def _evaluated(self) -> Iterator[tuple[Path, Frame]]:
+        """Every frame that variants were evaluated on."""
         answered = next((each.name for each in self._run.variants if each.status == "ok"), None)
         if answered is None:
             return
@@ -121,40 +135,8 @@ class Reader:
     of_set: FramesOfSet
 
     def subjects(self, file: Path, name: str) -> tuple[Subject, ...]:
-        """What is judged of a picture: a subject for each of its faces, the surest first, or all of it.
-
-        Raises `UserError` where it is no picture, or shows no face though the detector wants one.
-        """
-        try:
-            stored.refuse_other_than_file(file)
-            digest = file_digest(file)
-        except OSError as error:
-            raise UserError(f"{file}: {error.strerror or error}") from error
-        pixels = datasets.picture(file)
-        frame = self.of_set.find(file.stat().st_size, digest)
-        label = label_of(file) if frame is None else frame.label
-        cut, how = self.crops(pixels, str(file), frame is not None)
-        method = frame.method if frame else ""
-        mask = self.of_set.mask_of(frame) if frame and how.startswith(WHOLE) else None
-        return tuple(
-            self.subject(pixels, crop, name=name, file=str(file), digest=digest, how=how, others=len(cut) - 1,
-                         of_set=frame is not None, label=label, method=method, mask=mask)
-            for crop in cut
-        )  # fmt: skip
-
-    def crops(self, pixels: NDArray[np.uint8], title: str, of_set: bool = False) -> tuple[list[Crop], str]:
-        """What is judged of a picture, and why that; `title` is what messages call it."""
-        preset = self.preprocessing.crop
-        why = whole_because(preset, self.faces, of_set)
-        if why:
-            return [in_front.as_it_is(pixels, self.finder)], f"{WHOLE}{why}"
-        cut = in_front.cut(pixels, preset, self.finder)
-        if cut:
-            return cut, f"crop {preset}, the face found by {self.finder.NAME}"
-        raise NoFaceError(
-            f"{title}: no face was found, and this detector judges faces (crop {preset}); `--faces never` judges "
-            "the whole picture"
-        )
+        """What is judged of a picture: a subject for each face, the surest first, or all of it; as `read` says."""
+        return tuple(subject for (subject,) in read([self], file, name))
 
     def subject(self, pixels: NDArray[np.uint8], crop: Crop, **facts: Any) -> Subject:
         """The subject of one crop of a picture; `facts` are further fields of it."""
@@ -169,6 +151,101 @@ class Reader:
             pixels=pixels, frame=crop.pixels, fitted=fitted, face=crop.face, points=points, matrix=crop.matrix,
             **facts,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What several detectors judge of a picture: for each face a crop for each of them.
+
+    `whole` says of each detector why it judges all of the picture, empty where it judges a face. `how` says that or
+    what is cut out. `others` is the number of faces in the picture but for one.
+    """
+
+    candidates: tuple[tuple[Crop, ...], ...]
+    whole: tuple[str, ...]
+    how: tuple[str, ...]
+    others: int
+
+
+def read(readers: Sequence[Reader], file: Path, name: str) -> list[tuple[Subject, ...]]:
+    """What detectors judge of a picture: for each of its faces, the surest first, a subject for each of them.
+
+    Raises `UserError` where it is no picture, or shows no face though a detector wants one.
+    """
+    try:
+        stored.refuse_other_than_file(file)
+        size, digest = file.stat().st_size, file_digest(file)
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}") from error
+    pixels = datasets.picture(file)
+    frames = [reader.of_set.find(size, digest) for reader in readers]
+    made = cut(readers, pixels, str(file), [frame is not None for frame in frames])
+    facts: dict[str, Any] = {"name": name, "file": str(file), "digest": digest, "others": made.others}
+    of_frames = [
+        {
+            "how": how,
+            "judged_faces": 0 if whole else len(made.candidates),
+            "of_set": frame is not None,
+            "label": label_of(file) if frame is None else frame.label,
+            "method": frame.method if frame else "",
+            "mask": reader.of_set.mask_of(frame) if frame and whole else None,
+        }
+        for reader, frame, whole, how in zip(readers, frames, made.whole, made.how, strict=True)
+    ]
+    return [
+        tuple(
+            reader.subject(pixels, crop, **facts, **of_frame)
+            for reader, crop, of_frame in zip(readers, crops_of_face, of_frames, strict=True)
+        )
+        for crops_of_face in made.candidates
+    ]
+
+
+def read_frame(reader: Reader, pixels: NDArray[np.uint8], title: str, **facts: Any) -> list[Subject]:
+    """What a detector judges of a video's frame; `title` is what messages call it, `facts` are fields of subjects."""
+    made = cut([reader], pixels, title, [False])
+    judged = 0 if made.whole[0] else len(made.candidates)
+    facts = {**facts, "how": made.how[0], "others": made.others, "judged_faces": judged}
+    return [reader.subject(pixels, crop, **facts) for (crop,) in made.candidates]
+
+
+def cut(readers: Sequence[Reader], pixels: NDArray[np.uint8], title: str, of_set: Sequence[bool]) -> Cut:
+    """What detectors judge of a picture, uint8 RGB [h, w, 3], and why that; `title` is what messages call it.
+
+    `of_set` says for each whether it is a frame of its set. Raises `NoFaceError` where there is no face and one is
+    wanted.
+    """
+    presets = [reader.preprocessing.crop for reader in readers]
+    whole = tuple(
+        whole_because(preset, reader.faces, inside)
+        for reader, preset, inside in zip(readers, presets, of_set, strict=True)
+    )
+    faces_in_it = _faces(pixels, title, readers[0].finder)
+    presets_or_none = [None if why else preset for preset, why in zip(presets, whole, strict=True)]
+    candidates = in_front.cut_for_each(pixels, presets_or_none, faces_in_it)
+    if not candidates:
+        first = next(preset for preset in presets_or_none if preset is not None)
+        raise NoFaceError(
+            f"{title}: no face was found, and this detector judges faces (crop {first}); `--faces never` judges the "
+            "whole picture"
+        )
+    name = readers[0].finder.NAME
+    how = tuple(
+        f"the whole picture: {why}" if why else f"crop {preset}, the face found by {name}"
+        for preset, why in zip(presets, whole, strict=True)
+    )
+    return Cut(tuple(candidates), whole, how, max(len(faces_in_it) - 1, 0))
+
+
+def _faces(pixels: NDArray[np.uint8], title: str, finder: Finder) -> list[Face]:
+    """The faces in a picture; `UserError` where its shape lets none be sought."""
+    import cv2
+
+    try:
+        return finder.find(pixels)
+    except cv2.error as error:
+        height, width = pixels.shape[:2]
+        raise UserError(f"{title}: {width} × {height} pixels: no face can be sought in it ({error.err})") from error
 
 
 def whole_because(preset: str, faces: FacesOption, of_set: bool) -> str:

@@ -115,20 +115,26 @@ class Hottest:
 class FaceEvidence:
     """Where on the face the evidence lies, by part of `PARTS`.
 
-    `shares` of the evidence for the target class add up to 1. `signed` are shares of all that the map shows for either
-    class, positive where a part speaks for fake on balance. `falls` are by how much P(fake) falls where a part is
-    blurred, `logit_falls` by how much the logit difference. A part that the frame does not show is left out of all.
+    `shares` of the evidence for the target class add up to 1; there are none where nothing speaks for it. `signed` are
+    shares of all that the map shows for either class, positive where a part speaks for fake on balance; none without a
+    map of both. `falls` are by how much P(fake) falls where a part is blurred, `logit_falls` by how much the logit
+    difference; none where an answer is not finite. A part that the frame does not show is left out of all.
     """
 
     shares: Mapping[str, float]
-    signed: Mapping[str, float]
+    signed: Mapping[str, float] = field(default_factory=dict)
     falls: Mapping[str, float] = field(default_factory=dict)
     logit_falls: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def leading(self) -> str:
-        """The part with the largest share."""
-        return max(self.shares, key=lambda part: self.shares[part])
+    def leading(self) -> str | None:
+        """The part with the largest share; None where nothing speaks for the class."""
+        return max(self.shares, key=lambda part: self.shares[part], default=None)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of which anything is known."""
+        return tuple(part for part in PARTS if any(part in each for each in (self.shares, self.signed, self.falls)))
 
 
 @dataclass(frozen=True)
@@ -151,9 +157,10 @@ class Subject:
     `name` is its path below what was given, without its ending. `pixels` [h, w, 3] is the picture, `frame` [h, w, 3]
     what is judged: a crop of it, or all of it. `fitted` [size, size, 3] is that as detectors take it. `face` is in
     pixels of the picture, `points` are its five points in pixels of `fitted`; None where no face was found. `matrix`
-    leads from the picture into the frame, as that of a `Crop`. `others` counts further faces. `label` is 1 for fake,
-    None where unknown. `of_set` is whether it is a frame of the experiment's set, `how` says how the frame came about.
-    `mask` [GRID, GRID] is how much of each place of `fitted` is forged, 0 to 255; None where no mask is known.
+    leads from the picture into the frame, as that of a `Crop`. `others` counts further faces in the picture,
+    `judged_faces` those that were judged, of which this has the highest P(fake); 0 of a whole picture. `label` is 1 for
+    fake, None where unknown. `of_set` is whether it is a frame of the experiment's set, `how` says how the frame came
+    about. `mask` [GRID, GRID] is how much of each place of `fitted` is forged, 0 to 255; None where no mask is known.
     """
 
     name: str
@@ -167,14 +174,11 @@ class Subject:
     matrix: tuple[float, float, float, float, float, float]
     how: str
     others: int = 0
+    judged_faces: int = 0
     of_set: bool = False
     label: int | None = None
     method: str = ""
     mask: NDArray[np.uint8] | None = None
-
-    @property
-    def is_cropped(self) -> bool:
-        return self.frame.shape != self.pixels.shape or self.matrix != (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,10 @@ class JointLook:
 
 @dataclass(frozen=True)
 class JointInspection:
-    """A picture and how each variant of an ensemble sees it, the baseline first. `subject` is the first member's."""
+    """A picture and how each variant of an ensemble sees it, the baseline first. `subject` is the first member's.
+
+    `asked` is the target class that was asked for.
+    """
 
     experiment: str
     time: str
@@ -59,3 +62,4 @@ class JointInspection:
     combine: Combination
     map_kind: str
     looks: tuple[JointLook, ...]
+    asked: ClassName | None = None

@@ -86,7 +86,7 @@ def load(built: Built, device: Literal["cpu", "cuda"], threads: int, *, tf32: bo
     # Its CPU plugin lays a stack for signals over the thread's own, and frees it at its end without giving that back
     # where another has come since (openvino's pull request 11894). One instance for all sessions would not end, but
     # crashes where one session goes and another comes after a call that failed.
-    with signal_stack.kept():
+    with signal_stack.preserved():
         core = library().Core()
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     phases.begin("compiling the graph")

@@ -178,19 +178,17 @@ class Engine:
 
         Raises `RefusedError` where no face is found and a detector wants one.
         """
-        crops, looked = [], False
+        presets: list[str | None] = []
         for member in asked.served.members:
             preset = member.preprocessing.crop
             of_set = data is not None and member.of_set.find(len(data), sha256(data).hexdigest()) is not None
-            if whole_because(preset, asked.faces, of_set):
-                crops.append([Crop(pixels, None)])
-                continue
-            looked = True
-            crops.append(in_front.cut(pixels, preset, self._finder(preset)))
-            if not crops[-1]:
-                raise NoFaceError(preset)
-        count = max(map(len, crops))
-        return Cut(tuple(_candidate(asked.served.members, crops, index) for index in range(count)), looked)
+            presets.append(None if whole_because(preset, asked.faces, of_set) else preset)
+        finders = [self._finder(preset) for preset in presets if preset is not None]
+        faces_in_it = finders[0].find(pixels) if finders else []
+        candidates = in_front.cut_for_each(pixels, presets, faces_in_it)
+        if not candidates:
+            raise NoFaceError(next(preset for preset in presets if preset is not None))
+        return Cut(tuple(_candidate(asked.served.members, crops) for crops in candidates), bool(finders))
 
     def _finder(self, preset: str) -> Finder:
         """This thread's face finder: OpenCV's serves one at a time."""
@@ -202,16 +200,15 @@ class Engine:
         return finders[preset]
 
 
-def _candidate(members: Sequence[Member], crops: Sequence[Sequence[Crop]], index: int) -> Candidate:
-    """The crop of a face for each member, all of the picture for one that takes whole frames."""
+def _candidate(members: Sequence[Member], crops: tuple[Crop, ...]) -> Candidate:
+    """What each member judges of one face."""
     import numpy as np
 
-    of_face = tuple(each[min(index, len(each) - 1)] for each in crops)
     fitted = tuple(
         np.ascontiguousarray(datasets.fit(crop.pixels, member.preprocessing.input_spec).transpose(2, 0, 1))
-        for crop, member in zip(of_face, members, strict=True)
+        for crop, member in zip(crops, members, strict=True)
     )
-    return Candidate(of_face, fitted)
+    return Candidate(crops, fitted)
 
 
 async def gathered(futures: Sequence[Future[Answer]]) -> list[Answer | Exception]:

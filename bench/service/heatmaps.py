@@ -49,10 +49,14 @@ def pictures(
     )
 
 
-def placed(judged: Judged) -> dict[str, NDArray[np.float32] | None]:
-    """The members' maps, each over the crop of the first member: others may cut a face out more widely."""
+def placed(served: Served, judged: Judged) -> dict[str, NDArray[np.float32] | None]:
+    """The members' maps, each over the crop of the first member: others may cut a face out more widely, or fit less."""
     onto = next(iter(judged.crops.values()))
-    return {name: cam if cam is None else moved(cam, judged.crops[name], onto) for name, cam in judged.maps.items()}
+    specs = {member.name: member.preprocessing.input_spec for member in served.members}
+    return {
+        name: cam if cam is None else moved(cam, judged.crops[name], specs[name], onto)
+        for name, cam in judged.maps.items()
+    }
 
 
 def joint(

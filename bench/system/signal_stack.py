@@ -23,7 +23,7 @@ def current() -> SignalStack:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
+def preserved() -> Iterator[None]:
     """Whatever is done inside, the calling thread has its stack for signals again afterwards; does nothing elsewhere.
 
     A library that lays its own and frees it while it is the thread's leaves none at all: the next signal that has a

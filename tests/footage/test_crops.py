@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.errors import UserError
-from bench.footage import crops, faces
+from bench.footage import crops, faces, in_front
 from bench.footage.crops import deepfakebench
 from bench.records import Crop, Face
 from tests.support.portraits import Pasted, Picture, portrait, scene, turned
@@ -211,3 +211,26 @@ def test_every_preset(preset: str) -> None:
 def test_no_such_crop() -> None:
     with pytest.raises(UserError, match=r"unknown crop 'fsbl' .did you mean 'fsbi'.*crops are: blazeface, "):
         crops.crop("fsbl", numbered(), [])
+
+
+def test_detectors_that_are_asked_together_judge_the_same_face() -> None:
+    """Alone, one takes the largest face, another the surest, and a third both."""
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (200, 300, 3), np.uint8)
+    surest = Face((20, 20, 95, 95), (), 0.9, "yunet")
+    largest = Face((150, 40, 250, 140), (), 0.8, "yunet")
+    small = Face((10, 150, 30, 170), (), 0.7, "yunet")
+    faces_in_it = [surest, largest, small]
+    presets = ("fsbi", "square", "pad30")
+    alone = {preset: [crop.face for crop in crops.crop(preset, picture, faces_in_it)] for preset in presets}
+    assert alone == {"fsbi": [surest, largest], "square": [largest], "pad30": [surest]}
+    candidates = in_front.cut_for_each(picture, [*presets, None], faces_in_it)
+    assert [[crop.face for crop in of_face] for of_face in candidates] == [[surest] * 4, [largest] * 4]
+    for of_face in candidates:
+        assert of_face[3].pixels is picture
+        for preset, crop in zip(presets, of_face, strict=False):
+            (single,) = crops.crop(preset, picture, [crop.face] if crop.face else [])
+            assert np.array_equal(crop.pixels, single.pixels)
+    (both,) = in_front.cut_for_each(picture, [None, None], faces_in_it)
+    assert [crop.face for crop in both] == [largest, largest]
+    assert in_front.cut_for_each(picture, ["fsbi", None], []) == []

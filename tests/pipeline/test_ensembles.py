@@ -208,7 +208,22 @@ def test_a_folder_is_looked_into_from_a_score_on(folder: Path, tmp_path: Path) -
     assert rows["p_fake"].to_dict() == pytest.approx(scores_of, abs=1e-5)
     highest = max(scores_of, key=lambda label: scores_of[label])
     assert [path.parent.name for path in (tmp_path / "out").glob("*/inspection.html")] == [highest]
+    assert rows["explained"].to_dict() == {label: label == highest for label in scores_of}
+    assert rows.loc[highest, "target"] in {"real", "fake"}
+    content = json.loads((tmp_path / f"out/{highest}/inspection.json").read_text())["variants"]["baseline"]
+    real, fake = content["logits"]
+    assert 1 / (1 + np.exp(real - fake)) == pytest.approx(content["p_fake"], abs=1e-6)
     assert "1 of 2 pictures explained" in output
+
+
+@pytest.mark.parametrize("below", ["maps", "branched/steps"])
+def test_folders_of_others_are_not_replaced_by_what_members_see(folder: Path, tmp_path: Path, below: str) -> None:
+    (tmp_path / "003" / below).mkdir(parents=True)
+    (tmp_path / "003" / below / "mine.png").touch()
+    code, output = bench("inspect", "faces/test/fake/003.png", "--variant", "trio/baseline", "--to", str(tmp_path))
+    assert code == 2
+    assert f"{below}: was not written by bench" in " ".join(output.split())
+    assert [path.name for path in (tmp_path / "003").rglob("*.png")] == ["mine.png"]
 
 
 def test_an_ensemble_has_no_file_to_export(folder: Path, tmp_path: Path) -> None:

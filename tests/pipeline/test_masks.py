@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from bench.datasets import mask_fitting
+from bench.inference.subjects import Frame, FramesOfSet
 from bench.results import localisation, store
 from tests.conftest import run_quickly, write_workplace
 from tests.support.command_line import bench
@@ -198,6 +200,18 @@ def test_outlines_are_drawn_into_overlays(finished_once: Path, finished: Path) -
     assert fakes
     assert all(fakes)
     assert not any(is_other for folder, _, is_other in changed if folder == "real")
+
+
+def test_masks_are_found_by_the_rows_of_all_frames(finished: Path) -> None:
+    """Copies count in no number of the run, and have rows all the same."""
+    results = finished / "results/first"
+    run = store.read_run(results)
+    test = replace(run.frames["test"], copies=24, fake_copies=12)
+    frames = FramesOfSet(finished, replace(run, frames={**run.frames, "test": test}), results)
+    mask = frames.mask_of(Frame(1, "", 15))
+    assert mask is not None
+    assert mask.max() == 255
+    assert frames.mask_of(Frame(1, "", 17)) is None
 
 
 @pytest.mark.slow

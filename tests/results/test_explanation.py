@@ -12,7 +12,9 @@ from bench.records.face_template import POINTS as TEMPLATE
 from bench.records.face_template import eye_distance, part_map, similarity
 from bench.records.inspection import PARTS
 from bench.results.explanation.blurred import falls, part_masks
-from bench.results.explanation.evidence import agreed, face_evidence, hottest, hottest_cell
+from bench.results.explanation.evidence import agreed, face_evidence, hottest
+from bench.results.localisation.measuring import up_sampled
+from bench.results.regions.measuring import parts_of, shares
 
 SIDE = 160
 
@@ -103,12 +105,26 @@ def test_shares_add_up_and_signs_tell_the_class() -> None:
     cam = np.full((14, 14), -0.5, np.float32)
     x, y = points[3][0] / 2 + points[4][0] / 2, points[3][1] / 2 + points[4][1] / 2
     cam[int(y / SIDE * 14), int(x / SIDE * 14)] = 9
-    evidence = face_evidence(np.maximum(cam, 0), cam, points, SIDE)
-    assert evidence is not None
+    evidence = face_evidence(cam, True, points, SIDE)
     assert sum(evidence.shares.values()) == pytest.approx(1)
     assert evidence.leading == "mouth"
     assert evidence.signed["mouth"] > 0 > evidence.signed["background"]
-    assert face_evidence(np.zeros((14, 14)), None, points, SIDE) is None
+    nothing = face_evidence(np.minimum(cam, 0), True, points, SIDE)
+    assert (nothing.shares, nothing.leading) == ({}, None)
+    assert nothing.signed["background"] < 0
+
+
+def test_shares_are_those_of_a_run() -> None:
+    """`regions: true` counts the same maps for all test frames at once."""
+    rng = np.random.default_rng(4)
+    for seed in range(5):
+        _, points = drawn_face(seed)
+        cam = rng.normal(size=(5, 5)).astype(np.float32)
+        parts = parts_of(np.array(points) / SIDE)
+        for fake in (True, False):
+            of_run = shares(up_sampled(cam), parts, fake)
+            evidence = face_evidence(cam, fake, points, SIDE)
+            assert [evidence.shares.get(part, 0.0) for part in PARTS] == pytest.approx(of_run.tolist())
 
 
 def test_the_hottest_place_is_near_its_landmark() -> None:
@@ -120,7 +136,6 @@ def test_the_hottest_place_is_near_its_landmark() -> None:
     assert (first.landmark, first.part) == (POINTS[2], "nose")
     assert first.distance is not None
     assert first.distance < 0.25
-    assert hottest_cell(heat) == (row, column)
     assert hottest(np.zeros((20, 20)), points, SIDE) == ()
     assert hottest(heat, None, SIDE)[0].distance is None
 

@@ -18,7 +18,7 @@ from bench.experiment import read
 from bench.inference.joint_maps import moved
 from bench.inference.served import Served
 from bench.inference.serving import serve
-from bench.records import Crop, silent
+from bench.records import Crop, InputSpec, silent
 from bench.records.ensembles import Ensemble
 from bench.service.answers import Detection
 from tests.conftest import quick_folder, run_quickly
@@ -174,12 +174,26 @@ def test_a_map_of_a_wider_crop_lies_where_its_place_of_the_picture_is() -> None:
     middle = Crop(np.zeros((80, 80, 3), np.uint8), None, (1.0, 0.0, -40.0, 0.0, 1.0, -40.0))
     cam = np.zeros((16, 16), np.float32)
     cam[5, 9] = 1
-    inside = moved(cam, whole, middle)
+    spec = InputSpec(80)
+    inside = moved(cam, whole, spec, middle)
     # Pixels 50 to 60 down and 90 to 100 across: 10 to 20 and 50 to 60 of the middle, places of 5 pixels.
     assert inside[2:4, 10:12].sum() / inside.sum() > 0.5
-    back = moved(inside, middle, whole)
+    back = moved(inside, middle, spec, whole)
     assert divmod(int(back.argmax()), back.shape[1]) == (5, 9)
-    assert moved(cam, whole, whole) is cam
+    assert moved(cam, whole, spec, whole) is cam
+
+
+def test_a_map_of_a_fitted_middle_lies_in_the_middle_of_what_is_stretched() -> None:
+    """Of two members that see one wide picture, the one that cuts off its ends, over what the other sees of it."""
+    picture = Crop(np.zeros((100, 200, 3), np.uint8), None)
+    middle, stretched = InputSpec(80, fit="crop"), InputSpec(80)
+    cam = np.zeros((16, 16), np.float32)
+    cam[:, 0] = 1  # the left end of the middle: a quarter of the picture's width from its left
+    over = moved(cam, picture, middle, picture, stretched)
+    assert over.sum(0).argmax() == 4
+    assert over[:, :3].sum() == over[:, 6:].sum() == 0
+    back = moved(over, picture, stretched, picture, middle)
+    assert back.sum(0).argmax() == 0
 
 
 # --------------------------------------------------------------------------------------- of a real run

@@ -1,34 +1,89 @@
-"""The pictures of a folder: variants loaded once, the inspection of each, a table and a gallery of all."""
+"""A picture, or those of a folder: what looks is loaded once, and of a folder there is a table and a gallery too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from bench.commands.inspect.request import Request, Written
+from bench.commands.inspect.request import GALLERY, TABLE, Request, Written
 from bench.errors import UserError, counted, listed
-from bench.files import make_folder
-from bench.inference.scores import score_of
-from bench.inference.subjects import Reader
+from bench.files import make_folder, stops_all
 from bench.records import Event, OnEvent
 from bench.records.inspection import Subject
 
 if TYPE_CHECKING:
-    from bench.commands.inspect import Inspector
     from bench.reports.inspection import Card
 
-TABLE, GALLERY = "explanations.parquet", "gallery"
 WORK = "inspecting"
 
+P = TypeVar("P")
 
-def inspect(request: Request, reader: Reader, inspector: Inspector, on_event: OnEvent) -> Written:
-    """Inspect every picture below a folder; those that can't be judged are skipped, and said."""
-    work, count = _Work(request, reader, inspector), len(request.names)
+
+@dataclass(frozen=True)
+class Explained:
+    """A picture that was looked into: its files, its rows of the table, its card, and what a terminal shows."""
+
+    pages: Mapping[str, Path]
+    rows: list[dict[str, Any]]
+    card: Card
+    lines: tuple[str, ...]
+
+
+class Looker(Protocol[P]):
+    """The variants of one detector, or of an ensemble. A picture as it reads it is its own affair."""
+
+    @property
+    def variants(self) -> tuple[str, ...]: ...
+
+    @property
+    def threshold(self) -> float: ...
+
+    @property
+    def map_levels(self) -> int:
+        """How many levels of maps agree on what a gallery shows."""
+
+    def read(self, file: Path, name: str) -> P:
+        """A picture, of several faces that with the highest P(fake); `UserError` where nothing can be judged."""
+
+    def subject(self, picture: P) -> Subject: ...
+
+    def answers(self, picture: P) -> Mapping[str, tuple[float, tuple[float, float]]]:
+        """P(fake) and the logits, real and fake, of each variant."""
+
+    def explain(self, picture: P, folder: Path) -> Explained:
+        """Look into a picture, and write its inspection into `folder`."""
+
+
+def picture(request: Request, looker: Looker[Any], on_event: OnEvent) -> Written:
+    """Look into one picture."""
+    ((file, name),) = request.names.items()
+    read = looker.read(file, name)
+    on_event(Event(WORK, 0, 1, "pictures", name))
+    explained = looker.explain(read, request.to / name)
+    on_event(Event(WORK, 1, 1, "pictures"))
+    return Written(explained.pages, explained.lines)
+
+
+def inspect(request: Request, looker: Looker[Any], on_event: OnEvent) -> Written:
+    """Look into every picture below a folder; those that can't be judged are skipped, and said.
+
+    Where it is interrupted, table and gallery are of what was done.
+    """
+    work, count = _Work(request, looker), len(request.names)
     for index, (file, name) in enumerate(request.names.items()):
-        on_event(Event(WORK, index, count, "pictures", name))
-        work.add(file, name)
+        try:
+            on_event(Event(WORK, index, count, "pictures", name))
+            work.add(file, name)
+        except KeyboardInterrupt as error:
+            if not work.rows:
+                raise
+            work.written()
+            raise KeyboardInterrupt(
+                f"{index} of {counted(count, 'picture')} are judged, and in {request.to / TABLE}; the same command "
+                "begins anew"
+            ) from error
     on_event(Event(WORK, count, count, "pictures"))
     if not work.rows:
         raise UserError(f"{request.file}: none of {counted(count, 'picture')} can be judged", *work.skipped[:10])
@@ -38,60 +93,70 @@ def inspect(request: Request, reader: Reader, inspector: Inspector, on_event: On
 class _Work:
     """What has come of the pictures so far."""
 
-    def __init__(self, request: Request, reader: Reader, inspector: Inspector) -> None:
-        self._request, self._reader, self._inspector = request, reader, inspector
+    def __init__(self, request: Request, looker: Looker[Any]) -> None:
+        self._request, self._looker = request, looker
         self.rows: list[dict[str, Any]] = []
-        self.skipped: list[str] = []
+        self.skipped: list[str] = list(request.left_out)
         self._cards: list[Card] = []
-        self._judged = 0
+        self._judged = self._explained = 0
 
     def add(self, file: Path, name: str) -> None:
         """Judge a picture, and look into it where its P(fake) is high enough."""
-        from bench.reports import inspection
-
         try:
-            subject = self._inspector.highest(self._reader.subjects(file, name))
+            rows = self._rows_of(file, name)
         except UserError as error:
             self.skipped.append(error.lines[0])
-            return
-        self._judged += 1
+        except Exception as error:
+            # What fails on the first picture fails on all: that is a defect, or a full disk. Later ones cost no more
+            # than themselves.
+            if not self.rows or stops_all(error):
+                raise
+            self.skipped.append(f"{file}: {type(error).__name__}: {error}")
+        else:
+            self._judged += 1
+            self.rows += rows
+
+    def _rows_of(self, file: Path, name: str) -> list[dict[str, Any]]:
+        """The rows of a picture in the table; where it is explained, its inspection is written and its card kept."""
+        from bench.reports import inspection
+
+        read = self._looker.read(file, name)
         if (above := self._request.options.above) is not None:
-            logits = self._inspector.logits(subject)
-            if max(score_of(each).p_fake for each in logits.values()) < above:
-                self.rows += list(_unexplained(subject, logits))
-                return
-        inspected = self._inspector.inspect(subject)
-        inspection.write(inspected, self._request.to / name)
-        self.rows += inspection.explanations(inspected)
-        self._cards.append(inspection.card_of(inspected, f"{quote(name)}/{inspection.PAGE}"))
+            answers = self._looker.answers(read)
+            if max(p_fake for p_fake, _ in answers.values()) < above:
+                subject = self._looker.subject(read)
+                return [inspection.unexplained(subject, each, logits, p) for each, (p, logits) in answers.items()]
+        explained = self._looker.explain(read, self._request.to / name)
+        self._explained += 1
+        self._cards = list(inspection.first([*self._cards, explained.card]))
+        return explained.rows
 
     def written(self) -> Written:
         """Write the table and the gallery."""
         from bench.reports import inspection
 
-        to, options = self._request.to, self._request.options
+        to = self._request.to
         make_folder(to)
         inspection.write_explanations(to / TABLE, self.rows)
-        variants = tuple(each.judge.name for each in self._inspector.panel.panelists)
-        explained = f"{len(self._cards)} of {counted(self._judged, 'picture')} explained"
-        if options.above is not None:
-            explained += f" (those that a variant gives P(fake) of at least {options.above:g})"
-        left_out = f"Not judged: {listed(self.skipped, 5)}." if self.skipped else ""
+        explained = f"{self._explained} of {counted(self._judged, 'picture')} explained"
         gallery = inspection.Gallery(
             title=self._request.file.resolve().name,
-            opening=inspection.opening(f"{explained}.", left_out),
-            variants=variants,
-            threshold=self._inspector.panel.run.threshold,
+            opening=inspection.opening(*self._opening(explained)),
+            variants=self._looker.variants,
+            threshold=self._looker.threshold,
             tables=tuple(inspection.parts_tables(inspection.frame_of(self.rows))),
-            cards=inspection.ordered(self._cards),
+            cards=tuple(self._cards),
+            shows=inspection.maps_shown(self._request.options.target, self._looker.map_levels),
             files=(("A row for each picture and variant", TABLE),),
         )
         pages = inspection.write_gallery(gallery, to, GALLERY)
-        return Written((), {**pages, "table": to / TABLE}, tuple(self.skipped), (f"{explained}",))
+        skipped = (f"skipped: {listed(self.skipped, 10)}",) if self.skipped else ()
+        return Written({**pages, "table": to / TABLE}, (*skipped, explained), tuple(self.skipped))
 
-
-def _unexplained(subject: Subject, logits: dict[str, tuple[float, float]]) -> Iterator[dict[str, Any]]:
-    from bench.reports import inspection
-
-    for variant, each in logits.items():
-        yield inspection.unexplained(subject, variant, each, score_of(each).p_fake)
+    def _opening(self, explained: str) -> Iterator[str]:
+        above = self._request.options.above
+        yield explained + ("." if above is None else f": those that a variant gives P(fake) of at least {above:g}.")
+        if len(self._cards) < self._explained:
+            yield f"The first {len(self._cards)} of them stand here; the table has all."
+        if self.skipped:
+            yield f"Not judged: {listed(self.skipped, 5)}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,37 +48,39 @@ def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassNam
     from bench.results.explanation.evidence import agreed, hottest
 
     logits, cam = answer(panelist.session, subject.fitted)
-    score = score_of(logits).p_fake
-    target: ClassName = asked or class_of(score, threshold)
+    p_fake = score_of(logits).p_fake
+    target: ClassName = asked or class_of(p_fake, threshold)
+    fake, side = target == "fake", len(subject.fitted)
     way = _journey(panelist, np.ascontiguousarray(subject.fitted.transpose(2, 0, 1)), target)
     signed = cam if cam is not None or way.levels else _by_blurring(panelist.session, subject, logits)
-    own_map = None if signed is None else np.maximum(signed if target == "fake" else -signed, 0)
+    own_map = None if signed is None else np.maximum(signed if fake else -signed, 0)
     maps = ([own_map] if own_map is not None else list(way.levels[:1])) + list(way.levels[1:levels])
     heat = maps[0] if maps else None
     combined = agreed(maps) if len(maps) > 1 else None
-    on_face = _on_face(heat, signed, subject)
-    if on_face is not None and subject.points is not None:
-        from bench.results.explanation.blurred import falls
-
-        lost = falls(panelist.session, subject.fitted, subject.points, logits)
-        on_face = replace(on_face, falls=lost.p_fake, logit_falls=lost.logit_diff)
-    sharpest = combined if combined is not None and combined.any() else heat
+    by_blurring = cam is None and signed is not None
+    sharpest = combined if combined is not None and combined.any() else None
+    on_face, agreed_on_face = (_of_one_class(each, subject) for each in (heat, sharpest))
+    if signed is not None:
+        on_face = _on_face(signed, fake, subject)
+    if on_face is not None:
+        on_face = _with_falls(on_face, panelist.session, subject, logits)
+    notes = _notes(panelist, way, p_fake, target, maps, combined, on_face)
     return Look(
         judge=panelist.judge,
         logits=logits,
-        p_fake=score,
+        p_fake=p_fake,
         target=target,
         cam=cam,
         heat=heat,
-        by_blurring=cam is None and signed is not None,
+        by_blurring=by_blurring,
         agreed=combined,
         journey=way,
-        hottest=() if sharpest is None else hottest(sharpest, subject.points, len(subject.fitted)),
+        hottest=() if heat is None else hottest(heat if sharpest is None else sharpest, subject.points, side),
         levels=len(maps),
         on_face=on_face,
-        agreed_on_face=_on_face(combined, None, subject),
+        agreed_on_face=agreed_on_face,
         beside_mask=_beside_mask(cam, subject.mask),
-        notes=tuple(_notes(panelist, way, score, combined, by_blurring=cam is None and signed is not None)),
+        notes=(*((BLURRED,) if by_blurring else ()), *notes),
     )
 
 
@@ -99,14 +101,31 @@ def _beside_mask(cam: NDArray[np.float32] | None, mask: NDArray[np.uint8] | None
     return BesideMask(bool(hit), inside, auc)
 
 
-def _on_face(
-    heat: NDArray[np.floating] | None, cam: NDArray[np.floating] | None, subject: Subject
-) -> FaceEvidence | None:
+def _on_face(cam: NDArray[np.floating], fake: bool, subject: Subject) -> FaceEvidence | None:
+    """Where on the face a signed map speaks for fake, or for real; None without a face."""
     from bench.results.explanation.evidence import face_evidence
 
-    if heat is None or subject.points is None:
-        return None
-    return face_evidence(heat, cam, subject.points, len(subject.fitted))
+    return None if subject.points is None else face_evidence(cam, fake, subject.points, len(subject.fitted))
+
+
+def _of_one_class(heat: NDArray[np.floating] | None, subject: Subject) -> FaceEvidence | None:
+    """Where on the face a map lies that shows what speaks for one class alone; None without either."""
+    evidence = None if heat is None else _on_face(heat, True, subject)
+    return evidence and replace(evidence, signed={})
+
+
+def _with_falls(
+    evidence: FaceEvidence, session: Session, subject: Subject, logits: tuple[float, float]
+) -> FaceEvidence:
+    """The same with what blurring each part does, where every answer is a finite number."""
+    from bench.results.explanation.blurred import falls
+
+    assert subject.points is not None
+    try:
+        lost = falls(session, subject.fitted, subject.points, logits)
+    except ValueError:
+        return evidence
+    return replace(evidence, falls=lost.p_fake, logit_falls=lost.logit_diff)
 
 
 def _journey(panelist: Panelist, frame: NDArray[np.uint8], target: ClassName) -> Journey:
@@ -142,21 +161,29 @@ def _with(stage: Stage, written: NDArray[np.float32] | None) -> Stage:
 
 
 def _notes(
-    panelist: Panelist, way: Journey, score: float, combined: NDArray[np.floating] | None, *, by_blurring: bool
+    panelist: Panelist,
+    way: Journey,
+    p_fake: float,
+    target: ClassName,
+    maps: Sequence[NDArray[np.floating]],
+    combined: NDArray[np.floating] | None,
+    on_face: FaceEvidence | None,
 ) -> Iterator[str]:
     """What a reader must know before the pictures."""
     if panelist.remark:
         yield panelist.remark
     if panelist.detector is None:
         yield NO_JOURNEY
-    if by_blurring:
-        yield BLURRED
+    if maps and not maps[0].any():
+        yield f"Nothing in its map speaks for {target}."
+    elif combined is not None and not combined.any():
+        yield "The finer map shows nothing where the coarse one is strong: they do not agree."
+    if on_face is not None and not on_face.falls:
+        yield "What blurring parts of the face does is not known: its logits are then no finite numbers."
     if way.logits and panelist.judge.file.endswith(".onnx"):
         of_copy = score_of(way.logits).p_fake
-        far = " That is far: read the overlays with care." if abs(of_copy - score) > APART else ""
+        far = " That is far: read the overlays with care." if abs(of_copy - p_fake) > APART else ""
         yield (
             f"Overlays between input and map are of a PyTorch copy with the dequantised weights, whose P(fake) is "
-            f"{of_copy:.4f} against the artifact's {score:.4f}.{far}"
+            f"{of_copy:.4f} against the artifact's {p_fake:.4f}.{far}"
         )
-    if combined is not None and not combined.any():
-        yield "The finer map shows nothing where the coarse one is strong: they do not agree."

@@ -54,11 +54,15 @@ def load(chosen: Chosen, on_event: OnEvent) -> Panel:
 
 
 def _loaded(folder: Path, result: VariantResult, settings: ExperimentSettings) -> Panelist:
+    """A variant with what else can be had of it."""
     loaded = variants.load(folder, result, settings)
     built, activations = loaded.built, None
     detector = variants.network(folder, built)
     if built.kind == "onnx" and detector is not None:
         from bench.runtimes.onnxruntime import activations as further_outputs
 
-        activations = further_outputs.load(built, [name for name, _ in detector.stages()], loaded.threads)
+        stages, parts = ([name for name, _ in each] for each in (detector.stages(), detector.parts()))
+        # Of a backbone that is no chain, the graph tells its end alone, and that is no part of its own.
+        if stages == parts:
+            activations = further_outputs.load(built, stages, loaded.threads)
     return Panelist(loaded.judge, loaded.session, detector, activations, loaded.remark)

@@ -10,11 +10,14 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from bench.datasets.layouts import SUFFIXES
-from bench.errors import UserError, counted, in_yaml, nearest
+from bench.errors import UserError, counted, in_yaml, nearest, printable
 from bench.files import advice, unwritable_above
 from bench.records import CLASSES, VIDEO_SUFFIXES, ClassName
-from bench.records.inspection import FACES_OPTIONS, FacesOption, Inspection
+from bench.records.inspection import FACES_OPTIONS, FacesOption
 
+TABLE, GALLERY = "explanations.parquet", "gallery"
+"""Files that lie beside the folders of a folder's pictures; the second with `.html` and `.md` behind it."""
+_BESIDE = frozenset({TABLE, f"{GALLERY}.html", f"{GALLERY}.md"})
 _MOST_LEVELS, _MOST_FRAMES = 8, 1000
 
 
@@ -40,7 +43,7 @@ class Request:
     """The input, what it is, and the folder that is written to.
 
     `names` has the folder below `to` in which the inspection of a file lies: of the one that is given, or of each
-    picture of a folder, sorted.
+    picture of a folder, sorted. `left_out` says what of a folder is not looked into whatever it shows.
     """
 
     file: Path
@@ -48,16 +51,16 @@ class Request:
     to: Path
     options: Options
     names: Mapping[Path, str]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was looked into, and the files that say so, by what they are. `skipped` says which pictures were not."""
+    """What was written, by what it is, and what a terminal shows; `skipped` are pictures that were not looked into."""
 
-    inspections: tuple[Inspection, ...]
     pages: Mapping[str, Path]
+    lines: tuple[str, ...]
     skipped: tuple[str, ...] = ()
-    summary: tuple[str, ...] = ()
 
 
 def checked(given: Path, options: Options, default: Path) -> Request:
@@ -75,10 +78,17 @@ def checked(given: Path, options: Options, default: Path) -> Request:
     _refuse_unwritable(to)
     if kind == "folder" and to.resolve() == given.resolve():
         raise UserError(f"--to {to}: is the folder of the pictures; expected another one")
-    names = _names_of(_pictures_below(given, to), given) if kind == "folder" else {given: given.stem}
+    left_out: tuple[str, ...] = ()
+    if kind == "folder":
+        pictures, left_out = _pictures_below(given, to)
+        names = _names_of(pictures, given)
+    elif _is_utf_8(given):
+        names = {given: given.stem}
+    else:
+        raise UserError(f"{printable(str(given))}: {_NOT_UTF_8}")
     for name in names.values():
-        inspection.refuse_other_steps(to / name)
-    return Request(given, kind, to, options, names)
+        inspection.refuse_others(to / name)
+    return Request(given, kind, to, options, names, left_out)
 
 
 def as_faces(text: str) -> FacesOption:
@@ -113,32 +123,55 @@ def _kind(given: Path) -> Literal["picture", "folder", "video"]:
 
 
 def _names_of(files: Sequence[Path], root: Path) -> dict[Path, str]:
-    """By file its path below `root` without the ending, where no two are so."""
-    short = {file: PurePath(file.relative_to(root)).with_suffix("").as_posix() for file in files}
-    count = Counter(name.casefold() for name in short.values())
-    return {
-        file: name if count[name.casefold()] == 1 else PurePath(file.relative_to(root)).as_posix()
-        for file, name in short.items()
-    }
+    """By file its path below `root`, without the ending unless something else would lie in the same place."""
+    whole = {file: PurePath(file.relative_to(root)) for file in files}
+    names = {file: path.with_suffix("").as_posix() for file, path in whole.items()}
+    while True:
+        count = Counter(name.casefold() for name in names.values())
+        folders = {parent.as_posix().casefold() for name in names.values() for parent in PurePath(name).parents}
+        taken = _BESIDE | folders | {name for name, times in count.items() if times > 1}
+        clashing = {file for file, name in names.items() if name.casefold() in taken} - {
+            file for file, name in names.items() if name == whole[file].as_posix()
+        }
+        if not clashing:
+            return names
+        names |= {file: whole[file].as_posix() for file in clashing}
 
 
-def _pictures_below(folder: Path, to: Path) -> tuple[Path, ...]:
-    """The pictures below a folder, sorted, without hidden ones and what an earlier call wrote into `to`.
+def _pictures_below(folder: Path, to: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The pictures below a folder, sorted, without hidden ones and what an earlier call wrote into `to`; and what else
+    is not looked into.
 
-    `UserError` where there are none.
+    `UserError` where there are no pictures.
     """
-    target, inside, videos = to.resolve(), [], 0
+    inside, problems, videos = [], [], 0
+    # A folder above this one is written to as well: then nothing below this one is from an earlier call.
+    ours = to.resolve() if folder.resolve() in to.resolve().parents else None
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or target in path.resolve().parents or not path.is_file():
+        if hidden or (ours is not None and ours in path.resolve().parents) or not path.is_file():
             continue
         videos += path.suffix.lower() in VIDEO_SUFFIXES
-        if path.suffix.lower() in SUFFIXES:
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        if _is_utf_8(path):
             inside.append(path)
+        else:
+            problems.append(f"{printable(str(path))}: {_NOT_UTF_8}")
     if not inside:
         hint = f"; it holds {counted(videos, 'video')}: give one of them" if videos else ""
-        raise UserError(f"{folder}: holds no pictures; expected files such as .jpg or .png{hint}")
-    return tuple(inside)
+        raise UserError(f"{folder}: holds no pictures; expected files such as .jpg or .png{hint}", *problems[:10])
+    if videos:
+        problems.append(f"{counted(videos, 'video')}: give one of them")
+    return tuple(inside), tuple(problems)
+
+
+_NOT_UTF_8 = "its name is not UTF-8, and pages and tables could not name it; rename it"
+
+
+def _is_utf_8(path: Path) -> bool:
+    """Whether a path can be written as text: Python reads other bytes of names as lone surrogates."""
+    return printable(str(path)) == str(path)
 
 
 def _refuse_unwritable(to: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from bench.footage import video as footage
 from bench.footage.formats import VideoError
 from bench.footage.video import Damage, Picture, Timeline
 from bench.inference.scores import score_of
-from bench.inference.subjects import NoFaceError, Reader, label_of
+from bench.inference.subjects import NoFaceError, label_of, read_frame
 from bench.inference.video_frames import decoded
 from bench.provenance import cpu_cores, file_digest, write_json
 from bench.records import Event, OnEvent, VideoScoring, class_of
@@ -23,7 +23,7 @@ from bench.records.inspection import Score, Subject
 from bench.results.score.videos import of_one_video
 
 if TYPE_CHECKING:
-    from bench.commands.inspect import Inspector
+    from bench.commands.inspect.inspector import Inspector
     from bench.reports.inspection import Card, Moment
 
 WORK = "judging frames"
@@ -35,10 +35,11 @@ EXPLAINED = 3
 class _Judged:
     """What has come of a video's frames: scores over time, and the subjects with the highest of the first variant.
 
-    `digest` is the SHA-256 of the video.
+    `digest` is the SHA-256 of the video. Of the frames `chosen` as many were `decoded`, and no face is in `faceless`.
     """
 
     digest: str
+    chosen: int = 0
     decoded: int = 0
     faceless: int = 0
     moments: list[Moment] = field(default_factory=list)
@@ -56,16 +57,18 @@ def timeline(file: Path) -> Timeline:
         raise UserError(f"{file}: {error}") from error
 
 
-def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspector, on_event: OnEvent) -> Written:
+def inspect(request: Request, line: Timeline, inspector: Inspector, on_event: OnEvent) -> Written:
     """Judge frames of a video, and look into those with the highest scores. `UserError` where none can be judged."""
     from bench.reports import inspection
 
-    judged = _judge(request, line, reader, inspector, on_event)
-    to, run = request.to / request.names[request.file], inspector.panel.run
+    judged = _judge(request, line, inspector, on_event)
+    to, run = request.to / request.names[request.file], inspector.run
     make_folder(to)
     how = run.video_scoring.words
     scores = _scores(judged, run.video_scoring)
-    faceless = f" In {judged.faceless} of them no face was found." if judged.faceless else ""
+    lost = judged.chosen - judged.decoded
+    faceless = f" {lost} more can't be decoded." if lost else ""
+    faceless += f" In {judged.faceless} of them no face was found." if judged.faceless else ""
     gallery = inspection.Gallery(
         title=request.file.name,
         opening=inspection.opening(
@@ -78,6 +81,7 @@ def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspect
         cards=tuple(_cards(judged, inspector, to)),
         moments=tuple(judged.moments),
         scores=scores,
+        shows=inspection.maps_shown(request.options.target, request.options.levels),
         files=(("The numbers for programs", inspection.NUMBERS),),
     )
     pages = inspection.write_gallery(gallery, to, Path(inspection.PAGE).stem)
@@ -86,7 +90,7 @@ def inspect(request: Request, line: Timeline, reader: Reader, inspector: Inspect
         f"{shown(name)}  {class_of(score, run.threshold)}, P(fake) {score:.4f} ({how})"
         for name, score in scores.items()
     )
-    return Written((), {**pages, "numbers": to / inspection.NUMBERS}, (), lines)
+    return Written({**pages, "numbers": to / inspection.NUMBERS}, lines)
 
 
 def _cards(judged: _Judged, inspector: Inspector, to: Path) -> Iterator[Card]:
@@ -99,26 +103,23 @@ def _cards(judged: _Judged, inspector: Inspector, to: Path) -> Iterator[Card]:
         yield inspection.card_of(inspected, f"{subject.name}/{inspection.PAGE}", f"frame {number}")
 
 
-def _judge(request: Request, line: Timeline, reader: Reader, inspector: Inspector, on_event: OnEvent) -> _Judged:
+def _judge(request: Request, line: Timeline, inspector: Inspector, on_event: OnEvent) -> _Judged:
     """The scores of all frames that show a face."""
     from bench.reports.inspection import Moment
 
-    judged, total = _Judged(file_digest(request.file)), request.options.frames
+    judged = _Judged(file_digest(request.file))
     facts = {"file": str(request.file), "digest": judged.digest, "label": label_of(request.file)}
-    for picture in _pictures(request, line):
-        on_event(Event(WORK, judged.decoded, max(total, judged.decoded + 1), "frames"))
+    numbers = sampling.numbers("linspace", line.count, request.options.frames)
+    judged.chosen = len(numbers)
+    for picture in _pictures(request.file, line, numbers):
+        on_event(Event(WORK, judged.decoded, judged.chosen, "frames"))
         judged.decoded += 1
+        title, name = f"frame {picture.number}", f"frame_{picture.number:06d}"
         try:
-            crops, how = reader.crops(picture.pixels, f"frame {picture.number}")
+            subjects = read_frame(inspector.reader, picture.pixels, title, name=name, **facts)
         except NoFaceError:
             judged.faceless += 1
             continue
-        subjects = [
-            reader.subject(
-                picture.pixels, crop, name=f"frame_{picture.number:06d}", how=how, others=len(crops) - 1, **facts
-            )
-            for crop in crops
-        ]
         by_face = [{name: score_of(each) for name, each in inspector.logits(subject).items()} for subject in subjects]
         highest = {
             name: max(range(len(by_face)), key=lambda face: by_face[face][name].logit_diff) for name in by_face[0]
@@ -132,19 +133,18 @@ def _judge(request: Request, line: Timeline, reader: Reader, inspector: Inspecto
     if not judged.moments:
         raise UserError(
             f"{request.file}: no face in {counted(judged.decoded, 'frame')}, and this detector judges faces (crop "
-            f"{reader.preprocessing.crop}); `--faces never` judges whole frames"
+            f"{inspector.preprocessing.crop}); `--faces never` judges whole frames"
         )
     on_event(Event(WORK, judged.decoded, judged.decoded, "frames"))
     return judged
 
 
-def _pictures(request: Request, line: Timeline) -> Iterator[Picture]:
-    """The frames at even distances, as far as they can be decoded."""
-    numbers = sampling.numbers("linspace", line.count, request.options.frames)
+def _pictures(file: Path, line: Timeline, numbers: Sequence[int]) -> Iterator[Picture]:
+    """The frames of these numbers, as far as they can be decoded."""
     try:
-        yield from decoded(request.file, line, numbers, Damage(), threads=cpu_cores())
+        yield from decoded(file, line, numbers, Damage(), threads=cpu_cores())
     except VideoError as error:
-        raise UserError(f"{request.file}: {error}") from error
+        raise UserError(f"{file}: {error}") from error
 
 
 def _scores(judged: _Judged, scoring: VideoScoring) -> dict[str, float]:
@@ -167,7 +167,11 @@ def _numbers(request: Request, judged: _Judged, scores: dict[str, float], thresh
         "schema": 1,
         "input": {"file": str(request.file), "sha256": judged.digest},
         "threshold": threshold,
-        "frames": {"read": judged.decoded, "without_face": judged.faceless},
+        "frames": {
+            "read": judged.decoded,
+            "not_decoded": judged.chosen - judged.decoded,
+            "without_face": judged.faceless,
+        },
         "explained": [number for _, number, _ in judged.highest],
         "variants": {
             name: {

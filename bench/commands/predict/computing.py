@@ -17,8 +17,8 @@ from bench.commands.predict.heatmaps import draw, name_of
 from bench.commands.predict.inputs import Item
 from bench.commands.predict.outputs import Outputs
 from bench.commands.predict.reading import Part, Reader, Sight
-from bench.commands.predict.shards import Shard, printable, shown_path
-from bench.errors import UserError
+from bench.commands.predict.shards import Shard, shown_path
+from bench.errors import UserError, printable
 from bench.inference.ahead import ahead
 from bench.inference.scores import score_of
 from bench.records import CLASSES, Event, InputSpec, OnEvent, Session, class_of

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.commands.predict.inputs import Item
 from bench.commands.predict.outputs import Outputs, Settings
+from bench.errors import printable
 from bench.files import is_temporary, remove, write_atomically, write_bytes
 from bench.provenance import digest
 from bench.reports.spreadsheet import no_formula
@@ -82,11 +83,6 @@ def shown_path(path: str) -> str:
     """
     path = printable(path)
     return f"./{path}" if no_formula(path) != path else path
-
-
-def printable(text: str) -> str:
-    """Text whose every character can be written: bytes of a file's name that are no UTF-8 as `\\xff`."""
-    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def write(shard: Shard, outputs: Outputs, rows: Sequence[Sequence[object]], vectors: Any | None) -> None:

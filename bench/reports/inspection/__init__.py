@@ -5,18 +5,26 @@ from bench.reports.inspection.galleries import (
     Gallery,
     Moment,
     card_of,
+    first,
+    maps_shown,
     opening,
-    ordered,
     parts_tables,
     scores_table,
     write_gallery,
 )
 from bench.reports.inspection.joint import joint_card, joint_lines, write_joint
-from bench.reports.inspection.single import NUMBERS, PAGE, refuse_other_steps, write
-from bench.reports.inspection.table import explanations, frame_of, unexplained, write_explanations
+from bench.reports.inspection.replacing import NUMBERS, refuse_others
+from bench.reports.inspection.single import PAGE, write
+from bench.reports.inspection.table import (
+    explanations,
+    frame_of,
+    joint_explanations,
+    unexplained,
+    write_explanations,
+)
 
 __all__ = [
-    "NUMBERS", "PAGE", "Card", "Gallery", "Moment", "card_of", "explanations", "frame_of", "joint_card",
-    "joint_lines", "opening", "ordered", "parts_tables", "refuse_other_steps",
-    "scores_table", "unexplained", "write", "write_explanations", "write_gallery", "write_joint",
+    "NUMBERS", "PAGE", "Card", "Gallery", "Moment", "card_of", "explanations", "first", "frame_of", "joint_card",
+    "joint_explanations", "joint_lines", "maps_shown", "opening", "parts_tables", "refuse_others", "scores_table",
+    "unexplained", "write", "write_explanations", "write_gallery", "write_joint",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.records import CLASSES, POINTS, class_of
-from bench.records.inspection import PARTS, Inspection, Look, Numbers, Subject
+from bench.records.inspection import Inspection, Look, Numbers, Subject
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Part, Sentence, emphasis, sentence, strong, with_code
 from bench.reports.content.text import cutoff, number, signed
@@ -53,7 +53,7 @@ def content(inspected: Inspection) -> Content:
         crop=with_code(f"{subject.how[:1].upper()}{subject.how[1:]}."),
         preprocessing=_preprocessing(inspected),
         statistics=_statistics(inspected),
-        parts=tuple((look.judge.name, _parts(look)) for look in inspected.looks if look.on_face),
+        parts=tuple((look.judge.name, _parts(look)) for look in inspected.looks if look.on_face and look.on_face.parts),
         parts_note=_parts_note(inspected),
         notes=tuple(
             (look.judge.name, tuple(map(with_code, look.notes))) for look in inspected.looks if look.notes
@@ -84,8 +84,7 @@ def _verdict(inspected: Inspection, look: Look) -> Sentence:
     further = f" (logit difference {signed(look.logit_diff, 2)})" if look.is_saturated else ""
     parts.append(f": P(fake) {number(look.p_fake, 4)}{further} at a threshold of {cutoff(inspected.threshold)}.")
     evidence = look.agreed_on_face or look.on_face
-    if evidence is not None:
-        leading = evidence.leading
+    if evidence is not None and (leading := evidence.leading) is not None:
         share = f"{100 * evidence.shares[leading]:.0f} %"
         parts += [f" The largest share of what speaks for {look.target}, {share}, lies on ", strong(_the(leading)), "."]
     if look.on_face is not None and (falls := look.on_face.falls):
@@ -139,13 +138,21 @@ def _face(subject: Subject) -> Table | None:
 def _face_note(subject: Subject) -> Sentence:
     if subject.face is None:
         return sentence("No face was found: nothing is said of its parts.")
-    others = {0: "", 1: " There is another face in the picture."}.get(
-        subject.others, f" There are {subject.others} other faces in the picture."
-    )
-    more = f"{others} The one with the highest P(fake) is judged." if others else ""
     return sentence(
-        f"Found by {subject.face.network}, score {number(subject.face.score, 3)}. Left is the viewer's.{more}"
+        f"Found by {subject.face.network}, score {number(subject.face.score, 3)}. Left is the viewer's."
+        f"{_others(subject)}"
     )
+
+
+def _others(subject: Subject) -> str:
+    """How many further faces there are, and why this one is judged."""
+    if not subject.others:
+        return ""
+    count = "is another face" if subject.others == 1 else f"are {subject.others} other faces"
+    why = {0: "", 1: " The crop takes this one alone."}.get(
+        subject.judged_faces, f" Of {subject.judged_faces} that the crop takes, this has the highest P(fake)."
+    )
+    return f" There {count} in the picture.{why}"
 
 
 def _preprocessing(inspected: Inspection) -> Sentence:
@@ -181,25 +188,24 @@ def _parts(look: Look) -> Table:
     """Shares of evidence by part of the face, and what blurring it does."""
     evidence, agreed = look.on_face, look.agreed_on_face
     assert evidence is not None
-    rows = []
-    for part in PARTS:
-        if part not in evidence.shares:
-            continue
-        rows.append([
+    rows = [
+        [
             cell(strong(part) if part == (agreed or evidence).leading else part),
-            _percent(evidence.shares[part]),
-            EMPTY if agreed is None else _percent(agreed.shares.get(part, 0.0)),
+            _percent(evidence.shares.get(part)),
+            EMPTY if agreed is None else _percent(agreed.shares.get(part)),
             _speaks(evidence.signed.get(part)),
             _fall(evidence.falls.get(part), 3),
             _fall(evidence.logit_falls.get(part), 2) if look.is_saturated else EMPTY,
-        ])  # fmt: skip
+        ]
+        for part in evidence.parts
+    ]
     titles = (f"evidence for {look.target}", "levels agree", "speaks for", "P(fake) changes when blurred",
               "logit difference changes")  # fmt: skip
     return table([Column("Part", "left"), *columns(titles)], rows)
 
 
-def _percent(share: float) -> Cell:
-    return cell(f"{100 * share:.0f} %", value=share)
+def _percent(share: float | None) -> Cell:
+    return EMPTY if share is None else cell(f"{100 * share:.0f} %", value=share)
 
 
 def _speaks(share: float | None) -> Cell:

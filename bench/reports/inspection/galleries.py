@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.files import write_text
 from bench.records import CLASSES, class_of
 from bench.records.inspection import PARTS, Inspection, Score, Subject
+from bench.records.weights import ClassName
 from bench.reports.content.axes import axis, part_axis
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Sentence, sentence, strong
@@ -65,7 +66,7 @@ def score_text(score: Score) -> str:
 class Gallery:
     """A page: what it says first, tables with captions, cards, and of a video what is drawn over time.
 
-    `scores` are the video's P(fake) by variant.
+    `scores` are the video's P(fake) by variant. `shows` says what the maps of cards are of.
     """
 
     title: str
@@ -76,7 +77,22 @@ class Gallery:
     cards: tuple[Card, ...] = ()
     moments: tuple[Moment, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
+    shows: str = ""
     files: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def cards_title(self) -> str:
+        """What stands above the cards."""
+        if self.moments:
+            return "The frames with the highest scores"
+        labelled = any(card.off is not None for card in self.cards)
+        return f"Pictures, the {'most mistaken' if labelled else 'highest P(fake)'} first"
+
+
+def maps_shown(target: ClassName | None, levels: int) -> str:
+    """What the maps of cards are of, for the class that was asked for and so many levels that must agree."""
+    what = f"what speaks for {target}" if target else "what speaks for the class that each variant calls the frame"
+    return f"{what}, where {levels} levels of maps agree if any place does" if levels > 1 else what
 
 
 def card_of(inspected: Inspection, target: str, note: str = "") -> Card:
@@ -98,8 +114,8 @@ def card(subject: Subject, target: str, scores: Mapping[str, Score], maps: Mappi
     return Card(subject.name, target, label, scores, maps, off, note)
 
 
-def ordered(cards: Sequence[Card]) -> tuple[Card, ...]:
-    """The most mistaken first; then those without a label, from the highest P(fake) down."""
+def first(cards: Sequence[Card]) -> tuple[Card, ...]:
+    """What a gallery shows: the most mistaken first, then those without a label, from the highest P(fake) down."""
 
     def key(card: Card) -> tuple[bool, float, str]:
         first = max(each.p_fake for each in card.scores.values()) if card.off is None else card.off
@@ -160,6 +176,7 @@ def write_gallery(gallery: Gallery, folder: Path, name: str) -> Mapping[str, Pat
     """Write the page and the same as Markdown into `folder`; the files by what they are."""
     context: dict[str, Any] = {
         **vars(gallery),
+        "cards_title": gallery.cards_title,
         "score_text": score_text,
         "any_saturated": any(score.is_saturated for card in gallery.cards for score in card.scores.values()),
         "timeline": timeline(gallery) if gallery.moments else None,

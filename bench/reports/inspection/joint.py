@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import shown
-from bench.files import make_folder, remove, write_bytes, write_text
+from bench.files import make_folder, write_bytes, write_text
 from bench.provenance import write_json
 from bench.records import CLASSES
 from bench.records.inspection import Score
@@ -17,13 +17,13 @@ from bench.reports.content.spans import Sentence, sentence, strong
 from bench.reports.content.text import NONE, number
 from bench.reports.inspection import pages, pictures
 from bench.reports.inspection.galleries import Card, card
-from bench.reports.inspection.single import MARKDOWN, NUMBERS, PAGE
+from bench.reports.inspection.replacing import MAPS, NUMBERS, replaced
+from bench.reports.inspection.single import MARKDOWN, PAGE, files_in
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MAPS = "maps"
 _SIDE = 300
 _JOINED = {
     "mean": "the mean of its members' P(fake), each by its weight",
@@ -35,21 +35,18 @@ _JOINED = {
 
 def write_joint(joint: JointInspection, folder: Path) -> Mapping[str, Path]:
     """Write the inspection into `folder`, in place of an earlier one; its files by what they are."""
-    make_folder(folder)
-    remove(folder / MAPS)
-    looks = [(look, votes(look), _drawn(joint, look, folder)) for look in joint.looks]
-    context: dict[str, Any] = {
-        "title": joint.subject.name,
-        "opening": [_verdict(joint, look) for look in joint.looks],
-        "note": _note(joint),
-        "looks": looks,
-        "members": {member.name: member.page for look in joint.looks for member in look.members},
-    }
-    files = {"page": folder / PAGE, "text": folder / MARKDOWN, "numbers": folder / NUMBERS}
-    write_text(files["text"], pages.markdown("joint.md.j2", context))
-    write_text(files["page"], pages.html("joint.html.j2", context, [look.name for look in joint.looks]))
-    write_json(files["numbers"], _numbers(joint))
-    return files
+    with replaced(folder) as new:
+        context: dict[str, Any] = {
+            "title": joint.subject.name,
+            "opening": [_verdict(joint, look) for look in joint.looks],
+            "note": _note(joint),
+            "looks": [(look, votes(look), _drawn(joint, look, new)) for look in joint.looks],
+            "members": {member.name: member.page for look in joint.looks for member in look.members},
+        }
+        write_text(new / MARKDOWN, pages.markdown("joint.md.j2", context))
+        write_text(new / PAGE, pages.html("joint.html.j2", context, [look.name for look in joint.looks]))
+        write_json(new / NUMBERS, _numbers(joint))
+    return files_in(folder)
 
 
 def joint_lines(joint: JointInspection) -> Iterator[str]:
@@ -103,7 +100,8 @@ def _verdict(joint: JointInspection, look: JointLook) -> Sentence:
 
 def _note(joint: JointInspection) -> Sentence:
     return sentence(
-        f"P(fake) is {_JOINED[joint.combine]}. Coloured is what speaks for the class that is called; "
+        f"P(fake) is {_JOINED[joint.combine]}. Coloured is what speaks for "
+        + (f"{joint.asked}; " if joint.asked else "the class that is called; ")
         + ("the joint map is that of the member with the highest P(fake)." if joint.combine == "max"
            else "the joint map is the mean of the members', by their weights.")
         + " Each map has a scale of its own."
@@ -148,6 +146,7 @@ def _numbers(joint: JointInspection) -> dict[str, Any]:
         "variants": {
             look.name: {
                 "p_fake": look.p_fake,
+                "logits": list(look.logits),
                 "label": look.calls,
                 "target": look.target,
                 "agree": look.agree,

@@ -48,6 +48,7 @@ def _input(subject: Subject) -> dict[str, Any]:
         "frame": {"height": len(subject.frame), "width": subject.frame.shape[1], "matrix": list(subject.matrix)},
         "how": subject.how,
         "further_faces": subject.others,
+        "judged_faces": subject.judged_faces,
         "face": None if face is None else {
             "box": list(face.box),
             "points": dict(zip(POINTS, map(list, face.points), strict=False)),
@@ -91,10 +92,10 @@ def _parts(evidence: FaceEvidence | None) -> dict[str, dict[str, float | None]] 
         return None
     return {
         part: {
-            "share": share,
+            "share": evidence.shares.get(part),
             "signed": evidence.signed.get(part),
             "p_fake_falls_when_blurred": evidence.falls.get(part),
             "logit_difference_falls_when_blurred": evidence.logit_falls.get(part),
         }
-        for part, share in evidence.shares.items()
+        for part in evidence.parts
     }

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError
-from bench.files import make_folder, remove, write_bytes, write_text
+from bench.files import make_folder, write_bytes, write_text
 from bench.provenance import write_json
 from bench.records.inspection import Inspection, Look, Stage
 from bench.reports.inspection import pages, pictures
 from bench.reports.inspection.content import content, stage_note
 from bench.reports.inspection.numbers import numbers
+from bench.reports.inspection.replacing import NUMBERS, STEPS, replaced
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-STEPS, MARKDOWN, PAGE, NUMBERS = "steps", "inspection.md", "inspection.html", "inspection.json"
+MARKDOWN, PAGE = "inspection.md", "inspection.html"
 _WIDE, _MAP = 520, 300
 """Pixels of the longest side of pictures in the page: of the input, and of maps."""
 
@@ -51,35 +51,30 @@ class _Pictures:
         return shown
 
 
-def refuse_other_steps(folder: Path) -> None:
-    """Raise `UserError` where the folder of pictures that `write` replaces holds anything that no inspection wrote."""
-    steps = folder / STEPS
-    inside = {path.name for path in steps.iterdir()} if steps.is_dir() else {"."} if steps.exists() else set()
-    if others := sorted(inside - set(pictures.STEPS)):
-        raise UserError(f"{steps / others[0]}: was not written by bench; choose another folder with `--to`")
-
-
 def write(inspected: Inspection, folder: Path) -> Mapping[str, Path]:
     """Write an inspection into `folder`, in place of an earlier one; its files by what they are."""
-    refuse_other_steps(folder)
-    make_folder(folder)
-    remove(folder / STEPS)
-    drawn = _Pictures(folder)
-    drawn.write(pictures.of_input(inspected), _WIDE)
-    written = content(inspected)
-    context: dict[str, Any] = {
-        **vars(written),
-        "inspected": inspected,
-        "input": _named(drawn),
-        "maps": [(look, _maps(inspected, look, drawn)) for look in inspected.looks],
-        "rows": _rows(inspected, drawn),
-        "stage_notes": [(look.judge.name, stage_note(look)) for look in inspected.looks],
-    }
-    files = {"page": folder / PAGE, "text": folder / MARKDOWN, "numbers": folder / NUMBERS}
-    write_text(files["text"], pages.markdown("inspection.md.j2", context))
-    write_text(files["page"], pages.html("inspection.html.j2", context, [look.judge.name for look in inspected.looks]))
-    write_json(files["numbers"], numbers(inspected))
-    return files
+    with replaced(folder) as new:
+        drawn = _Pictures(new)
+        drawn.write(pictures.of_input(inspected), _WIDE)
+        written = content(inspected)
+        context: dict[str, Any] = {
+            **vars(written),
+            "inspected": inspected,
+            "input": _named(drawn),
+            "maps": [(look, _maps(inspected, look, drawn)) for look in inspected.looks],
+            "rows": _rows(inspected, drawn),
+            "stage_notes": [(look.judge.name, stage_note(look)) for look in inspected.looks],
+        }
+        variants = [look.judge.name for look in inspected.looks]
+        write_text(new / MARKDOWN, pages.markdown("inspection.md.j2", context))
+        write_text(new / PAGE, pages.html("inspection.html.j2", context, variants))
+        write_json(new / NUMBERS, numbers(inspected))
+    return files_in(folder)
+
+
+def files_in(folder: Path) -> Mapping[str, Path]:
+    """The files of an inspection by what they are."""
+    return {"page": folder / PAGE, "text": folder / MARKDOWN, "numbers": folder / NUMBERS}
 
 
 def _named(drawn: _Pictures) -> dict[str, Shown]:

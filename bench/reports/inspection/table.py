@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.files import write_atomically
 from bench.records.inspection import PARTS, Inspection, Look, Subject
+from bench.records.joint_inspection import JointInspection
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 _COLUMN = {part: part.replace(" ", "_") for part in PARTS}
 _NUMBERS = (
@@ -45,7 +48,7 @@ def _explained(look: Look) -> dict[str, Any]:
     """The columns of a variant that was looked into."""
     row: dict[str, Any] = {"explained": True, "target": look.target}
     evidence = look.agreed_on_face or look.on_face
-    if evidence is not None:
+    if evidence is not None and evidence.shares:
         row["leading"] = evidence.leading
         row |= {f"share_{_COLUMN[part]}": share for part, share in evidence.shares.items()}
     if look.on_face is not None:
@@ -56,10 +59,25 @@ def _explained(look: Look) -> dict[str, Any]:
     if look.beside_mask is not None:
         beside = look.beside_mask
         row |= {"mask_hit": beside.hit, "mask_inside": beside.inside, "mask_auc": beside.auc}
-    if look.heat is not None and look.heat.max(initial=0) > 0:
-        hottest_row, hottest_column = divmod(int(look.heat.argmax()), look.heat.shape[1])
-        row |= {"hottest_row": hottest_row, "hottest_column": hottest_column}
-    return row
+    return row | _hottest(look.heat)
+
+
+def joint_explanations(joint: JointInspection) -> list[dict[str, Any]]:
+    """A row for each variant of an ensemble; parts of the face and masks are in the rows of none: maps are joined."""
+    return [
+        unexplained(joint.subject, look.name, look.logits, look.p_fake)
+        | {"explained": True, "target": look.target}
+        | _hottest(None if look.cam is None else look.cam * (1 if look.target == "fake" else -1))
+        for look in joint.looks
+    ]
+
+
+def _hottest(heat: NDArray[np.floating] | None) -> dict[str, int]:
+    """Row and column of the strongest cell of a map [h, w], where anything in it speaks for the target."""
+    if heat is None or not heat.max(initial=0) > 0:
+        return {}
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    return {"hottest_row": row, "hottest_column": column}
 
 
 def frame_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

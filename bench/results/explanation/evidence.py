@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.records import POINTS
-from bench.records.face_template import eye_distance, part_map
+from bench.records import GRID, POINTS
+from bench.records.face_template import eye_distance
 from bench.records.inspection import PARTS, FaceEvidence, Hottest
+from bench.results.localisation.measuring import speaks_for, up_sampled
+from bench.results.regions.measuring import parts_of, shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AGREES = 0.5
 """A coarse map agrees where it is at least half as strong as at its strongest place."""
-FINE = 112
-"""Cells a side in which parts are counted: a part of the face then has tens of them."""
 _SPOTS, _APART = 3, 0.12
 
 MOST_CELLS = 64
@@ -46,28 +46,25 @@ def agreed(levels: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
 
 
 def face_evidence(
-    heat: NDArray[np.floating], cam: NDArray[np.floating] | None, points: Sequence[tuple[float, float]], side: int
-) -> FaceEvidence | None:
-    """The shares of each part of the face in `heat` [h, w], nowhere negative, of a frame of `side` pixels.
+    cam: NDArray[np.floating], fake: bool, points: Sequence[tuple[float, float]], side: int
+) -> FaceEvidence:
+    """How much of what a signed map [h, w] shows for a class lies on each part of the face, counted as a run does.
 
-    `cam` is the signed map of the logit difference, where there is one: otherwise no part speaks for either class.
-    None where there is no heat at all.
+    `points` are in pixels of a frame of `side`. Without anything for the class there are no shares.
     """
-    parts = part_map(points, side, FINE)
-    fine = resized(heat, (FINE, FINE))
-    if not fine.sum() > 0:
-        return None
-    sums = np.bincount(parts.ravel(), fine.ravel(), len(PARTS))
+    parts, fine = _parts(points, side), up_sampled(cam)
     present = [index for index in range(len(PARTS)) if (parts == index).any()]
-    shares = {PARTS[index]: float(sums[index] / fine.sum()) for index in present}
-    return FaceEvidence(shares, {} if cam is None else _signed(cam, parts, present))
+    sums, whole = np.bincount(parts.ravel(), fine.ravel(), len(PARTS)), float(np.abs(fine).sum())
+    signed = {PARTS[index]: float(sums[index] / whole) if whole else 0.0 for index in present}
+    if not speaks_for(cam, fake=fake):
+        return FaceEvidence({}, signed)
+    of_class = shares(fine, parts, fake)
+    return FaceEvidence({PARTS[index]: float(of_class[index]) for index in present}, signed)
 
 
-def _signed(cam: NDArray[np.floating], parts: NDArray[np.intp], present: Sequence[int]) -> dict[str, float]:
-    both = resized(np.maximum(cam, 0), parts.shape) - resized(np.maximum(-cam, 0), parts.shape)
-    whole = float(np.abs(both).sum())
-    sums = np.bincount(parts.ravel(), both.ravel(), len(PARTS))
-    return {PARTS[index]: float(sums[index] / whole) if whole else 0.0 for index in present}
+def _parts(points: Sequence[tuple[float, float]], side: int) -> NDArray[np.intp]:
+    """The index in `PARTS` of what each of [GRID, GRID] places of a frame of `side` shows."""
+    return parts_of(np.asarray(points, np.float64) / side)
 
 
 def hottest(heat: NDArray[np.floating], points: Sequence[tuple[float, float]] | None, side: int) -> tuple[Hottest, ...]:
@@ -99,14 +96,5 @@ def _located(x: float, y: float, strength: float, points: Sequence[tuple[float, 
         return Hottest(x, y, strength)
     distances = np.hypot(*(np.asarray(points) - [x * side, y * side]).T) / eye_distance(points)
     nearest = int(distances.argmin())
-    cell = (min(int(y * FINE), FINE - 1), min(int(x * FINE), FINE - 1))
-    part = PARTS[int(part_map(points, side, FINE)[cell])]
+    part = PARTS[int(_parts(points, side)[int(y * GRID), int(x * GRID)])]
     return Hottest(x, y, strength, part, POINTS[nearest], float(distances[nearest]))
-
-
-def hottest_cell(heat: NDArray[np.floating]) -> tuple[int, int] | None:
-    """Row and column of the strongest cell of a map [h, w]; None where it shows nothing."""
-    if not heat.max(initial=0) > 0:
-        return None
-    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-    return int(row), int(column)

@@ -102,7 +102,7 @@ async def detect(service: State, file: UploadFile, asked: Asked, *, heatmap: boo
 
 def _drawn(judged: Judged, asked: Asked) -> Pictures:
     served = asked.served
-    crop, maps = next(iter(judged.crops.values())), heatmaps.placed(judged)
+    crop, maps = next(iter(judged.crops.values())), heatmaps.placed(served, judged)
     joint = heatmaps.joint(served, judged, maps)
     by_member = {name: cam for name, cam in maps.items() if cam is not None}
     fake = called(judged.p_fake, served.threshold) == "FAKE"

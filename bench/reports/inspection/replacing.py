@@ -1,0 +1,43 @@
+"""The folder of an inspection: an earlier one in it is replaced at once, and nothing that bench did not write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.errors import UserError
+from bench.files import make_folder, remove, rename, sweep, temporary_name
+
+NUMBERS, STEPS, MAPS = "inspection.json", "steps", "maps"
+
+
+def refuse_others(folder: Path) -> None:
+    """Raise `UserError` where folders of pictures would be replaced that no inspection wrote."""
+    for name in (STEPS, MAPS):
+        if (folder / name).exists() and not (folder / NUMBERS).is_file():
+            raise UserError(f"{folder / name}: was not written by bench; choose another folder with `--to`")
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A new folder to write an inspection into, which takes the place of the one in `folder` once it is whole.
+
+    Its numbers go first, since they tell whose the folders of pictures are.
+    """
+    refuse_others(folder)
+    make_folder(folder)
+    sweep(folder)
+    new = folder / temporary_name()
+    make_folder(new)
+    try:
+        yield new
+        written = sorted(new.iterdir(), key=lambda path: path.name != NUMBERS)
+        for path in written:
+            if path.is_dir():
+                remove(folder / path.name)
+            rename(path, folder / path.name)
+        for name in {STEPS, MAPS} - {path.name for path in written}:
+            remove(folder / name)
+    finally:
+        remove(new)
