@@ -104,7 +104,7 @@ def _pass(prepared: Setup, session: Session, pictures: Path, heatmaps: bool) -> 
     reader = Reader(prepared.source.preprocessing, "never", None, 1, "linspace", prepared.threads)
     Pass(session, prepared.spec, reader, outputs, Asked(DEFAULT_THRESHOLD, heatmaps)).run(pieces)
     shards.join(pieces, outputs, heatmaps=heatmaps, embedding=None)
-    scoring.judge(outputs.table, len(items), {}, DEFAULT_THRESHOLD, VideoScoring())
+    scoring.judge(outputs.table, len(items), {}, {}, DEFAULT_THRESHOLD, VideoScoring())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from bench.csv_rows import RowWriter
 from bench.files import write_atomically
 from bench.footage import folder as layout
 from bench.footage import masks
@@ -72,11 +72,11 @@ def _listed(
 ) -> Iterator[tuple[Video, Outcome]]:
     """The outcomes, each counted and written into the list of videos as it passes."""
     text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(columns)
+    rows = RowWriter(text)
+    rows.write(columns)
     for video, outcome in outcomes:
         counts.add(outcome)
-        rows.writerow(_cells(video, outcome, columns))
+        rows.write(_cells(video, outcome, columns))
         yield video, outcome
     text.detach()  # who opened the file closes it
 

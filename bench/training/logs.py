@@ -55,7 +55,7 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
 
             # What a killed run wrote of an epoch that is done again does not count twice.
-            self._writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=rows[-1].step + 1 if rows else None)
+            self._writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=rows[-1].step + 1 if rows else 1)
 
     def add(self, row: EpochRow) -> None:
         """Write the numbers of an epoch, at its last step."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import time
@@ -13,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.csv_rows import as_csv
 from bench.detectors.learning import repeatable
 from bench.errors import UserError
 from bench.files import write_text
@@ -43,7 +42,8 @@ class Progress:
     """How far a training is: `epoch` is the one that is under way, from 1, `batch` how many batches of it are done.
 
     `losses` is the sum of the losses of these, `before_s` the seconds that earlier runs spent on this epoch. `worse`
-    counts epochs in a row without a better score. `ended` is why no further epoch follows; empty while one does.
+    counts epochs in a row that are not better, by `stop.least`, than the last that was: its score is `better_score`.
+    `ended` is why no further epoch follows; empty while one does.
     """
 
     epoch: int = 1
@@ -56,6 +56,7 @@ class Progress:
     best_score: float = -math.inf
     best_loss: float = math.inf
     worse: int = 0
+    better_score: float = -math.inf
     ended: str = ""
     plateau: Plateau = field(default_factory=Plateau)
     rows: list[EpochRow] = field(default_factory=list)
@@ -73,7 +74,7 @@ class Progress:
     def of_json(cls, values: dict[str, Any]) -> Progress:
         """What `as_json` wrote."""
         given, plateau = dict(values), dict(values["plateau"])
-        for of_values, names in ((given, ("best_score", "best_loss")), (plateau, ("best",))):
+        for of_values, names in ((given, ("best_score", "best_loss", "better_score")), (plateau, ("best",))):
             for name in names:
                 of_values[name] = float(of_values[name])
         return cls(**{**given, "plateau": Plateau(**plateau), "rows": [EpochRow(**row) for row in given["rows"]]})
@@ -188,9 +189,8 @@ class _Training:
     def _keep(self, row: EpochRow, answers: NDArray[np.float64]) -> None:
         """Write the checkpoints that are due after an epoch."""
         progress, recipe = self.progress, self.job.recipe
-        least = recipe.stop.least if recipe.stop else 0.0
-        if row.score > progress.best_score + (least if progress.best else 0.0):
-            progress.worse = 0
+        if row.score > progress.better_score + (recipe.stop.least if recipe.stop else 0.0):
+            progress.worse, progress.better_score = 0, row.score
         elif not recipe.stop or row.epoch > recipe.stop.after:
             progress.worse += 1
         if (row.score, -row.validation_loss) > (progress.best_score, -progress.best_loss):
@@ -228,7 +228,15 @@ class _Training:
             tensors = as_checkpoint(self.learner.model, self.learner.model.state_dict())
         write_json(
             self.job.folder / f"{name}.json",
-            {"format": FORMAT, **self.job.about, "flavour": self.learner.model.flavour, "epoch": asdict(row)},
+            {
+                "format": FORMAT,
+                **self.job.about,
+                "flavour": self.learner.model.flavour,
+                "epoch": asdict(row),
+                "device": self.job.device,
+                "threads": self.job.threads,
+                "precision": self.learner.precision,
+            },
         )
         # One entry: safetensors writes several in an order that changes from time to time.
         of_file = {"training": f"{self.job.name}, {self.learner.model.architecture}"}
@@ -236,12 +244,11 @@ class _Training:
 
     def _write_answers(self, answers: NDArray[np.float64]) -> None:
         """What the best epoch says of every validation frame."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(("frame", "label", "source", "logit_diff"))
-        for frame, answer in zip(self.job.validation, answers, strict=True):
-            writer.writerow((frame.path, frame.label, frame.source or "", repr(float(answer))))
-        write_text(self.job.folder / ANSWERS, buffer.getvalue())
+        rows = [
+            (frame.path, frame.label, frame.source or "", repr(float(answer)))
+            for frame, answer in zip(self.job.validation, answers, strict=True)
+        ]
+        write_text(self.job.folder / ANSWERS, as_csv([("frame", "label", "source", "logit_diff"), *rows]))
 
     def _save(self, seconds: float, *, always: bool = False) -> None:
         """Save what going on needs, where that is due."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -79,7 +80,7 @@ class Plan:
         start = first - rounds.start * size
         return np.concatenate(orders)[start : start + count]
 
-    @property
+    @cached_property
     def class_weights(self) -> tuple[float, float]:
         """What the losses of real and fake frames are multiplied with: 1, or as `balance: loss` asks."""
         if self.balance != "loss" or None in self.classes:

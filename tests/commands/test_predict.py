@@ -274,6 +274,7 @@ def test_names_that_are_odd(quick: Path) -> None:
         b"+1.png",
         b'with,comma "and quotes".png',
         b"two\nlines.png",
+        b"carriage\rreturn.png",
         b"caf\xe9.png",
         "ü.png".encode(),
     ]
@@ -287,11 +288,24 @@ def test_names_that_are_odd(quick: Path) -> None:
         os.chdir(quick)
     rows = rows_of(quick / "odd.csv")
     assert {row["path"] for row in rows} == {
-        "./=cmd()|x.png", "./+1.png", 'with,comma "and quotes".png', "two\nlines.png", "caf\\xe9.png", "ü.png"
+        "./=cmd()|x.png", "./+1.png", 'with,comma "and quotes".png', "two\nlines.png", "carriage\rreturn.png",
+        "caf\\xe9.png", "ü.png"
     }  # fmt: skip
     assert len({row["p_fake"] for row in rows}) == 1
     assert all(row["error"] == "" for row in rows)
     assert rows_of(quick / "formula.csv")[0]["path"] == "./=cmd()|x.png"
+
+
+def test_videos_that_two_inputs_call_the_same_are_two(quick: Path) -> None:
+    for name, label in (("one", "fake"), ("other", "real")):
+        (quick / name).mkdir()
+        shutil.copy(quick / f"{TEST}/{label}/000.png", quick / f"{name}/a.png")
+        (quick / f"{name}/manifest.csv").write_text(f"path,label,video,frame_index\na.png,{label},000.mp4,0\n")
+    predict("one", "other", "--to", "both.csv")
+    content = numbers(quick / "both.csv")
+    assert content["counts"]["videos"] == 2
+    by_video = content["by_video"]
+    assert sum(by_video["confusion"].values()) == 2
 
 
 # ------------------------------------------------------------------------------------- going on, and whose files

@@ -215,6 +215,50 @@ def test_frames_that_teach_nothing_are_refused(tmp_path: Path) -> None:
     assert "no train frames; add a split train/" in refused(folder)
 
 
+def test_what_is_held_out_of_one_set_is_not_learned_from_another(tmp_path: Path) -> None:
+    """The second set has half of the first one's frames again."""
+    folder = set_up(tmp_path, splits=(("test", 4), ("train", 14)))
+    write_frames(folder / "others/test", 4, 4, 7)
+    for label in ("real", "fake"):
+        (folder / f"others/train/{label}").mkdir(parents=True)
+        for file in sorted((folder / f"faces/train/{label}").iterdir())[::2]:
+            shutil.copy(file, folder / f"others/train/{label}/copy-{file.name}")
+    file = write_file(folder, "epochs: 1; held_out: 0.3; frames: [faces, others]")
+    both = "{faces: {path: faces}, others: {path: others}}"
+    file.write_text(file.read_text().replace("{faces: {path: faces}}", both))
+    seen = json.loads((trained(folder).folder / "best.json").read_text())["seen"]
+    train, validation = (
+        {digest for of_set in seen.values() for digest in of_set[split]["digests"]} for split in ("train", "validation")
+    )
+    assert len(train) + len(validation) == 28
+    assert len(validation) >= 6
+
+
+def test_each_split_needs_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten frames without a face are few of all, and all of those that would be learned from."""
+    points = {}
+    folder = set_up(tmp_path, splits=(("test", 4), ("validation", 20), ("train", 8)))
+
+    def without(frames: Any, split: str, *_: Any) -> dict[str, Any]:
+        of_split = {frame.digest: ((10, 14), (26, 14), (18, 20), (12, 28), (25, 28)) for frame in frames}
+        points.update(of_split)
+        return {} if split == "train" else of_split
+
+    monkeypatch.setattr("bench.commands.train.faces.points_of", without)
+    write_file(folder, "epochs: 1; batch_size: 4; self_blend: true")
+    assert "no real train frames, which `self_blend` makes fakes of" in refused(folder)
+    assert points
+
+
+def test_what_it_ran_on_is_written_beside_the_weights(tmp_path: Path) -> None:
+    folder = set_up(tmp_path, "epochs: 1")
+    made = trained(folder)
+    about = json.loads((made.folder / "best.json").read_text())
+    assert (about["device"], about["threads"]) == ("cpu", 1)
+    assert about["precision"] in {"fp32", "bf16"}  # what `auto` is on this processor
+    assert dict(made.report.facts)["precision"] == about["precision"]
+
+
 @pytest.mark.figures
 def test_the_report_has_its_figures(tmp_path: Path) -> None:
     made = trained(set_up(tmp_path, "epochs: 2"))

@@ -92,7 +92,7 @@ def predict(
             shards.join(pieces, written, heatmaps=options.heatmaps, embedding=embedder.by if embedder else None)
             numbers = _summarise(request, inputs, on_event)
             shards.drop(written)
-    remove(written.work)
+        remove(written.work)
     return _result(request, numbers, sum(len(piece.items) for piece in due))
 
 
@@ -206,9 +206,10 @@ def _summarise(request: _Request, inputs: str, on_event: OnEvent) -> Mapping[str
     on_event(Event("scoring", 0, 1, "reports"))
     written = request.outputs
     sources = {shown_path(item.file): item.source for item in request.items if item.source}
+    inputs_of_videos = {shown_path(item.file): item.input for item in request.items if item.input and item.video}
     judged = scoring.judge(
-        written.table, len(request.items), sources, request.threshold, request.run.video_scoring
-    )  # fmt: skip
+        written.table, len(request.items), sources, inputs_of_videos, request.threshold, request.run.video_scoring
+    )
     remove_unused(written, request.options)
     predictions.write(_summary(request, judged), written.page, written.text, written.pictures, _named(request))
     numbers = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Item:
 
     `label` is 1 for fake, None where unknown. `video` and `frame_index` are what a manifest says of a picture, `source`
     the video or person it comes from. `state` are its size and its time of change. `problem` is why it can't be judged.
+    `input` counts what was given: two of them may call different videos the same.
     """
 
     file: str
@@ -36,6 +37,7 @@ class Item:
     source: str | None = None
     state: tuple[int, int] = (0, 0)
     problem: str = ""
+    input: int = 0
 
     @property
     def is_video(self) -> bool:
@@ -49,7 +51,7 @@ def items_of(inputs: Sequence[Path], written: Sequence[Path]) -> list[Item]:
     """
     problems: list[str] = []
     items: dict[str, Item] = {}
-    for given in inputs:
+    for number, given in enumerate(inputs):
         try:
             of_input = list(_items(given, written))
         except UserError as error:
@@ -61,7 +63,8 @@ def items_of(inputs: Sequence[Path], written: Sequence[Path]) -> list[Item]:
         if not of_input:
             problems.append(f"{given}: holds no pictures and no videos; expected files such as .jpg, .png or .mp4")
         for item in of_input:
-            items.setdefault(os.path.abspath(item.file), item)  # noqa: PTH100 - links stay, and it is one of many
+            numbered = replace(item, input=number) if number else item
+            items.setdefault(os.path.abspath(item.file), numbered)  # noqa: PTH100 - links stay, and it is one of many
     if problems:
         raise UserError(*problems)
     return list(items.values())

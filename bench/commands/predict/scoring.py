@@ -48,23 +48,33 @@ class _Picture:
         return self.p_fake - 1 if self.label is None else abs(self.label - self.p_fake)
 
 
-def judge(table: Path, files: int, sources: Mapping[str, str], threshold: float, scoring: VideoScoring) -> Judged:
+def judge(
+    table: Path,
+    files: int,
+    sources: Mapping[str, str],
+    inputs: Mapping[str, int],
+    threshold: float,
+    scoring: VideoScoring,
+) -> Judged:
     """Score the table of so many files; `sources` are those of paths, where a manifest tells them.
+
+    `inputs` are the numbers of the inputs that paths of pictures of videos are from, but for the first: what two of
+    them call the same are two videos.
 
     Of a picture's faces the highest counts, as in a video of a run.
     """
-    work = _Tally(threshold)
+    work = _Tally(threshold, sources, inputs)
     with table.open(newline="", encoding="utf-8") as file:
         for _, rows in groupby(csv.DictReader(file), lambda row: (row["path"], row["frame_index"])):
-            work.add(list(rows), sources)
+            work.add(list(rows))
     return work.judged(files, scoring)
 
 
 class _Tally:
     """Counts and scores so far; of each labelled picture a score, a label and the code of its source."""
 
-    def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
+    def __init__(self, threshold: float, sources: Mapping[str, str], inputs: Mapping[str, int]) -> None:
+        self._threshold, self._of_paths, self._inputs = threshold, sources, inputs
         self._rows = self._failed = self._fake = self._pictures = 0
         self._p: list[float] = []
         self._labels: list[int] = []
@@ -73,7 +83,7 @@ class _Tally:
         self._errors: list[tuple[str, str]] = []
         self._shown: list[tuple[float, int, PredictedPicture]] = []
 
-    def add(self, rows: Sequence[Mapping[str, str]], sources: Mapping[str, str]) -> None:
+    def add(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Add the rows of one picture, or of one frame of a video."""
         self._rows += len(rows)
         for row in rows:
@@ -88,7 +98,8 @@ class _Tally:
         self._pictures += 1
         self._fake += picture.p_fake >= self._threshold
         self._show(picture)
-        video, path = highest["video"], highest["path"]
+        path = highest["path"]
+        video = f"{self._inputs.get(path, 0)} {highest['video']}" if highest["video"] else ""
         if video:
             scores, labels = self._videos.setdefault(video, ([], set()))
             scores.append(picture.p_fake)
@@ -96,7 +107,7 @@ class _Tally:
         if picture.label is not None:
             self._p.append(picture.p_fake)
             self._labels.append(picture.label)
-            self._sources.append(sources.get(path) or video or None)
+            self._sources.append(self._of_paths.get(path) or video or None)
 
     def _show(self, picture: _Picture) -> None:
         """Keep the most mistaken pictures that have a heatmap."""

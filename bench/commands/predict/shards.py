@@ -6,17 +6,16 @@ done. It is written as a whole, its vectors first and its rows last.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bench.commands.predict.inputs import Item
 from bench.commands.predict.outputs import Outputs, Settings
+from bench.csv_rows import as_csv
 from bench.errors import printable
-from bench.files import is_temporary, remove, write_atomically, write_bytes
+from bench.files import is_temporary, remove, write_atomically, write_text
 from bench.provenance import digest
 from bench.reports.spreadsheet import no_formula
 
@@ -61,19 +60,12 @@ def shards_of(items: Sequence[Item], settings: Settings) -> list[Shard]:
 
 
 def _known_by(item: Item) -> list[Any]:
-    file, *further = astuple(item)
-    return [printable(file), *(printable(value) if isinstance(value, str) else value for value in further)]
+    """All that an item's rows depend on."""
+    return [printable(value) if isinstance(value, str) else value for value in astuple(replace(item, input=0))]
 
 
 def header(*, heatmaps: bool) -> tuple[str, ...]:
     return (*COLUMNS, HEATMAP) if heatmaps else COLUMNS
-
-
-def as_csv(rows: Sequence[Sequence[object]]) -> bytes:
-    """Rows as CSV (RFC 4180, but for lines that end with a line feed), in UTF-8."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8")
 
 
 def shown_path(path: str) -> str:
@@ -91,7 +83,7 @@ def write(shard: Shard, outputs: Outputs, rows: Sequence[Sequence[object]], vect
         import pyarrow.parquet
 
         write_atomically(shard.vectors(outputs), lambda file: pyarrow.parquet.write_table(vectors, file))
-    write_bytes(shard.table(outputs), as_csv(rows))
+    write_text(shard.table(outputs), as_csv(rows))
 
 
 def vectors_table(rows: Sequence[Sequence[object]], vectors: NDArray[np.float32]) -> Any:
@@ -114,7 +106,7 @@ def join(shards: Sequence[Shard], outputs: Outputs, *, heatmaps: bool, embedding
         write_atomically(outputs.embedding, lambda file: _join_vectors(shards, outputs, file, embedding))
 
     def write_table(file: BinaryIO) -> None:
-        file.write(as_csv([header(heatmaps=heatmaps)]))
+        file.write(as_csv([header(heatmaps=heatmaps)]).encode())
         for shard in shards:
             file.write(shard.table(outputs).read_bytes())
 

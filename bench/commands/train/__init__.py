@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bench.detectors.detector import Detector
     from bench.records.trainings import TrainingReport
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same training would give other weights: one that is under way begins again."""
 _LIBRARIES = ("torch", "timm", "numpy", "opencv-python-headless", "pillow")
 _MOST_WORKERS = 8
@@ -95,7 +95,7 @@ def train(
         with locks.held(home / ".lock", f"training {name}", on_event, folder=home):
             frames = material.gather(experiments, settings, name, path, on_event)
             frames, points = _with_faces(request, frames, home, on_event)
-            key = _key(request, frames)
+            key = _key(request, frames, points)
             folder, is_old = run_folder.choose(path.parent, name, key, {"settings": _as_json(settings)}, again=again)
             with journal.recording(folder, on_event) as log:
                 job = _job(request, frames, points, folder, chosen)
@@ -153,22 +153,30 @@ def _with_faces(
     settings = request.settings
     if settings.self_blend is None:
         return frames, {}
-    real = [f for split in ("train", "validation") for f in frames.of(split) if f.label == 0]
-    points = faces.points_of(real, home / ".faces.json", on_event)
+    points: dict[str, faces.Points] = {}
+    for split in ("train", "validation"):
+        real = [frame for frame in frames.of(split) if frame.label == 0]
+        points |= faces.points_of(real, split, home / ".faces.json", on_event)
     faceless = frozenset(frame.digest for frame in frames.of("train") if frame.digest not in points)
     if faceless:
         on_event(Event(f"{len(faceless)} real train frames have no face, and are left out", 1, 1, "note"))
-    return material.without(frames, "train", faceless), points
+    frames = material.without(frames, "train", faceless)
+    where: Keys = ("trainings", request.name, "frames")
+    refuse_together(
+        partial(yaml_file.location_of, request.path), [(where, wrong) for wrong in material.too_few(frames, settings)]
+    )
+    return frames, points
 
 
-def _key(request: _Request, frames: Material) -> str:
-    """What a training hangs on: its settings, its frames, and the weights that it begins with."""
+def _key(request: _Request, frames: Material, points: Mapping[str, faces.Points]) -> str:
+    """What a training hangs on: its settings, its frames with their faces, and the weights that it begins with."""
     weights = request.weights
     return digest({
         "version": VERSION,
         "detectors": detectors_room.version_for(request.settings.architecture),
         "settings": {name: value for name, value in _as_json(request.settings).items() if name not in _FREE},
         "frames": frames.digest,
+        "points": sorted(points.items()),
         "weights": file_digest(weights) if weights else "",
     })  # fmt: skip
 

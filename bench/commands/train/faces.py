@@ -20,8 +20,8 @@ _SAVED_EVERY = 200
 Points = tuple[Point, ...]
 
 
-def points_of(frames: Sequence[Frame], cache: Path, on_event: OnEvent) -> dict[str, Points]:
-    """The five points of the face in each frame, in pixels of its file, by the frame's digest.
+def points_of(frames: Sequence[Frame], split: str, cache: Path, on_event: OnEvent) -> dict[str, Points]:
+    """The five points of the face in each frame of a split, in pixels of its file, by the frame's digest.
 
     Frames without a face are missing. `cache` remembers those that were looked at. Raises `UserError` where most frames
     have no face, or none can be found here.
@@ -38,7 +38,7 @@ def points_of(frames: Sequence[Frame], cache: Path, on_event: OnEvent) -> dict[s
     missing = len(frames) - sum(frame.digest in points for frame in frames)
     if missing > _MOST_WITHOUT * len(frames):
         raise UserError(
-            f"self_blend: no face was found in {missing:,} of {counted(len(frames), 'real train frame')}; it needs "
+            f"self_blend: no face was found in {missing:,} of {counted(len(frames), f'real {split} frame')}; it needs "
             "frames of faces, as `bench extract` makes them"
         )
     return points

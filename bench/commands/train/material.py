@@ -88,7 +88,7 @@ def gather(experiments: Experiments, settings: TrainingSettings, name: str, path
     key: Keys = ("trainings", name, "frames")
     refuse([(key, wrong) for wrong in _unfit(frames, settings)])
     material = _split(frames, settings)
-    refuse([(key, wrong) for wrong in _too_few(material, settings)])
+    refuse([(key, wrong) for wrong in too_few(material, settings)])
     return material
 
 
@@ -153,12 +153,13 @@ def _split(frames: Mapping[str, Mapping[Split, FrameSet]], settings: TrainingSet
     chosen_by = "validation"
     if not validation:
         chosen_by = _FROM_TRAIN
-        parts = {
-            name: sampling.hold_out(of, datasets.grouped(of).values(), settings.held_out, settings.seed)
-            for name, of in train.items()
-        }
-        train = {name: tuple(learned) for name, (learned, _) in parts.items()}
-        validation = {name: tuple(held) for name, (_, held) in parts.items()}
+        # Of all sets together: they may share contents, and sources.
+        everything = [frame for of in train.values() for frame in of]
+        groups = datasets.grouped(everything).values()
+        _, held = sampling.hold_out(everything, groups, settings.held_out, settings.seed)
+        held_files = {frame.file for frame in held}
+        validation = {name: tuple(f for f in of if f.file in held_files) for name, of in train.items()}
+        train = {name: tuple(f for f in of if f.file not in held_files) for name, of in train.items()}
         remarks.append(
             f"There are no validation frames: {settings.held_out:.0%} of the train frames, by source, choose the best "
             "epoch instead, and are not learned from."
@@ -174,7 +175,7 @@ def _split(frames: Mapping[str, Mapping[Split, FrameSet]], settings: TrainingSet
     return Material(sets, tuple(remarks), chosen_by)
 
 
-def _too_few(material: Material, settings: TrainingSettings) -> list[str]:
+def too_few(material: Material, settings: TrainingSettings) -> list[str]:
     """Why these frames fill no batch, or tell nothing of one class."""
     problems, train, validation = [], material.of("train"), material.of("validation")
     counts = _counts(train)

@@ -47,7 +47,7 @@ def report_of(
     return TrainingReport(
         name=name,
         run=job.folder.name,
-        facts=_facts(settings, frames, job, progress),
+        facts=_facts(settings, frames, job, progress, str(about["precision"])),
         rows=progress.rows,
         best=progress.best,
         ended=progress.ended,
@@ -86,7 +86,9 @@ def _answers(folder: Path) -> NDArray[np.float64]:
         raise UserError(f"{file}: cannot be read ({error}); `bench train --again` trains anew") from error
 
 
-def _facts(settings: TrainingSettings, frames: Material, job: Job, progress: loop.Progress) -> list[tuple[str, str]]:
+def _facts(
+    settings: TrainingSettings, frames: Material, job: Job, progress: loop.Progress, precision: str
+) -> list[tuple[str, str]]:
     """What was trained, on what, where and with what."""
     device = cuda_device_name() if job.device == "cuda" else machine()["cpu"]
     validation = job.validation
@@ -97,7 +99,7 @@ def _facts(settings: TrainingSettings, frames: Material, job: Job, progress: loo
         ("train frames", _counted(frames.of("train"))),
         ("validation frames", f"{_counted(validation)} ({frames.chosen_by})"),
         ("steps", f"{progress.step:,} of {job.plan.batch_size} frames, {job.plan.steps:,} an epoch"),
-        ("precision", str(settings.precision)),
+        ("precision", precision),
         ("device", f"{device}, {counted(job.threads, 'thread')}"),
         ("time", f"{sum(row.seconds for row in progress.rows):,.0f} s"),
         ("command", command()),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
+from bench.csv_rows import as_csv
 from bench.reports.content.main_tables import MainTable
 
 # By OWASP's page on CSV injection, with the full-width forms that spreadsheets take for the same.
@@ -17,9 +15,5 @@ def no_formula(cell: object) -> object:
 
 
 def document(table: MainTable) -> str:
-    """A table as CSV (RFC 4180, but for lines that end with a line feed); what is unavailable is an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.keys)
-    writer.writerows([no_formula(value) for value in row] for row in table.rows)
-    return text.getvalue()
+    """A table as CSV; what is unavailable is an empty cell."""
+    return as_csv([table.keys, *([no_formula(value) for value in row] for row in table.rows)])
