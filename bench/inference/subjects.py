@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import datasets, stored
-from bench.datasets.layouts import SUFFIXES
+from bench.datasets import layouts
+from bench.datasets.layouts import Options
 from bench.errors import UserError
 from bench.footage import crops, in_front
 from bench.provenance import file_digest
@@ -99,10 +100,12 @@ class FramesOfSet:
         judged = {frames.root for split, frames in self._run.frames.items() if split in ("test", "validation")}
         for split in ("calibration", "train"):
             frames = self._run.frames.get(split)
-            if frames is not None and frames.root not in judged:
-                for path in sorted((self._base / frames.root).rglob("*")):
-                    if path.suffix.lower() in SUFFIXES:
-                        yield path, Frame(label_of(path), "")
+            if frames is None or frames.root in judged:
+                continue
+            root = self._base / frames.root
+            with suppress(UserError):
+                for part in layouts.read_folder(root, Options()).parts.values():
+                    yield from ((Path(entry.file), Frame(entry.label, "")) for entry in part.entries)
 
     def _evaluated(self) -> Iterator[tuple[Path, Frame]]:
         """Every frame that variants were evaluated on."""
@@ -220,7 +223,7 @@ def cut(readers: Sequence[Reader], pixels: NDArray[np.uint8], title: str, of_set
         whole_because(preset, reader.faces, inside)
         for reader, preset, inside in zip(readers, presets, of_set, strict=True)
     )
-    faces_in_it = _faces(pixels, title, readers[0].finder)
+    faces_in_it = _faces(pixels, title, readers[0].finder, needed=not all(whole))
     presets_or_none = [None if why else preset for preset, why in zip(presets, whole, strict=True)]
     candidates = in_front.cut_for_each(pixels, presets_or_none, faces_in_it)
     if not candidates:
@@ -237,14 +240,16 @@ def cut(readers: Sequence[Reader], pixels: NDArray[np.uint8], title: str, of_set
     return Cut(tuple(candidates), whole, how, max(len(faces_in_it) - 1, 0))
 
 
-def _faces(pixels: NDArray[np.uint8], title: str, finder: Finder) -> list[Face]:
-    """The faces in a picture; `UserError` where its shape lets none be sought."""
+def _faces(pixels: NDArray[np.uint8], title: str, finder: Finder, *, needed: bool) -> list[Face]:
+    """The faces in a picture; where its shape lets none be sought none, or `UserError` where one is needed."""
     import cv2
 
     try:
         return finder.find(pixels)
     except cv2.error as error:
         height, width = pixels.shape[:2]
+        if not needed:
+            return []
         raise UserError(f"{title}: {width} × {height} pixels: no face can be sought in it ({error.err})") from error
 
 

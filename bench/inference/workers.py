@@ -111,9 +111,8 @@ class WorkerSession:
         pause = _PAUSE_SECONDS
         while True:
             process = self._process  # its sentinel is valid for as long as it is referred to
-            began = time.monotonic()
             wait([process.sentinel])
-            if time.monotonic() - began > _LONGEST_PAUSE_SECONDS:
+            if time.monotonic() - self._started > _LONGEST_PAUSE_SECONDS:
                 pause = _PAUSE_SECONDS
             with self._calls, suppress(WorkerLostError):
                 process.join(_PATIENCE_SECONDS)  # its end is seen a moment before the system says how it ended
@@ -149,6 +148,7 @@ class WorkerSession:
         with self._starting:
             if self._closing.is_set():
                 raise WorkerLostError(_CLOSED)
+            self._started = time.monotonic()
             try:
                 self._process, self._connection = worker_processes.start(_serve)
             except OSError as error:

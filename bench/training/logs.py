@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.csv_rows import as_csv
 from bench.errors import UserError
 from bench.files import write_text
 from bench.records.trainings import EpochRow
@@ -23,15 +22,14 @@ HISTORY_CSV, HISTORY_JSON, TENSORBOARD = "history.csv", "history.json", "tensorb
 def write_history(folder: Path, rows: Sequence[EpochRow]) -> None:
     """The epochs so far as CSV, for tables, and as JSON, for programs; each whole or not at all."""
     names = sorted({name for row in rows for name in row.metrics})
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    head = ("epoch", "step", "learning_rate", "train_loss", "validation_loss", "score", *names, "seconds")
-    writer.writerow(head)
+    table: list[tuple[object, ...]] = [
+        ("epoch", "step", "learning_rate", "train_loss", "validation_loss", "score", *names, "seconds")
+    ]
     for row in rows:
         values = (row.metrics.get(name) for name in names)
         cells = (row.epoch, row.step, row.rate, row.train_loss, row.validation_loss, row.score, *values)
-        writer.writerow(["" if cell is None else cell for cell in (*cells, round(row.seconds, 3))])
-    write_text(folder / HISTORY_CSV, buffer.getvalue())
+        table.append(tuple("" if cell is None else cell for cell in (*cells, round(row.seconds, 3))))
+    write_text(folder / HISTORY_CSV, as_csv(table))
     write_text(folder / HISTORY_JSON, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 

@@ -111,10 +111,8 @@ def pairs(frames: Sequence[Frame], seed: int) -> tuple[Unit, ...]:
     return tuple(units)
 
 
-def hold_out(
-    frames: Sequence[Frame], groups: Iterable[list[Frame]], share: float, seed: int
-) -> tuple[list[Frame], list[Frame]]:
-    """Frames to learn from, and about `share` of them to choose the best epoch by, no group of sources in both.
+def hold_out(frames: Sequence[Frame], groups: Iterable[list[Frame]], share: float, seed: int) -> list[Frame]:
+    """About `share` of frames that are learned from, to choose the best epoch by instead, whole groups of sources.
 
     Groups are drawn by the seed, those of each mix of classes by themselves.
     """
@@ -131,4 +129,4 @@ def hold_out(
             if len(alike) > 1 and count_left >= len(alike[index]) / 2:
                 count_left -= len(alike[index])
                 chosen.update(frame.file for frame in alike[index])
-    return [f for f in frames if f.file not in chosen], [f for f in frames if f.file in chosen]
+    return [frame for frame in frames if frame.file in chosen]

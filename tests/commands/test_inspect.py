@@ -277,6 +277,13 @@ def test_a_folder_above_the_pictures_may_be_written_to(tmp_path: Path) -> None:
     assert list(inside.names.values()) == ["a"], "what an earlier call wrote is no input"
 
 
+def test_no_inspection_lies_among_the_pictures(tmp_path: Path) -> None:
+    (tmp_path / "in/below").mkdir(parents=True)
+    (tmp_path / "in/below/below.png").touch()
+    with pytest.raises(UserError, match="below would be written into the folder of the pictures"):
+        checked(tmp_path / "in/below", Options(to=tmp_path / "in"), tmp_path)
+
+
 def test_pictures_that_no_page_could_name_and_videos_are_left_out_and_said(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -284,7 +291,7 @@ def test_pictures_that_no_page_could_name_and_videos_are_left_out_and_said(tmp_p
     (folder / "clip.mp4").touch()
     try:
         Path(os.fsdecode(os.fsencode(folder) + b"/f\xe9.png")).touch()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         pytest.skip("this file system knows UTF-8 alone")
     request = checked(folder, Options(to=tmp_path / "out"), tmp_path)
     assert list(request.names.values()) == ["a"]
@@ -350,10 +357,41 @@ def test_what_fails_on_one_picture_costs_no_other(inspected: Path, monkeypatch: 
         return explanations(looked)
 
     monkeypatch.setattr("bench.reports.inspection.explanations", broken)
-    output = inspect("faces/test/fake", "--faces", "never", "--to", "failing")
-    assert "portrait.png: ZeroDivisionError: no reason" in " ".join(output.split())
+    code, output = bench("inspect", "faces/test/fake", "--faces", "never", "--to", "failing")
+    assert code == 70, "a defect stays one"
+    assert "ZeroDivisionError: no reason" in output
+    assert "portrait.png: ZeroDivisionError: no reason" in (inspected / "failing/gallery.md").read_text()
     frames = set(pd.read_parquet(inspected / "failing/explanations.parquet")["frame"])
     assert len(frames) == len(list((inspected / "faces/test/fake").iterdir())) - 1
+
+
+def test_what_fails_on_several_in_a_row_ends_it(inspected: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    explanations, done = inspection.explanations, list[str]()
+
+    def broken(looked: Any) -> Any:
+        done.append(looked.subject.name)
+        if len(done) > 2:
+            raise MemoryError("no more")
+        return explanations(looked)
+
+    monkeypatch.setattr("bench.reports.inspection.explanations", broken)
+    code, _ = bench("inspect", "faces/test/fake", "--faces", "never", "--to", "ending")
+    assert code == 70
+    assert len(done) == 2 + 5
+    assert set(pd.read_parquet(inspected / "ending/explanations.parquet")["frame"]) == set(done[:2])
+
+
+def test_an_artifact_that_is_gone_is_one_error(inspected: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(inspected, copied)
+    run = json.loads((copied / "results/first/run.json").read_text())
+    (q8,) = (each["id"] for each in run["variants"] if each["name"] == "q8")
+    shutil.rmtree(copied / f"variants/{q8}")
+    for given in ("faces/test/fake", "faces/test/fake/portrait.png"):
+        code, output = bench("inspect", given, "--variant", "q8", "-f", str(copied / "experiments.yaml"))
+        assert code == 2
+        assert " ".join(output.split()).count("the artifact of 'q8' is gone") == 1
+        assert "can be judged" not in output
 
 
 def test_where_nothing_speaks_for_the_class_that_is_said_and_blurring_is_still_tried(
@@ -376,13 +414,18 @@ def test_where_nothing_speaks_for_the_class_that_is_said_and_blurring_is_still_t
 
 
 def test_frames_of_every_split_are_left_as_they_are(inspected: Path) -> None:
-    """A calibration frame has no prediction; it is a frame of the set all the same."""
-    portrait = inspected / "faces/calibration/real/portrait.png"
-    Image.fromarray(picture(5, 160)).save(portrait)
+    """A calibration frame has no prediction; it is a frame of the set all the same. A hidden file is none."""
+    portrait, hidden = (inspected / f"faces/calibration/{name}.png" for name in ("real/portrait", ".hidden/other"))
+    hidden.parent.mkdir()
+    for seed, path in enumerate((portrait, hidden)):
+        Image.fromarray(picture(5 + seed, 160)).save(path)
     try:
         inspect(str(portrait), "--to", "of-calibration")
+        inspect(str(hidden), "--to", "of-calibration")
     finally:
         portrait.unlink()
+        shutil.rmtree(hidden.parent)
+    assert not numbers(inspected / "of-calibration/other")["input"]["of_set"]
     given = numbers(inspected / "of-calibration/portrait")["input"]
     assert given["of_set"]
     assert given["label"] == "real"

@@ -216,7 +216,7 @@ def test_a_folder_is_looked_into_from_a_score_on(folder: Path, tmp_path: Path) -
     assert "1 of 2 pictures explained" in output
 
 
-@pytest.mark.parametrize("below", ["maps", "branched/steps"])
+@pytest.mark.parametrize("below", ["maps", "members/branched/steps"])
 def test_folders_of_others_are_not_replaced_by_what_members_see(folder: Path, tmp_path: Path, below: str) -> None:
     (tmp_path / "003" / below).mkdir(parents=True)
     (tmp_path / "003" / below / "mine.png").touch()

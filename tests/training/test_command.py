@@ -235,19 +235,28 @@ def test_what_is_held_out_of_one_set_is_not_learned_from_another(tmp_path: Path)
 
 
 def test_each_split_needs_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten frames without a face are few of all, and all of those that would be learned from."""
-    points = {}
-    folder = set_up(tmp_path, splits=(("test", 4), ("validation", 20), ("train", 8)))
+    """Frames without a face that are few of all may be all that would be learned from, or chosen by."""
+    folder = set_up(tmp_path, splits=(("test", 4), ("train", 30)))
+    shutil.rmtree(folder / "faces/train/fake")
+    faceless = {"train": 0, "held out": 0}
 
-    def without(frames: Any, split: str, *_: Any) -> dict[str, Any]:
-        of_split = {frame.digest: ((10, 14), (26, 14), (18, 20), (12, 28), (25, 28)) for frame in frames}
-        points.update(of_split)
-        return {} if split == "train" else of_split
+    def by_finder(frames: Any, *_: Any) -> dict[str, Any]:
+        missing = faceless["train" if len(frames) > 10 else "held out"]
+        points = ((10, 14), (26, 14), (18, 20), (12, 28), (25, 28))
+        return {frame.digest: points for frame in frames[missing:]}
 
-    monkeypatch.setattr("bench.commands.train.faces.points_of", without)
+    monkeypatch.setattr("bench.commands.train.faces._by_finder", by_finder)
+    write_file(folder, "epochs: 1; batch_size: 4; self_blend: true; held_out: 0.2")
+    faceless["held out"] = 6
+    assert "no face was found in 6 of 6 real validation frames" in refused(folder)
+    faceless.update({"train": 12, "held out": 0})
+    write_file(folder, "epochs: 1; batch_size: 26; self_blend: true; held_out: 0.2")
+    assert "12 train frames are less than one batch of 26" in refused(folder)
+    # Where there are fakes to choose the best epoch by, no faces are looked for in validation frames.
+    write_frames(folder / "faces/validation", 6, 6, 5)
+    faceless.update({"train": 0, "held out": 6})
     write_file(folder, "epochs: 1; batch_size: 4; self_blend: true")
-    assert "no real train frames, which `self_blend` makes fakes of" in refused(folder)
-    assert points
+    assert trained(folder).weights.is_file()
 
 
 def test_what_it_ran_on_is_written_beside_the_weights(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from bench.records.inspection import Inspection, Subject
 from bench.records.joint_inspection import JointInspection, JointLook, MemberLook
 from bench.results import predict
 
+MEMBERS = "members"
+"""The folder beside a joint page in which those of the members lie."""
+
 
 @dataclass(frozen=True)
 class WholeEnsemble:
@@ -53,7 +56,12 @@ class WholeEnsemble:
 
         for name in request.names.values():
             for member in self.members:
-                inspection.refuse_others(request.to / name / member)
+                inspection.refuse_others(request.to / name / MEMBERS / member)
+
+    def load(self) -> None:
+        """Load the variants of all members now."""
+        for member in self.members.values():
+            member.load()
 
     def read(self, file: Path, name: str) -> dict[str, Subject]:
         """What each member judges; of several faces that with the highest P(fake), as the baseline sees it.
@@ -80,10 +88,10 @@ class WholeEnsemble:
 
         inspected = {name: member.inspect(picture[name]) for name, member in self.members.items()}
         for name, each in inspected.items():
-            inspection.write(each, folder / name)
+            inspection.write(each, folder / MEMBERS / name)
         joint = self._joined(inspected, picture)
         pages = inspection.write_joint(joint, folder)
-        card = inspection.joint_card(joint, self.subject(picture).name)
+        card = inspection.joint_card(joint)
         return Explained(pages, inspection.joint_explanations(joint), card, tuple(inspection.joint_lines(joint)))
 
     def _answer(self, picture: dict[str, Subject], variant: str) -> tuple[float, tuple[float, float]]:
@@ -141,7 +149,7 @@ class WholeEnsemble:
                     look.p_fake,
                     class_of(look.p_fake, rule.votes_at(threshold)),
                     maps[name],
-                    f"{name}/inspection.html",
+                    f"{MEMBERS}/{name}/inspection.html",
                 )
                 for name, look in looks.items()
             ),

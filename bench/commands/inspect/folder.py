@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from bench.reports.inspection import Card
 
 WORK = "inspecting"
+_MOST_FAILURES = 5
+"""So many pictures in a row fail for reasons that are not theirs before it ends."""
 
 P = TypeVar("P")
 
@@ -44,6 +47,9 @@ class Looker(Protocol[P]):
     def map_levels(self) -> int:
         """How many levels of maps agree on what a gallery shows."""
 
+    def load(self) -> None:
+        """Load what looks; `UserError` where an artifact is gone. Otherwise the first answer does."""
+
     def read(self, file: Path, name: str) -> P:
         """A picture, of several faces that with the highest P(fake); `UserError` where nothing can be judged."""
 
@@ -69,52 +75,63 @@ def picture(request: Request, looker: Looker[Any], on_event: OnEvent) -> Written
 def inspect(request: Request, looker: Looker[Any], on_event: OnEvent) -> Written:
     """Look into every picture below a folder; those that can't be judged are skipped, and said.
 
-    Where it is interrupted, table and gallery are of what was done.
+    Where it is interrupted, or a picture fails for no reason that is its own, table and gallery are of what was done.
     """
+    looker.load()
     work, count = _Work(request, looker), len(request.names)
-    for index, (file, name) in enumerate(request.names.items()):
-        try:
+    try:
+        for index, (file, name) in enumerate(request.names.items()):
             on_event(Event(WORK, index, count, "pictures", name))
             work.add(file, name)
-        except KeyboardInterrupt as error:
-            if not work.rows:
-                raise
-            work.written()
-            raise KeyboardInterrupt(
-                f"{index} of {counted(count, 'picture')} are judged, and in {request.to / TABLE}; the same command "
-                "begins anew"
-            ) from error
-    on_event(Event(WORK, count, count, "pictures"))
-    if not work.rows:
+        on_event(Event(WORK, count, count, "pictures"))
+    except KeyboardInterrupt as error:
+        if not work.judged:
+            raise
+        work.written()
+        done = f"{work.judged} of {counted(count, 'picture')} are judged, and in {request.to / TABLE}"
+        raise KeyboardInterrupt(f"{done}; the same command begins anew") from error
+    if not work.judged:
         raise UserError(f"{request.file}: none of {counted(count, 'picture')} can be judged", *work.skipped[:10])
-    return work.written()
+    written = work.written()
+    if work.failure is not None:
+        raise work.failure
+    return written
 
 
 class _Work:
-    """What has come of the pictures so far."""
+    """What has come of the pictures so far. `failure` is the first that no picture is to blame for."""
 
     def __init__(self, request: Request, looker: Looker[Any]) -> None:
         self._request, self._looker = request, looker
-        self.rows: list[dict[str, Any]] = []
+        self.judged = 0
         self.skipped: list[str] = list(request.left_out)
+        self.failure: Exception | None = None
+        self._rows: list[dict[str, Any]] = []
         self._cards: list[Card] = []
-        self._judged = self._explained = 0
+        self._explained = self._failed_in_a_row = 0
 
     def add(self, file: Path, name: str) -> None:
         """Judge a picture, and look into it where its P(fake) is high enough."""
         try:
-            rows = self._rows_of(file, name)
+            self._rows += self._rows_of(file, name)
         except UserError as error:
             self.skipped.append(error.lines[0])
         except Exception as error:
-            # What fails on the first picture fails on all: that is a defect, or a full disk. Later ones cost no more
-            # than themselves.
-            if not self.rows or stops_all(error):
-                raise
-            self.skipped.append(f"{file}: {type(error).__name__}: {error}")
+            self._note(file, error)
         else:
-            self._judged += 1
-            self.rows += rows
+            self.judged += 1
+            self._failed_in_a_row = 0
+
+    def _note(self, file: Path, error: Exception) -> None:
+        """Go on behind a failure, which costs its picture alone; not where all further ones would fail too."""
+        self.failure = self.failure or error
+        self._failed_in_a_row += 1
+        self.skipped.append(f"{file}: {type(error).__name__}: {error}")
+        if stops_all(error) or not self.judged or self._failed_in_a_row == _MOST_FAILURES:
+            if self.judged:
+                with suppress(OSError):
+                    self.written()
+            raise error
 
     def _rows_of(self, file: Path, name: str) -> list[dict[str, Any]]:
         """The rows of a picture in the table; where it is explained, its inspection is written and its card kept."""
@@ -137,21 +154,21 @@ class _Work:
 
         to = self._request.to
         make_folder(to)
-        inspection.write_explanations(to / TABLE, self.rows)
-        explained = f"{self._explained} of {counted(self._judged, 'picture')} explained"
+        inspection.write_explanations(to / TABLE, self._rows)
+        explained = f"{self._explained} of {counted(self.judged, 'picture')} explained"
         gallery = inspection.Gallery(
             title=self._request.file.resolve().name,
             opening=inspection.opening(*self._opening(explained)),
             variants=self._looker.variants,
             threshold=self._looker.threshold,
-            tables=tuple(inspection.parts_tables(inspection.frame_of(self.rows))),
+            tables=tuple(inspection.parts_tables(inspection.frame_of(self._rows))),
             cards=tuple(self._cards),
             shows=inspection.maps_shown(self._request.options.target, self._looker.map_levels),
             files=(("A row for each picture and variant", TABLE),),
         )
         pages = inspection.write_gallery(gallery, to, GALLERY)
         skipped = (f"skipped: {listed(self.skipped, 10)}",) if self.skipped else ()
-        return Written({**pages, "table": to / TABLE}, (*skipped, explained), tuple(self.skipped))
+        return Written({**pages, "table": to / TABLE}, (*skipped, explained))
 
     def _opening(self, explained: str) -> Iterator[str]:
         above = self._request.options.above

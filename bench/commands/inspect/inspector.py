@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from bench.commands.inspect.folder import Explained
 from bench.commands.inspect.looking import answer, look
-from bench.commands.inspect.panel import Panel, load
+from bench.commands.inspect.panel import Panelist, load
 from bench.commands.inspect.request import Options
 from bench.commands.inspect.text import lines_of
 from bench.inference.scores import score_of
@@ -35,7 +35,7 @@ class Inspector:
     on_event: OnEvent
 
     @cached_property
-    def panel(self) -> Panel:
+    def panel(self) -> tuple[Panelist, ...]:
         """The variants, loaded."""
         return load(self.chosen, self.on_event)
 
@@ -59,6 +59,10 @@ class Inspector:
     def map_levels(self) -> int:
         return self.options.levels
 
+    def load(self) -> None:
+        """Load the variants now."""
+        _ = self.panel
+
     def read(self, file: Path, name: str) -> Subject:
         """A picture, of several faces that with the highest P(fake) of the first variant."""
         return self.highest(self.reader.subjects(file, name))
@@ -81,13 +85,13 @@ class Inspector:
 
     def logits(self, subject: Subject) -> dict[str, tuple[float, float]]:
         """The logits of each variant."""
-        return {each.judge.name: answer(each.session, subject.fitted)[0] for each in self.panel.panelists}
+        return {each.judge.name: answer(each.session, subject.fitted)[0] for each in self.panel}
 
     def highest(self, subjects: Sequence[Subject]) -> Subject:
         """Of a picture's faces that with the highest P(fake), as the first variant sees it."""
         if len(subjects) == 1:
             return subjects[0]
-        first = self.panel.panelists[0].session
+        first = self.panel[0].session
         return max(subjects, key=lambda subject: score_of(answer(first, subject.fitted)[0]).logit_diff)
 
     def inspect(self, subject: Subject) -> Inspection:
@@ -99,9 +103,7 @@ class Inspector:
         options = self.options
         now = datetime.datetime.now(datetime.UTC)
         fitted = np.ascontiguousarray(subject.fitted.transpose(2, 0, 1))
-        looks = tuple(
-            look(each, subject, self.threshold, options.target, options.levels) for each in self.panel.panelists
-        )
+        looks = tuple(look(each, subject, self.threshold, options.target, options.levels) for each in self.panel)
         return Inspection(
             experiment=self.chosen.experiment,
             process=f"inspect_{Path(subject.name).name}_{now:%Y%m%d_%H%M%S}",

@@ -59,9 +59,8 @@ def look(panelist: Panelist, subject: Subject, threshold: float, asked: ClassNam
     combined = agreed(maps) if len(maps) > 1 else None
     by_blurring = cam is None and signed is not None
     sharpest = combined if combined is not None and combined.any() else None
-    on_face, agreed_on_face = (_of_one_class(each, subject) for each in (heat, sharpest))
-    if signed is not None:
-        on_face = _on_face(signed, fake, subject)
+    agreed_on_face = _of_one_class(sharpest, subject)
+    on_face = _of_one_class(heat, subject) if signed is None else _on_face(signed, fake, subject)
     if on_face is not None:
         on_face = _with_falls(on_face, panelist.session, subject, logits)
     notes = _notes(panelist, way, p_fake, target, maps, combined, on_face)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.experiment import ExperimentSettings
 from bench.inference import variants
 from bench.inference.variants import Chosen
-from bench.records import Event, OnEvent, Preprocessing, RunRecord, Session, VariantResult
+from bench.records import Event, OnEvent, Session, VariantResult
 from bench.records.inspection import Judge
 
 if TYPE_CHECKING:
@@ -33,24 +33,15 @@ class Panelist:
     remark: str = ""
 
 
-@dataclass(frozen=True)
-class Panel:
-    """The run of one detector, and the variants that were asked for, loaded, the baseline first."""
-
-    run: RunRecord
-    preprocessing: Preprocessing
-    panelists: tuple[Panelist, ...]
-
-
-def load(chosen: Chosen, on_event: OnEvent) -> Panel:
-    """Load each variant once. Raises `UserError` where an artifact is gone."""
+def load(chosen: Chosen, on_event: OnEvent) -> tuple[Panelist, ...]:
+    """Load each variant once, the baseline first. Raises `UserError` where an artifact is gone."""
     variants.refuse_missing(chosen)
     panelists, count = [], len(chosen.variants)
     for index, result in enumerate(chosen.variants):
         on_event(Event(WORK, index, count, "variants", result.name))
         panelists.append(_loaded(chosen.base / "variants", result, chosen.settings))
     on_event(Event(WORK, count, count, "variants"))
-    return Panel(chosen.run, chosen.preprocessing, tuple(panelists))
+    return tuple(panelists)
 
 
 def _loaded(folder: Path, result: VariantResult, settings: ExperimentSettings) -> Panelist:

@@ -56,11 +56,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written, by what it is, and what a terminal shows; `skipped` are pictures that were not looked into."""
+    """What was written, by what it is, and what a terminal shows."""
 
     pages: Mapping[str, Path]
     lines: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
 
 
 def checked(given: Path, options: Options, default: Path) -> Request:
@@ -88,6 +87,8 @@ def checked(given: Path, options: Options, default: Path) -> Request:
         raise UserError(f"{printable(str(given))}: {_NOT_UTF_8}")
     for name in names.values():
         inspection.refuse_others(to / name)
+        if kind == "folder" and _is_inside(to / name, given) and not _is_inside(to, given):
+            raise UserError(f"--to {to}: {name} would be written into the folder of the pictures; expected another one")
     return Request(given, kind, to, options, names, left_out)
 
 
@@ -146,7 +147,7 @@ def _pictures_below(folder: Path, to: Path) -> tuple[tuple[Path, ...], tuple[str
     """
     inside, problems, videos = [], [], 0
     # A folder above this one is written to as well: then nothing below this one is from an earlier call.
-    ours = to.resolve() if folder.resolve() in to.resolve().parents else None
+    ours = to.resolve() if _is_inside(to, folder) else None
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if hidden or (ours is not None and ours in path.resolve().parents) or not path.is_file():
@@ -167,6 +168,11 @@ def _pictures_below(folder: Path, to: Path) -> tuple[tuple[Path, ...], tuple[str
 
 
 _NOT_UTF_8 = "its name is not UTF-8, and pages and tables could not name it; rename it"
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder, or lies in it."""
+    return folder.resolve() in (path.resolve(), *path.resolve().parents)
 
 
 def _is_utf_8(path: Path) -> bool:

@@ -143,7 +143,7 @@ def _settings(request: _Request) -> Settings:
         "threshold": request.threshold,
         "faces": options.faces,
         "crop": request.chosen.preprocessing.crop,
-        "set": request.run.test.digest if options.faces == "auto" else "",
+        "set": digest([each.digest for each in request.run.frames.values()]) if options.faces == "auto" else "",
         "label_pattern": options.label_pattern,
         "frames": options.frames,
         "frame_sampling": options.frame_sampling,

@@ -154,7 +154,9 @@ def _with_faces(
     if settings.self_blend is None:
         return frames, {}
     points: dict[str, faces.Points] = {}
-    for split in ("train", "validation"):
+    # Blends choose the best epoch only where there are no other fakes.
+    has_fakes = any(frame.label == 1 for frame in frames.of("validation"))
+    for split in ("train",) if has_fakes else ("train", "validation"):
         real = [frame for frame in frames.of(split) if frame.label == 0]
         points |= faces.points_of(real, split, home / ".faces.json", on_event)
     faceless = frozenset(frame.digest for frame in frames.of("train") if frame.digest not in points)

@@ -156,10 +156,9 @@ def _split(frames: Mapping[str, Mapping[Split, FrameSet]], settings: TrainingSet
         # Of all sets together: they may share contents, and sources.
         everything = [frame for of in train.values() for frame in of]
         groups = datasets.grouped(everything).values()
-        _, held = sampling.hold_out(everything, groups, settings.held_out, settings.seed)
-        held_files = {frame.file for frame in held}
-        validation = {name: tuple(f for f in of if f.file in held_files) for name, of in train.items()}
-        train = {name: tuple(f for f in of if f.file not in held_files) for name, of in train.items()}
+        held = {frame.file for frame in sampling.hold_out(everything, groups, settings.held_out, settings.seed)}
+        validation = {name: tuple(f for f in of if f.file in held) for name, of in train.items()}
+        train = {name: tuple(f for f in of if f.file not in held) for name, of in train.items()}
         remarks.append(
             f"There are no validation frames: {settings.held_out:.0%} of the train frames, by source, choose the best "
             "epoch instead, and are not learned from."

@@ -59,8 +59,8 @@ def joint_lines(joint: JointInspection) -> Iterator[str]:
         )
 
 
-def joint_card(joint: JointInspection, name: str) -> Card:
-    """The card of an inspection in the folder `name` beside the gallery."""
+def joint_card(joint: JointInspection) -> Card:
+    """The card of an inspection, in the folder of its name beside the gallery."""
     from urllib.parse import quote
 
     subject = joint.subject
@@ -68,7 +68,7 @@ def joint_card(joint: JointInspection, name: str) -> Card:
         look.name: pictures.data_uri(_overlay(joint, look.cam, look.target == "fake"), _SIDE) for look in joint.looks
     }
     scores = {look.name: Score(look.p_fake, look.logits[1] - look.logits[0]) for look in joint.looks}
-    return card(subject, f"{quote(name)}/{PAGE}", scores, maps)
+    return card(subject, f"{quote(subject.name)}/{PAGE}", scores, maps)
 
 
 def votes(look: JointLook) -> Table:

@@ -23,6 +23,8 @@ LONGEST = 1280
 _BOX, _POINT, _OUTLINE = (255, 217, 59), (56, 232, 255), (255, 255, 255)
 
 MAP, AGREED = "map", "agreed"
+STEPS = ("a_input", "b_crop", "c_preprocessing", "d_journey", "e_evidence")
+"""The folders of pictures of an inspection."""
 
 
 def folder_of(name: str) -> str:

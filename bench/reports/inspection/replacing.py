@@ -8,15 +8,23 @@ from pathlib import Path
 
 from bench.errors import UserError
 from bench.files import make_folder, remove, rename, sweep, temporary_name
+from bench.reports.inspection import pictures
 
 NUMBERS, STEPS, MAPS = "inspection.json", "steps", "maps"
 
 
 def refuse_others(folder: Path) -> None:
     """Raise `UserError` where folders of pictures would be replaced that no inspection wrote."""
+    is_ours = (folder / NUMBERS).is_file()
     for name in (STEPS, MAPS):
-        if (folder / name).exists() and not (folder / NUMBERS).is_file():
-            raise UserError(f"{folder / name}: was not written by bench; choose another folder with `--to`")
+        path = folder / name
+        if not path.exists():
+            continue
+        inside = list(path.iterdir()) if path.is_dir() else [path]
+        # Without numbers beside it, it is what an earlier version left where it was killed, or somebody else's.
+        known_by_name = name == STEPS and all(child.name in pictures.STEPS for child in inside)
+        if not known_by_name and not (is_ours and name == MAPS and all(child.is_dir() for child in inside)):
+            raise UserError(f"{path}: was not written by bench; choose another folder with `--to`")
 
 
 @contextmanager
