@@ -307,7 +307,7 @@ def test_folders_of_others_are_not_replaced(inspected: Path, tmp_path: Path, nam
     (tmp_path / "portrait" / name / "mine.png").touch()
     code, output = bench("inspect", "faces/test/real/portrait.png", "--to", str(tmp_path))
     assert code == 2
-    assert f"{name}: was not written by bench; choose another folder" in " ".join(output.split())
+    assert f"{name}/mine.png: was not written by bench; choose another folder" in " ".join(output.split())
     assert (tmp_path / "portrait" / name / "mine.png").exists()
 
 

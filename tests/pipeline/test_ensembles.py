@@ -222,7 +222,7 @@ def test_folders_of_others_are_not_replaced_by_what_members_see(folder: Path, tm
     (tmp_path / "003" / below / "mine.png").touch()
     code, output = bench("inspect", "faces/test/fake/003.png", "--variant", "trio/baseline", "--to", str(tmp_path))
     assert code == 2
-    assert f"{below}: was not written by bench" in " ".join(output.split())
+    assert f"{below}/mine.png: was not written by bench" in " ".join(output.split())
     assert [path.name for path in (tmp_path / "003").rglob("*.png")] == ["mine.png"]
 
 

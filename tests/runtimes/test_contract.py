@@ -110,7 +110,10 @@ def test_runtimes_agree(built: Built, request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", runtimes.names())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "inductor" else []) for name in runtimes.names()],
+)
 @pytest.mark.parametrize("built", ["fp32"], indirect=True)
 def test_timed_calls_answer_as_others_do_and_tell_the_devices_time(name: str, device: Any, built: Built) -> None:
     if trouble := runtimes.unavailable_reason(name, device):

@@ -159,6 +159,7 @@ def test_signed_weights_give_the_same_bits_where_they_are_exact() -> None:
     np.testing.assert_array_equal(signed, unsigned)
 
 
+@pytest.mark.slow
 def test_unsigned_twin_of_a_standard_graph_computes_the_same() -> None:
     twin = unsigned(quantised())
     onnx.checker.check_model(twin, full_check=True)

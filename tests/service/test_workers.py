@@ -36,6 +36,15 @@ def gone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("workers") / "gone"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _short_pauses() -> Iterator[None]:
+    """These processes end again and again, soon after each start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "_PAUSE_SECONDS", 0.2)
+        patch.setattr(workers, "_LONGEST_PAUSE_SECONDS", 1.0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def session(gone: Path) -> Iterator[WorkerSession]:
     opened = WorkerSession(partial(fatal.load, gone), "q8")
@@ -126,7 +135,8 @@ def test_while_the_system_starts_no_process_it_does_not_work(session: WorkerSess
 
 
 def test_one_that_ends_soon_after_each_start_is_started_again_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_PAUSE_SECONDS", 60.0)
+    for name in ("_PAUSE_SECONDS", "_LONGEST_PAUSE_SECONDS"):
+        monkeypatch.setattr(workers, name, 60.0)
     session = WorkerSession(fatal.load_for_a_moment, "q8")
     assert pace.comes_true(lambda: session.restarts == 1, 60)
     process = session.process_id

@@ -14,17 +14,17 @@ NUMBERS, STEPS, MAPS = "inspection.json", "steps", "maps"
 
 
 def refuse_others(folder: Path) -> None:
-    """Raise `UserError` where folders of pictures would be replaced that no inspection wrote."""
+    """Raise `UserError` where folders of pictures would be replaced that hold what no inspection wrote.
+
+    Maps are known by the numbers beside them; steps by their names, since earlier versions wrote them first.
+    """
     is_ours = (folder / NUMBERS).is_file()
     for name in (STEPS, MAPS):
         path = folder / name
-        if not path.exists():
-            continue
-        inside = list(path.iterdir()) if path.is_dir() else [path]
-        # Without numbers beside it, it is what an earlier version left where it was killed, or somebody else's.
-        known_by_name = name == STEPS and all(child.name in pictures.STEPS for child in inside)
-        if not known_by_name and not (is_ours and name == MAPS and all(child.is_dir() for child in inside)):
-            raise UserError(f"{path}: was not written by bench; choose another folder with `--to`")
+        inside = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
+        for child in inside:
+            if not (child.name in pictures.STEPS if name == STEPS else is_ours and child.is_dir()):
+                raise UserError(f"{child}: was not written by bench; choose another folder with `--to`")
 
 
 @contextmanager
