@@ -286,9 +286,19 @@ class _Training:
 
 def is_ended(folder: Path) -> bool:
     """Whether the training of a run's folder came to its end."""
+    return bool(_stored_progress(folder).get("ended"))
+
+
+def steps_done(folder: Path) -> int:
+    """The steps of the training in a run's folder that are saved; 0 where none is."""
+    return int(_stored_progress(folder).get("step", 0))
+
+
+def _stored_progress(folder: Path) -> dict[str, Any]:
+    """What is saved of how far a training is; empty where nothing is, or it can't be read."""
     from bench import stored
 
     try:
-        return bool(stored.read_json(folder / CHECKPOINTS / "state.json")["progress"]["ended"])
+        return dict(stored.read_json(folder / CHECKPOINTS / "state.json")["progress"])
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return {}

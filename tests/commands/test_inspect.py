@@ -139,6 +139,26 @@ def test_a_face_is_cut_out_of_what_is_no_frame_of_the_set(inspected: Path) -> No
     assert 0 < left[0] < right[0] < 64
 
 
+def test_a_face_that_fills_a_picture_may_be_a_crop_already(inspected: Path) -> None:
+    Image.fromarray(picture(9, 160)).save(inspected / "close.png")
+    words = "the face fills most of the picture; if that is a crop already, `--faces never`"
+    assert words in inspect("close.png", "--to", "close")
+    assert "it is cropped twice" in (inspected / "close/close/inspection.md").read_text()
+    assert words not in inspect("close.png", "--faces", "never", "--to", "close")
+    small = np.full((480, 480, 3), 90, np.uint8)
+    small[150:310, 150:310] = picture(9, 160)
+    Image.fromarray(small).save(inspected / "far.png")
+    assert words not in inspect("far.png", "--to", "close")
+
+
+def test_above_is_for_folders(inspected: Path) -> None:
+    code, output = bench("inspect", "faces/test/fake/portrait.png", "--above", "0.5")
+    assert code == 2
+    assert "--above: chooses among the pictures of a folder, and faces/test/fake/portrait.png is a picture" in (
+        " ".join(output.split())
+    )
+
+
 def test_a_folder_gives_a_table_and_a_gallery(inspected: Path) -> None:
     source = inspected / "some"
     for label in ("real", "fake"):
@@ -468,11 +488,13 @@ def test_pictures_can_be_read(inspected: Path) -> None:
 
 def test_the_logit_difference_is_shown_where_scores_saturate(inspected: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every score counts as saturated here; else none is, and no table has the column."""
+    monkeypatch.setattr("bench.reports.inspection.content._SURE", 1.0)
     inspect("faces/test/fake/portrait.png", "--to", "plain")
     page = (inspected / "plain/portrait/inspection.md").read_text()
     assert "| logit difference |" not in page
     assert "logit difference changes" not in page
     monkeypatch.setattr("bench.records.inspection.SATURATED", 0.5)
+    monkeypatch.setattr("bench.reports.inspection.content._SURE", 0.0)
     output = inspect("faces/test/fake/portrait.png", "--to", "saturated")
     variant = numbers(inspected / "saturated/portrait")["variants"]["baseline"]
     difference = variant["logits"][1] - variant["logits"][0]

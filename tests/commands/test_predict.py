@@ -296,6 +296,21 @@ def test_names_that_are_odd(quick: Path) -> None:
     assert rows_of(quick / "formula.csv")[0]["path"] == "./=cmd()|x.png"
 
 
+def test_masks_beside_the_classes_are_no_pictures(quick: Path) -> None:
+    for name in ("set/real/a.png", "set/fake/b.png", "set/masks/b.png", "else/masks/c.png"):
+        (quick / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(quick / f"{TEST}/fake/000.png", quick / name)
+    predict("set", "else", "--to", "masks.csv")
+    assert [row["path"] for row in rows_of(quick / "masks.csv")] == ["set/fake/b.png", "set/real/a.png",
+                                                                     "else/masks/c.png"]  # fmt: skip
+
+
+def test_a_manifests_names_are_the_rows(quick: Path) -> None:
+    (quick / "list.csv").write_text(f"path,label\n{TEST}/fake/000.png,fake\nmissing.png,real\n")
+    predict("list.csv", "--to", "listed.csv")
+    assert [row["path"] for row in rows_of(quick / "listed.csv")] == [f"{TEST}/fake/000.png", "missing.png"]
+
+
 def test_videos_that_two_inputs_call_the_same_are_two(quick: Path) -> None:
     for name, label in (("one", "fake"), ("other", "real")):
         (quick / name).mkdir()

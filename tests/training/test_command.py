@@ -20,7 +20,7 @@ from bench.experiment import read
 from bench.pipeline.prepare import prepare
 from bench.records import Event
 from bench.reports.training import figures
-from bench.training import samples
+from bench.training import loop, samples
 from bench.training.sampling import Plan
 from tests.conftest import write_frames
 from tests.support.command_line import bench
@@ -266,6 +266,7 @@ def test_what_it_ran_on_is_written_beside_the_weights(tmp_path: Path) -> None:
     assert (about["device"], about["threads"]) == ("cpu", 1)
     assert about["precision"] in {"fp32", "bf16"}  # what `auto` is on this processor
     assert dict(made.report.facts)["precision"] == about["precision"]
+    assert (loop.steps_done(made.folder), loop.steps_done(tmp_path)) == (about["epoch"]["step"], 0)
 
 
 @pytest.mark.figures

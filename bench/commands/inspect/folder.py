@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.reports.inspection import Card
 
 WORK = "inspecting"
+_MOST_SAID = 10
 _MOST_FAILURES = 5
 """So many pictures in a row fail for reasons that are not theirs before it ends."""
 
@@ -156,6 +157,8 @@ class _Work:
         make_folder(to)
         inspection.write_explanations(to / TABLE, self._rows)
         explained = f"{self._explained} of {counted(self.judged, 'picture')} explained"
+        if self.skipped:
+            explained += f", {len(self.skipped):,} not judged"
         gallery = inspection.Gallery(
             title=self._request.file.resolve().name,
             opening=inspection.opening(*self._opening(explained)),
@@ -167,13 +170,15 @@ class _Work:
             files=(("A row for each picture and variant", TABLE),),
         )
         pages = inspection.write_gallery(gallery, to, GALLERY)
-        skipped = (f"skipped: {listed(self.skipped, 10)}",) if self.skipped else ()
+        skipped = [f"skipped: {each}" for each in self.skipped[:_MOST_SAID]]
+        if len(self.skipped) > _MOST_SAID:
+            skipped.append(f"skipped: {len(self.skipped) - _MOST_SAID:,} more")
         return Written({**pages, "table": to / TABLE}, (*skipped, explained))
 
     def _opening(self, explained: str) -> Iterator[str]:
         above = self._request.options.above
-        yield explained + ("." if above is None else f": those that a variant gives P(fake) of at least {above:g}.")
+        yield (f"{explained}." if above is None else f"{explained}: with P(fake) of {above:g} or more.")
         if len(self._cards) < self._explained:
             yield f"The first {len(self._cards)} of them stand here; the table has all."
         if self.skipped:
-            yield f"Not judged: {listed(self.skipped, 5)}."
+            yield f"Not judged: {listed(self.skipped, 5).removesuffix('.')}."

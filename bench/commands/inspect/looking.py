@@ -176,7 +176,7 @@ def _notes(
     if maps and not maps[0].any():
         yield f"Nothing in its map speaks for {target}."
     elif combined is not None and not combined.any():
-        yield "The finer map shows nothing where the coarse one is strong: they do not agree."
+        yield "Its maps do not agree: where the coarse one is strong, the finer one shows nothing."
     if on_face is not None and not on_face.falls:
         yield "What blurring parts of the face does is not known: its logits are then no finite numbers."
     if way.logits and panelist.judge.file.endswith(".onnx"):

@@ -73,6 +73,8 @@ def checked(given: Path, options: Options, default: Path) -> Request:
     if options.above is not None and not 0 <= options.above <= 1:
         raise UserError(f"--above: expected P(fake), from 0 to 1, found {options.above:g}")
     kind = _kind(given)
+    if options.above is not None and kind != "folder":
+        raise UserError(f"--above: chooses among the pictures of a folder, and {given} is a {kind}; leave it out")
     to = options.to or default
     _refuse_unwritable(to)
     if kind == "folder" and to.resolve() == given.resolve():

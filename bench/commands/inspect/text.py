@@ -17,7 +17,12 @@ def lines_of(inspected: Inspection) -> Iterator[str]:
         evidence = look.agreed_on_face or look.on_face
         where = share = ""
         if evidence is not None and evidence.leading is not None:
-            where = f", most evidence for {look.target} on {evidence.leading}"
+            agree = " where levels agree" if look.agreed_on_face else ""
+            where = f", most evidence for {look.target}{agree} on {evidence.leading}"
             share = f" ({100 * evidence.shares[evidence.leading]:.0f} %)"
         apart = f" (logit difference {look.logit_diff:+.2f})" if look.is_saturated else ""
         yield f"{shown(look.judge.name):<{width}}  {called}, P(fake) {look.p_fake:.4f}{apart}{where}{share}"
+    if inspected.subject.is_close_up:
+        yield (
+            "note: the face fills most of the picture; if that is a crop already, `--faces never` judges it as it is"
+        )

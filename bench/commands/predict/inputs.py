@@ -17,7 +17,9 @@ from bench.datasets import layouts, walking
 from bench.datasets.layouts import LEADS_NOWHERE, SUFFIXES, Entry, Options, folders, manifest
 from bench.errors import UserError, listed, nearest
 from bench.inference.subjects import label_of
-from bench.records import VIDEO_SUFFIXES
+from bench.records import CLASS_WORDS, VIDEO_SUFFIXES
+
+_MASKS = "masks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +107,17 @@ def _of_entry(entry: Entry) -> Item:
 
 
 def _below(folder: Path, written: Sequence[Path]) -> Iterator[Item]:
-    """The pictures and videos below a folder, sorted, without hidden ones; links are followed."""
+    """The pictures and videos below a folder, sorted, without hidden ones; links are followed.
+
+    Masks beside the classes of a frame set are no pictures to judge.
+    """
     own_outputs = {os.path.realpath(path) for path in written}
 
     def enters(child: os.DirEntry[str]) -> bool:
-        hidden = child.name.startswith(".")
-        return not hidden and child.is_dir() and os.path.realpath(child.path) not in own_outputs
+        if child.name.startswith(".") or not child.is_dir() or os.path.realpath(child.path) in own_outputs:
+            return False
+        beside = Path(child.path).parent
+        return child.name.lower() != _MASKS or not any((beside / name).is_dir() for name in CLASS_WORDS)
 
     names = [
         f"{path}{child.name}"
@@ -163,7 +170,8 @@ def _of_manifest(given: Path) -> Iterator[Item]:
         located, problem = (None, f"must stay inside {file.parent}") if outside else files.locate(path)
         label = labels.cell_label(cells.get("label", ""))
         name = path or where
-        whole = located.file if located else str(file.parent / name)
+        # What lies below the working folder is called as the manifest calls it.
+        whole = located.file.removeprefix("./") if located else str(file.parent / name)
         if label is None:
             label = _label_of(os.path.dirname(whole))  # noqa: PTH120
         index = cells.get("frame_index", "").strip().partition(".")[0]

@@ -101,6 +101,8 @@ def train(
                 job = _job(request, frames, points, folder, chosen)
                 if is_old:
                     log(Event(_goes_on(folder), 1, 1, "note"))
+                for remark in frames.remarks:
+                    log(Event(remark, 1, 1, "note"))
                 for warning in _warnings_before(job):
                     log(Event(warning, 1, 1, "warning"))
                 with phases.of(f"training {name}", log):
@@ -279,7 +281,8 @@ def _warnings_before(job: Job) -> list[str]:
 def _goes_on(folder: Path) -> str:
     if loop.is_ended(folder):
         return f"this training came to its end before, in {folder}: it is not done again; --again does"
-    return f"going on in {folder}"
+    steps = loop.steps_done(folder)
+    return f"going on in {folder} behind step {steps:,}" if steps else f"beginning anew in {folder}"
 
 
 # ------------------------------------------------------------------------------- after the last step

@@ -145,7 +145,8 @@ def _split(frames: Mapping[str, Mapping[Split, FrameSet]], settings: TrainingSet
     """What is learned from, and what the best epoch is chosen by, held out of the former if need be."""
     train = {name: splits["train"].distinct for name, splits in frames.items() if "train" in splits}
     validation = {name: splits["validation"].distinct for name, splits in frames.items() if "validation" in splits}
-    remarks = [
+    remarks = [remark for splits in frames.values() if "test" in splits for remark in splits["test"].remarks]
+    remarks += [
         f"{name}: {len(splits['train'].left_out)} train frames cannot be decoded and were left out."
         for name, splits in frames.items()
         if "train" in splits and splits["train"].left_out

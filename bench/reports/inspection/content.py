@@ -20,6 +20,14 @@ POINT_NAMES = dict(
 )
 _LIVELY = 0.1
 """A part whose blurring moves P(fake) by so much is named in the summary."""
+_SURE = 0.45
+"""So far from a half little moves P(fake), and the logit difference says more."""
+
+
+LARGE_FACE = (
+    "The face fills most of the picture: if that is a crop already, it is cropped twice; `--faces never` judges it as "
+    "it is."
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ def content(inspected: Inspection) -> Content:
         answers=_answers(inspected),
         face=_face(subject),
         face_note=_face_note(subject),
-        crop=with_code(f"{subject.how[:1].upper()}{subject.how[1:]}."),
+        crop=with_code(f"{subject.how[:1].upper()}{subject.how[1:]}.{' ' + LARGE_FACE if subject.is_close_up else ''}"),
         preprocessing=_preprocessing(inspected),
         statistics=_statistics(inspected),
         parts=tuple((look.judge.name, _parts(look)) for look in inspected.looks if look.on_face and look.on_face.parts),
@@ -86,7 +94,9 @@ def _verdict(inspected: Inspection, look: Look) -> Sentence:
     evidence = look.agreed_on_face or look.on_face
     if evidence is not None and (leading := evidence.leading) is not None:
         share = f"{100 * evidence.shares[leading]:.0f} %"
-        parts += [f" The largest share of what speaks for {look.target}, {share}, lies on ", strong(_the(leading)), "."]
+        agree = ", where levels of its maps agree," if look.agreed_on_face else ""
+        what = f" The largest share of what speaks for {look.target}{agree} lies on "
+        parts += [what, strong(_the(leading)), f": {share}."]
     if look.on_face is not None and (falls := look.on_face.falls):
         strongest = max(falls, key=lambda part: abs(falls[part]))
         fall = falls[strongest]
@@ -195,7 +205,7 @@ def _parts(look: Look) -> Table:
             EMPTY if agreed is None else _percent(agreed.shares.get(part)),
             _speaks(evidence.signed.get(part)),
             _fall(evidence.falls.get(part), 3),
-            _fall(evidence.logit_falls.get(part), 2) if look.is_saturated else EMPTY,
+            _fall(evidence.logit_falls.get(part), 2) if abs(look.p_fake - 0.5) >= _SURE else EMPTY,
         ]
         for part in evidence.parts
     ]

@@ -14,7 +14,7 @@ from bench.records.inspection import PARTS, Inspection, Score, Subject
 from bench.records.weights import ClassName
 from bench.reports.content.axes import axis, part_axis
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
-from bench.reports.content.spans import Sentence, sentence, strong
+from bench.reports.content.spans import Sentence, strong, with_code
 from bench.reports.content.text import number, signed
 from bench.reports.html.chart import Frame, colour, dashes, element, marker
 from bench.reports.html.chart import picture as svg
@@ -247,4 +247,4 @@ def _logit_diffs(scores: Sequence[Score]) -> Cell:
 
 
 def opening(*texts: str) -> tuple[Sentence, ...]:
-    return tuple(sentence(text) for text in texts if text)
+    return tuple(with_code(text) for text in texts if text)
