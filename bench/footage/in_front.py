@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from bench.errors import UserError
 from bench.footage import crops, faces
 from bench.footage.cutting import largest
 from bench.records import Crop, Face, Finder
@@ -22,6 +24,22 @@ def finder(preset: str) -> Finder:
     loaded = faces.load(faces.DEFAULT, LEAST_PX)
     crops.check(preset, loaded)
     return loaded
+
+
+class UnsearchableError(UserError):
+    """A picture of a shape in which no face can be sought."""
+
+
+@contextmanager
+def searching(picture: NDArray[np.uint8]) -> Iterator[None]:
+    """What OpenCV refuses in a picture, uint8 RGB [h, w, 3], is `UnsearchableError`."""
+    import cv2
+
+    try:
+        yield
+    except cv2.error as error:
+        height, width = picture.shape[:2]
+        raise UnsearchableError(f"{width} × {height} pixels: no face can be sought in it ({error.err})") from error
 
 
 def cut(picture: NDArray[np.uint8], preset: str, by: Finder) -> list[Crop]:

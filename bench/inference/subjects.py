@@ -242,15 +242,13 @@ def cut(readers: Sequence[Reader], pixels: NDArray[np.uint8], title: str, of_set
 
 def _faces(pixels: NDArray[np.uint8], title: str, finder: Finder, *, needed: bool) -> list[Face]:
     """The faces in a picture; where its shape lets none be sought none, or `UserError` where one is needed."""
-    import cv2
-
     try:
-        return finder.find(pixels)
-    except cv2.error as error:
-        height, width = pixels.shape[:2]
+        with in_front.searching(pixels):
+            return finder.find(pixels)
+    except in_front.UnsearchableError as error:
         if not needed:
             return []
-        raise UserError(f"{title}: {width} × {height} pixels: no face can be sought in it ({error.err})") from error
+        raise UserError(f"{title}: {error}") from error
 
 
 def whole_because(preset: str, faces: FacesOption, of_set: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from bench.commands.inspect import ensembles, folder, video
 from bench.commands.inspect.inspector import Inspector
@@ -32,17 +33,18 @@ def inspect(
         of_set = FramesOfSet(chosen.base, chosen.run, chosen.results)
         return Inspector(Reader(chosen.preprocessing, options.faces, finder, of_set), chosen, options, on_event)
 
+    looker: folder.Looker[Any]
     if (asked := of_ensemble(settings, options.variants)) is not None:
         ensemble, names = asked
         ensembles.refuse_videos(request, ensemble, settings)
         results = base / "results" / name / settings.folder(ensemble, settings.frame_sets[0])
-        whole = ensembles.whole(
+        looker = whole = ensembles.whole(
             store.read_run(results), results, names, options,
             lambda member, variants: inspector(of_detector(base, name, settings, member, variants)),
         )  # fmt: skip
         whole.refuse_others(request)
-        return (folder.picture if request.kind == "picture" else folder.inspect)(request, whole, on_event)
-    looker = inspector(choose(base, name, settings, options.variants))
-    if request.kind == "video":
-        return video.inspect(request, video.timeline(request.file), looker, on_event)
+    else:
+        looker = of_detector_alone = inspector(choose(base, name, settings, options.variants))
+        if request.kind == "video":
+            return video.inspect(request, video.timeline(request.file), of_detector_alone, on_event)
     return (folder.picture if request.kind == "picture" else folder.inspect)(request, looker, on_event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class WholeEnsemble:
         faces = [dict(zip(self.members, of_face, strict=True)) for of_face in read]
         if len(faces) == 1:
             return faces[0]
-        return max(faces, key=lambda face: self._answer(face, self.variants[0])[0])
+        return max(faces, key=lambda face: self.answers(face)[self.variants[0]][0])
 
     def subject(self, picture: dict[str, Subject]) -> Subject:
         """The first member's."""
@@ -80,7 +80,8 @@ class WholeEnsemble:
 
     def answers(self, picture: dict[str, Subject]) -> dict[str, tuple[float, tuple[float, float]]]:
         """P(fake) and the logits, real and fake, of each variant."""
-        return {variant: self._answer(picture, variant) for variant in self.variants}
+        by_member = {name: member.logits(picture[name]) for name, member in self.members.items()}
+        return {variant: self._answer(by_member, variant) for variant in self.variants}
 
     def explain(self, picture: dict[str, Subject], folder: Path) -> Explained:
         """Look into a picture with all members, and write into `folder` what they say together; below it, each."""
@@ -94,10 +95,12 @@ class WholeEnsemble:
         card = inspection.joint_card(joint)
         return Explained(pages, inspection.joint_explanations(joint), card, tuple(inspection.joint_lines(joint)))
 
-    def _answer(self, picture: dict[str, Subject], variant: str) -> tuple[float, tuple[float, float]]:
-        """P(fake) of a variant, and its logits, real and fake."""
-        logits = {name: self.members[name].logits(picture[name])[part] for name, part in self.parts[variant].items()}
-        p_fake, difference = self.rules[variant].join_differences([[fake - real] for real, fake in logits.values()])
+    def _answer(
+        self, by_member: Mapping[str, Mapping[str, tuple[float, float]]], variant: str
+    ) -> tuple[float, tuple[float, float]]:
+        """P(fake) of a variant, and its logits, real and fake, of those of each member's variants."""
+        logits = [by_member[name][part] for name, part in self.parts[variant].items()]
+        p_fake, difference = self.rules[variant].join_differences([[fake - real] for real, fake in logits])
         half = float(difference[0]) / 2
         return float(p_fake[0]), (-half, half)
 
@@ -123,7 +126,7 @@ class WholeEnsemble:
         }
         p_fake, difference = rule.join_differences([[look.logit_diff] for look in looks.values()])
         crops = {name: Crop(each.frame, each.face, each.matrix) for name, each in picture.items()}
-        specs = {name: member.preprocessing.input_spec for name, member in self.members.items()}
+        specs = {name: member.chosen.preprocessing.input_spec for name, member in self.members.items()}
         first = next(iter(self.members))
         maps = {
             name: None if look.cam is None else moved(look.cam, crops[name], specs[name], crops[first], specs[first])

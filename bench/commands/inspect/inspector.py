@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from bench.commands.inspect.folder import Explained
@@ -20,9 +19,6 @@ from bench.inference.subjects import Reader
 from bench.inference.variants import Chosen
 from bench.records import OnEvent
 from bench.records.inspection import Inspection, Subject
-
-if TYPE_CHECKING:
-    from bench.records import Preprocessing, RunRecord
 
 
 @dataclass(frozen=True)
@@ -40,20 +36,12 @@ class Inspector:
         return load(self.chosen, self.on_event)
 
     @property
-    def run(self) -> RunRecord:
-        return self.chosen.run
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        return self.chosen.preprocessing
-
-    @property
     def variants(self) -> tuple[str, ...]:
         return tuple(each.name for each in self.chosen.variants)
 
     @property
     def threshold(self) -> float:
-        return self.run.threshold
+        return self.chosen.run.threshold
 
     @property
     def map_levels(self) -> int:
@@ -109,10 +97,10 @@ class Inspector:
             process=f"inspect_{Path(subject.name).name}_{now:%Y%m%d_%H%M%S}",
             time=now.isoformat(timespec="seconds"),
             subject=subject,
-            preprocessing=self.preprocessing,
-            network_input=network_input(self.preprocessing, fitted),
+            preprocessing=self.chosen.preprocessing,
+            network_input=network_input(self.chosen.preprocessing, fitted),
             threshold=self.threshold,
             looks=looks,
-            map_kind=self.run.map_kind,
+            map_kind=self.chosen.run.map_kind,
             asked=options.target,
         )

@@ -43,7 +43,7 @@ class Request:
     """The input, what it is, and the folder that is written to.
 
     `names` has the folder below `to` in which the inspection of a file lies: of the one that is given, or of each
-    picture of a folder, sorted. `left_out` says what of a folder is not looked into whatever it shows.
+    picture of a folder, sorted. `left_out` says what else of a folder is not looked into.
     """
 
     file: Path
@@ -87,9 +87,10 @@ def checked(given: Path, options: Options, default: Path) -> Request:
         names = {given: given.stem}
     else:
         raise UserError(f"{printable(str(given))}: {_NOT_UTF_8}")
+    may_meet = kind == "folder" and not _is_inside(to, given)
     for name in names.values():
         inspection.refuse_others(to / name)
-        if kind == "folder" and _is_inside(to / name, given) and not _is_inside(to, given):
+        if may_meet and _is_inside(to / name, given):
             raise UserError(f"--to {to}: {name} would be written into the folder of the pictures; expected another one")
     return Request(given, kind, to, options, names, left_out)
 

@@ -62,7 +62,7 @@ def inspect(request: Request, line: Timeline, inspector: Inspector, on_event: On
     from bench.reports import inspection
 
     judged = _judge(request, line, inspector, on_event)
-    to, run = request.to / request.names[request.file], inspector.run
+    to, run = request.to / request.names[request.file], inspector.chosen.run
     make_folder(to)
     how = run.video_scoring.words
     scores = _scores(judged, run.video_scoring)
@@ -133,7 +133,7 @@ def _judge(request: Request, line: Timeline, inspector: Inspector, on_event: OnE
     if not judged.moments:
         raise UserError(
             f"{request.file}: no face in {counted(judged.decoded, 'frame')}, and this detector judges faces (crop "
-            f"{inspector.preprocessing.crop}); `--faces never` judges whole frames"
+            f"{inspector.chosen.preprocessing.crop}); `--faces never` judges whole frames"
         )
     on_event(Event(WORK, judged.decoded, judged.decoded, "frames"))
     return judged

@@ -115,14 +115,12 @@ class Reader:
 
     def _of_faces(self, pixels: Pixels, index: int | None) -> Iterator[Sight]:
         """Each face of a decoded picture."""
-        import cv2
-
         finder: Finder = _of_thread.finder
         try:
-            crops = in_front.cut(pixels, self.preprocessing.crop, finder)
-        except cv2.error as error:
-            height, width = pixels.shape[:2]
-            yield Sight(None, index, error=f"{width} × {height} pixels: no face can be sought in it ({error.err})")
+            with in_front.searching(pixels):
+                crops = in_front.cut(pixels, self.preprocessing.crop, finder)
+        except in_front.UnsearchableError as error:
+            yield Sight(None, index, error=str(error))
             return
         if not crops:
             yield Sight(None, index, error=NO_FACE)
