@@ -157,6 +157,15 @@ def predict(  # noqa: PLR0913, PLR0917 - a command's options
             "groups are called `real` and `fake`. Without it, labels come from folders and manifests."
         ),
     ] = None,
+    path_column: Annotated[
+        str | None, typer.Option(help="What the column of pictures is called in a manifest, if not `path`.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="What the column of labels is called in a manifest, if not `label`.")
+    ] = None,
+    source_column: Annotated[
+        str | None, typer.Option(help="What the column of videos or persons is called there, if not `source`.")
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="From this P(fake) on a picture is called fake; the experiment's if left out.")
     ] = None,
@@ -178,12 +187,14 @@ def predict(  # noqa: PLR0913, PLR0917 - a command's options
         from bench.commands.predict import Options
         from bench.commands.predict import predict as predict_files
         from bench.commands.predict.computing import VariantFailedError
+        from bench.commands.predict.request import columns_of
         from bench.commands.predict.text import describe
         from bench.experiment import select
 
         name, settings = select(experiments, experiment, file)
         options = Options(
-            tuple(inputs), to, variant, as_faces(faces), label_pattern, threshold, frames, sampling, heatmaps,
+            tuple(inputs), to, variant, as_faces(faces), label_pattern, threshold,
+            columns_of(path=path_column, label=label_column, source=source_column), frames, sampling, heatmaps,
             embedding,
         )  # fmt: skip
         try:

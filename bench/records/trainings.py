@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bench.records.scores import Auc
+
 FORMAT = "bench training 1"
 """Stands in the JSON file beside a checkpoint of a training."""
 
@@ -73,8 +75,9 @@ class TrainingReport:
     """What the report of a training says.
 
     `facts` are names and values for people. `best` is the epoch whose weights are the result, `ended` why no further
-    one followed. `selection` has the weights of metrics, `all_fake` the score of calling every frame fake. `confusion`
-    is (tp, fn, fp, tn) of the best epoch at `threshold`. `entry` is what to write under `detectors:`.
+    one followed. `auc` and `confusion` (tp, fn, fp, tn at `threshold`) are the best epoch's, of validation frames.
+    `selection` has the weights of metrics, `all_fake` the score of calling every frame fake. `entry` is what to write
+    under `detectors:`.
     """
 
     name: str
@@ -83,6 +86,7 @@ class TrainingReport:
     rows: Sequence[EpochRow]
     best: int
     ended: str
+    auc: Auc | None
     selection: Mapping[str, float]
     all_fake: float
     threshold: float

@@ -194,6 +194,16 @@ def test_several_inputs_manifests_and_faults(quick: Path) -> None:
     )
 
 
+def test_columns_of_a_manifest_may_be_called_otherwise(quick: Path) -> None:
+    lines = ["Image,Target,Who", f"{TEST}/fake/000.png,1,anna", f"{TEST}/real/000.png,0,berta"]
+    (quick / "others.csv").write_text("\n".join(lines) + "\n")
+    advice = predict("others.csv", "--to", "others_p.csv", code=2)
+    assert "if it is 'Image', write `--path-column Image`" in " ".join(advice.split())
+    named = ("--path-column", "Image", "--label-column", "target", "--source-column", "who")
+    predict("others.csv", *named, "--to", "others_p.csv")
+    assert [row["label"] for row in rows_of(quick / "others_p.csv")] == ["fake", "real"]
+
+
 def test_a_data_set_of_a_known_shape_has_its_labels(quick: Path) -> None:
     for name, label in (("Celeb-real", "real"), ("Celeb-synthesis", "fake")):
         (quick / f"celeb/{name}/id0_0001").mkdir(parents=True)

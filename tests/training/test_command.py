@@ -14,12 +14,15 @@ import yaml
 from safetensors.torch import load_file
 
 from bench.commands import train as command
+from bench.commands.train.report import may_be_guessing
 from bench.datasets.face_blends import blended_face
 from bench.errors import UserError
 from bench.experiment import read
 from bench.pipeline.prepare import prepare
 from bench.records import Event
 from bench.reports.training import figures
+from bench.results.score.auc import estimate
+from bench.results.score.placements import placements
 from bench.training import loop, samples
 from bench.training.sampling import Plan
 from tests.conftest import write_frames
@@ -279,3 +282,19 @@ def test_the_report_has_its_figures(tmp_path: Path) -> None:
         assert (made.folder / file).stat().st_size > 1000
         assert f"({file})" in text
     assert made.entry in text
+    area = made.report.auc
+    assert area is not None
+    told = f"(95 % interval {area.interval.low:.3f}–{area.interval.high:.3f})"
+    assert told in page
+    assert told in text
+
+
+def test_an_area_that_may_be_that_of_guessing_is_told() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    for shift, told in ((0.0, 1), (4.0, 0)):
+        area = estimate(placements(labels, rng.normal(size=40) + shift * labels), None)
+        warnings = may_be_guessing(area)
+        assert len(warnings) == told
+        assert all("includes 0.5" in warning for warning in warnings)
+    assert may_be_guessing(None) == []

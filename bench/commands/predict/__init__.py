@@ -119,7 +119,7 @@ def _checked(options: Options, base: Path, name: str, settings: ExperimentSettin
     if not whole_because(chosen.preprocessing.crop, options.faces, False):
         in_front.finder(chosen.preprocessing.crop)
     on_event(Event("looking for pictures and videos", 0, 0))
-    items = labelled(items_of(options.inputs, [written.pictures, written.work]), options.label_pattern)
+    items = labelled(items_of(options.inputs, [written.pictures, written.work], options.columns), options.label_pattern)
     if any(item.is_video for item in items):
         library()
     request = _Request(options, chosen, run, tuple(items), written)

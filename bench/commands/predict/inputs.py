@@ -8,7 +8,7 @@ problem that it has.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -46,8 +46,10 @@ class Item:
         return self.file.lower().endswith(VIDEO_SUFFIXES)
 
 
-def items_of(inputs: Sequence[Path], written: Sequence[Path]) -> list[Item]:
+def items_of(inputs: Sequence[Path], written: Sequence[Path], columns: Mapping[str, str] | None = None) -> list[Item]:
     """All files of the inputs, each once, in their order, those of a folder sorted; nothing below `written`.
+
+    `columns` are what manifests call theirs, by path, label and source, in lower case; None for these names.
 
     Raises `UserError` where an input is not there or holds nothing to judge; all that is wrong is said at once.
     """
@@ -55,7 +57,7 @@ def items_of(inputs: Sequence[Path], written: Sequence[Path]) -> list[Item]:
     items: dict[str, Item] = {}
     for number, given in enumerate(inputs):
         try:
-            of_input = list(_items(given, written))
+            of_input = list(_items(given, written, columns))
         except UserError as error:
             problems += error.lines
             continue
@@ -72,7 +74,7 @@ def items_of(inputs: Sequence[Path], written: Sequence[Path]) -> list[Item]:
     return list(items.values())
 
 
-def _items(given: Path, written: Sequence[Path]) -> Iterator[Item]:
+def _items(given: Path, written: Sequence[Path], columns: Mapping[str, str] | None) -> Iterator[Item]:
     """The files of one input."""
     if given.is_symlink() and not given.exists():
         raise UserError(f"{given}: is {LEADS_NOWHERE}")
@@ -83,7 +85,7 @@ def _items(given: Path, written: Sequence[Path]) -> Iterator[Item]:
         raise UserError(f"{given}: is no file; expected a picture, a video, a folder of these, or a manifest")
     layout = next(each for each in (*layouts.layouts(), None) if each is None or each.recognises(given))
     if layout is not None and layout.SHAPE == manifest.SHAPE:
-        return _of_manifest(given)
+        return _of_manifest(given, columns)
     if layout is not None and layout.SHAPE != folders.SHAPE:
         return _of_data_set(given, layout)
     return _below(given, written) if given.is_dir() else iter([_item(str(given), given.name)])
@@ -149,9 +151,9 @@ def _label_of(folder: str) -> int | None:
     return label_of(Path(folder) / "file")
 
 
-def _of_manifest(given: Path) -> Iterator[Item]:
+def _of_manifest(given: Path, columns: Mapping[str, str] | None) -> Iterator[Item]:
     """The rows of a manifest. `UserError` where it can't be read; rows without a file of their own are items too."""
-    labels = Options()
+    labels = Options(columns=columns, naming_columns="--{role}-column {name}")
     file, _, rows = manifest.rows_at(given, labels)
     files = manifest.Files(file.parent)
     wrong = [

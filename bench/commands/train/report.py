@@ -13,8 +13,9 @@ from bench.commands.train.entry import entry
 from bench.commands.train.material import Material
 from bench.errors import UserError, counted, in_yaml
 from bench.provenance import command, cuda_device_name, machine, versions
-from bench.records import Frame, VariantEvaluation
+from bench.records import Auc, Frame, VariantEvaluation
 from bench.records.trainings import Curves, SampleFrame, TrainingReport
+from bench.reports.content.text import area
 from bench.results.score import alone
 from bench.training import loop, selection
 from bench.training.job import Job
@@ -51,6 +52,7 @@ def report_of(
         rows=progress.rows,
         best=progress.best,
         ended=progress.ended,
+        auc=judged.auc,
         selection=settings.selection,
         all_fake=selection.score_of(selection.of_all_fake(fakes, reals), settings.selection),
         threshold=settings.threshold,
@@ -60,11 +62,22 @@ def report_of(
         warnings=[
             *selection.warnings_before(settings.selection, fakes, reals),
             *selection.warnings_after(best.score, best.metrics, settings.selection, fakes, reals),
+            *may_be_guessing(judged.auc),
         ],
         remarks=frames.remarks,
         settings=_settings(settings),
         entry=entry(name, settings.architecture, str(about["flavour"]), settings.preprocessing, weights, base),
     )
+
+
+def may_be_guessing(auc: Auc | None) -> list[str]:
+    """That the validation frames do not show a detector that is better than guessing, where they do not."""
+    if auc is None or auc.interval.low > 0.5:
+        return []
+    return [
+        f"The ROC AUC of the best epoch may be that of guessing: {area(auc)} includes 0.5. Train longer, with other "
+        "rates or more frames, before it is measured."
+    ]
 
 
 def _curves(judged: VariantEvaluation) -> Curves:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from bench.datasets.exclude import matching
-from bench.errors import listed, nearest, quoted
+from bench.errors import listed, nearest, quoted, shown
 from bench.records import CLASS_WORDS, LABEL_WORDS, VIDEO_SUFFIXES, MissingVideo, Split, Unused, UnusedKind, label_word
 
 SUFFIXES = (
@@ -138,7 +138,8 @@ class Options:
     `columns` are a manifest's names of path, label, source and split, in lower case, None for these names. `suffixes`
     are the endings, in lower case, of the files that are meant: pictures, or videos. `labels` are further words for
     the classes, as `label_word` spells them. Files whose path matches a pattern of `exclude` are left out; paths start
-    at the frame set's place, and `below` is where the folder that is read lies there ("test/").
+    at the frame set's place, and `below` is where the folder that is read lies there ("test/"). `naming_columns` is how
+    a column is named to the program, as messages show it.
     """
 
     columns: Mapping[str, str] | None = None
@@ -146,6 +147,7 @@ class Options:
     labels: Mapping[str, int] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     below: str = ""
+    naming_columns: str = "columns: {{{role}: {name}}}"
 
     @property
     def noun(self) -> str:
@@ -165,6 +167,10 @@ class Options:
     def pattern_of(self, path: str) -> str | None:
         """The pattern that leaves out this file, whose path is relative to the folder that is read; None without."""
         return matching(self.exclude, self.below + path) if self.exclude else None
+
+    def naming(self, role: str, name: str) -> str:
+        """What to write where the column `role` is called otherwise."""
+        return f"`{self.naming_columns.format(role=role, name=shown(name))}`"
 
     def inside(self, folder: str) -> Options:
         """The options for a folder below the one that is read."""

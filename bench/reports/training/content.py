@@ -11,7 +11,7 @@ from bench.records.trainings import EpochRow, TrainingReport
 from bench.reports.content.axes import Axis, axis
 from bench.reports.content.cells import Cell, Column, Table, cell, columns, table
 from bench.reports.content.spans import Sentence, code, sentence, strong, with_code
-from bench.reports.content.text import number
+from bench.reports.content.text import number, within
 
 METRICS = {
     "auc": "ROC AUC", "accuracy": "accuracy", "precision": "precision", "recall": "recall of fakes", "f1": "F1",
@@ -86,12 +86,20 @@ def content(report: TrainingReport) -> Content:
 
 def _opening(report: TrainingReport) -> Sentence:
     row = report.best_row
-    auc = row.metrics.get("auc")
-    area = sentence(" with a ROC AUC of ", strong(number(auc, 3)), " on validation frames") if auc is not None else ""
+    auc = report.auc
+    found = (
+        ""
+        if auc is None
+        else sentence(
+            " with a ROC AUC of ",
+            strong(number(auc.value, 3)),
+            f" (95 % interval {within(auc.interval, 3)}) on validation frames",
+        )
+    )
     by = " and ".join(f"{weight:.0%} {METRICS[name]}" for name, weight in report.selection.items() if weight)
     chosen = "" if set(report.selection) == {"auc"} else f", chosen by {by} (score {number(row.score, 3)})"
     return sentence(
-        strong(f"Epoch {report.best}"), f" of {counted(len(report.rows), 'epoch')} is the result", area, chosen,
+        strong(f"Epoch {report.best}"), f" of {counted(len(report.rows), 'epoch')} is the result", found, chosen,
         f". Training ended: {report.ended}. These frames chose the epoch, so the number flatters it: ",
         code("bench run"), " on test frames says what it is.",
     )  # fmt: skip

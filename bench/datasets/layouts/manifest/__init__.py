@@ -72,7 +72,7 @@ def rows_at(path: Path, options: Options) -> tuple[Path, list[str], list[Row]]:
     except Exception as error:  # damaged files make the readers fail in many ways
         reason = " ".join((str(error) or type(error).__name__).split())[:300]
         raise UserError(f"{manifest}: can't be read: {reason}") from error
-    problems = wrong_columns(manifest, columns, roles_of(options))
+    problems = wrong_columns(manifest, columns, roles_of(options), options)
     if not problems and not rows:
         problems = [f"{manifest}: has no rows"]
     if problems:

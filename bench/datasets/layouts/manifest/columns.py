@@ -6,16 +6,17 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.datasets.layouts import Options
 from bench.datasets.layouts.manifest.tables import COLUMNS, DESCRIBING, SHAPE, further
-from bench.errors import listed, nearest, quoted, shown
+from bench.errors import listed, nearest, quoted
 from bench.records import PREDICTED
 
 
-def wrong_columns(manifest: Path, columns: list[str], roles: Mapping[str, str]) -> list[str]:
+def wrong_columns(manifest: Path, columns: list[str], roles: Mapping[str, str], options: Options) -> list[str]:
     """`path` must be there, and what was named; a column that is nearly called like a missing one is a misprint."""
     problems = [
-        f"{manifest}: no column {quoted(name)}, which `columns: {{{role}: …}}` names{nearest(name, columns)}; found: "
-        f"{listed(filter(None, columns))}"
+        f"{manifest}: no column {quoted(name)}, which {options.naming(role, '…')} names{nearest(name, columns)}; "
+        f"found: {listed(filter(None, columns))}"
         for name, role in roles.items()
         if name != role and role not in columns
     ]
@@ -26,7 +27,7 @@ def wrong_columns(manifest: Path, columns: list[str], roles: Mapping[str, str]) 
         hint = nearest("path", extra)
         if len(columns) == 1 and any(sign in columns[0] for sign in ";\t|"):
             hint = " (its columns must be separated by commas)"
-        hint = hint or usual(extra, "path")
+        hint = hint or usual(extra, "path", options)
         problems.append(f"{manifest}: no column `path`{hint}; found: {listed(columns) or 'nothing'}. Expected {SHAPE}")
     for name in ("label", "source", "split"):
         close = [] if name in columns else difflib.get_close_matches(name, extra, n=1, cutoff=0.75)
@@ -56,10 +57,10 @@ _USUAL = {
 """What other manifests call these columns."""
 
 
-def usual(columns: list[str], role: str) -> str:
+def usual(columns: list[str], role: str, options: Options) -> str:
     """A hint where a column is called as others call that one."""
     alike = next((name for name in columns if name.lower() in _USUAL[role]), None)
-    return f" (if it is {quoted(alike)}, write `columns: {{{role}: {shown(alike)}}}`)" if alike else ""
+    return f" (if it is {quoted(alike)}, write {options.naming(role, alike)})" if alike else ""
 
 
 def _wrong_attributes(manifest: Path, further: list[str]) -> list[str]:

@@ -38,7 +38,7 @@ class Reader:
         parts: dict[Split | None, list[Entry]] = {}
         for split, entry in self._entries(rows):
             parts.setdefault(split, []).append(entry)
-        lacks = f"but there is no column `label`{usual(self.further, 'label')}"
+        lacks = f"but there is no column `label`{usual(self.further, 'label', self.options)}"
         column = "in the column `label`" if "label" in self.columns else lacks
         labels_from = f"labels are looked for in {self.manifest}, {column}"
         by_path = {
