@@ -111,15 +111,20 @@ def extraction_s(pending: Pending) -> float:
     return of_videos + pending.frames * EXTRACTED_FRAME_SECONDS
 
 
-def step(setup: Setup, chain: Sequence[Use], history: History, now: PresentSpeed) -> Estimate:
-    """Building the last link of a chain; an empty one stands for reading the weights."""
+def step(setup: Setup, chain: Sequence[Use], history: History, now: PresentSpeed, *, at_most: bool = False) -> Estimate:
+    """Building the last link of a chain; an empty one stands for reading the weights.
+
+    `at_most` is for a step of which a look decides how much there is to do: with all that there may be.
+    """
     use = chain[-1] if chain else None
     text = use.text if use else "weights"
     cost = cost_of(setup, chain)
+    is_open = at_most and cost is not None and cost.most_frames > 0
+    cost = cost.at_most if cost and is_open else cost
     if cpu_s := history.built_cpu_s.get((setup.source.architecture, text)):
-        return recorded(on_the_clock(_likeliest(cpu_s, chain), cost.parallel if cost else SERIAL, now))
+        return recorded(on_the_clock(_likeliest(cpu_s, chain, at_most=is_open), cost.parallel if cost else SERIAL, now))
     if seconds := history.built_s.get((setup.source.architecture, text)):
-        return recorded(_likeliest(seconds, chain) * _slower(setup, now))
+        return recorded(_likeliest(seconds, chain, at_most=is_open) * _slower(setup, now))
     network = _network(setup)
     on_frames = use is not None and bool(use.frames(families.kind(setup.source.architecture)))
     if cost is None or (on_frames and (network is None or setup.device != "cpu")):
@@ -144,9 +149,11 @@ def cost_of(setup: Setup, chain: Sequence[Use]) -> Cost | None:
     return chain[-1].cost(counts, chain[:-1]) if chain else WEIGHTS
 
 
-def _likeliest(seconds: Sequence[float], chain: Sequence[Use]) -> float:
-    """Of a step's times on several networks: the longest for the whole network, the shortest for a pruned one."""
-    return min(seconds) if share(chain[:-1], of_time=False) < 1 else max(seconds)
+def _likeliest(seconds: Sequence[float], chain: Sequence[Use], *, at_most: bool) -> float:
+    """Of a step's times on several networks: the longest for the whole network, the shortest for a pruned one, but for
+    the most that there may be to do.
+    """
+    return min(seconds) if share(chain[:-1], of_time=False) < 1 and not at_most else max(seconds)
 
 
 def share(chain: Sequence[Use], *, of_time: bool) -> float:

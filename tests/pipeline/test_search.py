@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -205,18 +206,29 @@ def test_a_chain_that_cannot_be_built_is_named_and_another_one_taken(
     assert "failed: ValueError: no such type here" in finished.report.read_text()
 
 
-def test_a_search_that_builds_nothing_is_a_variant_that_failed(
+def test_a_search_that_builds_nothing_is_a_variant_that_failed_and_begins_again(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
         raise ValueError("no")
 
-    for step in (cast, prune):
-        monkeypatch.setattr(step, "apply", fails)
-    finished = run(set_variants(workplace, best=LOSES_ANYTHING, q16="[cast: bf16]"))
+    path = set_variants(workplace, best=LOSES_ANYTHING, q16="[cast: bf16]")
+    with monkeypatch.context() as patch:
+        for step in (cast, prune):
+            patch.setattr(step, "apply", fails)
+        finished = run(path)
     assert finished.failed["best"] == "no chain could be built: ValueError: no"
     row = next(variant for variant in finished.run.variants if variant.name == "best")
     assert (row.status, row.steps) == ("failed", ("find: smallest",))
+    assert run(path).run.variants[1].status == "ok"
+    assert all(each["outcome"] != "failed" for each in trail_of(workplace)["candidates"])
+
+
+def test_the_report_holds_what_was_found_against_the_limits_on_test_frames(workplace: Path) -> None:
+    strict = "{find: smallest, keep: {auc_drop: 0.5, mean_dp: 0.0000001}}"
+    text = run(set_variants(workplace, best=strict)).report.read_text()
+    assert "the limit of 0.5000 is kept" in text
+    assert re.search(r"P\(fake\) moves by [\d.]+ there: the limit of 1e-07 \*\*is missed\*\*", text)
 
 
 @pytest.mark.usefixtures("slow_halves")

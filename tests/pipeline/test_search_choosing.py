@@ -99,7 +99,7 @@ def best_of(among: list[ForetoldChain], aim: Aim) -> float:
 def test_the_best_is_found_though_the_forecast_is_wrong(aim: Aim, error: float) -> None:
     among = proposed(error)
     done, _ = search(among, aim)
-    taken = done[choosing.chosen(done, aim)]
+    taken = done[choosing.chosen(trail_of(done, aim))]
     assert taken.qualifies
     # What training saves, no forecast knows: it may find better than the best without.
     assert choosing.measured(taken, aim) <= 1.15 * best_of(proposed(error, trained=False), aim)
@@ -129,9 +129,19 @@ def test_where_nothing_keeps_the_verdict_the_nearest_is_taken() -> None:
     while (then := following(among, trail_of(done, limit=0.0))).proposal:
         done.append(lost(then.proposal))
     assert then.why_ended == choosing.NOTHING_NEARER
-    nearest = done[choosing.chosen(done, "smallest")]
+    nearest = done[choosing.chosen(trail_of(done))]
     assert nearest.steps == ("cast: fp16",)
     assert not nearest.qualifies
+
+
+def test_the_nearest_is_near_to_both_limits() -> None:
+    """Of two that lose, the one that is far beyond the limit of P(fake) is not the nearest."""
+    first, second = proposed(1.0)[:2]
+    moved = replace(tried(first), outcome="loses", judged=Judged(0.0, -0.001, 0.001, 0.05, 0.01))
+    lost = replace(tried(second), outcome="loses", judged=Judged(0.0, -0.006, 0.001, 0.011, 0.01))
+    limited = replace(trail_of([moved, lost]), margin=0.005, mean_dp=0.01)
+    assert choosing.chosen(limited) == 1
+    assert choosing.chosen(replace(limited, mean_dp=None)) == 0
 
 
 def test_the_clock_ends_a_search_and_the_best_so_far_wins() -> None:
@@ -141,7 +151,7 @@ def test_the_clock_ends_a_search_and_the_best_so_far_wins() -> None:
     assert len(done) == 1, "the first is built whatever the clock says"
     then = following(among, trail_of(done), lambda _: False)
     assert then.cut_short
-    assert choosing.chosen(done, "smallest") == 0
+    assert choosing.chosen(trail_of(done)) == 0
 
 
 def test_what_does_not_fit_in_time_makes_way_for_what_does() -> None:
@@ -161,7 +171,7 @@ def test_a_chain_that_fails_is_a_candidate_without_numbers() -> None:
     first = following(among, trail_of([])).proposal
     assert first is not None
     failed = TriedChain(choosing.steps_of(first), tried(first).foretold, "failed", reason="out of memory")
-    assert choosing.chosen([failed], "smallest") == -1
+    assert choosing.chosen(trail_of([failed])) == -1
     second = following(among, trail_of([failed])).proposal
     assert second is not None
     assert choosing.steps_of(second) != failed.steps
@@ -214,7 +224,7 @@ def test_movement_of_p_fake_steers_what_is_tried_next(aim: Aim, growth: str) -> 
     while proposal := following(among, trail_of(done, aim, mean_dp=most)).proposal:
         done.append(built(proposal))
     assert sum(not each.qualifies for each in done) <= 2, [each.steps for each in done]
-    taken = done[choosing.chosen(done, aim)]
+    taken = done[choosing.chosen(trail_of(done, aim))]
     assert taken.qualifies
     best = min(choosing.measured(each, aim) for each in map(built, among) if each.qualifies)
     assert choosing.measured(taken, aim) <= 1.1 * best

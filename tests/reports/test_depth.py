@@ -20,6 +20,7 @@ from bench.records import (
     Fidelity,
     Forecast,
     Foretold,
+    Latencies,
     MeasuredNoise,
     NarrowedChannels,
     Predictions,
@@ -104,13 +105,47 @@ def test_time_is_shared_out_by_macs_only_where_the_variant_is_faster() -> None:
     assert sum(ms or 0.0 for ms in times) == pytest.approx(3.0)
 
 
+def test_what_pruning_saved_is_not_what_float_costs() -> None:
+    """Of a chain, rounding saved what it took less than what it was given."""
+    run, _ = foretold()
+    pruned = replace(run.variants[1], id="c" * 64)
+    rounded = replace(run.variants[2], forecasts=(replace(ROUNDED, parent="c" * 64),))
+    run = replace(run, variants=(run.variants[0], pruned, rounded))
+
+    def of_q8(latencies: dict[str, float]) -> depth.Depth:
+        timed = replace(evaluation(), latencies=Latencies(latencies, "onnxruntime", "cpu"))
+        return next(of for of in depth.depths(run, timed) if of.step == "quantize: int8")
+
+    times = [cells[4].value for cells in of_q8({"q16": 6.0, "q8": 5.0}).table.rows[:-1]]
+    assert sum(ms or 0.0 for ms in times) == pytest.approx(1.0)
+    for missing in ({"q16": 5.0, "q8": 6.0}, {"q8": 5.0}):
+        assert {len(cells) for cells in of_q8(missing).table.rows} == {4}, "no column of times"
+
+
 def test_of_prune_it_shows_the_channels_that_are_left() -> None:
     of_prune = drawn("q16")
     assert [bar.left for bar in of_prune.bars] == [1.0, 0.25, 0.75, 0.8]
     assert [bar.share for bar in of_prune.bars[:3]] == pytest.approx([0.0, 0.75, 0.25])
     assert of_prune.bars[3].share is None
-    assert "97 of 180 channels are left" in str(of_prune.summary)
-    assert [str(cells[1]) for cells in of_prune.table.rows] == ["32 of 32", "24 of 96", "9 of 12 heads", "32 of 40"]
+    assert "9 of 12 heads and 88 of 168 channels are left" in str(of_prune.summary)
+    left = ["32 of 32 channels", "24 of 96 channels", "9 of 12 heads", "32 of 40 channels"]
+    assert [str(cells[1]) for cells in of_prune.table.rows] == left
+
+
+def test_a_part_of_several_groups_has_their_sum() -> None:
+    channels = (
+        NarrowedChannels("blocks.0.attn.qkv", 12, 6, 1e-4, heads=True),
+        NarrowedChannels("blocks.0.mlp.fc1", 64, 32, 1e-4),
+        NarrowedChannels("blocks.1.0.conv_pw", 48, 24, 1e-4),
+        NarrowedChannels("blocks.1.1.conv_pw", 16, 8, 1e-4),
+    )
+    run, _ = foretold()
+    forecast = replace(NARROWED, foretold=replace(NARROWED.foretold, channels=channels))
+    run = replace(run, variants=(replace(run.variants[1], forecasts=(forecast,)),))
+    rows = [[str(cell) for cell in cells] for cells in depth.depths(run, evaluation())[0].table.rows]
+    assert rows[0] == ["blocks.0", "6 of 12 heads and 32 of 64 channels", "–", "50.0 %"]
+    assert rows[3] == ["blocks.1", "32 of 64 channels", "50 %", "50.0 %"]
+    assert [row[0] for row in rows[4:]] == ["blocks.1.0.conv_pw", "blocks.1.1.conv_pw"]
 
 
 def test_a_step_of_several_variants_is_drawn_once() -> None:

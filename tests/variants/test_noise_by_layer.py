@@ -154,6 +154,13 @@ def test_names_that_fit_no_layer_or_all_are_refused(patterns: list[str], message
         quantize.refuse_unfit(quantize.Settings.model_validate({"float": patterns}), shallow())
 
 
+def test_a_name_of_a_layer_that_stays_in_float_anyway_is_none_too_many() -> None:
+    layers = [name for name in LAYERS if name != "0.0"]
+    assert in_float.among(layers, ["0.0", "2.0"], LAYERS) == {"2.0"}
+    with pytest.raises(UserError, match="all 6 layers"):
+        in_float.among(layers, ["1", "2", "3", "4"], LAYERS)
+
+
 def test_the_proposed_line_can_be_pasted_and_takes_away_what_it_says() -> None:
     settings = quantize.Settings(weights="int8", frames=16, float=("1.gate.*",))
     model, before = built(settings)

@@ -429,7 +429,10 @@ def _measured_again(student: Detector, setting: Any, surroundings: StepContext) 
     means = [name for name in weights if name.endswith("running_mean")]
     changed = {not torch.equal(weights[name], student.get_buffer(name)) for name in means}
     assert len(changed) == 1
-    assert setting != "auto" or record["norms_measured"] is changed.copy().pop()
+    assert record["norms_measured"] is changed.copy().pop()
+    if setting is True:
+        _, untouched = recovered(student, surroundings, steps=1, learning_rate=1e-9)
+        assert record["error"]["before"] == pytest.approx(untouched["error"]["before"])
     return changed.pop()
 
 

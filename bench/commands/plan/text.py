@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from bench.commands.plan import Forecast
 from bench.errors import counted
 from bench.pipeline import judging
-from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, cost_of, duration, total
+from bench.pipeline.estimates import RATES_ORIGIN, ROUGH, Estimate, by_rate, cost_of, duration, rated_s, total
 from bench.pipeline.forecast import Link, Row, is_drawn, pending
-from bench.pipeline.prepared import Prepared
+from bench.pipeline.prepared import Prepared, Setup
+from bench.pipeline.present_speed import PresentSpeed
 from bench.pipeline.reasons import again
 from bench.pipeline.search import outlook
 from bench.records import NO_CROP
+from bench.variants.steps import Cost
 
 WIDTH = 100
 MIB = 2**20
@@ -222,7 +224,14 @@ def _cost_notes(forecast: Forecast) -> Iterator[str]:
         for length, link in enumerate(row.links):
             cost = cost_of(row.setup, row.chain[:length])
             if not link.built and link.of is None and cost and cost.note:
-                yield cost.note
+                yield f"{cost.note}{_whole_training(cost, row.setup, forecast.speed)}"
+
+
+def _whole_training(cost: Cost, setup: Setup, speed: PresentSpeed | None) -> str:
+    """How long a step may take that a look may also end."""
+    if speed is None or not cost.most_frames:
+        return ""
+    return f"; a whole training takes {duration(by_rate(rated_s(cost.at_most, setup), cost.parallel, speed))}"
 
 
 def _sureness(forecast: Forecast, whole: Estimate) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.records import SearchTrail, TriedChain
+from bench.records import Judged, SearchTrail, TriedChain
 from bench.variants.foretelling import ForetoldChain
 from bench.variants.search_settings import Aim
 
@@ -81,13 +81,23 @@ def _promising(proposals: Sequence[ForetoldChain], trail: SearchTrail) -> list[t
     return sorted(eligible, key=lambda each: (objectives[steps_of(each[0])], each[1]))
 
 
-def chosen(tried: Sequence[TriedChain], aim: Aim) -> int:
-    """The index of what a search takes: the best of those that qualify, else what comes nearest; -1 of none."""
+def chosen(trail: SearchTrail) -> int:
+    """The index of what a search takes: the best of those that qualify, else what comes nearest; -1 of none.
+
+    Nearest is what uses up the least of the limit that it uses up most of.
+    """
+    tried, margin, mean_dp = trail.candidates, trail.margin, trail.mean_dp
     qualifying = [index for index, chain in enumerate(tried) if chain.qualifies]
     if qualifying:
-        return min(qualifying, key=lambda index: measured(tried[index], aim))
+        return min(qualifying, key=lambda index: measured(tried[index], trail.find))
     judged = {index: chain.judged for index, chain in enumerate(tried) if chain.judged}
-    return max(judged, key=lambda index: judged[index].low, default=-1)
+    return min(judged, key=lambda index: _beyond(judged[index], margin, mean_dp), default=-1)
+
+
+def _beyond(judged: Judged, margin: float, mean_dp: float | None) -> tuple[float, float]:
+    """How many times the limits may be used up at most, the worse of the two first; and by the loss of AUC alone."""
+    lost = -judged.low / margin if margin else -judged.low
+    return max(lost, judged.mean_dp / mean_dp if mean_dp else 0.0), lost
 
 
 def steps_of(proposal: ForetoldChain) -> tuple[str, ...]:

@@ -30,19 +30,24 @@ class Clock:
         """Whether a chain would be done in time, after so many seconds. What is unknown of it counts as nothing."""
         if self._now is None:
             return True
-        takes = of_candidate(self._setup, proposal.chain, self._search, recall(self._setup.base), self._now)
+        takes = of_candidate(
+            self._setup, proposal.chain, self._search, recall(self._setup.base), self._now, at_most=True
+        )
         return spent_s + math.sqrt(takes.low_s * takes.high_s) <= self._seconds
 
 
-def of_candidate(setup: Setup, chain: Chain, search: SearchSettings, history: History, now: PresentSpeed) -> Estimate:
+def of_candidate(
+    setup: Setup, chain: Chain, search: SearchSettings, history: History, now: PresentSpeed, *, at_most: bool = False
+) -> Estimate:
     """Building those links of a chain that are not there yet, judging it on validation frames, timing it if need be.
 
-    Reading the weights is the baseline's, which is built once before any candidate.
+    Reading the weights is the baseline's, which is built once before any candidate. `at_most` is as in
+    `estimates.step`.
     """
     context = build_context(setup, silent)
     lineage = ids.of_chain(setup.source, chain, context)
     links = [
-        estimates.step(setup, chain[:length], history, now)
+        estimates.step(setup, chain[:length], history, now, at_most=at_most)
         for length, link in enumerate(lineage)
         if length and not cache.is_built(context.folder, link)
     ]

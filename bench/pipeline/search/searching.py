@@ -50,7 +50,7 @@ class _Search:
         baseline = build.build(title, self._setup.source, (), self._context)
         proposals, held_out = self._proposals(baseline), self._held_out(baseline)
         clock = Clock(self._setup, self._settings)
-        trail = stored or self._begun(baseline, held_out, len(proposals), began)
+        trail = _without_failures(stored) if stored else self._begun(baseline, held_out, len(proposals), began)
         while True:
             trails.write(self._setup, self._variant, trail)
             fits = partial(clock.fits, spent_s=trail.seconds)
@@ -64,7 +64,7 @@ class _Search:
             trail,
             ended=following.why_ended,
             cut_short=following.cut_short,
-            chosen=choosing.chosen(trail.candidates, trail.find),
+            chosen=choosing.chosen(trail),
         )
         trails.write(self._setup, self._variant, trail)
         foretelling.forget(self._setup.source, self._context)
@@ -142,3 +142,8 @@ class _Search:
             seconds=round(time.monotonic() - began, 1),
             lineage=tuple(ids.of_chain(self._setup.source, proposal.chain, self._context)),
         )
+
+
+def _without_failures(trail: SearchTrail) -> SearchTrail:
+    """A trail to go on from: what failed in an earlier run, for want of memory or of a library, may be tried again."""
+    return replace(trail, candidates=tuple(chain for chain in trail.candidates if chain.outcome != "failed"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from bench.errors import counted
-from bench.records import Evaluation, Forecast, NarrowedChannels, RoundedLayer, RunRecord, VariantResult, VariantSpeed
+from bench.records import Evaluation, Forecast, NarrowedChannels, RoundedLayer, RunRecord, VariantResult
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, table
 from bench.reports.content.spans import Part, Sentence, code, sentence, strong
 from bench.reports.content.text import MIB, NONE, number, rough
@@ -69,9 +70,8 @@ def depths(run: RunRecord, evaluation: Evaluation) -> list[Depth]:
         for forecast in variant.forecasts:
             if forecast.id not in drawn and (forecast.foretold.layers or forecast.foretold.channels):
                 others = [other.name for other in run.variants[index + 1 :] if _has(other, forecast)]
-                is_last = forecast.id == variant.id
-                speed = evaluation.speeds.get(variant.name) if is_last else None
-                drawn[forecast.id] = _depth(index, variant.name, forecast, others, speed)
+                saved_ms = _saved_ms(variant, forecast, run, evaluation)
+                drawn[forecast.id] = _depth(index, variant.name, forecast, others, saved_ms)
     return list(drawn.values())
 
 
@@ -79,15 +79,13 @@ def _has(variant: VariantResult, forecast: Forecast) -> bool:
     return any(other.id == forecast.id for other in variant.forecasts)
 
 
-def _depth(
-    index: int, name: str, forecast: Forecast, others: Sequence[str], speed: VariantSpeed | None
-) -> Depth:  # fmt: skip
-    """What is drawn of a step of the variant of this name; `others` share it, `speed` is the variant's."""
+def _depth(index: int, name: str, forecast: Forecast, others: Sequence[str], saved_ms: float | None) -> Depth:
+    """What is drawn of a step of the variant of this name; `others` share it, `saved_ms` is what it made faster."""
     foretold, proposal = forecast.foretold, forecast.proposal
     also = f" The same step is part of {', '.join(others)}." if others else ""
     offer = sentence()
     if foretold.layers:
-        rounded = _Rounded(foretold.layers, speed)
+        rounded = _Rounded(foretold.layers, saved_ms)
         bars, summary, rows = rounded.bars(), rounded.summary(), rounded.table()
         if proposal:
             chosen = [layer for layer in foretold.layers if layer.name in proposal.layers]
@@ -121,14 +119,14 @@ def _mib(size_bytes: int) -> str:
 
 # ------------------------------------------------------------------------------------ rounded layers
 class _Rounded:
-    """The layers of a quantised variant, and the speed of that variant, None where it has none of its own."""
+    """The layers of a quantised variant, and the milliseconds a frame that rounding saved; None where it saved none."""
 
-    def __init__(self, layers: Sequence[RoundedLayer], speed: VariantSpeed | None) -> None:
+    def __init__(self, layers: Sequence[RoundedLayer], saved_ms: float | None) -> None:
         self.layers = layers
         self.by_noise = sorted((layer for layer in layers if not layer.in_float), key=lambda layer: -layer.noise)
         self.in_float = sorted((layer for layer in layers if layer.in_float), key=lambda layer: -layer.noise)
         self.total = sum(layer.noise for layer in self.by_noise)
-        self.saved_ms = _saved_ms(speed)
+        self.saved_ms = saved_ms
         self.macs = sum(layer.macs for layer in layers if layer.input_bits == 8)
 
     def share(self, layers: Iterable[RoundedLayer]) -> float:
@@ -198,11 +196,22 @@ def _bits(layer: RoundedLayer) -> str:
     return f"{layer.weight_bits}, input {layer.input_bits}" if layer.input_bits == 8 else f"{layer.weight_bits}"
 
 
-def _saved_ms(speed: VariantSpeed | None) -> float | None:
-    """By how much a call at batch 1 is shorter than the baseline's in its runtime and session; None where it is not."""
-    if speed is None or speed.single is None or speed.reference is None:
+def _saved_ms(variant: VariantResult, forecast: Forecast, run: RunRecord, evaluation: Evaluation) -> float | None:
+    """By how much a call at batch 1 is shorter than that of what the variant's last step was given; None where it is
+    not, or the two were not timed so that they compare.
+    """
+    given = next((other.name for other in run.variants if other.id == forecast.parent), None)
+    if given is None or forecast.id != variant.id:
         return None
-    saved = speed.reference.p50_ms - speed.single.p50_ms
+    speed, latencies = evaluation.speeds.get(variant.name), evaluation.latencies
+    if given == run.baseline.name:
+        if speed is None or speed.single is None or speed.reference is None:
+            return None
+        saved = speed.reference.p50_ms - speed.single.p50_ms
+    else:
+        if latencies is None or not {given, variant.name} <= latencies.by_variant.keys():
+            return None
+        saved = latencies.by_variant[given] - latencies.by_variant[variant.name]
     return saved if saved > 0 else None
 
 
@@ -227,9 +236,8 @@ def _narrowed_bars(channels: Sequence[NarrowedChannels]) -> tuple[Bar, ...]:
 
 def _narrowed_summary(channels: Sequence[NarrowedChannels]) -> Sentence:
     """How many channels are left, and where most of the foretold noise comes from."""
-    before, left = sum(group.before for group in channels), sum(group.left for group in channels)
     narrowed = [group for group in channels if group.left < group.before]
-    words = f"{left:,} of {before:,} channels are left; {len(narrowed)} of {counted(len(channels), 'group')} lost some"
+    words = f"{_left_of(channels)} are left; {len(narrowed)} of {counted(len(channels), 'group')} lost some"
     noisiest = max(narrowed, key=lambda group: group.noise or 0.0, default=None)
     if noisiest is None or not noisiest.noise:
         return sentence(f"{words}.")
@@ -237,16 +245,37 @@ def _narrowed_summary(channels: Sequence[NarrowedChannels]) -> Sentence:
     return sentence(f"{words}, and ", code(noisiest.name), f" makes most of the foretold noise, {share}.")
 
 
+def _left_of(channels: Sequence[NarrowedChannels]) -> str:
+    """How many heads, and how many channels, are left: "6 of 12 heads and 1,536 of 3,072 channels"."""
+    counts = []
+    for heads, noun in ((True, "heads"), (False, "channels")):
+        groups = [group for group in channels if group.heads is heads]
+        if groups:
+            left, before = sum(group.left for group in groups), sum(group.before for group in groups)
+            counts.append(f"{left:,} of {before:,} {noun}")
+    return " and ".join(counts)
+
+
 def _narrowed_table(channels: Sequence[NarrowedChannels]) -> Table:
-    """What is left of each group, and its noise, in the order in which they run."""
-    total = _noise(channels)
-    rows = [
-        [
-            cell(code(group.name)),
-            cell(f"{group.left:,} of {group.before:,}{' heads' if group.heads else ''}", value=float(group.left)),
-            cell(_percent(group.left / group.before, 0), value=group.left / group.before),
-            cell(_percent(group.noise / total), value=group.noise) if total and group.noise is not None else EMPTY,
-        ]
-        for group in channels
-    ]
+    """What is left of each group, and its noise, in the order in which they run; parts of several have a sum above."""
+    total, rows = _noise(channels), list[list[Cell]]()
+    parts = [*_parts([group.name for group in channels]), (len(channels), "")]
+    for (begin, part), (end, _) in pairwise(parts):
+        groups = channels[begin:end]
+        if len(groups) > 1:
+            rows.append(_narrowed_row(strong(part), groups, total))
+        rows += [_narrowed_row(code(group.name), [group], total) for group in groups]
     return table([Column("Channels of", "left"), *map(Column, ("Left", "Share left", "Noise"))], rows)
+
+
+def _narrowed_row(name: Part, groups: Sequence[NarrowedChannels], total: float) -> list[Cell]:
+    """A row of one group, or of several together; heads and channels have no share in common."""
+    alike = len({group.heads for group in groups}) == 1
+    share = sum(group.left for group in groups) / sum(group.before for group in groups)
+    is_foretold = total and any(group.noise is not None for group in groups)
+    return [
+        cell(name),
+        cell(_left_of(groups)),
+        cell(_percent(share, 0), value=share) if alike else EMPTY,
+        cell(_percent(_noise(groups) / total), value=_noise(groups)) if is_foretold else EMPTY,
+    ]

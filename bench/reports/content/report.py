@@ -118,7 +118,7 @@ def gather(
         compared=of.table(variants.compared(of.run, of.evaluation)),
         method=of.sentence(notes.method(of.run, of.evaluation)),
         noted=measured.noted(run),
-        searches=searches.searches(run),
+        searches=searches.searches(of.run, of.evaluation),
         insights=[
             *of.sentences(insights(of.run, of.evaluation)),
             *other_reason(evaluation),

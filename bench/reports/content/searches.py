@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.errors import counted
-from bench.records import Interval, RunRecord, SearchOutcome, SearchTrail, TriedChain
+from bench.records import Evaluation, Interval, RunRecord, SearchOutcome, SearchTrail, TriedChain
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, with_interval
-from bench.reports.content.spans import Sentence, code, docs, paragraph, sentence, with_code
-from bench.reports.content.text import number, signed, small, span
+from bench.reports.content.spans import Part, Sentence, code, docs, paragraph, sentence, strong, with_code
+from bench.reports.content.text import difference, number, signed, small, span
 
 _MIB = 2**20
 _MEANS: dict[SearchOutcome, str] = {
@@ -29,14 +29,17 @@ class FoundChain:
     tried: Table
 
 
-def searches(run: RunRecord) -> list[FoundChain]:
-    """The searches of a run, in its order."""
+def searches(run: RunRecord, evaluation: Evaluation) -> list[FoundChain]:
+    """The searches of a run, in its order; `evaluation` is what it is judged by."""
     trails = {variant.name: variant.search for variant in run.variants if variant.search}
-    return [FoundChain(name, _how(trail), _tried(trail)) for name, trail in trails.items()]
+    return [
+        FoundChain(name, _how(trail, _confirmed(name, trail, run.baseline.name, evaluation)), _tried(trail))
+        for name, trail in trails.items()
+    ]
 
 
-def _how(trail: SearchTrail) -> Sentence:
-    """What was looked for and how it ended, and what the test frames have to do with it."""
+def _how(trail: SearchTrail, confirmed: list[Sentence]) -> Sentence:
+    """What was looked for and how it ended, and what the test frames say of what was taken."""
     frames = counted(trail.frames, f"validation {trail.unit}")
     may_lose = f"may lose {trail.margin:g} of AUC"
     if trail.mean_dp is not None:
@@ -46,7 +49,7 @@ def _how(trail: SearchTrail) -> Sentence:
         f" foretold {counted(trail.chains, 'chain')} of steps, and built and judged {len(trail.candidates)} of them on "
         f"{frames}, where a variant {may_lose}. It took {_minutes(trail.seconds)} and ended since {trail.ended}.",
     )
-    return paragraph((looked, *_doubts(trail), sentence("More: ", docs("compression.md#a-search"), ".")))
+    return paragraph((looked, *_doubts(trail), *confirmed, sentence("More: ", docs("compression.md#a-search"), ".")))
 
 
 def _minutes(seconds: float) -> str:
@@ -69,6 +72,34 @@ def _doubts(trail: SearchTrail) -> list[Sentence]:
     if not trail.noise_limit:
         doubts.append(sentence("Not even a variant without any loss to speak of could be proven to keep it on so few."))
     return doubts
+
+
+def _confirmed(variant: str, trail: SearchTrail, baseline: str, evaluation: Evaluation) -> list[Sentence]:
+    """Whether what was taken keeps the search's own limits on test frames; nothing where it was not compared there."""
+    scored = evaluation.variants.get(variant)
+    if scored is None or scored.comparison is None:
+        return []
+    delta, limit = scored.comparison.delta, -trail.margin
+    if delta.interval.low >= limit:
+        kept: Part = "is kept"
+    elif delta.interval.high < limit:
+        kept = strong("is missed")
+    else:
+        kept = "is neither proven to be kept nor to be missed"
+    sentences = [
+        sentence(
+            f"On the test {trail.unit}s, which no search sees, ", code(variant), f" has a ΔAUC of {difference(delta)}: "
+            f"the limit of {number(trail.margin, 4)} ", kept, ".",
+        )
+    ]  # fmt: skip
+    if trail.mean_dp is not None:
+        rows = evaluation.test.counted
+        of_both = [evaluation.predictions[name].test[rows] for name in (variant, baseline)]
+        moved = float(abs(of_both[0] - of_both[1]).mean())
+        is_kept = "is kept" if moved <= trail.mean_dp else strong("is missed")
+        moves = f"P(fake) moves by {number(moved, 4)} there: the limit of {trail.mean_dp:g} "
+        sentences.append(sentence(moves, is_kept, "."))
+    return sentences
 
 
 def _limit(minutes: float) -> str:

@@ -55,7 +55,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -84,8 +84,9 @@ class Cost:
     """Processor time of a step: `once_s` seconds, `network_s` for the weights, `frame_s` for each of `frames` frames.
 
     All are of the machine that rough rates come from (`bench/pipeline/estimates.py`), `network_s` of an EfficientNet-B5
-    and `frame_s` of that at 380 px. Threads share the part `parallel`. `note` is a line for `bench plan`, where its
-    reader must know what is taken for granted.
+    and `frame_s` of that at 380 px. Threads share the part `parallel`. Where a look at the frames decides how much
+    there is to do, `most_frames` is the most of them. `note` is a line for `bench plan`, where its reader must know
+    what is taken for granted.
     """
 
     once_s: float
@@ -94,6 +95,12 @@ class Cost:
     parallel: float = 0.1
     note: str = ""
     network_s: float = 0.0
+    most_frames: int = 0
+
+    @property
+    def at_most(self) -> Cost:
+        """The cost where there is all to do that there may be."""
+        return replace(self, frames=self.most_frames, most_frames=0) if self.most_frames else self
 
 
 @dataclass(frozen=True)

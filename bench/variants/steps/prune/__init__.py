@@ -271,11 +271,16 @@ def _why_far_less(settings: Settings, before: Built, after: Built) -> str | None
     if min(parameters, macs) > FAR_LESS * asked:
         return None
     most, least = ("MACs", "parameters") if macs > parameters else ("parameters", "MACs")
+    if settings.speed is not None:
+        why = f"`speed: {settings.speed:g}` may take more than that"
+    elif settings.ranking == "magnitude":
+        why = "what is hardest to cut binds, and the rest falls with it, since every layer gives up the same share"
+    else:
+        why = "what is hardest to cut binds, and the rest falls further where that disturbs the logit difference least"
     return (
         f"prune: {settings.amount:g} leaves at most {100 * asked:g} % of each: parameters, MACs and bytes of the file; "
-        f"what is hardest to cut binds, and the rest falls further where that disturbs the logit difference least: "
-        f"{100 * max(parameters, macs):.0f} % of the {most} are left and {100 * min(parameters, macs):.0f} % of the "
-        f"{least}"
+        f"{why}: {100 * max(parameters, macs):.0f} % of the {most} are left and "
+        f"{100 * min(parameters, macs):.0f} % of the {least}"
     )
 
 

@@ -217,7 +217,7 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     exported = observe.exported(model, work)
     positions = positions_by_call(model)
     convolutions = [layer for layer in observe.convolutions(exported) if len(positions.get(layer.name, ())) == 1]
-    named = in_float.chosen(settings.float, [layer.name for layer in convolutions])
+    named = in_float.among([layer.name for layer in convolutions], settings.float, model.weighted_layers())
     tensors = candidates.tensors(convolutions, settings.weights)
     statistics = observe.observe(exported, tensors, settings.frames, work, load.threads(work.threads))
     tried = candidates.for_all(convolutions, statistics, settings.weights, work)

@@ -29,6 +29,17 @@ def chosen(patterns: Sequence[str], names: Collection[str], *, could: str = "cou
     return fitting
 
 
+def among(layers: Sequence[str], patterns: Sequence[str], names: Collection[str]) -> frozenset[str]:
+    """Those of the `layers` that can be quantised which the patterns fit, `names` being all layers of the network.
+
+    A pattern may fit layers alone that stay in float anyway.
+    """
+    fitting = chosen(patterns, {*names, *layers}) & {*layers}
+    if layers and fitting == {*layers}:
+        raise nothing_left(len(layers))
+    return fitting
+
+
 def nothing_left(count: int) -> UserError:
     """The error where all of so many layers would stay in float."""
     layers = "the only layer" if count == 1 else f"all {count} layers"

@@ -41,10 +41,12 @@ TURN: Turn = "train"
 TRIED = (None,)
 RECORD = training.RECORD
 
-# Up to this amount pruning with repair most often does so little harm that held-out frames show nothing to train.
+# Up to this amount pruning with repair may do so little harm that held-out frames show nothing to train.
 _HARMLESS = 0.5
 _LOOKED_AT = 64
-_LOOK_NOTE = "recover counts as a look at held-out frames, as most often where it follows a prune that repairs"
+_LOOK_NOTE = (
+    "recover counts as a look at held-out frames, which is all where the pruned network follows the other closely"
+)
 
 
 def why_not_after(settings: Settings, earlier: Sequence[Use]) -> str | None:
@@ -78,12 +80,13 @@ def check(settings: Settings, frames: Mapping[Split, FrameSet]) -> None:
 
 
 def cost(settings: Settings, counts: Mapping[Split, int], earlier: Sequence[Use]) -> Cost:
-    """The training; a look at held-out frames alone where that most often finds nothing to train."""
+    """The training; a look at held-out frames alone where that may find nothing to train."""
     trained = settings.steps + (rates.RANGE_STEPS if settings.learning_rate == "auto" else 0)
     if earlier and earlier[-1].name == "quantize":
         return Cost(20.0, trained * settings.batch_size, 1.8, 0.8)
-    if _finds_nothing_to_train(earlier):
-        return Cost(6.0, min(_LOOKED_AT, counts["train"]), 1.4, 0.8, _LOOK_NOTE)
+    if _may_find_nothing_to_train(earlier):
+        looked_at = min(_LOOKED_AT, counts["train"])
+        return Cost(6.0, looked_at, 1.4, 0.8, _LOOK_NOTE, most_frames=trained * settings.batch_size)
     return Cost(3.0, trained * settings.batch_size, 1.4, 0.8)
 
 
@@ -105,7 +108,7 @@ def leaves(settings: Settings) -> Leaves:
     return Leaves(noise=0.7)
 
 
-def _finds_nothing_to_train(earlier: Sequence[Use]) -> bool:
+def _may_find_nothing_to_train(earlier: Sequence[Use]) -> bool:
     prunings: list[Any] = [use.settings for use in earlier if use.name == "prune"]
     return len(prunings) == 1 and _repairs(prunings[0]) and prunings[0].amount <= _HARMLESS
 
@@ -134,11 +137,11 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> Detector:
     model.float().to(work.device).to(memory_format=torch.channels_last)
     saved = training.saved(work)
     with repeatable(tf32=True):
-        if saved is None and settings.recalibrate is True:
-            norms.recalibrate(model, work.frames["train"].frames, settings.batch_size, work)
-        model.requires_grad_(True)
         if settings.steps:
+            model.requires_grad_(True)
             training.distil(model, settings, work, saved)
+        elif settings.recalibrate is True:
+            norms.recalibrate(model, work.frames["train"].frames, settings.batch_size, work)
     model.eval().requires_grad_(False).cpu().to(memory_format=torch.contiguous_format)
     model.cast(dtype)
     return model

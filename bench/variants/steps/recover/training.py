@@ -43,7 +43,8 @@ RECORD = "record.json"
 class _Training:
     """How far the training is. Errors and AUC are those of the held-out set, measured last at step `evaluated_at`.
 
-    `norms_measured`: batch norms were measured again, since held-out frames were followed more closely then.
+    `norms_measured`: batch norms were measured again, since held-out frames were followed more closely then, or since
+    the settings ask for it whatever these say.
     `prepared` are the seconds before the first step.
     """
 
@@ -124,16 +125,20 @@ def _evaluated_on(learned: list[Frame], held: list[Frame]) -> tuple[str, list[Fr
 
 def _begun(settings: Settings, means: Tools, learned: Sequence[Frame], work: StepContext) -> tuple[_Training, State]:
     """A training before its first step, and the weights now. `UserError` where their error is not finite."""
-    find_scale(means)
     training = _Training(settings.steps)
+    if settings.recalibrate is True and norms.has_norms(means.model):
+        training.first_error, training.norms_measured = means.evaluate()[0], True
+        norms.recalibrate(means.model, work.frames["train"].frames, settings.batch_size, work)
+    find_scale(means)
     best = _evaluated(training, settings, means, {})
-    training.first_error = training.best_error
+    if not training.norms_measured:
+        training.first_error = training.best_error
     if training.total and settings.recalibrate == "auto" and norms.has_norms(means.model):
         best = _with_measured_norms(training, settings, means, best, learned, work)
     if not math.isfinite(training.best_error):
         raise UserError(
-            "recover: the pruned network's answers are not finite on the frames that it is judged by, before any "
-            f"training; check the weights and what was pruned{_or_more_bits(means.precision)}"
+            f"recover: the answers of the network that `{work.earlier[-1].name}` made are not finite on the frames "
+            f"that it is judged by, before any training; check the weights{_or_more_bits(means.precision)}"
         )
     if not math.isfinite(training.first_error):
         training.first_error = training.best_error
