@@ -43,6 +43,7 @@ class Listed:
     frames: Mapping[Split | None, tuple[Frame, ...]]
     unused: Mapping[Path, tuple[Unused, ...]]
     remarks: tuple[str, ...] = ()
+    sharing: str = ""
 
     @property
     def sets(self) -> dict[Split, FrameSet] | None:
@@ -104,7 +105,7 @@ def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
     if sharing := agreed({(located.root, located.part.sharing) for located in parts.values()}):
         remarks += shared_by_design(sharing, undigested)
     refuse(name, problems + ([] if sharing else shared))
-    return Listed(name, settings, parts, undigested, gathered.unused, tuple(remarks))
+    return Listed(name, settings, parts, undigested, gathered.unused, tuple(remarks), sharing)
 
 
 def read(
@@ -156,7 +157,7 @@ def read(
     missing = missing_videos(parts, undigested, splits)
     sets = {split: replace(frames, missing=missing.get(split, ())) for split, frames in sets.items()}
     unused_everywhere = tuple(each for unused in listing.unused.values() for each in unused)
-    sets["test"] = replace(sets["test"], unused=unused_everywhere)
+    sets["test"] = replace(sets["test"], unused=unused_everywhere, sharing=listing.sharing)
     return {split: replace(frames, remarks=tuple(remarks.get(split, ()))) for split, frames in sets.items()}
 
 

@@ -479,7 +479,11 @@ def _refuse_seen(request: _Request, frames: Mapping[str, Mapping[Split, FrameSet
     problems: list[tuple[Keys, str | UserError]] = []
     remarks: list[str] = []
     for detector in request.detectors:
-        trained = trained_on.of_weights(request.weights(detector))
+        try:
+            trained = trained_on.of_weights(request.weights(detector))
+        except UserError as error:
+            problems.append((_weights_key(detector), error))
+            continue
         if trained is None:
             continue
         for splits in frames.values():

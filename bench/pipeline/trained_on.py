@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from bench import stored
-from bench.errors import counted, listed
+from bench.errors import UserError, counted, listed, on_one_line
 from bench.records import Frame, FrameSet, Split
 from bench.records.trainings import FORMAT, Seen, TrainedOn
 
-_MOST_BYTES = 2**30
+_MOST_BYTES, _HEAD = 2**30, 200
 
 
 def of_weights(weights: Path) -> TrainedOn | None:
-    """What the training of a checkpoint saw; None where no whole file of bench's stands beside it.
+    """What the training of a checkpoint saw; None where no file of bench's stands beside it.
 
-    `weights` is `best.safetensors`, and `best.json` beside it tells.
+    `weights` is `best.safetensors`, and `best.json` beside it tells. Raises `UserError` where it is there, and damaged.
     """
     file = weights.with_suffix(".json")
     try:
@@ -30,11 +30,12 @@ def of_weights(weights: Path) -> TrainedOn | None:
 
 @cache
 def _read(file: Path, mtime_ns: int, size: int) -> TrainedOn | None:
-    """The file in this state."""
+    """The file in this state; None where it is another program's."""
     try:
-        content: Any = stored.read_json(file, _MOST_BYTES)
-        if content["format"] != FORMAT:
+        text = stored.read_text(file, _MOST_BYTES)
+        if FORMAT not in text[:_HEAD]:
             return None
+        content: Any = stored.parsed(text)
         sets = {
             str(name): {
                 str(split): Seen(frozenset(map(str, seen["digests"])), frozenset(map(str, seen["sources"])))
@@ -43,14 +44,18 @@ def _read(file: Path, mtime_ns: int, size: int) -> TrainedOn | None:
             for name, splits in content["seen"].items()
         }
         return TrainedOn(str(content["training"]), sets)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{file}: is damaged ({on_one_line(str(error))[:200]}), and should say what these weights were trained on; "
+            "copy it again from where the training wrote it"
+        ) from error
 
 
 def problems(trained: TrainedOn, test: FrameSet) -> Iterator[str]:
     """Why test frames of a set can't judge this detector: it saw the same pictures, or others of the same sources.
 
-    Sources are compared within a frame set of the same name: elsewhere a name may stand for another video.
+    Sources are compared within a frame set of the same name: elsewhere a name may stand for another video. Where a data
+    set's own splits share sources, they may.
     """
     saw = {"train": "was trained on", "validation": "was chosen by"}
     for name, splits in trained.sets.items():
@@ -58,7 +63,7 @@ def problems(trained: TrainedOn, test: FrameSet) -> Iterator[str]:
             same = [frame for frame in test.frames if frame.digest and frame.digest in seen.digests]
             if same:
                 yield _sentence(trained, saw[split], "test frame", [frame.path for frame in same])
-            elif name == test.name and (shared := _shared(test.frames, seen)):
+            elif name == test.name and not test.sharing and (shared := _shared(test.frames, seen)):
                 yield _sentence(trained, saw[split], "source", shared)
 
 
@@ -74,22 +79,19 @@ def _sentence(trained: TrainedOn, how: str, what: str, names: list[str]) -> str:
     )
 
 
-def seen_before(weights: Path | None) -> dict[str, dict[str, dict[str, list[str]]]]:
-    """What the training of weights to begin with saw, as JSON; empty where nothing tells."""
-    trained = of_weights(weights) if weights else None
-    return {
-        name: {
-            split: {"digests": sorted(seen.digests), "sources": sorted(seen.sources)} for split, seen in splits.items()
-        }
-        for name, splits in (trained.sets if trained else {}).items()
-    }
-
-
 def remarks(trained: TrainedOn, frames: Mapping[Split, FrameSet]) -> Iterator[str]:
-    """That test frames of another set have sources called like some that were trained on."""
+    """That test frames have sources that were trained on, by the data set's own split, or sources of another set that
+    are called like these.
+    """
     test = frames["test"]
     for name, splits in trained.sets.items():
         for seen in splits.values():
+            if name == test.name and test.sharing and (shared := _shared(test.frames, seen)):
+                yield (
+                    f"The detector was trained on {counted(len(shared), 'source')} of the test frames: "
+                    f"{listed(shared, 3)}. {test.sharing}, so scores look better than on others."
+                )
+                return
             if name != test.name and (shared := _shared(test.frames, seen)):
                 yield (
                     f"{counted(len(shared), 'source')} of the test frames {'is' if len(shared) == 1 else 'are'} called "

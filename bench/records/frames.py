@@ -191,7 +191,8 @@ class FrameSet:
     files that cannot be decoded, as "path: reason", `masks` the paths of masks, which are no frames. `unread` counts
     the frames that nobody has read yet: they may be either, and digests are then empty. `unused` are the files of all
     splits' folders that are meant as no frames; they stand with the test split. `remarks` are warnings about these
-    frames. `missing` are the videos of a labelled split of which there is no frame.
+    frames. `missing` are the videos of a labelled split of which there is no frame. `sharing` says, of test frames,
+    why splits share sources where whoever made the data set split it so; empty where they may not.
     """
 
     name: str
@@ -205,6 +206,7 @@ class FrameSet:
     unread: int = 0
     unused: tuple[Unused, ...] = ()
     missing: tuple[MissingVideo, ...] = ()
+    sharing: str = ""
 
     @cached_property
     def firsts(self) -> tuple[int, ...]:

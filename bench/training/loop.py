@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import stored
 from bench.csv_rows import as_csv
 from bench.detectors.learning import repeatable
 from bench.errors import UserError
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BEST, LAST, ANSWERS, CHECKPOINTS = "best", "last", "validation.csv", "checkpoints"
-"""Files of a run's folder: checkpoints without their ending, the best epoch's answers, the folder to go on from."""
+BEST, LAST, ANSWERS, CHECKPOINTS, ENDED = "best", "last", "validation.csv", "checkpoints", "ended.json"
+"""Files of a run's folder: checkpoints without their ending, the best epoch's answers, the folder to go on from, and
+how a training went that came to its end.
+"""
 SAVE_SECONDS = 30.0
 """A killed training loses about so much; saving takes a fiftieth of the time at most."""
+_BEFORE_EVALUATING = 5.0
+"""Saved as long ago as this, a state is saved again before an evaluation, which may take long."""
 _SAVING_SHARE = 0.02
 _REPORT_SECONDS = 0.2
 ALL_EPOCHS = "all epochs done"
@@ -87,8 +92,12 @@ def train(job: Job, on_event: OnEvent) -> Progress:
     last step in `last.safetensors`. Equal settings, frames and seeds give equal weights on one machine with as many
     threads, however often the training was killed. Raises `UserError` where it came to nothing.
     """
+    if (done := _ended(job.folder)) is not None:
+        return done
     with _arithmetic(job):
-        return _Training(job, on_event).run()
+        progress = _Training(job, on_event).run()
+    write_json(job.folder / ENDED, progress.as_json())
+    return progress
 
 
 @contextmanager
@@ -155,8 +164,9 @@ class _Training:
             self._tell(loss)
             self._save(time.monotonic() - began)
         if not progress.ended:
+            self._save(time.monotonic() - began, after=min(self.interval, _BEFORE_EVALUATING))
             self._evaluate(progress.before_s + time.monotonic() - began)
-        self._save(0.0, always=True)
+        self._save(0.0, after=0.0)
 
     def _share(self) -> float:
         progress, recipe = self.progress, self.job.recipe
@@ -250,10 +260,10 @@ class _Training:
         ]
         write_text(self.job.folder / ANSWERS, as_csv([("frame", "label", "source", "logit_diff"), *rows]))
 
-    def _save(self, seconds: float, *, always: bool = False) -> None:
-        """Save what going on needs, where that is due."""
+    def _save(self, seconds: float, *, after: float | None = None) -> None:
+        """Save what going on needs, where the last was saved so many seconds ago: the interval, if not given."""
         began = time.monotonic()
-        if not always and began - self.saved_at < self.interval:
+        if began - self.saved_at < (self.interval if after is None else after):
             return
         tensors, rest = self.learner.state()
         progress = self.progress.as_json()
@@ -286,19 +296,21 @@ class _Training:
 
 def is_ended(folder: Path) -> bool:
     """Whether the training of a run's folder came to its end."""
-    return bool(_stored_progress(folder).get("ended"))
+    return (folder / ENDED).exists()
 
 
 def steps_done(folder: Path) -> int:
-    """The steps of the training in a run's folder that are saved; 0 where none is."""
-    return int(_stored_progress(folder).get("step", 0))
+    """The steps of the training in a run's folder that are saved; 0 where none is. `UserError` as `resuming.saved`."""
+    saved = resuming.saved(folder / CHECKPOINTS)
+    return int(saved["progress"]["step"]) if saved else 0
 
 
-def _stored_progress(folder: Path) -> dict[str, Any]:
-    """What is saved of how far a training is; empty where nothing is, or it can't be read."""
-    from bench import stored
-
+def _ended(folder: Path) -> Progress | None:
+    """How a training went that came to its end; None while it has not. `UserError` where its file is damaged."""
+    file = folder / ENDED
+    if not file.exists():
+        return None
     try:
-        return dict(stored.read_json(folder / CHECKPOINTS / "state.json")["progress"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        return Progress.of_json(stored.read_json(file))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{file}: {resuming.why_unreadable(error)}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bench import stored
+from bench.errors import UserError, on_one_line
 from bench.files import make_folder, remove, sweep, write_atomically
 from bench.provenance import write_json
 
@@ -36,20 +37,44 @@ def save(folder: Path, tensors: Mapping[str, Tensor], rest: Rest, name: str) -> 
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], Rest] | None:
-    """What was saved last; None where nothing was, or it is no longer whole."""
+    """What was saved last; None where nothing was. `UserError` where it can't be read: it is never written over."""
     from safetensors.torch import load_file
 
     if not folder.is_dir():
         return None
     sweep(folder, held=True)
-    try:
-        rest = stored.read_json(folder / _STATE)
-        file = folder / Path(str(rest[_TENSORS])).name
-        if rest["layout"] != _LAYOUT:
-            return None
-        return load_file(file), rest
-    except Exception:  # a damaged file fails in more ways than safetensors documents
+    rest = saved(folder)
+    if rest is None:
         return None
+    file = folder / Path(str(rest[_TENSORS])).name
+    try:
+        return load_file(file), rest
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file fails in more ways than safetensors documents
+        raise UserError(f"{file}: {why_unreadable(error)}") from error
+
+
+def saved(folder: Path) -> Rest | None:
+    """What was saved last but for its tensors; None where nothing was. `UserError` where it can't be read."""
+    file = folder / _STATE
+    try:
+        rest: Rest = stored.read_json(file)
+        if rest["layout"] != _LAYOUT or not isinstance(rest["progress"]["step"], int):
+            raise ValueError("it is laid out otherwise")
+        return rest if rest[_TENSORS] else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{file}: {why_unreadable(error)}") from error
+
+
+def why_unreadable(error: Exception) -> str:
+    """Why a saved state can't be read, and what to do."""
+    return (
+        f"the state of this training can't be read ({on_one_line(str(error) or type(error).__name__)[:200]}); "
+        "put the file right and start again, or `bench train` with --again trains anew, in another folder"
+    )
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

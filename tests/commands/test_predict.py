@@ -194,6 +194,35 @@ def test_several_inputs_manifests_and_faults(quick: Path) -> None:
     )
 
 
+def test_pictures_of_another_prediction_are_not_judged(quick: Path) -> None:
+    source = quick / "drawn"
+    shutil.copytree(quick / TEST, source)
+    predict("drawn", "--heatmaps", "--to", "drawn/first.csv")
+    count = len(rows_of(quick / "drawn/first.csv"))
+    assert list((source / "first.pictures").rglob("*.png"))
+    predict("drawn", "--to", "drawn/second.csv")
+    assert len(rows_of(quick / "drawn/second.csv")) == count
+    assert "predicted before" in predict("drawn", "--heatmaps", "--to", "drawn/first.csv")
+    # A folder of somebody's that is only called so is.
+    (source / "mine.pictures").mkdir()
+    shutil.copy(quick / TEST / "real/000.png", source / "mine.pictures/a.png")
+    predict("drawn", "--to", "drawn/third.csv")
+    assert len(rows_of(quick / "drawn/third.csv")) == count + 1
+
+
+def test_a_shard_that_a_power_cut_left_empty_is_judged_again(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(every: Any, written: Any, **more: Any) -> None:
+        every[1].table(written).write_bytes(b"")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pieces, "join", cut_off)
+        predict(TEST, "--to", "cut.csv", code=130)
+    predict(TEST, "--to", "cut.csv")
+    assert all(row["p_fake"] for row in rows_of(quick / "cut.csv"))
+    assert len(rows_of(quick / "cut.csv")) == len(list((quick / TEST).rglob("*.png")))
+
+
 def test_columns_of_a_manifest_may_be_called_otherwise(quick: Path) -> None:
     lines = ["Image,Target,Who", f"{TEST}/fake/000.png,1,anna", f"{TEST}/real/000.png,0,berta"]
     (quick / "others.csv").write_text("\n".join(lines) + "\n")

@@ -24,6 +24,7 @@ from bench.reports.training import figures
 from bench.results.score.auc import estimate
 from bench.results.score.placements import placements
 from bench.training import loop, samples
+from bench.training.learner import Learner
 from bench.training.sampling import Plan
 from tests.conftest import write_frames
 from tests.support.command_line import bench
@@ -118,6 +119,113 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     other = trained(folder)
     assert other.folder not in (first.folder, again.folder)
     assert other.weights.read_bytes() != first.weights.read_bytes()
+
+
+def test_one_that_came_to_its_end_needs_no_state_and_one_under_way_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = set_up(tmp_path, "epochs: 2")
+    first = trained(folder)
+    shutil.rmtree(first.folder / loop.CHECKPOINTS)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_Training", None)
+        assert trained(folder).folder == first.folder
+    # Neither a state that is damaged nor one without its tensors is begun anew.
+    write_file(folder, "epochs: 3; seed: 5")
+    _interrupted(folder, monkeypatch, steps=3)
+    run = max((folder / "trainings/mine").glob("2*"))
+    state, (tensors,) = run / "checkpoints/state.json", (run / "checkpoints").glob("*.safetensors")
+    whole, before = state.read_text(), tensors.read_bytes()
+    for file, content in ((state, whole[:50].encode()), (tensors, before[:100])):
+        file.write_bytes(content)
+        assert f"{file}: the state of this training can't be read" in refused(folder)
+        assert file.read_bytes() == content
+        state.write_text(whole)
+        tensors.write_bytes(before)
+    assert trained(folder).folder == run
+
+
+def _interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, steps: int, **more: Any) -> str:
+    """Interrupt a training behind so many steps, each of which is saved; what is said."""
+    step, taken = Learner.step, list[int]()
+
+    def interrupted(self: Any, *arguments: Any) -> float:
+        taken.append(1)
+        if len(taken) > steps:
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "SAVE_SECONDS", 0.0)
+        patch.setattr(loop, "_SAVING_SHARE", 1e9)
+        patch.setattr(Learner, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt) as said:
+            trained(folder, **more)
+    return str(said.value)
+
+
+def test_an_interrupted_again_goes_on_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = set_up(tmp_path, "epochs: 2")
+    first = trained(folder)
+    assert "goes on with `bench train mine`, without --again" in _interrupted(folder, monkeypatch, steps=3, again=True)
+    events: list[Event] = []
+    second = trained(folder, on_event=events.append)
+    assert second.folder != first.folder
+    assert any("behind step 3" in event.work for event in events)
+    assert second.weights.read_bytes() == first.weights.read_bytes()
+
+
+def test_frames_that_would_judge_it_in_vain_are_refused_before(tmp_path: Path) -> None:
+    """The weights to begin with were trained on what are test frames now."""
+    folder = set_up(tmp_path, "epochs: 1")
+    made = trained(folder)
+    for ending in (".safetensors", ".json"):
+        shutil.copy(made.weights.with_suffix(ending), folder / f"start{ending}")
+    frames = folder / "faces"
+    for split, other in (("test", "old"), ("train", "test"), ("old", "train")):
+        (frames / split).rename(frames / other)
+    write_file(folder, "epochs: 1; weights: start.safetensors")
+    assert "`bench run` would refuse to test what is trained here: the detector was trained on 16 test" in refused(
+        folder
+    )
+    (folder / "start.json").write_text((folder / "start.json").read_text()[:300])
+    assert "start.json: is damaged" in refused(folder)
+
+
+def test_validation_frames_that_the_weights_learned_from_are_told(tmp_path: Path) -> None:
+    folder = set_up(tmp_path, "epochs: 1; held_out: 0.3", splits=(("test", 6), ("train", 14)))
+    made = trained(folder)
+    for ending in (".safetensors", ".json"):
+        shutil.copy(made.weights.with_suffix(ending), folder / f"start{ending}")
+    again = "epochs: 1; held_out: 0.3; weights: start.safetensors"
+    write_file(folder, again)
+    assert not [remark for remark in trained(folder).report.remarks if "weights to begin with" in remark]
+    write_file(folder, f"{again}; seed: 1")
+    (remark,) = [remark for remark in trained(folder).report.remarks if "weights to begin with" in remark]
+    assert "by which the best epoch is chosen" in remark
+
+
+def test_a_data_set_whose_splits_share_persons_may_be_tested_on(tmp_path: Path) -> None:
+    """As Celeb-DF's do: its list names the test videos, and their persons are in train too."""
+    folder = set_up(tmp_path, "epochs: 1; held_out: 0.3", splits=())
+    listed = []
+    for kind, label in (("Celeb-real", "real"), ("Celeb-synthesis", "fake")):
+        for person in range(8):
+            name = f"id{person}_id{person ^ 1}_000" if label == "fake" else f"id{person}_000"
+            for video in range(2):
+                write_frames(tmp_path / "drawn", 1, 1, 100 * person + 10 * video + len(kind))
+                home = folder / "faces" / kind / f"{name}{video}"
+                home.mkdir(parents=True)
+                shutil.move(tmp_path / f"drawn/{label}/000.png", home / "000.png")
+                if not video:
+                    listed.append(f"{int(label == 'real')} {kind}/{name}{video}.mp4")
+    (folder / "faces/List_of_testing_videos.txt").write_text("\n".join(listed) + "\n")
+    made = trained(folder)
+    file = folder / "experiments.yaml"
+    experiment = "experiments: {first: {detector: mine, frames: faces, device: cpu, variants: {baseline: []}}}"
+    file.write_text(f"{made.entry}\ndatasets: {{faces: {{path: faces}}}}\n{experiment}")
+    remarks = prepare(read(file), file, for_run=True).first.remarks
+    assert any("The detector was trained on" in remark and "same persons are in both" in remark for remark in remarks)
 
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
@@ -268,7 +376,12 @@ def test_what_it_ran_on_is_written_beside_the_weights(tmp_path: Path) -> None:
     about = json.loads((made.folder / "best.json").read_text())
     assert (about["device"], about["threads"]) == ("cpu", 1)
     assert about["precision"] in {"fp32", "bf16"}  # what `auto` is on this processor
-    assert dict(made.report.facts)["precision"] == about["precision"]
+    # The report is of the training, wherever it is written.
+    about |= {"computed_on": "a GPU of long ago", "threads": 7, "command": "bench train elsewhere"}
+    (made.folder / "best.json").write_text(json.dumps(about))
+    facts = dict(trained(folder).report.facts)
+    assert facts["precision"] == about["precision"]
+    assert (facts["device"], facts["command"]) == ("a GPU of long ago, 7 threads", "bench train elsewhere")
     assert (loop.steps_done(made.folder), loop.steps_done(tmp_path)) == (about["epoch"]["step"], 0)
 
 

@@ -82,7 +82,7 @@ def predict(
         pieces = shards.shards_of(request.items, request.settings)
         inputs = digest([piece.key for piece in pieces])
         numbers = outputs.finished(written, request.settings, inputs)
-        due = [] if numbers else [piece for piece in pieces if not piece.table(written).exists()]
+        due = [] if numbers else [piece for piece in pieces if not piece.is_done(written)]
         if numbers is None:
             loaded, embedder = _loaded(request, on_event) if due or options.embedding else (None, None)
             outputs.take(written, request.settings)

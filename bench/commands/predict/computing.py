@@ -234,10 +234,10 @@ def _number(value: int | None) -> object:
 
 
 def progress(on_event: OnEvent, total: int, before: int) -> Callable[[int], None]:
-    """Events of a pass, of which `before` of `total` sights were judged by an earlier one."""
+    """Events of a pass, of which `before` of about `total` sights were judged by an earlier one."""
     note = f"{before:,} were done before" if before else ""
 
     def advance(done: int) -> None:
-        on_event(Event(WORK, min(before + done, max(total - 1, 0)), total, "pictures", note))
+        on_event(Event(WORK, before + done, max(total, before + done + 1), "pictures", note))
 
     return advance

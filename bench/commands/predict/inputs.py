@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from bench.commands.predict.outputs import is_of_prediction
 from bench.datasets import layouts, walking
 from bench.datasets.layouts import LEADS_NOWHERE, SUFFIXES, Entry, Options, folders, manifest
 from bench.errors import UserError, listed, nearest
@@ -111,12 +112,14 @@ def _of_entry(entry: Entry) -> Item:
 def _below(folder: Path, written: Sequence[Path]) -> Iterator[Item]:
     """The pictures and videos below a folder, sorted, without hidden ones; links are followed.
 
-    Masks beside the classes of a frame set are no pictures to judge.
+    Masks beside the classes of a frame set are no pictures to judge, nor are those that a prediction has drawn.
     """
     own_outputs = {os.path.realpath(path) for path in written}
 
     def enters(child: os.DirEntry[str]) -> bool:
         if child.name.startswith(".") or not child.is_dir() or os.path.realpath(child.path) in own_outputs:
+            return False
+        if is_of_prediction(Path(child.path)):
             return False
         beside = Path(child.path).parent
         return child.name.lower() != _MASKS or not any((beside / name).is_dir() for name in CLASS_WORDS)

@@ -121,9 +121,19 @@ def finished(outputs: Outputs, settings: Settings, inputs: str) -> Mapping[str, 
     if content is None or outputs.under_way.exists() or content.get("inputs") != inputs:
         return None
     needed = [outputs.page, outputs.text, *([outputs.embedding] if settings["embedding"] else [])]
-    if not all(path.is_file() for path in needed) or _differences(content["settings"], settings):
+    needed += [outputs.heatmaps] if settings["heatmaps"] else []
+    if not all(path.exists() for path in needed) or _differences(content["settings"], settings):
         return None
     return content if _is_intact(outputs, content) else None
+
+
+def is_of_prediction(folder: Path) -> bool:
+    """Whether a folder holds the figures and heatmaps of a prediction, finished or under way."""
+    suffix = ".pictures"
+    made = Outputs(folder.with_name(f"{folder.name.removesuffix(suffix)}.csv"))
+    return folder.name.endswith(suffix) and (
+        _read(made.numbers) is not None or _settings_at(made.under_way) is not None
+    )
 
 
 def digest_of(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from bench.commands.predict.outputs import Outputs, Settings
 from bench.csv_rows import as_csv
 from bench.errors import printable
 from bench.files import is_temporary, remove, write_atomically, write_text
+from bench.footage import sampling
 from bench.provenance import digest
 from bench.reports.spreadsheet import no_formula
 
@@ -41,16 +42,22 @@ class Shard:
     def table(self, outputs: Outputs) -> Path:
         return outputs.work / f"{self.key}.csv"
 
+    def is_done(self, outputs: Outputs) -> bool:
+        """Whether its rows are there; a file that a power cut left empty has none."""
+        table = self.table(outputs)
+        return table.is_file() and table.stat().st_size > 0
+
     def vectors(self, outputs: Outputs) -> Path:
         return outputs.work / f"{self.key}.parquet"
 
 
 def shards_of(items: Sequence[Item], settings: Settings) -> list[Shard]:
-    """All files in shards, in their order."""
+    """All files in shards, in their order. A video of which nobody knows how many frames are judged ends its shard."""
     shards, start, weight = [], 0, 0
     of_settings = digest(settings)
+    of_video = sampling.expected(settings["frame_sampling"], settings["frames"]) or SHARD_SIGHTS
     for number, item in enumerate(items):
-        weight += settings["frames"] if item.is_video else 1
+        weight += of_video if item.is_video else 1
         if weight >= SHARD_SIGHTS or number == len(items) - 1:
             inside = tuple(items[start : number + 1])
             key = digest([of_settings, [_known_by(item) for item in inside]])
@@ -137,8 +144,10 @@ def _vectors_of(shards: Sequence[Shard], outputs: Outputs) -> Iterator[Any]:
 
 
 def drop(outputs: Outputs) -> None:
-    """Remove what lay in the work folder, the mark of a prediction under way last; the lock stays."""
+    """Remove what lay in the work folder, the mark of a prediction under way first: what is joined is done. The lock
+    stays.
+    """
+    remove(outputs.under_way)
     for path in outputs.work.iterdir():
         if path.suffix in (".csv", ".parquet") or is_temporary(path):
             remove(path)
-    remove(outputs.under_way)

@@ -11,14 +11,23 @@ from typing import TYPE_CHECKING, Any
 from bench import datasets, locks, phases, yaml_file
 from bench import detectors as detectors_room
 from bench.addresses import is_address
-from bench.commands.train import faces, material, run_folder
+from bench.commands.train import faces, material, run_folder, seen
 from bench.commands.train.material import Material
 from bench.detectors import families
 from bench.detectors.weights import fetching, file_type
 from bench.errors import Keys, UserError, problems_of, refuse_together
 from bench.experiment import Experiments, select_training
-from bench.pipeline import journal, trained_on
-from bench.provenance import cpu_cores, cuda_devices, digest, file_digest, versions, why_no_cuda
+from bench.pipeline import journal
+from bench.provenance import (
+    cpu_cores,
+    cuda_device_name,
+    cuda_devices,
+    digest,
+    file_digest,
+    machine,
+    versions,
+    why_no_cuda,
+)
 from bench.records import Event, OnEvent, silent
 from bench.remote import reading
 from bench.training import logs, loop, sampling, selection
@@ -94,6 +103,7 @@ def train(
         home = path.parent / run_folder.TRAININGS / name
         with locks.held(home / ".lock", f"training {name}", on_event, folder=home):
             frames = material.gather(experiments, settings, name, path, on_event)
+            frames = seen.checked(frames, name, request.weights)
             frames, points = _with_faces(request, frames, home, on_event)
             key = _key(request, frames, points)
             folder, is_old = run_folder.choose(path.parent, name, key, {"settings": _as_json(settings)}, again=again)
@@ -105,8 +115,15 @@ def train(
                     log(Event(remark, 1, 1, "note"))
                 for warning in _warnings_before(job):
                     log(Event(warning, 1, 1, "warning"))
-                with phases.of(f"training {name}", log):
-                    progress = loop.train(job, log)
+                try:
+                    with phases.of(f"training {name}", log):
+                        progress = loop.train(job, log)
+                except KeyboardInterrupt as interrupt:
+                    if not again:
+                        raise
+                    raise KeyboardInterrupt(
+                        f"what is trained is kept, and goes on with `bench train {name}`, without --again"
+                    ) from interrupt
                 return _finished(request, frames, job, progress, log)
 
 
@@ -226,7 +243,7 @@ def _job(request: _Request, frames: Material, points: Mapping[str, faces.Points]
     return Job(
         request.name, settings, partial(_start, request), samples, _plan(request, samples), validation,
         partial(datasets.read_batches, threads=max(1, min(threads, cores))), AtThreshold(settings.threshold), folder,
-        device, threads, workers, _about(request, frames),
+        device, threads, workers, _about(request, frames, device),
     )  # fmt: skip
 
 
@@ -249,7 +266,7 @@ def _plan(request: _Request, samples: Samples) -> Plan:
     return Plan(units, classes, settings.batch_size, settings.epoch_steps, settings.balance, settings.seed, together)
 
 
-def _about(request: _Request, frames: Material) -> dict[str, Any]:
+def _about(request: _Request, frames: Material, device: str) -> dict[str, Any]:
     """What the file beside every checkpoint says."""
     from bench.provenance import command
 
@@ -259,18 +276,9 @@ def _about(request: _Request, frames: Material) -> dict[str, Any]:
         "settings": _as_json(request.settings),
         "command": command(),
         "libraries": versions(("bench", *_LIBRARIES)),
-        "seen": _with_earlier(frames.seen, trained_on.seen_before(request.weights)),
+        "computed_on": cuda_device_name() if device == "cuda" else machine()["cpu"],
+        "seen": seen.as_json(frames, request.weights),
     }
-
-
-def _with_earlier(seen: dict[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """What this training sees, and what that of the weights that it begins with saw."""
-    whole = {name: dict(splits) for name, splits in seen.items()}
-    for name, splits in earlier.items():
-        for split, of_split in splits.items():
-            now = whole.setdefault(name, {}).get(split, {})
-            whole[name][split] = {key: sorted({*now.get(key, ()), *names}) for key, names in of_split.items()}
-    return whole
 
 
 def _warnings_before(job: Job) -> list[str]:

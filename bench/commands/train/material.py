@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench import datasets, yaml_file
 from bench.errors import Keys, UserError, counted, listed, problems_of, refuse_together
 from bench.experiment import Experiments
 from bench.pipeline.frames import Listing
 from bench.records import Frame, FrameSet, OnEvent, Split
+from bench.records.trainings import Seen
 from bench.training import sampling
 from bench.training_settings import TrainingSettings
 
@@ -24,12 +24,14 @@ _FROM_TRAIN = "held out of train"
 class Material:
     """The frames of a training. `sets` has those of each frame set by what they are for: "train" and "validation".
 
-    `remarks` are what a reader must know of them, `chosen_by` says where the validation frames come from.
+    `remarks` are what a reader must know of them, `chosen_by` says where the validation frames come from. `tests` are
+    the sets' test frames, which the training never looks at.
     """
 
     sets: Mapping[str, Mapping[str, tuple[Frame, ...]]]
     remarks: tuple[str, ...] = ()
     chosen_by: str = "validation"
+    tests: tuple[FrameSet, ...] = ()
 
     def of(self, split: str) -> tuple[Frame, ...]:
         """All frames of a split, each content once."""
@@ -40,14 +42,14 @@ class Material:
         return tuple(seen.values())
 
     @property
-    def seen(self) -> dict[str, Any]:
-        """Digests and sources of all frames, as JSON: what the file beside a checkpoint says was seen."""
+    def seen(self) -> dict[str, dict[str, Seen]]:
+        """Digests and sources of all frames: what the file beside a checkpoint says was seen."""
         return {
             name: {
-                split: {
-                    "digests": sorted({frame.digest for frame in frames}),
-                    "sources": sorted({source for frame in frames for source in frame.sources}),
-                }
+                split: Seen(
+                    frozenset(frame.digest for frame in frames),
+                    frozenset(source for frame in frames for source in frame.sources),
+                )
                 for split, frames in splits.items()
             }
             for name, splits in self.sets.items()
@@ -172,7 +174,8 @@ def _split(frames: Mapping[str, Mapping[Split, FrameSet]], settings: TrainingSet
                            "`self_blend` learns from real frames alone.")  # fmt: skip
     names = dict.fromkeys([*train, *validation])
     sets = {name: {"train": train.get(name, ()), "validation": validation.get(name, ())} for name in names}
-    return Material(sets, tuple(remarks), chosen_by)
+    tests = tuple(splits["test"] for splits in frames.values() if "test" in splits)
+    return Material(sets, tuple(remarks), chosen_by, tests)
 
 
 def too_few(material: Material, settings: TrainingSettings) -> list[str]:

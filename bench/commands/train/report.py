@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import datasets, stored
 from bench.commands.train import judging
 from bench.commands.train.entry import entry
 from bench.commands.train.material import Material
 from bench.errors import UserError, counted, in_yaml
-from bench.provenance import command, cuda_device_name, machine, versions
 from bench.records import Auc, Frame, VariantEvaluation
 from bench.records.trainings import Curves, SampleFrame, TrainingReport
 from bench.reports.content.text import area
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SAMPLES = 16
-_LIBRARIES = ("bench", "torch", "timm", "numpy", "opencv-python-headless", "pillow")
 
 
 def report_of(
@@ -48,7 +46,7 @@ def report_of(
     return TrainingReport(
         name=name,
         run=job.folder.name,
-        facts=_facts(settings, frames, job, progress, str(about["precision"])),
+        facts=_facts(settings, frames, job, progress, about),
         rows=progress.rows,
         best=progress.best,
         ended=progress.ended,
@@ -100,10 +98,9 @@ def _answers(folder: Path) -> NDArray[np.float64]:
 
 
 def _facts(
-    settings: TrainingSettings, frames: Material, job: Job, progress: loop.Progress, precision: str
+    settings: TrainingSettings, frames: Material, job: Job, progress: loop.Progress, about: Mapping[str, Any]
 ) -> list[tuple[str, str]]:
-    """What was trained, on what, where and with what."""
-    device = cuda_device_name() if job.device == "cuda" else machine()["cpu"]
+    """What was trained, on what, where and with what; `about` is what stands beside the best epoch's weights."""
     validation = job.validation
     return [
         ("network", settings.architecture),
@@ -112,11 +109,11 @@ def _facts(
         ("train frames", _counted(frames.of("train"))),
         ("validation frames", f"{_counted(validation)} ({frames.chosen_by})"),
         ("steps", f"{progress.step:,} of {job.plan.batch_size} frames, {job.plan.steps:,} an epoch"),
-        ("precision", precision),
-        ("device", f"{device}, {counted(job.threads, 'thread')}"),
+        ("precision", str(about["precision"])),
+        ("device", f"{about.get('computed_on', about['device'])}, {counted(int(about['threads']), 'thread')}"),
         ("time", f"{sum(row.seconds for row in progress.rows):,.0f} s"),
-        ("command", command()),
-        ("libraries", ", ".join(f"{library} {version}" for library, version in versions(_LIBRARIES).items())),
+        ("command", str(about["command"])),
+        ("libraries", ", ".join(f"{library} {version}" for library, version in about["libraries"].items())),
     ]
 
 
