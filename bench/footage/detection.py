@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 LONGEST = 640
 """Pixels of the longest side at first: faster, and the only size at which very large faces are found."""
+_MOST_PIXELS, _MOST_SIDE = 4096 * 2160, 16_384
+"""A picture is sought through at no larger size: YuNet takes 75 MiB of memory a million pixels."""
 
 
 def at_two_scales(
@@ -22,12 +25,15 @@ def at_two_scales(
     """The faces of at least `min_face_px` in uint8 RGB [h, w, 3], the surest first.
 
     They are sought with the longest side at most `LONGEST` pixels, and where that shows none of this size, at full
-    size again: small faces in large pictures are too small after the reduction.
+    size again, or that of a 4K frame: small faces in large pictures are too small after the reduction.
     """
     small, scale = reduced(picture, LONGEST)
     faces = large_enough((scaled(face, 1 / scale) for face in find(small)), min_face_px)
     if not faces and scale < 1:
-        faces = large_enough(find(picture), min_face_px)
+        height, width = picture.shape[:2]
+        scale = min(1.0, math.sqrt(_MOST_PIXELS / (height * width)), _MOST_SIDE / max(height, width))
+        large = picture if scale == 1 else resized(picture, scale)
+        faces = large_enough((scaled(face, 1 / scale) for face in find(large)), min_face_px)
     return faces
 
 

@@ -67,17 +67,18 @@ class TrackedExperiment:
 class TrackedPrediction:
     """One answer of a service, without the picture.
 
-    `fake_probability` is P(fake), `members` is that of each member of an ensemble by its name, with the detector's own
-    name where there is no ensemble. `filename` is the cleaned name of an upload, or empty. `details` are further
-    parameters, such as the variant's name and id.
+    `fake_probability` is P(fake), `members` is that of each member of an ensemble that answered by its name, with the
+    variant's name where there is no ensemble, and `agree` of them say the same as the answer. `filename` is the cleaned
+    name of an upload, or empty. `details` are further parameters, such as the variant's name and id.
     """
 
-    kind: Literal["image", "video", "webcam"]
+    kind: Literal["image", "video", "webcam", "tensor"]
     prediction: ClassName
     fake_probability: float
     processing_time_s: float
     members: Mapping[str, float]
     filename: str = ""
+    agree: int = 0
     details: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -94,8 +95,7 @@ class TrackedPrediction:
         for name, p_fake in self.members.items():
             numbers[f"{name}_fake_prob"] = p_fake
             numbers[f"{name}_confidence"] = max(p_fake, 1 - p_fake)
-        agree = sum((p_fake >= 0.5) == (self.fake_probability >= 0.5) for p_fake in self.members.values())
-        return numbers | {"consensus": agree / max(len(self.members), 1)} | dict(self.metrics)
+        return numbers | {"consensus": self.agree / max(len(self.members), 1)} | dict(self.metrics)
 
     @property
     def parameters(self) -> dict[str, str]:

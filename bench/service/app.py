@@ -20,6 +20,7 @@ from bench.service.engine import Engine
 from bench.service.gate import Admission, Gate
 from bench.service.jobs import Jobs
 from bench.service.metrics import Metrics
+from bench.service.rates import Rates
 from bench.service.refusals import OWN_FAULT, RefusedError, as_json, of_disk
 from bench.service.routes import about, detect, inference_v2, page, video, webcam
 from bench.service.settings import ServiceSettings
@@ -36,7 +37,7 @@ def create_app(
 
     `on_predicted` hears of every answer, in the thread that answers: it must not wait for anything.
     """
-    metrics, admission = Metrics(), Admission(settings.queue)
+    metrics, admission, rates = Metrics(), Admission(settings.queue), Rates(settings.rate)
     engine, jobs = Engine(served, settings, metrics), Jobs(settings.jobs, 60 * settings.job_minutes)
     metrics.watch("bench_requests_under_way", "Requests that are worked on or wait.", lambda: admission.under_way)
     metrics.watch("bench_frames_waiting", "Frames that wait for their batch.", lambda: engine.waiting)
@@ -54,17 +55,17 @@ def create_app(
         title="bench", version=version("bench"), lifespan=lifespan, docs_url=None, redoc_url=None,
         description="Calls pictures and videos fake or real, and says what its compression cost.",
     )  # fmt: skip
-    app.state.service = State(experiment, engine, settings, metrics, admission, jobs, on_predicted)
+    app.state.service = State(experiment, engine, settings, metrics, admission, rates, jobs, on_predicted)
     for router in (each.router for each in (about, detect, video, webcam, inference_v2, page)):
         app.include_router(router)
     _say_errors(app)
-    _guard(app, settings, metrics, admission)
+    _guard(app, settings, metrics, admission, rates)
     return app
 
 
-def _guard(app: FastAPI, settings: ServiceSettings, metrics: Metrics, admission: Admission) -> None:
+def _guard(app: FastAPI, settings: ServiceSettings, metrics: Metrics, admission: Admission, rates: Rates) -> None:
     """What a request passes first stands last."""
-    app.add_middleware(Gate, settings=settings, metrics=metrics, admission=admission)
+    app.add_middleware(Gate, settings=settings, metrics=metrics, admission=admission, rates=rates)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

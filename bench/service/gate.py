@@ -6,35 +6,45 @@ import hmac
 import json
 from asyncio import wait_for
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.exceptions import HTTPException
 
 from bench.service.metrics import Metrics
+from bench.service.rates import Rates
 from bench.service.refusals import RefusedError
 from bench.service.settings import LOCAL, ServiceSettings
 
 _MIB = 2**20
 _FORM_BYTES = 64 * 1024
 """Of a request beside its files."""
-_OPEN = ("/", "/health", "/api/info", "/docs", "/openapi.json", "/v2", "/v2/health/live", "/v2/health/ready")
+_HEALTH = ("/health", "/v2/health/live", "/v2/health/ready")
+_OPEN = ("/", "/api/info", "/docs", "/openapi.json", "/v2", *_HEALTH)
+_READING = ("GET", "HEAD", "OPTIONS")
+_MOST_DIGITS = 18
 _WORKING = ("/api/detect/", "/api/video/", "/v2/models/")
 _JSON_BYTES = 64 * _MIB
+_LEAST_BYTES_A_SECOND = 16 * 1024
+"""Slower uploads are given up, so that nobody holds places by sending next to nothing."""
+CLIENT = "bench.client"
+"""Of a request's scope: whom its rate is counted for."""
+
+
+_UPLOADS_A_PLACE = 4
+"""So many uploads may be coming for each place in the queue: they wait for their clients, not for the service."""
 
 
 @dataclass
 class Admission:
-    """Requests that are worked on or wait, and whether the service is ending."""
+    """Requests that are worked on or wait, uploads that are still coming, and whether the service is ending."""
 
     most: int
     under_way: int = 0
+    coming: int = 0
     seconds_each: float = 0.1
     ending: bool = False
 
@@ -44,12 +54,34 @@ class Admission:
         return max(1, round(self.under_way * self.seconds_each))
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """A request under way; `RefusedError` where there are as many as may be, or the service is ending."""
+    def upload(self) -> Iterator[None]:
+        """An upload that is coming; `RefusedError` where no more of them are taken, or the service is ending."""
+        self._refuse_all()
+        if self.under_way >= self.most or self.coming >= _UPLOADS_A_PLACE * self.most:
+            raise self._full()
+        self.coming += 1
+        try:
+            yield
+        finally:
+            self.coming -= 1
+
+    def _refuse_all(self) -> None:
         if self.ending:
             raise RefusedError(503, "the service is ending; ask again when it is back", 30)
+
+    def _full(self) -> RefusedError:
+        return RefusedError(503, "the service is busy, its queue is full; ask again later", self.retry_after)
+
+    @contextmanager
+    def turn(self, *, has_come: bool = False) -> Iterator[None]:
+        """A request under way; `RefusedError` where there are as many as may be, or the service is ending.
+
+        An upload that `has_come` was taken on before: it is answered though the service ends.
+        """
+        if not has_come:
+            self._refuse_all()
         if self.under_way >= self.most:
-            raise RefusedError(503, "the service is busy, its queue is full; ask again later", self.retry_after)
+            raise self._full()
         begin = perf_counter()
         self.under_way += 1
         try:
@@ -63,12 +95,13 @@ class Admission:
 class Gate:
     """ASGI middleware that refuses early, so that what is refused costs nothing."""
 
-    def __init__(self, app: Any, settings: ServiceSettings, metrics: Metrics, admission: Admission) -> None:
+    def __init__(
+        self, app: Any, settings: ServiceSettings, metrics: Metrics, admission: Admission, rates: Rates
+    ) -> None:
         self._app, self._settings, self._metrics, self._admission = app, settings, metrics, admission
+        self._rates = rates
         self._keys = settings.keys
         self._hosts = settings.allowed_hosts or (LOCAL if settings.is_local else ())
-        self._rate = parse(settings.rate) if settings.rate else None
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Let a request pass, or answer why not; either is counted."""
@@ -95,22 +128,34 @@ class Gate:
     async def _pass(self, scope: Any, receive: Any, send: Any, path: str) -> None:
         """Raises `RefusedError` where a request may not pass."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        self._check_host(headers.get("host", ""))
-        if scope["type"] == "websocket":
+        if path not in _HEALTH:  # which a container's own check asks, by whatever name
+            self._check_host(headers.get("host", ""))
+        if scope["type"] == "websocket" or scope["method"] not in _READING:
             self._check_origin(headers)
         if path in _OPEN or path.startswith("/ui") or scope.get("method") == "OPTIONS":
             await self._app(scope, self._limited(receive, headers, path), send)
             return
-        key = self._check_key(scope, headers)
-        self._check_rate(key or (scope.get("client") or ("unknown", 0))[0])
+        scope[CLIENT] = self._check_key(scope, headers) or _address(scope)
         if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send)  # which counts its frames
             return
         if scope["method"] != "POST" or not path.startswith(_WORKING):
             await self._app(scope, self._limited(receive, headers, path), send)
             return
-        with self._admission.turn():
-            await self._app(scope, self._limited(receive, headers, path), send)
+        self._rates.take(scope[CLIENT])
+        with ExitStack() as turn:
+            coming = turn.enter_context(ExitStack())
+            coming.enter_context(self._admission.upload())
+
+            def whole() -> None:
+                """A place in the queue is taken once there is something to work on."""
+                coming.close()
+                try:
+                    turn.enter_context(self._admission.turn(has_come=True))
+                except RefusedError as refused:
+                    raise HTTPException(refused.status, refused.detail, refused.headers) from refused
+
+            await self._app(scope, self._limited(receive, headers, path, whole), send)
 
     def _check_key(self, scope: Any, headers: dict[str, str]) -> str:
         """The key of a request, empty where none is needed. `RefusedError` where it is missing or wrong."""
@@ -125,47 +170,64 @@ class Gate:
         # Every key is compared, each in constant time, so that time tells nothing of them.
         matches = [hmac.compare_digest(given.encode(), key.encode()) for key in self._keys]
         if not any(matches):
+            if given:  # whoever tries keys is limited as whoever has one
+                self._rates.take(_address(scope))
             what = "the API key is wrong" if given else "this service needs an API key"
             raise RefusedError(401, f"{what}: send it as X-API-Key, or as Authorization: Bearer")
         return given
 
-    def _check_rate(self, client: str) -> None:
-        if self._rate is not None and not self._limiter.hit(self._rate, client):
-            raise RefusedError(429, f"more than {self._rate}; ask again later", self._rate.get_expiry())
-
     def _check_host(self, host: str) -> None:
         """A page elsewhere could have a name of its own lead to this machine, and read what is served to it alone."""
-        name = urlsplit(f"//{host}").hostname if "[" in host else host.partition(":")[0].lower()
+        try:
+            name = urlsplit(f"//{host}").hostname if "[" in host else host.partition(":")[0].lower()
+        except ValueError:
+            name = None
         if self._hosts and name not in self._hosts:
             raise RefusedError(421, "this service is not called so; --allowed-hosts lets further names in")
 
     def _check_origin(self, headers: dict[str, str]) -> None:
-        """Browsers let every page open a WebSocket: pages of other origins are refused here."""
+        """Browsers let every page open a WebSocket and send forms: pages of other origins are refused here."""
         origin = headers.get("origin")
         if origin is None or origin in self._settings.cors_origins or "*" in self._settings.cors_origins:
             return
-        if urlsplit(origin).netloc != headers.get("host"):
+        try:
+            is_own = urlsplit(origin).netloc == headers.get("host")
+        except ValueError:
+            is_own = False
+        if not is_own:
             raise RefusedError(403, "this page is of another origin; --cors-origins lets it in")
 
-    def _limited(self, receive: Any, headers: dict[str, str], path: str) -> Callable[[], Any]:
-        """`receive`, until it has given more than such a request may have, or nothing for too long."""
+    def _limited(
+        self, receive: Any, headers: dict[str, str], path: str, whole: Callable[[], None] = lambda: None
+    ) -> Callable[[], Any]:
+        """`receive`, until it has given more than such a request may have, or nothing, or too little, for too long.
+
+        `whole` is called when all has come.
+        """
         most, what = self._most_bytes(path)
-        if (length := headers.get("content-length", "")).isdigit() and int(length) > most:
+        length = headers.get("content-length", "")
+        # So many digits are more than any limit.
+        if length.isascii() and length.isdigit() and (len(length) > _MOST_DIGITS or int(length) > most):
             raise RefusedError(413, f"the request is larger than {what}, the limit of this service")
-        given, ended = 0, False
+        given, ended, begun = 0, False, monotonic()
 
         async def receive_limited() -> Any:
             """Raises `HTTPException`, which Starlette hands on while it reads a form."""
             nonlocal given, ended
             try:
                 message = await (receive() if ended else wait_for(receive(), self._settings.idle_seconds))
+                seconds = monotonic() - begun - self._settings.idle_seconds
+                if not ended and given < seconds * _LEAST_BYTES_A_SECOND:
+                    raise TimeoutError
             except TimeoutError:
                 raise HTTPException(408, "the rest of the upload did not come in time; send it again") from None
-            ended = message["type"] != "http.request" or not message.get("more_body", False)
+            was_ended, ended = ended, message["type"] != "http.request" or not message.get("more_body", False)
             if message["type"] == "http.request":
                 given += len(message.get("body", b""))
                 if given > most:
                     raise HTTPException(413, f"the request is larger than {what}, the limit of this service")
+                if ended and not was_ended:
+                    whole()
             return message
 
         return receive_limited
@@ -181,6 +243,10 @@ class Gate:
         if path.startswith("/v2/models/"):
             return _JSON_BYTES, f"{_JSON_BYTES // _MIB} MiB"
         return round(settings.upload_mib * _MIB) + _FORM_BYTES, f"{settings.upload_mib:g} MiB"
+
+
+def _address(scope: Any) -> str:
+    return str((scope.get("client") or ("unknown", 0))[0])
 
 
 async def _refuse(scope: Any, receive: Any, send: Any, refused: RefusedError) -> None:

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 from bench.service.answers import JobState, VideoDetection
-from bench.service.refusals import OWN_FAULT, RefusedError
+from bench.service.refusals import RefusedError, as_refusal
 
 if TYPE_CHECKING:
     from bench.service.videos import Shown
@@ -50,6 +50,7 @@ class Job:
         )
 
 
+_SHOWN_BYTES, _VIDEOS_AT_ONCE = 256 * 2**20, 2
 _COLLECTED_WITHIN = 10.0
 """Seconds that a service that ends leaves for a job's client to ask once more, after the job has ended."""
 
@@ -57,12 +58,16 @@ Work = Callable[[Job], Awaitable[VideoDetection]]
 
 
 class Jobs:
-    """At most `most` jobs that have not ended; those that have are forgotten after `seconds`."""
+    """At most `most` jobs that have not ended; those that have are forgotten after `seconds`.
+
+    `at_once` are the turns of videos that are answered at once: each holds several decoded frames.
+    """
 
     def __init__(self, most: int, seconds: float) -> None:
         self._most, self._seconds = most, seconds
         self._jobs: dict[str, Job] = {}
         self._turn = asyncio.Lock()
+        self.at_once = asyncio.Semaphore(_VIDEOS_AT_ONCE)
 
     def refuse_more(self) -> None:
         """Raise `RefusedError` where no further job is taken on."""
@@ -108,15 +113,22 @@ class Jobs:
                 job.state = "done"
         except asyncio.CancelledError:
             job.state = "cancelled"
-        except RefusedError as refused:
-            job.state, job.detail = "failed", refused.detail
-        except Exception:
-            job.state, job.detail = "failed", OWN_FAULT
-            raise
+        except Exception as error:
+            job.state, job.detail = "failed", as_refusal(error, "a video").detail
         finally:
             job.ended_at = monotonic()
+            self._forget_pictures()
             clean_up()
             asyncio.get_running_loop().call_later(self._seconds, self._jobs.pop, job.name, None)
+
+    def _forget_pictures(self) -> None:
+        """Keep no more pictures of ended jobs than fit into memory, the latest first; their numbers stay."""
+        left = _SHOWN_BYTES
+        ended = [job for job in self._jobs.values() if job.ended]
+        for job in sorted(ended, key=lambda job: job.ended_at or monotonic(), reverse=True):
+            left -= sum(len(shown.jpeg) for shown in job.shown.values())
+            if left < 0:
+                job.shown.clear()
 
 
 async def _stop(job: Job) -> None:

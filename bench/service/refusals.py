@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import logging
 
 from bench.errors import on_one_line
 
+_log = logging.getLogger("bench")
 OWN_FAULT = "an error of the service itself, which its log describes"
 """What is answered where the service is to blame."""
 
@@ -40,6 +42,18 @@ class NoFaceError(RefusedError):
             422,
             f"no face was found, and this detector judges faces (crop {preset}); faces=never judges the whole picture",
         )
+
+
+def as_refusal(error: Exception, what: str) -> RefusedError:
+    """What is said where `what` got no answer for this reason; one that is the service's fault is logged."""
+    if isinstance(error, RefusedError):
+        return error
+    if full := of_disk(error):
+        return full
+    if isinstance(error, MemoryError):
+        return RefusedError(503, "the service has no memory left for this; ask again later", 10)
+    _log.error("%s got no answer", what, exc_info=error)
+    return RefusedError(500, OWN_FAULT)
 
 
 def of_disk(error: BaseException | None) -> RefusedError | None:

@@ -43,7 +43,7 @@ class ServiceSettings(BaseSettings):
     decoders: Count = Field(2, description="threads that decode pictures and find faces")
     jobs: Count = Field(8, description="long videos that wait or are worked on")
     job_minutes: Amount = Field(10, description="after which a finished job is forgotten")
-    rate: str = Field("", description='requests of a client, such as "60/minute"; empty: any number')
+    rate: str = Field("", description='pictures and videos of a client, such as "60/minute"; empty: any number')
     cached_answers: Annotated[int, Ge(0)] = Field(256, description="answers that identical uploads get again")
     api_keys: SecretStr = Field(SecretStr(""), description="comma-separated")
     api_keys_file: Path | None = Field(None, description="a key a line; # begins a comment")
@@ -59,6 +59,12 @@ class ServiceSettings(BaseSettings):
     def _listed(cls, value: Any) -> Any:
         """Text as the names between its commas."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _lowered(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of hosts are the same in capitals."""
+        return tuple(name.lower() for name in value)
 
     @field_validator("rate")
     @classmethod

@@ -12,6 +12,7 @@ from bench.service.engine import Engine, Judged
 from bench.service.gate import Admission
 from bench.service.jobs import Jobs
 from bench.service.metrics import Metrics
+from bench.service.rates import Rates
 from bench.service.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -22,14 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predicted:
-    """An answer as those hear of it who keep account: `by_member` is the P(fake) of each, by name."""
+    """An answer as those hear of it who keep account: `by_member` is the P(fake) of each, by name.
 
-    kind: Literal["image", "video", "webcam"]
+    A "tensor" is a frame of the Open Inference Protocol. `agree` members say the same as the answer.
+    """
+
+    kind: Literal["image", "video", "webcam", "tensor"]
     served: Served
     p_fake: float
     by_member: Mapping[str, float]
     seconds: float
     filename: str = ""
+    agree: int = 0
 
 
 OnPredicted = Callable[[Predicted], object]
@@ -44,6 +49,7 @@ class State:
     settings: ServiceSettings
     metrics: Metrics
     admission: Admission
+    rates: Rates
     jobs: Jobs
     on_predicted: OnPredicted
     cache: AnswerCache[Detection] = field(init=False)

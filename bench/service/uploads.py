@@ -62,7 +62,8 @@ def _inspected(data: bytes) -> tuple[int, int]:
 
     try:
         with opened_picture(BytesIO(data)) as opened:
-            pictures = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
+            # Whether there is a second one: to count them all takes a TIFF of many pages minutes.
+            is_several = opened.format != "MPO" and bool(getattr(opened, "is_animated", False))
             size = opened.size
     except MemoryError:
         raise
@@ -72,6 +73,6 @@ def _inspected(data: bytes) -> tuple[int, int]:
         raise RefusedError(415, f"the file is no picture; expected {READABLE}, told by its content") from error
     except Exception as error:  # whatever a decoder says, it is about this upload
         raise RefusedError(422, f"the picture can't be read; expected {READABLE}, whole") from error
-    if pictures > 1:
-        raise RefusedError(422, f"the file holds {pictures} pictures; send one alone, or a video to /api/video/detect")
+    if is_several:
+        raise RefusedError(422, "the file holds several pictures; send one alone, or a video to /api/video/detect")
     return int(size[0]), int(size[1])

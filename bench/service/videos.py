@@ -132,7 +132,8 @@ async def detect(
     answer = _answer(video.name, results, info, asked)
     by_member = {name: vote.fake_prob for name, vote in answer.overall_result.model_predictions.items()}
     p_fake = answer.overall_result.fake_probability
-    service.predicted(Predicted("video", asked.served, p_fake, by_member, seconds, video.name))
+    agree = answer.overall_result.consensus.agree
+    service.predicted(Predicted("video", asked.served, p_fake, by_member, seconds, video.name, agree))
     return answer
 
 

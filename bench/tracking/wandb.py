@@ -23,6 +23,8 @@ ADDRESS = f"{OFFLINE}: runs are written to wandb/ beside the experiment file, an
 _QUIET = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_GIT": "true", "WANDB_MODE": OFFLINE}
 _FOLDER = "wandb"
 _PREDICTIONS = "predictions"
+_OF_SERVICES: dict[tuple[str, str], Any] = {}
+"""The open run of predictions, by address and experiment: a service logs every few seconds."""
 
 
 def address(text: str, base: Path) -> str:
@@ -67,11 +69,13 @@ def log(address_: str, tracked: TrackedExperiment) -> None:
 
 
 def log_predictions(address_: str, experiment: str, predictions: Sequence[TrackedPrediction]) -> None:
-    """Write predictions as steps of one run."""
-    with _run(address_, project=experiment, group=_PREDICTIONS, job_type=_PREDICTIONS) as opened:
-        for prediction in predictions:
-            opened.log({**prediction.named_metrics, **prediction.parameters})
-        opened.finish()
+    """Write predictions as steps of one run, that of this process, which wandb finishes when the process ends."""
+    key = address_, experiment
+    if key not in _OF_SERVICES:
+        with _run(address_, project=experiment, group=_PREDICTIONS, job_type=_PREDICTIONS) as opened:
+            _OF_SERVICES[key] = opened
+    for prediction in predictions:
+        _OF_SERVICES[key].log({**prediction.named_metrics, **prediction.parameters})
 
 
 @contextmanager

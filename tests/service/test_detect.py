@@ -130,7 +130,7 @@ REFUSED = {
     "empty": (b"", {}, 422, "empty"),
     "broken": (encoded(picture(1, 200))[:2000], {}, 422, "decoded"),
     "bomb": (bomb(), {}, 413, "pixels"),
-    "animation": (animation(), {}, 422, "3 pictures"),
+    "animation": (animation(), {}, 422, "several pictures"),
     "large": (encoded(np.random.default_rng(0).integers(0, 255, (700, 700, 3), dtype=np.uint8)), {}, 413, "1 MiB"),
     "many pixels": (encoded(np.zeros((1500, 1500, 3), np.uint8)), {}, 413, "1500 × 1500"),
     "no face": (encoded(np.full((90, 90, 3), 90, np.uint8)), {}, 422, "faces=never"),

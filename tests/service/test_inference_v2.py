@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.service.state import Predicted
 from tests.support.drawn_service import SIZE, application
 from tests.support.service import asking, post
 
@@ -57,6 +58,9 @@ def test_frames_in_json() -> None:
         body(frames(1), datatype="FP32"),
         body(frames(1), data=[1, 2]),
         body(frames(1), data=[-1] * 3 * SIZE * SIZE),
+        body(frames(1), data=[0.9] * 3 * SIZE * SIZE),
+        body(frames(1), data=[True] * 3 * SIZE * SIZE),
+        body(frames(1), data=["12"] * 3 * SIZE * SIZE),
         body(frames(1), parameters={"binary_data_size": 7}),
         body(frames(1)) | {"outputs": [{"name": "other"}]},
     ],
@@ -66,6 +70,20 @@ def test_what_is_not_of_the_protocol_is_refused(request_body: Any) -> None:
     response = post(application(), "/v2/models/q8/infer", **kind)
     assert response.status_code == 400, response.text
     assert response.json()["error"] == response.json()["detail"]
+
+
+@pytest.mark.parametrize("length", ["²", "9" * 5000, "-1", "7"])
+def test_a_length_that_is_none_is_refused(length: str) -> None:
+    headers = {"Inference-Header-Content-Length": length.encode("latin-1")}
+    response = post(application(), "/v2/models/q8/infer", json=body(frames(1)), headers=headers)
+    assert response.status_code == 400, response.text
+
+
+def test_whoever_keeps_account_hears_of_each_frame() -> None:
+    heard: list[Predicted] = []
+    post(application(on_predicted=heard.append), "/v2/models/q8/infer", json=body(frames(3)))
+    assert [(each.kind, each.agree) for each in heard] == [("tensor", 1)] * 3
+    assert [each.p_fake for each in heard] == pytest.approx(1 / (1 + np.exp(-np.arange(3))))
 
 
 def test_an_unknown_variant_is_named() -> None:

@@ -17,6 +17,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from bench.service import jobs, refusals, videos
 from bench.service.server import Server
 from tests.support.drawn_service import Brightness, application, member, served
 from tests.support.footage import write_video
@@ -114,6 +115,59 @@ def test_a_cancelled_job_ends_and_leaves_nothing(clip: bytes, tmp_path: Path) ->
 
     assert asking(application(served(member("q8", session)), jobs=2), ask) == [503, 204, 204, 404]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_that_fails_is_in_the_log_at_once(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[Any] = []
+    monkeypatch.setattr(refusals._log, "error", lambda *what, exc_info: logged.append(exc_info))
+
+    async def fails(*_: Any) -> Any:
+        raise ZeroDivisionError("by the test")
+
+    monkeypatch.setattr(videos, "detect", fails)
+
+    async def ask(client: httpx.AsyncClient) -> dict[str, Any]:
+        href = (await client.post("/api/video/jobs", files={"file": ("a.mp4", clip)})).json()["href"]
+        while (state := (await client.get(href)).json())["state"] != "failed":
+            await asyncio.sleep(0.01)
+        assert [str(each) for each in logged] == ["by the test"]
+        return dict(state)
+
+    assert asking(application(), ask)["detail"].startswith("an error of the service itself")
+
+
+def test_pictures_of_ended_jobs_are_forgotten_where_they_are_many(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask(client: httpx.AsyncClient) -> list[int]:
+        hrefs = []
+        for _ in range(2):
+            href = (await client.post("/api/video/jobs", files={"file": ("a.mp4", clip)})).json()["href"]
+            while (state := (await client.get(href)).json())["state"] != "done":
+                await asyncio.sleep(0.01)
+            hrefs.append(f"{href}/frames/{state['result']['frame_results'][0]['frame']}")
+            monkeypatch.setattr(jobs, "_SHOWN_BYTES", 1)
+        return [(await client.get(href)).status_code for href in hrefs]
+
+    assert asking(application(cached_answers=0), ask) == [404, 404]
+
+
+def test_told_twice_it_ends_though_a_job_is_under_way(clip: bytes) -> None:
+    session = Brightness()
+    session.go.clear()
+    app = application(served(member("q8", session)), allowed_hosts=("127.0.0.1",))
+    server = Server(uvicorn.Config(app, port=0, log_level="critical"), app.state.service)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    assert comes_true(lambda: server.started, 20)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    httpx.post(f"http://127.0.0.1:{port}/api/video/jobs", files={"file": ("a.mp4", clip)}, timeout=60)
+    server.handle_exit(signal.SIGTERM, None)
+    assert not server.should_exit
+    server.handle_exit(signal.SIGTERM, None)
+    assert server.should_exit
+    assert server.force_exit
+    session.go.set()
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_told_to_end_it_finishes_its_jobs_and_they_can_be_asked_for(clip: bytes) -> None:

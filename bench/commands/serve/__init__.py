@@ -134,6 +134,7 @@ def tell(log: PredictionLog, predicted: Predicted) -> None:
             processing_time_s=predicted.seconds,
             members=predicted.by_member,
             filename=predicted.filename,
+            agree=predicted.agree,
             details={"variant": served.name, "id": ",".join(member.judge.id for member in served.members)},
         )
     )

@@ -13,8 +13,9 @@ from fastapi import APIRouter, File, Form, Request, UploadFile
 from bench.service import heatmaps, keeping, state, uploads
 from bench.service.answers import Batch, Consensus, Detection, Failed, Refusal
 from bench.service.engine import Asked, Judged
+from bench.service.gate import CLIENT
 from bench.service.heatmaps import Pictures, pictures
-from bench.service.refusals import RefusedError
+from bench.service.refusals import RefusedError, as_refusal
 from bench.service.state import Predicted, State, called, confidence
 
 router = APIRouter(prefix="/api/detect", tags=["pictures"])
@@ -55,14 +56,16 @@ async def batch(
     asked, most = service.engine.asked(variant, faces), service.settings.batch_images
     if len(files) > most:
         raise RefusedError(422, f"{len(files)} pictures in a request; expected at most {most}")
+    service.rates.take(request.scope[CLIENT], len(files) - 1)  # the request counted as one
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def of_one(file: UploadFile) -> Detection | Failed:
         async with turns:
             try:
                 return await detect(service, file, asked, heatmap=False)
-            except RefusedError as refused:
-                return Failed(filename=uploads.clean_name(file.filename), error=refused.detail)
+            except Exception as error:
+                name = uploads.clean_name(file.filename)
+                return Failed(filename=name, error=as_refusal(error, "a picture of a batch").detail)
 
     results = await asyncio.gather(*map(of_one, files))
     judged = [each for each in results if isinstance(each, Detection)]
@@ -94,7 +97,7 @@ async def detect(service: State, file: UploadFile, asked: Asked, *, heatmap: boo
         await service.engine.prepared(partial(keeping.keep, service.settings.keep, data, answer))
     seconds = perf_counter() - begin
     answer = answer.model_copy(update={"processing_time": seconds})
-    service.predicted(Predicted("image", asked.served, judged.p_fake, judged.by_member, seconds, name))
+    service.predicted(Predicted("image", asked.served, judged.p_fake, judged.by_member, seconds, name, judged.agree))
     if not answer.models_failed.keys() - asked.served.failed.keys():
         service.cache.put(key, answer, len(answer.model_dump_json()) if heatmap else 1024)
     return answer

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NotRequired
 
 from fastapi import APIRouter, Request, Response
@@ -13,7 +15,7 @@ from typing_extensions import TypedDict
 
 from bench import stored
 from bench.errors import quoted
-from bench.inference.served import Served
+from bench.inference.served import Joined, Served
 from bench.provenance import version
 from bench.records.ensembles import log_odds
 from bench.results.score import p_fake
@@ -21,6 +23,7 @@ from bench.service import state
 from bench.service.batching import Answer
 from bench.service.engine import gathered, joined
 from bench.service.refusals import RefusedError
+from bench.service.state import Predicted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 _HEADER_LENGTH = "Inference-Header-Content-Length"
-_INPUT, _MOST_FRAMES = "frames", 256
+_INPUT, _MOST_FRAMES, _MOST_DIGITS = "frames", 256, 18
 _DATATYPES = {"logits": "FP32", "p_fake": "FP32", "cam": "FP32"}
 
 
@@ -65,13 +68,23 @@ async def model_ready(request: Request, name: str) -> JSONResponse:
 @router.post("/models/{name:path}/infer")
 async def infer(request: Request, name: str) -> Response:
     """Judge frames at the network's size: UINT8 [n, 3, h, w]."""
+    begin = perf_counter()
+    import numpy as np
+
     service, served = state.of(request), _served(request, name)
     body = await request.body()
     asked = await service.engine.prepared(lambda: _read(body, request.headers.get(_HEADER_LENGTH), _size(served)))
     batchers = [service.engine.batcher(member) for member in served.members]
     futures = [[batcher.submit(frame) for batcher in batchers] for frame in asked.frames]
     answers = [await gathered(of_frame) for of_frame in futures]
-    return _answer(served, asked, _outputs(served, answers))
+    together, differences = joined(served, answers)
+    of_members = p_fake(np.zeros_like(differences), differences)
+    seconds = (perf_counter() - begin) / len(answers)
+    for row, (score, agree) in enumerate(zip(together.p_fake.tolist(), together.agree.tolist(), strict=True)):
+        by_member = dict(zip(served.names, of_members[:, row].tolist(), strict=True))
+        answered = {member: each for member, each in by_member.items() if math.isfinite(each)}
+        service.predicted(Predicted("tensor", served, score, answered, seconds, agree=agree))
+    return _answer(served, asked, _outputs(served, answers, together, of_members))
 
 
 @router.get("/models/{name:path}")
@@ -139,7 +152,8 @@ def _size(served: Served) -> int:
 
 def _read(body: bytes, length: str | None, size: int) -> _Asked:
     """What a request asks. Raises `RefusedError` where it is not as the protocol says."""
-    end = len(body) if length is None else int(length) if length.isdigit() else -1
+    is_number = length is not None and length.isascii() and length.isdigit() and len(length) < _MOST_DIGITS
+    end = len(body) if length is None else int(length) if is_number else -1
     if not 0 <= end <= len(body):
         raise RefusedError(400, f"{_HEADER_LENGTH}: expected the length of the JSON, found {quoted(length)}")
     try:
@@ -179,28 +193,30 @@ def _frames(given: Mapping[str, Any], rest: bytes, size: int) -> NDArray[np.uint
             raise RefusedError(400, f"{_INPUT}: expected {count:,} bytes, found {len(rest):,}")
         return np.frombuffer(rest, np.uint8).reshape(shape)
     try:
-        values = np.array(given.get("data"), np.int64).reshape(shape)
+        values = np.array(given.get("data")).reshape(shape)
     except (ValueError, TypeError, OverflowError) as error:
         raise RefusedError(400, f"{_INPUT}: data: expected {count:,} whole numbers") from error
+    if values.dtype.kind not in "iu":
+        raise RefusedError(400, f"{_INPUT}: data: expected {count:,} whole numbers, found others")
     if values.min() < 0 or values.max() > 255:
         raise RefusedError(400, f"{_INPUT}: data: expected numbers from 0 to 255")
     return values.astype(np.uint8)
 
 
-def _outputs(served: Served, answers: Sequence[Sequence[Answer | Exception]]) -> dict[str, NDArray[np.float32]]:
+def _outputs(
+    served: Served, answers: Sequence[Sequence[Answer | Exception]], together: Joined, of_members: NDArray[np.floating]
+) -> dict[str, NDArray[np.float32]]:
     """The tensors of an answer, by name. The logits of an ensemble are the log-odds of its P(fake)."""
     import numpy as np
 
-    together, differences = joined(served, answers)
     tensors: dict[str, NDArray[Any]] = {"p_fake": together.p_fake}
     if served.is_ensemble:
         odds = log_odds(together.p_fake)
         tensors["logits"] = np.stack([np.zeros_like(odds), odds], -1)
     else:
         tensors["logits"] = np.stack([answer.logits for (answer,) in answers if isinstance(answer, Answer)])
-    scores = p_fake(np.zeros_like(differences), differences)
-    of_members = [[answer.cam if isinstance(answer, Answer) else None for answer in of_frame] for of_frame in answers]
-    maps = [served.joint_map(cams, scores[:, row].tolist()) for row, cams in enumerate(of_members)]
+    cams = [[answer.cam if isinstance(answer, Answer) else None for answer in of_frame] for of_frame in answers]
+    maps = [served.joint_map(of_frame, of_members[:, row].tolist()) for row, of_frame in enumerate(cams)]
     if all(each is not None for each in maps):
         tensors["cam"] = np.stack([np.asarray(each) for each in maps])
     return {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}

@@ -30,7 +30,8 @@ async def detect(
     service = state.of(request)
     asked, video = service.engine.asked(variant, faces), await _stored(service, file, max_frames)
     try:
-        answer = await videos.detect(service, video, asked)
+        async with service.jobs.at_once:
+            answer = await videos.detect(service, video, asked)
         await _keep(service, video, answer)
         return answer
     finally:
@@ -87,7 +88,7 @@ async def heatmap(request: Request, job: str, frame: int) -> Response:
 def _shown(request: Request, job: str, frame: int) -> Shown:
     shown = state.of(request).jobs.find(job).shown.get(frame)
     if shown is None:
-        raise RefusedError(404, "this frame was not judged, or not yet")
+        raise RefusedError(404, "this frame was not judged, not yet, or its picture is kept no longer")
     return shown
 
 

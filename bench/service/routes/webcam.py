@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 from time import perf_counter
 from typing import Any
 
@@ -13,11 +12,11 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from bench.service import state
 from bench.service.answers import Consensus, WebcamAnswer
 from bench.service.engine import Asked
-from bench.service.refusals import OWN_FAULT, RefusedError
+from bench.service.gate import CLIENT
+from bench.service.refusals import RefusedError, as_refusal
 from bench.service.state import Predicted, State, called, confidence
 
 router = APIRouter()
-_log = logging.getLogger("bench")
 
 
 @router.websocket("/api/video/webcam")
@@ -38,25 +37,21 @@ async def webcam(socket: WebSocket, variant: str | None = None, faces: str | Non
             if message["type"] == "websocket.disconnect":
                 return
             count += 1
-            await socket.send_json(await _answered(service, message, asked, count))
+            await socket.send_json(await _answered(service, message, asked, count, socket.scope[CLIENT]))
     except WebSocketDisconnect:
         return
 
 
-async def _answered(service: State, message: Any, asked: Asked, count: int) -> dict[str, Any]:
-    """The answer to a message, or why there is none."""
+async def _answered(service: State, message: Any, asked: Asked, count: int, client: str) -> dict[str, Any]:
+    """The answer to a message, the `count`th of a client, or why there is none."""
     begin = perf_counter()
     try:
         data = _frame(message, service.settings.upload_mib)
+        service.rates.take(client)
         with service.admission.turn():
             judged = await service.engine.judge_upload(data, asked)
-    except RefusedError as refused:
-        return {"error": refused.detail}
-    except MemoryError:
-        return {"error": "the service has no memory left for this frame"}
-    except Exception:
-        _log.exception("a frame of a webcam got no answer")
-        return {"error": OWN_FAULT}
+    except Exception as error:
+        return {"error": as_refusal(error, "a frame of a webcam").detail}
     threshold = asked.served.threshold
     answer = WebcamAnswer(
         prediction=called(judged.p_fake, threshold),
@@ -73,7 +68,8 @@ async def _answered(service: State, message: Any, asked: Asked, count: int) -> d
         artifact=state.artifact(asked.served),
         shipped_with=asked.served.verdict,
     )
-    service.predicted(Predicted("webcam", asked.served, judged.p_fake, judged.by_member, answer.processing_time))
+    seconds, by_member = answer.processing_time, judged.by_member
+    service.predicted(Predicted("webcam", asked.served, judged.p_fake, by_member, seconds, agree=judged.agree))
     return answer.model_dump()
 
 
