@@ -222,9 +222,14 @@ class _Shared:
             if isinstance(error.cause, UserError):
                 raise UserError(str(error.cause)) from error
             raise
-        except (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError) as error:
+        except (
+            exceptions.RayActorError,
+            exceptions.WorkerCrashedError,
+            exceptions.NodeDiedError,
+            exceptions.OutOfMemoryError,
+        ) as error:
             self.losses[unit] = self.losses.get(unit, 0) + 1
-            if self.losses[unit] > MOST_LOSSES:
+            if self.losses[unit] >= MOST_LOSSES:
                 raise UserError(
                     f"the workers that evaluate the shard from row {unit[1]} on were lost {MOST_LOSSES} times, perhaps "
                     f"for want of memory: use fewer threads or larger nodes ({shown(str(error))})"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from bench.errors import UserError, on_one_line
 from bench.records import Frame, InputSpec, Point
 from bench.training import augmentation
 from bench.training.augment_settings import AugmentSettings
@@ -80,8 +81,17 @@ class Samples:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, key: Key) -> list[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]]:
-        """What a unit puts into its batch: pixels, label, mask, whether it is known where it is forged."""
+    def __getitem__(self, key: Key) -> list[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]] | Exception:
+        """What a unit puts into its batch: pixels, label, mask, whether it is known where it is forged.
+
+        Where a frame can't be read, the error: what a process raises that reads, PyTorch would make another one of.
+        """
+        try:
+            return self._made(key)
+        except (UserError, OSError, MemoryError) as error:
+            return error
+
+    def _made(self, key: Key) -> list[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]]:
         import numpy as np
 
         epoch, position, unit = key
@@ -132,7 +142,7 @@ def batches(
     import torch
     from torch.utils.data import DataLoader
 
-    loader: DataLoader[Batch] = DataLoader(
+    loader: DataLoader[Batch | Exception] = DataLoader(
         samples,  # type: ignore[arg-type]  # what it gives is collated below
         batch_sampler=plan.batches(epoch, first),
         num_workers=workers,
@@ -143,7 +153,18 @@ def batches(
         # Otherwise it draws a seed from the generator of dropout, once more where an epoch is begun in its middle.
         generator=torch.Generator(),
     )
-    yield from loader
+    try:
+        for batch in loader:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            f"a process that reads frames ended ({on_one_line(str(error))[:120]}), perhaps for want of memory or of "
+            "shared memory; set fewer `workers`, or `workers: 0`"
+        ) from error
 
 
 def _seeded(seed: int, epoch: int, worker: int) -> None:
@@ -160,12 +181,18 @@ def _seeded(seed: int, epoch: int, worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _collated(units: Sequence[Sequence[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]]]) -> Batch:
-    """One batch of what units put into it."""
+def _collated(
+    units: Sequence[Sequence[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]] | Exception],
+) -> Batch | Exception:
+    """One batch of what units put into it; the first error, where there is one."""
     import numpy as np
     import torch
 
-    made = [each for unit in units for each in unit]
+    made: list[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]] = []
+    for unit in units:
+        if isinstance(unit, Exception):
+            return unit
+        made += unit
     frames = np.stack([pixels for pixels, *_ in made]).transpose(0, 3, 1, 2)
     masks = np.stack([mask for _, _, mask, _ in made])
     return Batch(

@@ -136,6 +136,8 @@ class Exceptions:
 
     class NodeDiedError(Exception): ...
 
+    class OutOfMemoryError(Exception): ...
+
 
 class ClusterHere:
     """Ray's surface in this process: tasks and calls are done at once, and `lost` calls of a worker come to nothing.
@@ -202,7 +204,8 @@ class Actor:
         self.cluster.calls += 1
         if self.cluster.lost(self.cluster.calls):
             self.worker = self.begin()
-            self.cluster.answers.append(Exceptions.RayActorError("it is gone"))
+            gone = Exceptions.OutOfMemoryError if self.cluster.calls % 2 else Exceptions.RayActorError
+            self.cluster.answers.append(gone("it is gone"))
             return len(self.cluster.answers) - 1
         return self.cluster.answer(lambda: self.worker.evaluate(*unit))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -343,6 +345,42 @@ def test_what_is_held_out_of_one_set_is_not_learned_from_another(tmp_path: Path)
     )
     assert len(train) + len(validation) == 28
     assert len(validation) >= 6
+
+
+def test_a_picture_that_one_set_calls_real_and_another_fake_is_refused(tmp_path: Path) -> None:
+    folder = set_up(tmp_path)
+    shutil.copytree(folder / "faces", folder / "others")
+    (folder / "others/train/real/000.png").rename(folder / "others/train/fake/of-faces.png")
+    file = write_file(folder, "epochs: 1; frames: [faces, others]")
+    both = "{faces: {path: faces}, others: {path: others}}"
+    file.write_text(file.read_text().replace("{faces: {path: faces}}", both))
+    expected = "identical files, one real and one fake: faces/real/000.png and others/fake/of-faces.png"
+    assert expected in " ".join(refused(folder).split())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_frame_that_is_gone_in_mid_training_is_one_sentence(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = set_up(tmp_path, f"epochs: 2; workers: {workers}")
+    begin = loop.train
+
+    def without_a_frame(job: Any, on_event: Any) -> Any:
+        job.samples.frames[0].file.unlink()
+        return begin(job, on_event)
+
+    monkeypatch.setattr(loop, "train", without_a_frame)
+    with pytest.raises((UserError, OSError)) as error:
+        trained(folder)
+    assert "Traceback" not in str(error.value)
+    assert "000.png" in str(error.value)
+    assert "DataLoader" not in str(error.value)
+
+
+def test_a_process_that_reads_and_is_killed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = set_up(tmp_path, "epochs: 1; workers: 1")
+    monkeypatch.setattr(samples.Samples, "_made", lambda self, key: os.kill(os.getpid(), signal.SIGKILL))
+    assert "perhaps for want of memory" in refused(folder)
 
 
 def test_each_split_needs_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -88,7 +88,7 @@ def gather(experiments: Experiments, settings: TrainingSettings, name: str, path
     frames = {each: listing.frames for each, listing in listings.items()}
     refuse([(("datasets", each), wrong) for each, wrong in _shared(frames)])
     key: Keys = ("trainings", name, "frames")
-    refuse([(key, wrong) for wrong in _unfit(frames, settings)])
+    refuse([(key, wrong) for wrong in (*_contradictory(frames), *_unfit(frames, settings))])
     material = _split(frames, settings)
     refuse([(key, wrong) for wrong in too_few(material, settings)])
     return material
@@ -105,6 +105,21 @@ def _shared(frames: Mapping[str, Mapping[Split, FrameSet]]) -> list[tuple[str, s
                 check = partial(datasets.refuse_shared_content, name, both)
                 problems += [(name, error) for _, error in problems_of(("datasets", name), check)]
     return problems
+
+
+def _contradictory(frames: Mapping[str, Mapping[Split, FrameSet]]) -> Iterator[str]:
+    """Pictures that one set calls real and another one fake; within a set that is refused anyway."""
+    first: dict[str, tuple[str, Frame]] = {}
+    twice = []
+    for name, splits in frames.items():
+        for split in ("train", "validation"):
+            for frame in splits[split].frames if split in splits else ():
+                other, known = first.setdefault(frame.digest, (name, frame))
+                labels = {known.label, frame.label}
+                if frame.digest and other != name and labels == {0, 1}:
+                    twice.append(f"{other}/{known.path} and {name}/{frame.path}")
+    if twice:
+        yield f"identical files, one real and one fake: {listed(twice, 5)}; correct the wrong one, or leave both out"
 
 
 def _unfit(frames: Mapping[str, Mapping[Split, FrameSet]], settings: TrainingSettings) -> list[str]:

@@ -65,8 +65,8 @@ def log_folder(results: Path, part: Part) -> Path:
     return folder_of(results) / f"of-{part.count}" / f"log-{part.number}"
 
 
-def begun(part: Part, prepared: Prepared, passes: Sequence[Pass]) -> Record:
-    """The record of a part that begins in this process."""
+def begun(part: Part, prepared: Prepared, passes: Sequence[Pass], failed: Mapping[str, str] | None = None) -> Record:
+    """The record of a part that begins in this process; `failed` has what could not be built, by title."""
     targets = [target for each in passes for target in each.targets]
     jobs = {target.job.result_title: target.job for target in targets}
     return Record(
@@ -82,6 +82,7 @@ def begun(part: Part, prepared: Prepared, passes: Sequence[Pass]) -> Record:
         host=platform.node(),
         process=os.getpid(),
         began=datetime.now(UTC).isoformat(timespec="seconds"),
+        failed=dict(failed or {}),
     )
 
 
@@ -95,7 +96,8 @@ def file_of(results: Path, record: Record) -> Path:
 
 
 def ended(record: Record, failed: Mapping[str, str]) -> Record:
-    return replace(record, is_whole=True, failed=dict(failed))
+    """The record with what failed to evaluate, beside what failed to build."""
+    return replace(record, is_whole=True, failed={**record.failed, **failed})
 
 
 def read_all(results: Path) -> list[Record]:
@@ -170,6 +172,13 @@ def refuse_other_keys(records: Iterable[Record], present: Record, results: Path)
     for record in records:
         if why := other_keys(record, present):
             name = results.name
+            failed = {title: reason for title, reason in record.failed.items() if title not in present.failed}
+            if failed and not record.keys.keys() - present.keys.keys():
+                raise UserError(
+                    f"shard {record.part.text} is without {listed(failed)}, which failed on {record.host}: "
+                    f"{listed((shown(reason) for reason in failed.values()), 3)}; `bench run {name} --shard "
+                    f"{record.part.text}` makes it again, where it can be built"
+                )
             raise UserError(
                 f"shard {record.part.text} was made elsewhere in another way ({why}): have all shards use one build, "
                 f"which `bench run {name} --build-only` makes before any begins; use the same libraries and the same "

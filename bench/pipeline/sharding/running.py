@@ -117,7 +117,7 @@ def run_part(  # noqa: PLR0913 - the options of a command
         with locks.announced(prepared.first.variants / cache.LOCKS, doing, log):
             prepared, built = _built(prepared, shared, log)
             record, shards = _evaluate(prepared, built, part, shared, log)
-        failed = _titles(prepared, built) | record.failed
+        failed = record.failed
         log.ended(f"ended: shard {part.text}, failed: {', '.join(failed) or 'none'}")
     return PartDone(name, record, failed, records.missing(records.read_all(results)), shards, log.path)
 
@@ -152,7 +152,7 @@ def _evaluate(
 ) -> tuple[Record, int]:
     """Evaluate a part; its record as it is stored at the end, and how many shards it has."""
     passes, shards = passes_of(prepared, built), 0
-    record = records.begun(part, prepared, passes)
+    record = records.begun(part, prepared, passes, _titles(prepared, built))
     if shared:  # building may have taken hours, in which others began
         shared.fetch_records(on_event)
     others = [each for each in records.read_all(prepared.results) if each.part != part]
