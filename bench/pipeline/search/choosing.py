@@ -108,12 +108,14 @@ def steps_of(proposal: ForetoldChain) -> tuple[str, ...]:
 def _objective(proposal: ForetoldChain, done: Sequence[tuple[ForetoldChain, TriedChain]], aim: Aim) -> float:
     """What is to be small, as foretold and corrected: bytes, or the share of the baseline's time.
 
-    What the last chain that ends alike came to beyond its forecast is the format's: so many bytes, or times the time.
+    As many times as the last chain that ends alike came to of its forecast, this one will: that is the format's.
     """
+
+    def foretold(of: ForetoldChain) -> float:
+        return of.size_bytes if aim == "smallest" else of.time
+
     alike = [(each, chain) for each, chain in done if chain.judged and _ending(each) == _ending(proposal)]
-    if aim == "smallest":
-        return proposal.size_bytes + (measured(alike[-1][1], aim) - alike[-1][0].size_bytes if alike else 0.0)
-    return proposal.time * (measured(alike[-1][1], aim) / alike[-1][0].time if alike else 1.0)
+    return foretold(proposal) * (measured(alike[-1][1], aim) / foretold(alike[-1][0]) if alike else 1.0)
 
 
 def _ending(proposal: ForetoldChain) -> str:

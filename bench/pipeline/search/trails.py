@@ -24,7 +24,7 @@ from bench.variants.search_settings import SearchSettings
 from bench.variants.steps import Use
 
 FOLDER, TRAIL = "search", "trail.json"
-VERSION = 2
+VERSION = 3
 """Raised whenever the same search would try other chains."""
 
 
