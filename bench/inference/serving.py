@@ -14,7 +14,7 @@ from bench.inference.reported import Reported, reported
 from bench.inference.served import Member, Served
 from bench.inference.subjects import FramesOfSet
 from bench.inference.variants import Loaded
-from bench.records import Event, OnEvent, VariantResult
+from bench.records import Event, Measurement, OnEvent, VariantResult
 from bench.records.ensembles import Ensemble
 from bench.reports.content.text import MIB
 from bench.results import predict
@@ -172,10 +172,14 @@ class _Loader:
 
 
 def _latency_ms(result: VariantResult, loaded: Loaded) -> Mapping[int, float]:
-    """The median of a call by batch size, of the runtime and the device that it runs in."""
     ran = loaded.session.executed
+    return latency_ms(result.measurements, ran.runtime, ran.device)
+
+
+def latency_ms(measurements: Sequence[Measurement], runtime: str, device: str) -> dict[int, float]:
+    """The median of a call by batch size, in milliseconds, of what was measured in this runtime on this device."""
     return {
         each.batch_size: median(sample for part in each.rounds_ms for sample in part)
-        for each in sorted(result.measurements, key=lambda each: each.batch_size)
-        if (each.runtime, each.device) == (ran.runtime, ran.device) and any(each.rounds_ms)
+        for each in sorted(measurements, key=lambda each: each.batch_size)
+        if (each.runtime, each.device) == (runtime, device) and any(each.rounds_ms)
     }

@@ -8,6 +8,8 @@ import time
 import numpy as np
 import pytest
 
+from bench.inference.serving import latency_ms
+from bench.records import Measurement
 from bench.service.batching import Batcher, Window, window
 from tests.support.drawn_service import SIZE, Brightness
 
@@ -24,6 +26,18 @@ def test_the_window_follows_the_measured_times() -> None:
     # What waiting costs is never more than what the batch saves: 8 x 10 - 78 = 2 ms.
     assert window({1: 10.0, 8: 77.0}).seconds == pytest.approx(0.003)
     assert window({}).seconds == 0
+
+
+def test_times_are_those_of_the_runtime_and_device_that_serve() -> None:
+    measured = [
+        Measurement("onnxruntime", "cpu", 8, ((40.0, 44.0), (42.0,))),
+        Measurement("onnxruntime", "cpu", 1, ((10.0,), (30.0, 11.0))),
+        Measurement("openvino", "cpu", 1, ((1.0,),)),
+        Measurement("onnxruntime", "cuda", 1, ((2.0,),)),
+        Measurement("onnxruntime", "cpu", 16, ((), ())),
+    ]
+    assert latency_ms(measured, "onnxruntime", "cpu") == {1: 11.0, 8: 42.0}
+    assert window(latency_ms(measured, "tensorrt", "cuda")).seconds == 0
 
 
 def test_what_waits_is_computed_together_and_answers_go_to_who_asked() -> None:
