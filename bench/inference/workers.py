@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("bench")
 _PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
+_HANGS_SECONDS, _HANGS_TIMES = 180.0, 30
+"""A call that takes longer than these seconds, and than so many times the longest before, gets no answer any more."""
 """After a start, before the next without a call: the first pause, and the longest, each twice the last.
 
 A process that lives longer than the longest begins them anew: one that loads and ends each time takes no whole core.
@@ -45,12 +47,13 @@ class WorkerSession:
 
     Where the process ends during a call, that call raises `WorkerLostError`. Whenever it ends, a thread starts a new
     one, which calls wait for; where that cannot be, calls raise `WorkerLostError` until a later try goes well.
-    `restarts` counts the new ones that have loaded. `close` ends it all.
+    `restarts` counts the new ones that have loaded. One that gives no answer for minutes, and for many times as long as
+    any before, is ended. `close` ends it all.
     """
 
     def __init__(self, load: Callable[[], Session], name: str) -> None:
         """Start the process and wait until it has loaded. Raises what `load` raises, or `WorkerLostError`."""
-        self.restarts = 0
+        self.restarts, self._longest_s = 0, 0.0
         self._load, self._name = load, name
         self._outbox = Outbox()
         self._is_lost, self._closing = False, threading.Event()
@@ -82,7 +85,12 @@ class WorkerSession:
                 raise WorkerLostError(_LOST)
             self._start_where_ended()
             self._send(self._outbox.put(frames))
+            begin, patience = time.monotonic(), max(_HANGS_SECONDS, _HANGS_TIMES * self._longest_s)
+            if not self._connection.poll(patience):
+                _log.error("%s: its process gave no answer in %d seconds, and is ended", self._name, patience)
+                self._process.kill()
             answer: Prediction[NDArray[np.float32]] = self._received("before it answered, and is started again")
+            self._longest_s = max(self._longest_s, time.monotonic() - begin)
             return answer
 
     def predict_timed(self, frames: NDArray[np.uint8]) -> Timed:

@@ -98,6 +98,20 @@ def test_killed_in_a_call_that_call_alone_fails(session: WorkerSession, logged: 
     assert any("q8: its process ended (exit code -9)" in message for message in logged)
 
 
+def test_one_that_hangs_is_ended_and_started_again(
+    session: WorkerSession, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.predict(frames(5))
+    monkeypatch.setattr(workers, "_HANGS_SECONDS", 0.3)
+    monkeypatch.setattr(workers, "_HANGS_TIMES", 1)
+    os.kill(session.process_id, signal.SIGSTOP)
+    with pytest.raises(WorkerLostError, match="was killed before it answered, and is started again"):
+        session.predict(frames(5))
+    monkeypatch.setattr(workers, "_HANGS_SECONDS", 60.0)
+    assert session.predict(frames(6)).logits[0, 1] == 6
+    assert any("gave no answer" in message for message in logged)
+
+
 def test_killed_between_calls_it_is_started_again_without_one(session: WorkerSession) -> None:
     before, process = session.restarts, session.process_id
     os.kill(process, signal.SIGKILL)
