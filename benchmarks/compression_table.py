@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
-from testbed import ratios, show, spread
+from testbed import ratios, show_head, show_table, spread
 
 from bench.datasets import demo
 from bench.provenance import machine, versions, write_json
@@ -59,24 +59,28 @@ def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
+_TITLES = (
+    "variant", "whose", "runs in", "MiB", "parameters / MACs left, %", "AUC", "ΔAUC", "P(fake) moves by", "ms a frame",
+    "times faster than fp32", "built in, s",
+)  # fmt: skip
+
+
 def print_table(rows: Sequence[Measured], test_frames: int, rounds: int, threads: int) -> None:
-    """Markdown on standard output."""
+    """Markdown on standard output: a table for each detector."""
     calibration, train = (sum(demo.COUNTS[split]) for split in ("calibration", "train"))
-    show(
-        "8. Compression, side by side",
-        [
-            "detector", "variant", "whose", "runs in", "MiB", "parameters / MACs left, %", "AUC", "ΔAUC",
-            "P(fake) moves by", "ms a frame", "times faster than fp32", "built in, s",
-        ],
-        [_cells(row) for row in rows],
+    show_head("8. Compression, side by side", LIBRARIES)
+    for detector in dict.fromkeys(row.detector for row in rows):
+        print(f"### {detector}\n")
+        show_table(_TITLES, [_cells(row) for row in rows if row.detector == detector])
+        print()
+    print(
         f"{test_frames} test frames of {demo.SIZE} px, drawn from a seed of their own, half of them fakes; "
         f"{calibration} calibration and {train} train frames are the demo set's; detectors "
         "of real weights have their 320 train frames for both. AUC and its difference from fp32 on "
         "the same frames with 95 % intervals (DeLong); P(fake) moves by so much on average. MiB are those "
         f"of the file that ships. Milliseconds at batch 1 on {threads} threads, median (quartiles) of "
-        f"{rounds} calls in alternation with fp32 in the same runtime, to which the ratio belongs.",
-        LIBRARIES,
-    )  # fmt: skip
+        f"{rounds} calls in alternation with fp32 in the same runtime, to which the ratio belongs."
+    )
 
 
 def print_short(rows: Sequence[Measured]) -> None:
@@ -130,7 +134,8 @@ def _cells(row: Measured) -> list[str]:
 
     shares = [row.parameters_share, row.macs_share]
     return [
-        row.detector, row.variant, row.whose, row.runtime + (f", int8 {row.int8}" if row.int8 else ""),
+        f"**{row.variant}**" if row.whose == "bench" else row.variant, row.whose,
+        row.runtime + (f", int8 {row.int8}" if row.int8 else ""),
         rounded(row.size_mib, 2), " / ".join(rounded(s and 100 * s, 0) for s in shares) if shares[0] else "",
         _one_line(row.reason) or interval(row.auc, row.auc_interval),
         interval(row.auc_delta, row.auc_delta_interval, "+"),

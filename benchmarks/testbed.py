@@ -303,10 +303,20 @@ def show(
     libraries: Sequence[str] = LIBRARIES,
 ) -> None:
     """Print one Markdown table, with what must be known of its numbers."""
+    show_head(title, libraries)
+    show_table(header, rows)
+    print(f"\n{notes}")
+
+
+def show_head(title: str, libraries: Sequence[str] = LIBRARIES) -> None:
+    """Print a heading, when and on what machine, and the versions."""
     load = f"load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     print(f"## {title}\n")
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {'; '.join(f'{k}: {v}' for k, v in machine().items())}; {load}.")
     print(f"{', '.join(f'{name} {version}' for name, version in versions(libraries).items())}.\n")
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a Markdown table alone."""
     for cells in (header, ["---"] * len(header), *rows):
         print(f"| {' | '.join(str(cell) for cell in cells)} |")
-    print(f"\n{notes}")
