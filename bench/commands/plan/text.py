@@ -16,10 +16,10 @@ from bench.pipeline.present_speed import PresentSpeed
 from bench.pipeline.reasons import again
 from bench.pipeline.search import outlook
 from bench.records import NO_CROP
+from bench.stored import MIB
 from bench.variants.steps import Cost
 
 WIDTH = 100
-MIB = 2**20
 
 
 def describe(forecast: Forecast) -> str:

@@ -8,9 +8,8 @@ from bench.errors import counted
 from bench.records import Evaluation, Interval, RunRecord, SearchOutcome, SearchTrail, TriedChain
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, with_interval
 from bench.reports.content.spans import Part, Sentence, code, docs, paragraph, sentence, strong, with_code
-from bench.reports.content.text import difference, number, signed, small, span
+from bench.reports.content.text import MIB, difference, number, signed, small, span
 
-_MIB = 2**20
 _MEANS: dict[SearchOutcome, str] = {
     "keeps": "keeps the verdict",
     "should keep": "should keep it",
@@ -140,4 +139,4 @@ def _row(index: int, chain: TriedChain, trail: SearchTrail) -> list[Cell]:
 
 
 def _mib(size_bytes: float) -> Cell:
-    return cell(number(size_bytes / _MIB, 2), value=size_bytes / _MIB)
+    return cell(number(size_bytes / MIB, 2), value=size_bytes / MIB)

@@ -79,6 +79,10 @@ Kind: TypeAlias = Literal["torch", "onnx"]
 CALIBRATION_PIXELS = 8 * 160 * 160
 
 
+RECORD_FILE = "record.json"
+"""What steps that record what they did call it, in their scratch folder."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """Processor time of a step: `once_s` seconds, `network_s` for the weights, `frame_s` for each of `frames` frames.

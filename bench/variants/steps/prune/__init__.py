@@ -24,7 +24,7 @@ from bench import phases
 from bench.artifacts.footprint import two_of_four as by_layer
 from bench.errors import UserError, counted
 from bench.records import Built, Foretold, FrameSet, Split
-from bench.variants.steps import Cost, Leaves, StepForecast, Turn
+from bench.variants.steps import RECORD_FILE, Cost, Leaves, StepForecast, Turn
 from bench.variants.steps.prune.settings import LEAST_FRAMES
 from bench.variants.steps.prune.settings import Settings as Settings
 
@@ -39,13 +39,13 @@ ACCEPTS: Literal["torch"] = "torch"
 PRODUCES: Literal["torch"] = "torch"
 NEEDS: frozenset[Offer] = frozenset({"widths"})
 FRAMES: Mapping[Split, str] = {"calibration": "tells which channels can go, and repairs what stays"}
+RECORD = RECORD_FILE
 VERSION = 13
 SEEDED = False
 SEES_SOURCES = True
 ON_DEVICE = True
 LIBRARIES: tuple[str, ...] = ("numpy", "scipy", "torch", "torch-pruning", "timm")
 MAIN = "amount"
-RECORD = "record.json"
 EXAMPLE = 0.5
 PARENT_TEACHES = True
 SYNONYMS = "sparsify sparsity"

@@ -11,6 +11,7 @@ from bench.detectors.layer_names import short_name
 from bench.provenance import write_json
 from bench.records import Foretold, NarrowedChannels
 from bench.records.forecasts import shortened
+from bench.variants.steps import RECORD_FILE
 
 if TYPE_CHECKING:
     from bench.variants.steps import StepContext
@@ -35,7 +36,7 @@ def write(channels: Channels, widths: Mapping[str, int], ranked: Mapping[str, Ra
     variance = next((of_group.variance for of_group in ranked.values()), None)
     deviation = None if variance is None else shortened(math.sqrt(variance))
     foretold = Foretold(None if noise is None else shortened(noise), count, deviation, (), tuple(groups))
-    write_json(work.scratch / "record.json", {"foretold": asdict(foretold)})
+    write_json(work.scratch / RECORD_FILE, {"foretold": asdict(foretold)})
     return foretold
 
 

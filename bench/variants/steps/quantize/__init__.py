@@ -25,7 +25,7 @@ from pydantic import (
 from bench import phases
 from bench.errors import UserError, counted, in_yaml
 from bench.records import Built, Foretold, FrameSet, Proposal, Split
-from bench.variants.steps import Cost, Leaves, Turn
+from bench.variants.steps import RECORD_FILE, Cost, Leaves, Turn
 
 if TYPE_CHECKING:
     import onnx
@@ -40,11 +40,11 @@ ACCEPTS: Kind = "torch"
 PRODUCES: Kind = "onnx"
 NEEDS: frozenset[Offer] = frozenset()
 FRAMES: Mapping[Split, str] = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
+RECORD = RECORD_FILE
 VERSION = 9
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
-RECORD = "record.json"
 SYNONYMS = "int8 int4 ptq quantization quantisation"
 TURN: Turn = "round"
 TRIED = ("int8", {"weights": "int8"}, {"weights": "int4"})

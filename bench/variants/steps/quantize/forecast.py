@@ -13,6 +13,7 @@ from bench.detectors.layer_names import short_name
 from bench.provenance import write_json
 from bench.records import Foretold, RoundedLayer
 from bench.records.forecasts import FLOAT_BITS, shortened
+from bench.variants.steps import RECORD_FILE
 from bench.variants.steps.quantize import qdq, sensitivities
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from bench.variants.steps import StepContext
     from bench.variants.steps.quantize.rounding import Layer
 
-RECORD = "record.json"
 """The file in the step's scratch folder that holds the forecast, for `variant.json`."""
 
 # Larger tensors are left out of copies of a graph.
@@ -62,7 +62,7 @@ def write(model: Detector, exported: onnx.ModelProto, allocated: Allocated, fram
     # What a layer reads has been moved by those before it, so that their errors are independent.
     together = sum(layer.noise for layer in layers if not layer.in_float)
     foretold = Foretold(shortened(together), count, deviation, tuple(layers))
-    write_json(work.scratch / RECORD, {"foretold": asdict(foretold)})
+    write_json(work.scratch / RECORD_FILE, {"foretold": asdict(foretold)})
 
 
 def float_bytes(exported: onnx.ModelProto, layers: Sequence[Layer]) -> dict[str, int]:

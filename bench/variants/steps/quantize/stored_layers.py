@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 from onnx import numpy_helper
 
-from bench.variants.steps.quantize.rounding import Activation
+from bench.variants.steps.quantize.rounding import LARGEST_WEIGHT, Activation
 
 if TYPE_CHECKING:
     import onnx
@@ -69,9 +69,9 @@ def _layer(name: str, constants: Mapping[str, onnx.TensorProto]) -> StoredLayer:
             return None
         return Activation(float(array(f".{side}.scale")), int(array(f".{side}.zero_point")))
 
-    integers, scales, largest = array(_WEIGHT), array(_SCALE), 127
+    integers, scales, largest = array(_WEIGHT), array(_SCALE), LARGEST_WEIGHT[8]
     if name + _ROWS in constants:
-        largest, scales = 7, scales.astype(np.float32) * array(_ROWS)
+        largest, scales = LARGEST_WEIGHT[4], scales.astype(np.float32) * array(_ROWS)
         shape = f"{name}.weight.shape"
         integers = integers.astype(np.int8)
         if shape in constants:

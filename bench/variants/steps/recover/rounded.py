@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.variants.layers.convolutions import computed_weight, norms_after, padded
+from bench.variants.steps.quantize.rounding import LEVELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from bench.variants.steps.quantize.rounding import Activation
     from bench.variants.steps.quantize.stored_layers import StoredLayer
 
-LEVELS = 255
 # How far from its integer a weight may begin, in steps: the graph's is the result of error compensation.
 _MOST = 0.45
 

@@ -14,6 +14,7 @@ from bench.errors import UserError, counted
 from bench.provenance import write_json
 from bench.records import Frame, Recovery
 from bench.variants import augmentation, checkpoints
+from bench.variants.steps import RECORD_FILE
 from bench.variants.steps.recover import distillation, norms, rates
 from bench.variants.steps.recover.distillation import distillation_loss
 from bench.variants.steps.recover.optimizing import Tools, find_scale, optimized, tools
@@ -35,7 +36,7 @@ _FAR = 0.5
 # The average reaches back over such a share of the steps.
 _AVERAGED = 0.05
 CHECKPOINT = "training"
-RECORD = "record.json"
+RECORD = RECORD_FILE
 """The file in the step's scratch folder that holds what became of the training, for `variant.json`."""
 
 
