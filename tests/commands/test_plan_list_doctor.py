@@ -19,12 +19,14 @@ from bench import cli, pipeline, provenance
 from bench.commands import doctor
 from bench.commands.doctor import findings, int8_speed, libraries, machine
 from bench.commands.list import catalogue
-from bench.commands.plan import Forecast, forecast
+from bench.commands.plan import Forecast, cluster, forecast
 from bench.commands.plan.text import describe
 from bench.detectors.presets import PRESETS
+from bench.executors.ray import Cluster
 from bench.experiment import read
 from bench.pipeline import estimates
 from bench.pipeline.estimates import Estimate, duration
+from bench.pipeline.forecast import Stage
 from bench.pipeline.history import History, Speed
 from bench.pipeline.jobs import keys
 from bench.pipeline.prepare import prepare
@@ -597,3 +599,19 @@ def test_machines_are_read_from_what_they_say(tmp_path: Path, monkeypatch: pytes
     assert machine.processor(tmp_path)[0].level == "ok"
     current, _ = machine.folders(tmp_path / "nowhere")
     assert (current.level, current.what) == ("problem", "here")
+
+
+# ------------------------------------------------------------------------------------------------- in a Ray cluster
+def test_a_cluster_shares_what_can_be_shared() -> None:
+    """Building takes no less than its longest step; timing and the report are this machine's."""
+    build = Stage("build", "4 links", Estimate(80, 120), (("q8", Estimate(30, 50)), ("p50", Estimate(50, 70))))
+    evaluate, timing = Stage("evaluate", "", Estimate(400, 800)), Stage("time", "", Estimate(10, 20))
+    assert (cluster.of_stage(build, 8).low_s, cluster.of_stage(build, 8).high_s) == (50, 70)
+    assert (cluster.of_stage(build, 1).low_s, cluster.of_stage(build, 1).high_s) == (80, 120)
+    assert cluster.of_stage(evaluate, 8).high_s == 100
+    assert cluster.of_stage(timing, 8) == timing.estimate
+    said = cluster.text((build, evaluate, timing), Cluster(nodes=2, workers=8, threads=4, gpus=0))
+    assert said.splitlines()[0] == "ray: 8 workers (4 threads each) on 2 nodes, taken to be as fast as this machine"
+    assert "there: build ≈ 50–70 s, evaluate ≈ 50–100 s" in said
+    assert "here: ≈ 10–20 s" in said
+    assert "there: nothing" in cluster.text((timing,), Cluster(1, 1, 2, 0))

@@ -100,14 +100,15 @@ def disturbed(pattern: Path, name: str, kills: int, seed: int) -> dict[str, Any]
     killer = threading.Thread(target=kill_workers, args=(moments, stop, killed))
     killer.start()
     try:
-        return predictions(run(pattern, name, "--executor", "ray"))
+        content = predictions(run(pattern, name, "--executor", "ray"))
     finally:
         stop.set()
         killer.join()
+    assert killed, "it ended before a worker could be killed"
+    return content
 
 
 @needs_ray
-@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_on_two_workers_of_which_one_is_killed_it_ends_as_a_plain_run(
     pattern: Path, undisturbed: dict[str, Any]

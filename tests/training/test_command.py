@@ -166,6 +166,24 @@ def _interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, steps: int, **mo
     return str(said.value)
 
 
+def test_tensorboard_has_each_epoch_once_however_often_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = set_up(tmp_path, "epochs: 3; tensorboard: true")
+    # In the middle of the second epoch, whose first step is done again.
+    _interrupted(folder, monkeypatch, steps=3)
+    made = trained(folder)
+    (events,) = {file.parent for file in made.folder.rglob("events.out.tfevents.*")}
+    written = EventAccumulator(str(events)).Reload()
+    rows = json.loads((made.folder / "history.json").read_text())
+    for name, key in (("score", "score"), ("loss/validation", "validation_loss")):
+        scalars = written.Scalars(name)
+        assert [each.step for each in scalars] == [row["step"] for row in rows]
+        assert [each.value for each in scalars] == pytest.approx([row[key] for row in rows])
+
+
 def test_an_interrupted_again_goes_on_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = set_up(tmp_path, "epochs: 2")
     first = trained(folder)
