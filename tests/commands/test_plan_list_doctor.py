@@ -610,8 +610,8 @@ def test_a_cluster_shares_what_can_be_shared() -> None:
     assert (cluster.of_stage(build, 1).low_s, cluster.of_stage(build, 1).high_s) == (80, 120)
     assert cluster.of_stage(evaluate, 8).high_s == 100
     assert cluster.of_stage(timing, 8) == timing.estimate
-    said = cluster.text((build, evaluate, timing), Cluster(nodes=2, workers=8, threads=4, gpus=0))
-    assert said.splitlines()[0] == "ray: 8 workers (4 threads each) on 2 nodes, taken to be as fast as this machine"
-    assert "there: build ≈ 50–70 s, evaluate ≈ 50–100 s" in said
-    assert "here: ≈ 10–20 s" in said
+    text = cluster.text((build, evaluate, timing), Cluster(nodes=2, workers=8, threads=4, gpus=0))
+    assert text.splitlines()[0] == "ray: 8 workers (4 threads each) on 2 nodes, taken to be as fast as this machine"
+    assert "there: build ≈ 50–70 s, evaluate ≈ 50–100 s" in text
+    assert "here: ≈ 10–20 s" in text
     assert "there: nothing" in cluster.text((timing,), Cluster(1, 1, 2, 0))

@@ -49,12 +49,14 @@ def test_what_is_no_part_is_refused(text: str) -> None:
 
 
 def test_a_part_without_a_variant_that_failed_there_is_named_with_the_reason(tmp_path: Path) -> None:
-    there = Record(2, 3, "0", {}, {}, {"baseline": "k"}, "node-2", 1, "", is_whole=True, failed={"q8": "out of memory"})
-    here = replace(there, number=1, keys={"baseline": "k", "q8": "l"}, failed={})
+    lacking = Record(
+        2, 3, "0", {}, {}, {"baseline": "k"}, "node-2", 1, "", is_whole=True, failed={"q8": "out of memory"}
+    )
+    whole = replace(lacking, number=1, keys={"baseline": "k", "q8": "l"}, failed={})
     with pytest.raises(UserError, match="shard 2/3 is without q8, which failed on node-2: out of memory"):
-        records.refuse_other_keys([there], here, tmp_path / "first")
+        records.refuse_other_keys([lacking], whole, tmp_path / "first")
     with pytest.raises(UserError, match="was made elsewhere in another way"):
-        records.refuse_other_keys([replace(there, keys={"baseline": "m", "q16": "k"})], here, tmp_path / "first")
+        records.refuse_other_keys([replace(lacking, keys={"baseline": "m", "q16": "k"})], whole, tmp_path / "first")
 
 
 def test_in_any_order_with_kills_and_losses_it_ends_as_one_run(

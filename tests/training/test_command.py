@@ -161,9 +161,9 @@ def _interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, steps: int, **mo
         patch.setattr(loop, "SAVE_SECONDS", 0.0)
         patch.setattr(loop, "_SAVING_SHARE", 1e9)
         patch.setattr(Learner, "step", interrupted)
-        with pytest.raises(KeyboardInterrupt) as said:
+        with pytest.raises(KeyboardInterrupt) as error:
             trained(folder, **more)
-    return str(said.value)
+    return str(error.value)
 
 
 def test_tensorboard_has_each_epoch_once_however_often_it_was_interrupted(
@@ -453,17 +453,17 @@ def test_the_report_has_its_figures(tmp_path: Path) -> None:
     assert made.entry in text
     area = made.report.auc
     assert area is not None
-    told = f"(95 % interval {area.interval.low:.3f}–{area.interval.high:.3f})"
-    assert told in page
-    assert told in text
+    sentence = f"(95 % interval {area.interval.low:.3f}–{area.interval.high:.3f})"
+    assert sentence in page
+    assert sentence in text
 
 
 def test_an_area_that_may_be_that_of_guessing_is_told() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 2
-    for shift, told in ((0.0, 1), (4.0, 0)):
+    for shift, count in ((0.0, 1), (4.0, 0)):
         area = estimate(placements(labels, rng.normal(size=40) + shift * labels), None)
         warnings = may_be_guessing(area)
-        assert len(warnings) == told
+        assert len(warnings) == count
         assert all("includes 0.5" in warning for warning in warnings)
     assert may_be_guessing(None) == []

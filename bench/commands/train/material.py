@@ -114,10 +114,10 @@ def _contradictory(frames: Mapping[str, Mapping[Split, FrameSet]]) -> Iterator[s
     for name, splits in frames.items():
         for split in ("train", "validation"):
             for frame in splits[split].frames if split in splits else ():
-                other, known = first.setdefault(frame.digest, (name, frame))
-                labels = {known.label, frame.label}
+                other, before = first.setdefault(frame.digest, (name, frame))
+                labels = {before.label, frame.label}
                 if frame.digest and other != name and labels == {0, 1}:
-                    twice.append(f"{other}/{known.path} and {name}/{frame.path}")
+                    twice.append(f"{other}/{before.path} and {name}/{frame.path}")
     if twice:
         yield f"identical files, one real and one fake: {listed(twice, 5)}; correct the wrong one, or leave both out"
 

@@ -47,20 +47,20 @@ def as_json(frames: Material, weights: Path | None) -> dict[str, dict[str, dict[
 
 def _learned_before(frames: Material, earlier: TrainedOn) -> Iterator[str]:
     """That validation frames were train frames of the weights to begin with, or of the same sources."""
-    known: list[str] = []
+    learned_from: list[str] = []
     for name, splits in frames.sets.items():
         learned = [of["train"] for of in earlier.sets.values() if "train" in of]
         digests = frozenset().union(*(seen.digests for seen in learned))
         of_set = earlier.sets.get(name, {}).get("train", Seen(frozenset(), frozenset()))
-        known += [
+        learned_from += [
             frame.path
             for frame in splits.get("validation", ())
             if frame.digest in digests or not of_set.sources.isdisjoint(frame.sources)
         ]
-    if known:
+    if learned_from:
         yield (
-            f"{counted(len(known), 'validation frame')}, by which the best epoch is chosen, "
-            f"{'is one' if len(known) == 1 else 'are some'} that the weights to begin with were trained on (training "
-            f"{earlier.training}), or of the same source: {listed(known, 3)}. Their metrics look better than they are; "
-            "with the `seed` and `held_out` of that training the same frames are held out."
+            f"{counted(len(learned_from), 'validation frame')}, by which the best epoch is chosen, "
+            f"{'is one' if len(learned_from) == 1 else 'are some'} that the weights to begin with were trained on "
+            f"(training {earlier.training}), or of the same source: {listed(learned_from, 3)}. Their metrics look better "
+            "than they are; with the `seed` and `held_out` of that training the same frames are held out."
         )

@@ -80,15 +80,15 @@ def _confirmed(variant: str, trail: SearchTrail, baseline: str, evaluation: Eval
         return []
     delta, limit = scored.comparison.delta, -trail.margin
     if delta.interval.low >= limit:
-        kept: Part = "is kept"
+        outcome: Part = "is kept"
     elif delta.interval.high < limit:
-        kept = strong("is missed")
+        outcome = strong("is missed")
     else:
-        kept = "is neither proven to be kept nor to be missed"
+        outcome = "is neither proven to be kept nor to be missed"
     sentences = [
         sentence(
             f"On the test {trail.unit}s, which no search sees, ", code(variant), f" has a ΔAUC of {difference(delta)}: "
-            f"the limit of {number(trail.margin, 4)} ", kept, ".",
+            f"the limit of {number(trail.margin, 4)} ", outcome, ".",
         )
     ]  # fmt: skip
     if trail.mean_dp is not None:

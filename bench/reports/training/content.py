@@ -85,21 +85,16 @@ def content(report: TrainingReport) -> Content:
 
 
 def _opening(report: TrainingReport) -> Sentence:
-    row = report.best_row
-    auc = report.auc
-    found = (
-        ""
-        if auc is None
-        else sentence(
-            " with a ROC AUC of ",
-            strong(number(auc.value, 3)),
-            f" (95 % interval {within(auc.interval, 3)}) on validation frames",
-        )
-    )
+    """Which epoch is the result, by what, and what its number is worth."""
+    row, auc = report.best_row, report.auc
+    area = sentence()
+    if auc is not None:
+        interval = f" (95 % interval {within(auc.interval, 3)}) on validation frames"
+        area = sentence(" with a ROC AUC of ", strong(number(auc.value, 3)), interval)
     by = " and ".join(f"{weight:.0%} {METRICS[name]}" for name, weight in report.selection.items() if weight)
     chosen = "" if set(report.selection) == {"auc"} else f", chosen by {by} (score {number(row.score, 3)})"
     return sentence(
-        strong(f"Epoch {report.best}"), f" of {counted(len(report.rows), 'epoch')} is the result", found, chosen,
+        strong(f"Epoch {report.best}"), f" of {counted(len(report.rows), 'epoch')} is the result", area, chosen,
         f". Training ended: {report.ended}. These frames chose the epoch, so the number flatters it: ",
         code("bench run"), " on test frames says what it is.",
     )  # fmt: skip
