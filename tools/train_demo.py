@@ -85,7 +85,7 @@ def draw(settings: Settings) -> None:
         once = split != "train"
         with ThreadPoolExecutor(cpu_cores()) as pool:
             list(pool.map(lambda index: _draw(folder, seed, index, once=once), range(count * (1 + once))))  # noqa: B023
-        _write_manifest(folder, _rows(count * (1 + once), once=once))
+        _write_manifest(folder, _rows(split, count * (1 + once), once=once))
 
 
 def _draw(folder: Path, seed: int, index: int, *, once: bool) -> None:
@@ -99,13 +99,14 @@ def _draw(folder: Path, seed: int, index: int, *, once: bool) -> None:
         write_bytes(folder / f"real/{index:06d}.jpg", files.real)
 
 
-def _rows(count: int, *, once: bool) -> Iterator[tuple[str, str, str, str]]:
+def _rows(split: str, count: int, *, once: bool) -> Iterator[tuple[str, str, str, str]]:
+    """Rows of a manifest; the person of a portrait is in its split alone."""
     for index in range(count):
         name = f"{index:06d}"
         if not once or not index % 2:
-            yield f"real/{name}.jpg", "real", f"{name}", ""
+            yield f"real/{name}.jpg", "real", f"{split}-{name}", ""
         if not once or index % 2:
-            yield f"fake/{name}.jpg", "fake", f"{name}", f"masks/{name}.png"
+            yield f"fake/{name}.jpg", "fake", f"{split}-{name}", f"masks/{name}.png"
 
 
 def _write_manifest(folder: Path, rows: Iterator[tuple[str, str, str, str]]) -> None:

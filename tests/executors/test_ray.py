@@ -7,7 +7,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ experiments:
       baseline: []
       q16: [cast: fp16]
 """
+WORKING = ("ray::Worker", "ray::build_link", "ray::IDLE")
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: bench[ray]")
 
 
@@ -79,25 +80,23 @@ def predictions(folder: Path) -> dict[str, Any]:
     return content
 
 
-def kill_workers(moments: Callable[[], float], stop: threading.Event, killed: list[int]) -> None:
-    """Kill one worker process at each of these moments, given in seconds from the last one."""
-    while not stop.wait(moments()):
-        names = {process.pid: process.info["cmdline"] for process in psutil.process_iter(["cmdline"])}
-        workers = [pid for pid, command in names.items() if command and command[0].startswith("ray::Worker")]
-        if workers:
-            victim = random.Random(SEED + len(killed)).choice(sorted(workers))
-            psutil.Process(victim).kill()
-            killed.append(victim)
+def kill_workers(kills: int, rng: random.Random, stop: threading.Event, killed: list[int]) -> None:
+    """Kill a process of Ray's that builds, evaluates or is about to, so many times, at random moments."""
+    while len(killed) < kills and not stop.wait(0.05):
+        names = {process.pid: (process.info["cmdline"] or [""])[0] for process in psutil.process_iter(["cmdline"])}
+        workers = sorted(pid for pid, name in names.items() if name.startswith(WORKING))
+        # Evaluating takes a moment here, and starting Ray's processes many.
+        longest = 0.2 if any(name.startswith("ray::Worker") for name in names.values()) else 2.0
+        if workers and not stop.wait(rng.uniform(0.0, longest)):
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(rng.choice(workers)).kill()
+                killed.append(len(killed))
 
 
 def disturbed(pattern: Path, name: str, kills: int, seed: int) -> dict[str, Any]:
     """What a run on two workers makes of which one is killed at random moments, so many times."""
-    rng, killed, stop = random.Random(seed), list[int](), threading.Event()
-
-    def moments() -> float:
-        return rng.uniform(0.1, 3.0) if len(killed) < kills else 3600.0
-
-    killer = threading.Thread(target=kill_workers, args=(moments, stop, killed))
+    killed, stop = list[int](), threading.Event()
+    killer = threading.Thread(target=kill_workers, args=(kills, random.Random(seed), stop, killed))
     killer.start()
     try:
         content = predictions(run(pattern, name, "--executor", "ray"))

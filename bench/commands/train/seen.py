@@ -61,6 +61,6 @@ def _learned_before(frames: Material, earlier: TrainedOn) -> Iterator[str]:
         yield (
             f"{counted(len(learned_from), 'validation frame')}, by which the best epoch is chosen, "
             f"{'is one' if len(learned_from) == 1 else 'are some'} that the weights to begin with were trained on "
-            f"(training {earlier.training}), or of the same source: {listed(learned_from, 3)}. Their metrics look better "
-            "than they are; with the `seed` and `held_out` of that training the same frames are held out."
+            f"(training {earlier.training}), or of the same source: {listed(learned_from, 3)}. Their metrics look "
+            "better than they are; with the `seed` and `held_out` of that training the same frames are held out."
         )
