@@ -224,7 +224,9 @@ def serve(  # noqa: PLR0913, PLR0917 - a command's options
     api_keys_file: Annotated[
         Path | None, typer.Option(help="A file with an API key a line; without keys, anyone who reaches it may ask.")
     ] = None,
-    rate: Annotated[str | None, typer.Option(help="Requests that a client may make, such as 60/minute.")] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="Pictures, frames and videos that a client may send, such as 60/minute.")
+    ] = None,
     queue: Annotated[int | None, typer.Option(help="Requests that may wait; 64. Others are told to come back.")] = None,
     upload_mib: Annotated[float | None, typer.Option(help="The largest picture's file, in MiB; 20.")] = None,
     megapixels: Annotated[float | None, typer.Option(help="The largest picture, decoded; 40.")] = None,

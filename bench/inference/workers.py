@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("bench")
 _PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
-_HANGS_SECONDS, _HANGS_TIMES = 180.0, 30
-"""A call that takes longer than these seconds, and than so many times the longest before, gets no answer any more."""
 """After a start, before the next without a call: the first pause, and the longest, each twice the last.
 
 A process that lives longer than the longest begins them anew: one that loads and ends each time takes no whole core.
 """
+_HANGS_SECONDS, _HANGS_TIMES = 180.0, 30
+"""A call that takes longer than these seconds, and than so many times the longest before, gets no answer any more."""
 _LOST = "the process that computes cannot be started again now; it is tried again"
 _CLOSED = "the service has ended, and computes nothing more"
 

@@ -121,16 +121,21 @@ def step(setup: Setup, chain: Sequence[Use], history: History, now: PresentSpeed
     cost = cost_of(setup, chain)
     is_open = at_most and cost is not None and cost.most_frames > 0
     cost = cost.at_most if cost and is_open else cost
+    before = None
     if cpu_s := history.built_cpu_s.get((setup.source.architecture, text)):
-        return recorded(on_the_clock(_likeliest(cpu_s, chain, at_most=is_open), cost.parallel if cost else SERIAL, now))
-    if seconds := history.built_s.get((setup.source.architecture, text)):
-        return recorded(_likeliest(seconds, chain, at_most=is_open) * _slower(setup, now))
+        before = recorded(on_the_clock(_likeliest(cpu_s, chain), cost.parallel if cost else SERIAL, now))
+    elif seconds := history.built_s.get((setup.source.architecture, text)):
+        before = recorded(_likeliest(seconds, chain) * _slower(setup, now))
+    if before and not is_open:
+        return before
     network = _network(setup)
     on_frames = use is not None and bool(use.frames(families.kind(setup.source.architecture)))
     if cost is None or (on_frames and (network is None or setup.device != "cpu")):
         return unknown(f"{text} on {setup.device}")
     left = share(chain[:-1], of_time=False) if on_frames else 1.0
-    return by_rate(rated_s(cost, setup) * left, cost.parallel, now)
+    rated = by_rate(rated_s(cost, setup) * left, cost.parallel, now)
+    # What is recorded may have been a look alone.
+    return max(before, rated, key=lambda each: each.high_s) if before else rated
 
 
 def rated_s(cost: Cost, setup: Setup) -> float:
@@ -149,11 +154,9 @@ def cost_of(setup: Setup, chain: Sequence[Use]) -> Cost | None:
     return chain[-1].cost(counts, chain[:-1]) if chain else WEIGHTS
 
 
-def _likeliest(seconds: Sequence[float], chain: Sequence[Use], *, at_most: bool) -> float:
-    """Of a step's times on several networks: the longest for the whole network, the shortest for a pruned one, but for
-    the most that there may be to do.
-    """
-    return min(seconds) if share(chain[:-1], of_time=False) < 1 and not at_most else max(seconds)
+def _likeliest(seconds: Sequence[float], chain: Sequence[Use]) -> float:
+    """Of a step's times on several networks: the longest for the whole network, the shortest for a pruned one."""
+    return min(seconds) if share(chain[:-1], of_time=False) < 1 else max(seconds)
 
 
 def share(chain: Sequence[Use], *, of_time: bool) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from bench.errors import UserError, counted, listed, on_one_line
 from bench.records import Frame, FrameSet, Split
 from bench.records.trainings import FORMAT, Seen, TrainedOn
 
-_MOST_BYTES, _HEAD = 2**30, 200
+_MOST_BYTES = 2**30
 
 
 def of_weights(weights: Path) -> TrainedOn | None:
@@ -25,6 +26,8 @@ def of_weights(weights: Path) -> TrainedOn | None:
         state = file.stat()
     except OSError:
         return None
+    if not stat.S_ISREG(state.st_mode):
+        return None
     return _read(file, state.st_mtime_ns, state.st_size)
 
 
@@ -32,10 +35,9 @@ def of_weights(weights: Path) -> TrainedOn | None:
 def _read(file: Path, mtime_ns: int, size: int) -> TrainedOn | None:
     """The file in this state; None where it is another program's."""
     try:
-        text = stored.read_text(file, _MOST_BYTES)
-        if FORMAT not in text[:_HEAD]:
+        content: Any = stored.read_json(file, _MOST_BYTES)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
             return None
-        content: Any = stored.parsed(text)
         sets = {
             str(name): {
                 str(split): Seen(frozenset(map(str, seen["digests"])), frozenset(map(str, seen["sources"])))
@@ -47,7 +49,7 @@ def _read(file: Path, mtime_ns: int, size: int) -> TrainedOn | None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
             f"{file}: is damaged ({on_one_line(str(error))[:200]}), and should say what these weights were trained on; "
-            "copy it again from where the training wrote it"
+            "copy it again from where the training wrote it, or move it away if it is another program's"
         ) from error
 
 

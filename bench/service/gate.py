@@ -32,9 +32,7 @@ _LEAST_BYTES_A_SECOND = 16 * 1024
 """Slower uploads are given up, so that nobody holds places by sending next to nothing."""
 CLIENT = "bench.client"
 """Of a request's scope: whom its rate is counted for."""
-
-
-_UPLOADS_A_PLACE = 4
+_UPLOADS_A_PLACE = 2
 """So many uploads may be coming for each place in the queue: they wait for their clients, not for the service."""
 
 
@@ -56,7 +54,7 @@ class Admission:
     @contextmanager
     def upload(self) -> Iterator[None]:
         """An upload that is coming; `RefusedError` where no more of them are taken, or the service is ending."""
-        self._refuse_all()
+        self.refuse_while_ending()
         if self.under_way >= self.most or self.coming >= _UPLOADS_A_PLACE * self.most:
             raise self._full()
         self.coming += 1
@@ -65,7 +63,8 @@ class Admission:
         finally:
             self.coming -= 1
 
-    def _refuse_all(self) -> None:
+    def refuse_while_ending(self) -> None:
+        """Raise `RefusedError` where the service is ending."""
         if self.ending:
             raise RefusedError(503, "the service is ending; ask again when it is back", 30)
 
@@ -79,7 +78,7 @@ class Admission:
         An upload that `has_come` was taken on before: it is answered though the service ends.
         """
         if not has_come:
-            self._refuse_all()
+            self.refuse_while_ending()
         if self.under_way >= self.most:
             raise self._full()
         begin = perf_counter()
@@ -144,6 +143,10 @@ class Gate:
             return
         self._rates.take(scope[CLIENT])
         with ExitStack() as turn:
+            if path.startswith("/v2/"):  # whose bodies lie in memory while they come
+                turn.enter_context(self._admission.turn())
+                await self._app(scope, self._limited(receive, headers, path), send)
+                return
             coming = turn.enter_context(ExitStack())
             coming.enter_context(self._admission.upload())
 
@@ -167,11 +170,13 @@ class Gate:
             given = given or token.strip()
         if scope["type"] == "websocket":
             given = given or parse_qs(scope["query_string"].decode("latin-1")).get("key", [""])[0]
+        guesses = f"wrong keys of {_address(scope)}"
+        self._rates.refuse_used_up(guesses)
         # Every key is compared, each in constant time, so that time tells nothing of them.
         matches = [hmac.compare_digest(given.encode(), key.encode()) for key in self._keys]
         if not any(matches):
-            if given:  # whoever tries keys is limited as whoever has one
-                self._rates.take(_address(scope))
+            if given:
+                self._rates.take(guesses)
             what = "the API key is wrong" if given else "this service needs an API key"
             raise RefusedError(401, f"{what}: send it as X-API-Key, or as Authorization: Bearer")
         return given

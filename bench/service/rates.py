@@ -19,11 +19,24 @@ class Rates:
         self._rate = parse(rate) if rate else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    def take(self, client: str, count: int = 1) -> None:
-        """Count what a client asks for; `RefusedError` with the seconds to wait where it is more than the rate."""
-        if self._rate is None or count < 1 or self._limiter.hit(self._rate, client, cost=count):
+    def take(self, client: str, count: int = 1, *, of: int = 1) -> None:
+        """Count what a client asks for; `RefusedError` with the seconds to wait where it is more than the rate.
+
+        `of` is how many belong together, those that were counted before among them.
+        """
+        if self._rate is None or count < 1:
             return
-        if count > self._rate.amount:
+        if max(count, of) > self._rate.amount:
             raise RefusedError(429, f"so many pictures at once are more than {self._rate}; send fewer together")
+        if not self._limiter.hit(self._rate, client, cost=count):
+            raise self._refusal(client)
+
+    def refuse_used_up(self, client: str) -> None:
+        """Raise `RefusedError` where a client has nothing left to ask for; nothing is counted."""
+        if self._rate is not None and not self._limiter.test(self._rate, client):
+            raise self._refusal(client)
+
+    def _refusal(self, client: str) -> RefusedError:
+        assert self._rate is not None
         wait = math.ceil(self._limiter.get_window_stats(self._rate, client).reset_time - time())
-        raise RefusedError(429, f"more than {self._rate}; ask again later", max(1, wait))
+        return RefusedError(429, f"more than {self._rate}; ask again later", max(1, wait))

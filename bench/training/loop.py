@@ -23,7 +23,7 @@ from bench.training import logs, resuming, selection
 from bench.training.job import Job
 from bench.training.learner import Learner, mean_loss
 from bench.training.rates import Plateau, share_of_rate
-from bench.training.samples import batches
+from bench.training.samples import batches, telling_of_workers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,7 +139,8 @@ class _Training:
         self._tell(0, force=True)
         try:
             while not self.progress.ended:
-                self._epoch()
+                with telling_of_workers():
+                    self._epoch()
         finally:
             self.board.close()
         self._tell(0, force=True)
@@ -306,11 +307,16 @@ def steps_done(folder: Path) -> int:
 
 
 def _ended(folder: Path) -> Progress | None:
-    """How a training went that came to its end; None while it has not. `UserError` where its file is damaged."""
+    """How a training went that came to its end; None while it has not, or where its state tells it too.
+
+    `UserError` where its file is damaged, and nothing else tells.
+    """
     file = folder / ENDED
     if not file.exists():
         return None
     try:
         return Progress.of_json(stored.read_json(file))
     except (OSError, ValueError, LookupError, TypeError) as error:
+        if (folder / CHECKPOINTS).is_dir():
+            return None
         raise UserError(f"{file}: {resuming.why_unreadable(error)}") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -153,11 +154,17 @@ def batches(
         # Otherwise it draws a seed from the generator of dropout, once more where an epoch is begun in its middle.
         generator=torch.Generator(),
     )
+    for batch in loader:
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
+
+
+@contextmanager
+def telling_of_workers() -> Iterator[None]:
+    """`UserError` where a process that reads is killed, which PyTorch raises wherever its parent is at that moment."""
     try:
-        for batch in loader:
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
+        yield
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise

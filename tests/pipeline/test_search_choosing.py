@@ -142,6 +142,8 @@ def test_the_nearest_is_near_to_both_limits() -> None:
     limited = replace(trail_of([moved, lost]), margin=0.005, mean_dp=0.01)
     assert choosing.chosen(limited) == 1
     assert choosing.chosen(replace(limited, mean_dp=None)) == 0
+    # Where nothing may be lost, what loses least is nearest.
+    assert choosing.chosen(replace(limited, margin=0.0, mean_dp=0.1)) == 0
 
 
 def test_the_clock_ends_a_search_and_the_best_so_far_wins() -> None:

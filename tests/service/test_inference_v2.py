@@ -61,6 +61,10 @@ def test_frames_in_json() -> None:
         body(frames(1), data=[0.9] * 3 * SIZE * SIZE),
         body(frames(1), data=[True] * 3 * SIZE * SIZE),
         body(frames(1), data=["12"] * 3 * SIZE * SIZE),
+        body(frames(1), data=[True, *[5] * (3 * SIZE * SIZE - 1)]),
+        body(frames(1), data=[[1, 2], 3]),
+        body(frames(1), data=[]),
+        body(frames(1), data=None),
         body(frames(1), parameters={"binary_data_size": 7}),
         body(frames(1)) | {"outputs": [{"name": "other"}]},
     ],
@@ -77,6 +81,11 @@ def test_a_length_that_is_none_is_refused(length: str) -> None:
     headers = {"Inference-Header-Content-Length": length.encode("latin-1")}
     response = post(application(), "/v2/models/q8/infer", json=body(frames(1)), headers=headers)
     assert response.status_code == 400, response.text
+
+
+def test_nested_data_are_the_same_as_flat_ones() -> None:
+    nested = post(application(), "/v2/models/q8/infer", json=body(frames(2), data=frames(2).tolist())).json()
+    assert nested["outputs"] == post(application(), "/v2/models/q8/infer", json=body(frames(2))).json()["outputs"]
 
 
 def test_whoever_keeps_account_hears_of_each_frame() -> None:

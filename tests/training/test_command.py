@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 from safetensors.torch import load_file
@@ -132,6 +134,11 @@ def test_one_that_came_to_its_end_needs_no_state_and_one_under_way_is_not_writte
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_Training", None)
         assert trained(folder).folder == first.folder
+    for name in ("best.json", "ended.json"):
+        text = (first.folder / name).read_text()
+        (first.folder / name).write_text(text[:40])
+        assert f"{name}: " in refused(folder)
+        (first.folder / name).write_text(text)
     # Neither a state that is damaged nor one without its tensors is begun anew.
     write_file(folder, "epochs: 3; seed: 5")
     _interrupted(folder, monkeypatch, steps=3)
@@ -208,8 +215,12 @@ def test_frames_that_would_judge_it_in_vain_are_refused_before(tmp_path: Path) -
     assert "`bench run` would refuse to test what is trained here: the detector was trained on 16 test" in refused(
         folder
     )
-    (folder / "start.json").write_text((folder / "start.json").read_text()[:300])
-    assert "start.json: is damaged" in refused(folder)
+    whole = (folder / "start.json").read_text()
+    for damaged in (whole[:300], "", "\0" * 40):
+        (folder / "start.json").write_text(damaged)
+        assert "start.json: is damaged" in refused(folder)
+    (folder / "start.json").write_text('{"another": "program"}')
+    assert trained(folder).weights.is_file()
 
 
 def test_validation_frames_that_the_weights_learned_from_are_told(tmp_path: Path) -> None:
@@ -397,7 +408,19 @@ def test_a_frame_that_is_gone_in_mid_training_is_one_sentence(
 
 def test_a_process_that_reads_and_is_killed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = set_up(tmp_path, "epochs: 1; workers: 1")
-    monkeypatch.setattr(samples.Samples, "_made", lambda self, key: os.kill(os.getpid(), signal.SIGKILL))
+    with monkeypatch.context() as patch:
+        patch.setattr(samples.Samples, "_made", lambda self, key: os.kill(os.getpid(), signal.SIGKILL))
+        assert "perhaps for want of memory" in refused(folder)
+    # While this process computes, PyTorch tells it of the end in the middle of that.
+    step = Learner.step
+
+    def killing(self: Any, *arguments: Any) -> float:
+        for child in psutil.Process().children():
+            child.kill()
+        time.sleep(0.3)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Learner, "step", killing)
     assert "perhaps for want of memory" in refused(folder)
 
 
@@ -461,9 +484,9 @@ def test_the_report_has_its_figures(tmp_path: Path) -> None:
 def test_an_area_that_may_be_that_of_guessing_is_told() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 2
-    for shift, count in ((0.0, 1), (4.0, 0)):
+    for shift, expected in ((0.0, ["includes 0.5"]), (4.0, []), (-4.0, ["swapped"])):
         area = estimate(placements(labels, rng.normal(size=40) + shift * labels), None)
         warnings = may_be_guessing(area)
-        assert len(warnings) == count
-        assert all("includes 0.5" in warning for warning in warnings)
+        assert len(warnings) == len(expected)
+        assert all(words in warning for words, warning in zip(expected, warnings, strict=True))
     assert may_be_guessing(None) == []

@@ -229,7 +229,7 @@ def _cost_notes(forecast: Forecast) -> Iterator[str]:
 
 def _whole_training(cost: Cost, setup: Setup, speed: PresentSpeed | None) -> str:
     """How long a step may take that a look may also end."""
-    if speed is None or not cost.most_frames:
+    if speed is None or not cost.most_frames or setup.device != "cpu":
         return ""
     return f"; a whole training takes {duration(by_rate(rated_s(cost.at_most, setup), cost.parallel, speed))}"
 

@@ -17,7 +17,7 @@ from bench.records.trainings import Seen
 from bench.training import sampling
 from bench.training_settings import TrainingSettings
 
-_FROM_TRAIN = "held out of train"
+FROM_TRAIN = "held out of train"
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _split(frames: Mapping[str, Mapping[Split, FrameSet]], settings: TrainingSet
     ]
     chosen_by = "validation"
     if not validation:
-        chosen_by = _FROM_TRAIN
+        chosen_by = FROM_TRAIN
         # Of all sets together: they may share contents, and sources.
         everything = [frame for of in train.values() for frame in of]
         groups = datasets.grouped(everything).values()

@@ -41,7 +41,7 @@ def report_of(
     judged = alone.judged(labels, p_fake, sources, settings.threshold)
     fakes, reals, point = int((labels == 1).sum()), int((labels == 0).sum()), judged.fixed
     best = next(row for row in progress.rows if row.epoch == progress.best)
-    about = stored.read_json(job.folder / f"{loop.BEST}.json")
+    about = _about(job.folder)
     weights = job.folder / f"{loop.BEST}.safetensors"
     return TrainingReport(
         name=name,
@@ -72,6 +72,11 @@ def may_be_guessing(auc: Auc | None) -> list[str]:
     """That the validation frames do not show a detector that is better than guessing, where they do not."""
     if auc is None or auc.interval.low > 0.5:
         return []
+    if auc.interval.high < 0.5:
+        return [
+            f"The ROC AUC of the best epoch is below that of guessing: {area(auc)}. Perhaps real and fake are swapped "
+            "in the labels of train or of validation frames."
+        ]
     return [
         f"The ROC AUC of the best epoch may be that of guessing: {area(auc)} includes 0.5. Train longer, with other "
         "rates or more frames, before it is measured."
@@ -83,6 +88,19 @@ def _curves(judged: VariantEvaluation) -> Curves:
     if judged.roc is None or judged.precision_recall is None:
         return Curves()
     return Curves(*(values.tolist() for values in (*judged.roc, *judged.precision_recall)))
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What stands beside the best epoch's weights; `UserError` where that was damaged since."""
+    file = folder / f"{loop.BEST}.json"
+    try:
+        about: dict[str, Any] = stored.read_json(file)
+        needed = {"precision", "device", "threads", "command", "libraries", "flavour"}
+        if lacking := needed - about.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); `bench train --again` trains anew") from error
+    return about
 
 
 def _answers(folder: Path) -> NDArray[np.float64]:

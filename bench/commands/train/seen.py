@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from bench.commands.train import material
 from bench.commands.train.material import Material
 from bench.errors import UserError, counted, listed
 from bench.pipeline import trained_on
@@ -58,9 +59,11 @@ def _learned_before(frames: Material, earlier: TrainedOn) -> Iterator[str]:
             if frame.digest in digests or not of_set.sources.isdisjoint(frame.sources)
         ]
     if learned_from:
+        is_drawn = frames.chosen_by == material.FROM_TRAIN and frames.sets.keys() == earlier.sets.keys()
+        advice = "the `seed` and `held_out` of that training hold out the same ones" if is_drawn else "choose others"
         yield (
             f"{counted(len(learned_from), 'validation frame')}, by which the best epoch is chosen, "
             f"{'is one' if len(learned_from) == 1 else 'are some'} that the weights to begin with were trained on "
             f"(training {earlier.training}), or of the same source: {listed(learned_from, 3)}. Their metrics look "
-            "better than they are; with the `seed` and `held_out` of that training the same frames are held out."
+            f"better than they are: {advice}."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -96,8 +97,8 @@ def chosen(trail: SearchTrail) -> int:
 
 def _beyond(judged: Judged, margin: float, mean_dp: float | None) -> tuple[float, float]:
     """How many times the limits may be used up at most, the worse of the two first; and by the loss of AUC alone."""
-    lost = -judged.low / margin if margin else -judged.low
-    return max(lost, judged.mean_dp / mean_dp if mean_dp else 0.0), lost
+    of_margin = -judged.low / margin if margin else math.inf if judged.low < 0 else 0.0
+    return max(of_margin, judged.mean_dp / mean_dp if mean_dp else 0.0), -judged.low
 
 
 def steps_of(proposal: ForetoldChain) -> tuple[str, ...]:

@@ -145,5 +145,10 @@ class _Search:
 
 
 def _without_failures(trail: SearchTrail) -> SearchTrail:
-    """A trail to go on from: what failed in an earlier run, for want of memory or of a library, may be tried again."""
-    return replace(trail, candidates=tuple(chain for chain in trail.candidates if chain.outcome != "failed"))
+    """A trail to go on from: what failed in an earlier run, for want of memory or of a library, may be tried again.
+
+    The time that it took counts.
+    """
+    lost_s = sum(chain.seconds for chain in trail.candidates if chain.outcome == "failed")
+    left = tuple(chain for chain in trail.candidates if chain.outcome != "failed")
+    return replace(trail, candidates=left, foretelling_seconds=trail.foretelling_seconds + lost_s)

@@ -56,7 +56,7 @@ async def batch(
     asked, most = service.engine.asked(variant, faces), service.settings.batch_images
     if len(files) > most:
         raise RefusedError(422, f"{len(files)} pictures in a request; expected at most {most}")
-    service.rates.take(request.scope[CLIENT], len(files) - 1)  # the request counted as one
+    service.rates.take(request.scope[CLIENT], len(files) - 1, of=len(files))  # the request counted as one
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def of_one(file: UploadFile) -> Detection | Failed:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NotRequired
 
@@ -192,15 +193,15 @@ def _frames(given: Mapping[str, Any], rest: bytes, size: int) -> NDArray[np.uint
         if length != count or len(rest) != count:
             raise RefusedError(400, f"{_INPUT}: expected {count:,} bytes, found {len(rest):,}")
         return np.frombuffer(rest, np.uint8).reshape(shape)
-    try:
-        values = np.array(given.get("data")).reshape(shape)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise RefusedError(400, f"{_INPUT}: data: expected {count:,} whole numbers") from error
-    if values.dtype.kind not in "iu":
-        raise RefusedError(400, f"{_INPUT}: data: expected {count:,} whole numbers, found others")
-    if values.min() < 0 or values.max() > 255:
+    numbers = given.get("data")
+    while isinstance(numbers, list) and numbers and all(isinstance(part, list) for part in numbers):
+        numbers = list(chain.from_iterable(numbers))
+    # Types are looked at before NumPy: a text among them would make all as wide as itself.
+    if not isinstance(numbers, list) or len(numbers) != count or set(map(type, numbers)) != {int}:
+        raise RefusedError(400, f"{_INPUT}: data: expected {count:,} whole numbers")
+    if min(numbers) < 0 or max(numbers) > 255:
         raise RefusedError(400, f"{_INPUT}: data: expected numbers from 0 to 255")
-    return values.astype(np.uint8)
+    return np.array(numbers, np.uint8).reshape(shape)
 
 
 def _outputs(

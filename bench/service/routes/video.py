@@ -44,6 +44,7 @@ async def start(
 ) -> Accepted:
     """Take on a video; its address tells how far it is."""
     service = state.of(request)
+    service.admission.refuse_while_ending()  # which it may be since the upload began
     service.jobs.refuse_more()
     asked, video = service.engine.asked(variant, faces), await _stored(service, file, max_frames)
     try:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from bench.variants.steps import StepContext
     from bench.variants.steps.quantize.rounding import Layer
 
-"""The file in the step's scratch folder that holds the forecast, for `variant.json`."""
-
 # Larger tensors are left out of copies of a graph.
 _SMALL_BYTES = 1024
 _EMPTY = [0]
