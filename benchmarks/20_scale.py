@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.stage:
         stages = {"shards": _shards, "join": _join, "share": _share}
         return stages[given.stage](given.folder, given.videos, given.variants)
+    if given.folder:
+        given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.folder) as temporary:
         rows = list(_measured(Path(temporary), given.videos, given.variants))
         files = list(Path(temporary).glob(f"results/many/*/{predict.PREDICTIONS}"))
