@@ -136,6 +136,7 @@ class _Training:
         self.told_at = 0.0
 
     def run(self) -> Progress:
+        """Train to the end; `UserError` where no epoch came of it."""
         self._tell(0, force=True)
         try:
             while not self.progress.ended:

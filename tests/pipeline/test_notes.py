@@ -107,10 +107,10 @@ def test_why_half_is_far_less_than_half_is_said() -> None:
     assert "at most 50 % of each" in remark
     assert "42 % of the MACs are left and 18 % of the parameters" in remark
     assert "disturbs the logit difference least" in remark
-    (of_speed,) = prune.remarks([prune.Settings(amount=0.5, speed=3)], before, after)
-    assert "`speed: 3` may take more than that" in of_speed
-    (of_magnitude,) = prune.remarks([prune.Settings(amount=0.5, ranking="magnitude")], before, after)
-    assert "every layer gives up the same share" in of_magnitude
+    of_speed = list(prune.remarks([prune.Settings(amount=0.5, speed=3)], before, after))
+    assert any("`speed: 3` may take more than that" in each for each in of_speed)
+    of_magnitude = list(prune.remarks([prune.Settings(amount=0.5, ranking="magnitude")], before, after))
+    assert any("every layer gives up the same share" in each for each in of_magnitude)
     near = dataclasses.replace(before, parameters=13_000_000, macs=590_000_000)
     assert not list(prune.remarks([half], before, near))
     assert not list(prune.remarks([half], before, dataclasses.replace(after, parameters=None)))

@@ -138,8 +138,8 @@ def _begun(settings: Settings, means: Tools, learned: Sequence[Frame], work: Ste
         best = _with_measured_norms(training, settings, means, best, learned, work)
     if not math.isfinite(training.best_error):
         raise UserError(
-            f"recover: the answers of the network that `{work.earlier[-1].name}` made are not finite on the frames "
-            f"that it is judged by, before any training; check the weights{_or_more_bits(means.precision)}"
+            "recover: the answers of the network that it was given are not finite on the frames that it is judged by, "
+            f"before any training; check the weights, and the step before{_or_more_bits(means.precision)}"
         )
     if not math.isfinite(training.first_error):
         training.first_error = training.best_error
