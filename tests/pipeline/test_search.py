@@ -227,7 +227,7 @@ def test_a_search_that_builds_nothing_is_a_variant_that_failed_and_begins_again(
 def test_the_report_holds_what_was_found_against_the_limits_on_test_frames(workplace: Path) -> None:
     strict = "{find: smallest, keep: {auc_drop: 0.5, mean_dp: 0.0000001}}"
     text = run(set_variants(workplace, best=strict)).report.read_text()
-    assert "the limit of 0.5000 is kept" in text
+    assert "the limit of 0.5 is kept" in text
     assert re.search(r"P\(fake\) moves by [\d.]+ there: the limit of 1e-07 \*\*is missed\*\*", text)
 
 

@@ -88,7 +88,7 @@ def _confirmed(variant: str, trail: SearchTrail, baseline: str, evaluation: Eval
     sentences = [
         sentence(
             f"On the test {trail.unit}s, which no search sees, ", code(variant), f" has a ΔAUC of {difference(delta)}: "
-            f"the limit of {number(trail.margin, 4)} ", outcome, ".",
+            f"the limit of {trail.margin:g} ", outcome, ".",
         )
     ]  # fmt: skip
     if trail.mean_dp is not None:
