@@ -100,7 +100,7 @@ def _pass(prepared: Setup, session: Session, pictures: Path, heatmaps: bool) -> 
     outputs = Outputs(prepared.results / f"pass-{next(_passes)}" / "predictions.csv")
     outputs.work.mkdir(parents=True)
     items = items_of([pictures], [])
-    pieces = shards_of(items, {"frames": 1})
+    pieces = shards_of(items, {"frames": 1, "frame_sampling": "linspace"})
     reader = Reader(prepared.source.preprocessing, "never", None, 1, "linspace", prepared.threads)
     Pass(session, prepared.spec, reader, outputs, Asked(DEFAULT_THRESHOLD, heatmaps)).run(pieces)
     shards.join(pieces, outputs, heatmaps=heatmaps, embedding=None)
