@@ -21,7 +21,7 @@ from bench.service.gate import Admission, Gate
 from bench.service.jobs import Jobs
 from bench.service.metrics import Metrics
 from bench.service.rates import Rates
-from bench.service.refusals import OWN_FAULT, RefusedError, as_json, of_disk
+from bench.service.refusals import OWN_FAULT, RefusedError, as_json, as_refusal, of_disk
 from bench.service.routes import about, detect, inference_v2, page, video, webcam
 from bench.service.settings import ServiceSettings
 from bench.service.state import OnPredicted, State
@@ -102,7 +102,8 @@ def _say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(MemoryError)
     async def no_memory(request: Request, error: MemoryError) -> JSONResponse:
-        return answered(request, 503, "the service has no memory left for this; ask again later", _LATER)
+        refused = as_refusal(error, "a request")
+        return answered(request, refused.status, refused.detail, refused.headers)
 
     @app.exception_handler(OSError)
     async def disk(request: Request, error: OSError) -> JSONResponse:
@@ -115,7 +116,6 @@ def _say_errors(app: FastAPI) -> None:
         return answered(request, 500, OWN_FAULT)
 
 
-_LATER = {"Retry-After": "10"}
 _TEXTS = {
     404: "there is no such address here; /docs describes those that there are",
     405: "this address takes another method; /docs describes it",

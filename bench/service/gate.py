@@ -210,9 +210,8 @@ class Gate:
         `whole` is called when all has come.
         """
         most, what = self._most_bytes(path)
-        length = headers.get("content-length", "")
-        # So many digits are more than any limit.
-        if length.isascii() and length.isdigit() and (len(length) > _MOST_DIGITS or int(length) > most):
+        length = header_length(headers.get("content-length", ""))
+        if length is not None and length > most:
             raise RefusedError(413, f"the request is larger than {what}, the limit of this service")
         given, ended, begun = 0, False, monotonic()
 
@@ -248,6 +247,13 @@ class Gate:
         if path.startswith("/v2/models/"):
             return _JSON_BYTES, f"{_JSON_BYTES // _MIB} MiB"
         return round(settings.upload_mib * _MIB) + _FORM_BYTES, f"{settings.upload_mib:g} MiB"
+
+
+def header_length(text: str) -> int | None:
+    """A length as a header gives it; None where it is no number. One of very many digits is more than any limit."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return int(text) if len(text) <= _MOST_DIGITS else 10**_MOST_DIGITS
 
 
 def _address(scope: Any) -> str:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    Made: TypeAlias = tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]
+    """Of a picture: pixels, label, mask, and whether it is known where it is forged."""
+
 Points: TypeAlias = Sequence[tuple[float, float]]
 
 _CHANGES, _BLENDS, _CROPS = 2, 3, 4
@@ -82,7 +85,7 @@ class Samples:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, key: Key) -> list[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]] | Exception:
+    def __getitem__(self, key: Key) -> list[Made] | Exception:
         """What a unit puts into its batch: pixels, label, mask, whether it is known where it is forged.
 
         Where a frame can't be read, the error: what a process raises that reads, PyTorch would make another one of.
@@ -92,7 +95,7 @@ class Samples:
         except (UserError, OSError, MemoryError) as error:
             return error
 
-    def _made(self, key: Key) -> list[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]]:
+    def _made(self, key: Key) -> list[Made]:
         import numpy as np
 
         epoch, position, unit = key
@@ -103,9 +106,7 @@ class Samples:
             made.append((*augmentation.changed(rng, self.augment, pixels, mask), label, is_masked))
         return [(pixels, label, mask, is_masked) for pixels, mask, label, is_masked in made]
 
-    def _of_unit(
-        self, epoch: int, position: int, unit: Unit
-    ) -> Iterator[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]]:
+    def _of_unit(self, epoch: int, position: int, unit: Unit) -> Iterator[Made]:
         """The frames of a unit, cropped alike and fitted, before all other changes."""
         import numpy as np
 
@@ -189,13 +190,13 @@ def _seeded(seed: int, epoch: int, worker: int) -> None:
 
 
 def _collated(
-    units: Sequence[Sequence[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]] | Exception],
+    units: Sequence[Sequence[Made] | Exception],
 ) -> Batch | Exception:
     """One batch of what units put into it; the first error, where there is one."""
     import numpy as np
     import torch
 
-    made: list[tuple[NDArray[np.uint8], int, NDArray[np.uint8], bool]] = []
+    made: list[Made] = []
     for unit in units:
         if isinstance(unit, Exception):
             return unit

@@ -90,6 +90,10 @@ def _curves(judged: VariantEvaluation) -> Curves:
     return Curves(*(values.tolist() for values in (*judged.roc, *judged.precision_recall)))
 
 
+def _unreadable(file: Path, error: Exception) -> UserError:
+    return UserError(f"{file}: cannot be read ({error}); `bench train --again` trains anew")
+
+
 def _about(folder: Path) -> dict[str, Any]:
     """What stands beside the best epoch's weights; `UserError` where that was damaged since."""
     file = folder / f"{loop.BEST}.json"
@@ -99,7 +103,7 @@ def _about(folder: Path) -> dict[str, Any]:
         if lacking := needed - about.keys():
             raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); `bench train --again` trains anew") from error
+        raise _unreadable(file, error) from error
     return about
 
 
@@ -112,7 +116,7 @@ def _answers(folder: Path) -> NDArray[np.float64]:
         with file.open(encoding="utf-8", newline="") as lines:
             return np.array([float(row["logit_diff"]) for row in csv.DictReader(lines)])
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); `bench train --again` trains anew") from error
+        raise _unreadable(file, error) from error
 
 
 def _facts(

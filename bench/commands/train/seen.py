@@ -48,10 +48,9 @@ def as_json(frames: Material, weights: Path | None) -> dict[str, dict[str, dict[
 
 def _learned_before(frames: Material, earlier: TrainedOn) -> Iterator[str]:
     """That validation frames were train frames of the weights to begin with, or of the same sources."""
+    digests = frozenset().union(*(of["train"].digests for of in earlier.sets.values() if "train" in of))
     learned_from: list[str] = []
     for name, splits in frames.sets.items():
-        learned = [of["train"] for of in earlier.sets.values() if "train" in of]
-        digests = frozenset().union(*(seen.digests for seen in learned))
         of_set = earlier.sets.get(name, {}).get("train", Seen(frozenset(), frozenset()))
         learned_from += [
             frame.path

@@ -23,6 +23,7 @@ from bench.results.score import p_fake
 from bench.service import state
 from bench.service.batching import Answer
 from bench.service.engine import gathered, joined
+from bench.service.gate import header_length
 from bench.service.refusals import RefusedError
 from bench.service.state import Predicted
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 _HEADER_LENGTH = "Inference-Header-Content-Length"
-_INPUT, _MOST_FRAMES, _MOST_DIGITS = "frames", 256, 18
+_INPUT, _MOST_FRAMES = "frames", 256
 _DATATYPES = {"logits": "FP32", "p_fake": "FP32", "cam": "FP32"}
 
 
@@ -153,9 +154,8 @@ def _size(served: Served) -> int:
 
 def _read(body: bytes, length: str | None, size: int) -> _Asked:
     """What a request asks. Raises `RefusedError` where it is not as the protocol says."""
-    is_number = length is not None and length.isascii() and length.isdigit() and len(length) < _MOST_DIGITS
-    end = len(body) if length is None else int(length) if is_number else -1
-    if not 0 <= end <= len(body):
+    end = len(body) if length is None else header_length(length)
+    if end is None or end > len(body):
         raise RefusedError(400, f"{_HEADER_LENGTH}: expected the length of the JSON, found {quoted(length)}")
     try:
         content = json.loads(body[:end])
