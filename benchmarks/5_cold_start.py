@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -70,8 +71,15 @@ def _imported(folder: Path, words: Sequence[str]) -> list[str]:
 
 
 def _output(folder: Path, program: str, words: Sequence[str]) -> str:
+    # As on a user's machine, modules are compiled once, whatever this environment says of it.
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
     done = subprocess.run(
-        [sys.executable, "-c", program, *words], cwd=folder, check=True, capture_output=True, text=True
+        [sys.executable, "-c", program, *words],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **compiled},
     )
     return done.stdout
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ _LISTENS_WITHIN_S = 10.0
 _PATIENCE = {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}
 """On a busy machine, Ray's processes take longer to start than it waits for them."""
 _POLL_SECONDS = 1.0
+_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 Unit = tuple[int, int]
 """A shard: the number of its pass, and its first row."""
@@ -124,7 +126,9 @@ class RayExecutor:
             waiting = list(tasks.values())
             while waiting:
                 on_event(Event(work, len(tasks) - len(waiting), len(tasks), "links"))
-                _, waiting = ray.wait(waiting, timeout=_POLL_SECONDS)
+                done, waiting = ray.wait(waiting, timeout=_POLL_SECONDS)
+                for each in done:
+                    _refuse_refused(ray, each)
             on_event(Event(work, len(tasks), len(tasks), "links"))
 
     def fill(self, prepared: Prepared, built: BuiltVariants, on_event: OnEvent) -> dict[ResultKey, str]:
@@ -148,6 +152,23 @@ class RayExecutor:
         return joining.failed_of(passes, failed)
 
 
+def _refuse_refused(ray: Any, task: Any) -> None:
+    """Raise `UserError` where a worker can't work at all, as where it does not see the folder; what it lost is left."""
+    try:
+        ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause if isinstance(error.cause, UserError) else error
+        raise UserError(f"a worker can't build anything: {shown(str(cause))}") from error
+    except _lost(ray):
+        pass
+
+
+def _lost(ray: Any) -> tuple[type[Exception], ...]:
+    """What Ray raises where a worker is gone."""
+    gone = ray.exceptions
+    return gone.RayActorError, gone.WorkerCrashedError, gone.NodeDiedError, gone.OutOfMemoryError
+
+
 def _resources(cluster: Cluster) -> dict[str, Any]:
     return {"num_cpus": 1, "num_gpus": 1} if cluster.gpus else {"num_cpus": cluster.threads}
 
@@ -169,8 +190,9 @@ def _links_due(prepared: Prepared) -> dict[str, tuple[str, tuple[str, str, int]]
 class _Shared:
     """Shards that are shared out among workers until all are there.
 
-    Those of a worker that is lost are given out again. Once none are left to give, workers without any take those that
-    others have longest: a shard that is written twice is the same file.
+    Those of a worker that is lost are given out again, and it gets others after a pause: until it is back, each call
+    of it fails at once. Once none are left to give, workers without any take those that others have longest: a shard
+    that is written twice is the same file.
     """
 
     ray: Any
@@ -180,6 +202,8 @@ class _Shared:
     losses: dict[Unit, int] = field(default_factory=dict)
     finished: set[Unit] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
+    pauses: dict[int, float] = field(default_factory=dict)
+    resting: dict[int, float] = field(default_factory=dict)
 
     def done(self, progress: Any, on_event: OnEvent) -> dict[str, str]:
         """Have all evaluated; the reasons of what failed, by title."""
@@ -187,6 +211,9 @@ class _Shared:
         while len(self.finished) < count:
             self._give()
             on_event(progress(done=len(self.finished)))
+            if not self.under_way:  # all workers rest
+                time.sleep(_POLL_SECONDS)
+                continue
             ready, _ = self.ray.wait(list(self.under_way), timeout=_POLL_SECONDS)
             for answer in ready:
                 self._take(answer)
@@ -196,6 +223,8 @@ class _Shared:
     def _give(self) -> None:
         """Give each worker as many shards as it may have."""
         for number, worker in enumerate(self.workers):
+            if time.monotonic() < self.resting.get(number, 0.0):
+                continue
             busy = sum(of == number for of, _ in self.under_way.values())
             while busy < UNDER_WAY and (unit := self._next(number)) is not None:
                 self.under_way[worker.evaluate.remote(*unit)] = number, unit
@@ -214,25 +243,29 @@ class _Shared:
     def _take(self, answer: Any) -> None:
         """Note what became of a shard. `UserError` for what the worker refused, or what is lost again and again."""
         exceptions = self.ray.exceptions
-        _, unit = self.under_way.pop(answer)
+        number, unit = self.under_way.pop(answer)
         try:
             self.failed |= self.ray.get(answer)
             self.finished.add(unit)
+            self.pauses.pop(number, None)
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, UserError):
                 raise UserError(str(error.cause)) from error
             raise
-        except (
-            exceptions.RayActorError,
-            exceptions.WorkerCrashedError,
-            exceptions.NodeDiedError,
-            exceptions.OutOfMemoryError,
-        ) as error:
-            self.losses[unit] = self.losses.get(unit, 0) + 1
-            if self.losses[unit] >= MOST_LOSSES:
+        except _lost(self.ray) as error:
+            self._rest(number)
+            # One that is on its way back has not begun with the shard.
+            has_begun = not isinstance(error, exceptions.ActorUnavailableError)
+            self.losses[unit] = self.losses.get(unit, 0) + has_begun
+            if self.losses[unit] >= MOST_LOSSES and unit not in self.finished:
                 raise UserError(
                     f"the workers that evaluate the shard from row {unit[1]} on were lost {MOST_LOSSES} times, perhaps "
                     f"for want of memory: use fewer threads or larger nodes ({shown(str(error))})"
                 ) from error
             if unit not in self.finished:
                 self.left.append(unit)
+
+    def _rest(self, number: int) -> None:
+        """Give a worker that is lost nothing for a while, each time twice as long."""
+        self.pauses[number] = min(2 * self.pauses[number], _LONGEST_PAUSE_S) if number in self.pauses else _PAUSE_S
+        self.resting[number] = time.monotonic() + self.pauses[number]

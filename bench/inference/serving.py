@@ -163,7 +163,7 @@ class _Loader:
             (result,) = chosen.variants
             loaded = variants.load(chosen.base / "variants", result, chosen.settings, self.open_session)
             # All detectors of an experiment are judged on the same frames.
-            self._of_set = self._of_set or FramesOfSet(chosen.base, chosen.run, chosen.results)
+            self._of_set = self._of_set or variants.frames_of_sets(chosen)
             member = Member(
                 detector, loaded.judge, loaded.session, chosen.preprocessing, self._of_set, _latency_ms(result, loaded)
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -35,7 +35,7 @@ class NoFaceError(UserError):
 class Frame:
     """A frame of the experiment's set: 1 for fake, None where unknown, and how it was forged, empty where unknown.
 
-    `row` is its row among the test frames; None for one of another split.
+    `row` is its row among the test frames of the first frame set; None for any other.
     """
 
     label: int | None
@@ -47,21 +47,25 @@ class FramesOfSet:
     """Which files are frames of a run, by what is in them.
 
     Of calibration and train frames, those that have a folder of their own: what others a manifest lists for them is
-    not stored with a run.
+    not stored with a run. `further` are those of the experiment's other frame sets.
     """
 
-    def __init__(self, base: Path, run: RunRecord, results: Path) -> None:
-        self._base, self._run, self._results = base, run, results
+    def __init__(self, base: Path, run: RunRecord, results: Path, further: Sequence[FramesOfSet] = ()) -> None:
+        self._base, self._run, self._results, self._further = base, run, results, further
         self._read: dict[int, dict[str, Frame]] = {}
 
     def find(self, size: int, digest: str) -> Frame | None:
         """The frame with the content of a file of so many bytes; None where there is none."""
-        return self._by_digest(size).get(digest)
+        if (frame := self._by_digest(size).get(digest)) is not None:
+            return frame
+        elsewhere = (found for each in self._further if (found := each.find(size, digest)) is not None)
+        return next((replace(found, row=None) for found in elsewhere), None)
 
     def holds(self, file: Path) -> bool:
         """Whether a file has the content of a frame; it is read only where a frame has its size. May raise OSError."""
         size = file.stat().st_size
-        return size in self._by_size and self.find(size, file_digest(file)) is not None
+        has_size = size in self._by_size or any(size in each._by_size for each in self._further)
+        return has_size and self.find(size, file_digest(file)) is not None
 
     def _by_digest(self, size: int) -> dict[str, Frame]:
         """The frames of so many bytes by their content, each read once."""

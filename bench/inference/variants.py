@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench.errors import UserError, listed, nearest, quoted, shown
 from bench.experiment import ExperimentSettings
 from bench.inference.loading import load_checked
+from bench.inference.subjects import FramesOfSet
 from bench.provenance import cpu_cores, cuda_devices
 from bench.records import Built, Executed, Preprocessing, RunRecord, Session, VariantResult
 from bench.records.inspection import Judge
@@ -39,9 +40,10 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The run of one detector, and the results of its variants that were asked for, the baseline's first."""
+    """The run of a `detector`, and the results of its variants that were asked for, the baseline's first."""
 
     experiment: str
+    detector: str
     settings: ExperimentSettings
     base: Path
     run: RunRecord
@@ -125,7 +127,19 @@ def of_detector(
     chosen = dict.fromkeys((run.baseline.name, *variants) if with_baseline else variants)
     by_name = {each.name: each for each in run.variants}
     answered = tuple(evaluated(by_name, each, name) for each in chosen)
-    return Chosen(name, settings, base, run, results, run.preprocessing, answered)
+    return Chosen(name, detector, settings, base, run, results, run.preprocessing, answered)
+
+
+def frames_of_sets(chosen: Chosen) -> FramesOfSet:
+    """The frames that a detector was evaluated on, of all frame sets of the experiment."""
+    all_results, settings = chosen.base / "results" / chosen.experiment, chosen.settings
+    folders = [all_results / settings.folder(chosen.detector, name) for name in settings.frame_sets]
+    further = [
+        FramesOfSet(chosen.base, store.read_run(folder), folder)
+        for folder in folders
+        if folder != chosen.results and (folder / store.RUN).is_file()
+    ]
+    return FramesOfSet(chosen.base, chosen.run, chosen.results, further)
 
 
 def run_of(results: Path) -> RunRecord:

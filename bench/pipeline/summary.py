@@ -173,9 +173,10 @@ def _searched(setup: Setup, name: str) -> tuple[str, ...]:
     if name not in setup.trails:
         return ()
     trail, steps = setup.trails[name], ", ".join(use.text for use in setup.chains[name])
+    gains = "" if trail.gains else f", which is not the {trail.find}: the baseline is"
     return (
-        f"found by a search for the {trail.find} ({len(trail.candidates)} of {trail.chains:,} chains built, judged on "
-        f"{trail.frames:,} validation {trail.unit}s): `{name}: [{steps}]` makes the same",
+        f"found by a search for the {trail.find}{gains} ({len(trail.candidates)} of {trail.chains:,} chains built, "
+        f"judged on {trail.frames:,} validation {trail.unit}s): `{name}: [{steps}]` makes the same",
     )
 
 

@@ -33,8 +33,11 @@ def tracked(finished: Finished, settings: ExperimentSettings, model: Model | Non
     choice = finished.whole.scores.choice
     chosen = choice.chosen if choice and choice.chosen in by_title else None
     variants = {title: _variant(title, parts, settings, title == chosen) for title, parts in by_title.items()}
-    artifact = by_title[chosen][0][1].id if chosen is not None else ""
-    make = partial(model, chosen) if chosen is not None and model is not None else None
+    artifact, make = "", None
+    # What an ensemble ships are its members' artifacts, no model of its own.
+    if chosen is not None and by_title[chosen][0][0].run.ensemble is None:
+        artifact = by_title[chosen][0][1].id
+        make = partial(model, chosen) if model is not None else None
     return TrackedExperiment(_whole(name, finished, settings, chosen), variants, chosen, artifact, make)
 
 
@@ -92,7 +95,7 @@ def _variant(
         "variant": title,
         "id": result.id,
         "steps": ", ".join(result.steps),
-        **_settings_of(result),
+        **(_settings_of(result) if run.ensemble is None else {}),
         "detector": run.detector,
         "architecture": run.architecture,
         "device": executed.device if executed else "",

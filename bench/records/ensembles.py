@@ -211,14 +211,18 @@ class MemberSet:
     comparison: Comparison | None = None
 
 
+MOST_SETS = 4096
+"""More sets of members and variants are not tried."""
+
+
 @dataclass(frozen=True)
 class EnsembleScores:
     """What members are worth to an ensemble.
 
     `sets` has the ensemble as it is, then without each member, then each member alone, then with each compressed alone.
     `chosen` is the first of `tried` sets of members and variants, in the order of what is preferred, that keeps the
-    limits; None where none does, or nothing was tried. `agreeing` is the share of test rows that all members call
-    alike, as they are. `unit` is what rows are.
+    limits; None where none does, or nothing was tried. Where there are more than `MOST_SETS`, the cheapest are tried.
+    `agreeing` is the share of test rows that all members call alike, as they are. `unit` is what rows are.
     """
 
     sets: tuple[MemberSet, ...]

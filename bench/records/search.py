@@ -106,6 +106,15 @@ class SearchTrail:
         return self.candidates[self.chosen] if 0 <= self.chosen < len(self.candidates) else None
 
     @property
+    def gains(self) -> bool:
+        """Whether what was taken is smaller, or faster, than the baseline."""
+        if self.winner is None:
+            return False
+        if self.find == "fastest":
+            return self.winner.speedup is not None and self.winner.speedup > 1
+        return self.winner.size_bytes is not None and self.winner.size_bytes < self.baseline_bytes
+
+    @property
     def seconds(self) -> float:
         """How long was searched, in all runs together."""
         return self.foretelling_seconds + sum(candidate.seconds for candidate in self.candidates)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -23,7 +23,7 @@ from bench.inference.workers import WorkerLostError
 from bench.records import Crop, Face, Finder
 from bench.records.inspection import FACES_OPTIONS, FacesOption
 from bench.results.score import p_fake
-from bench.service import uploads
+from bench.service import heatmaps, uploads
 from bench.service.batching import Answer, Batcher, window
 from bench.service.metrics import Metrics
 from bench.service.refusals import OWN_FAULT, NoFaceError, RefusedError
@@ -50,10 +50,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What of a picture may be judged, for each member its crop, and that as its network takes it [3, size, size]."""
+    """What of a picture may be judged, for each member its crop, and that as its network takes it [3, size, size].
+
+    Crops are without their pixels: many requests may wait, each with a large picture. `shown` are those of the first
+    one, uint8 RGB [h, w, 3], as small as they are sent back.
+    """
 
     crops: tuple[Crop, ...]
     fitted: tuple[NDArray[np.uint8], ...]
+    shown: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Judged:
 
     Of several faces, that with the highest P(fake) decides. `faces` is how many there are, None where none was looked
     for. `maps` are the signed maps [h, w] of the members that answered, each over its crop. `failed` says why the
-    others did not, `agree` is how many call the picture as all do together.
+    others did not, `agree` is how many call the picture as all do together. `shown` and `crops` are as in `Candidate`.
     """
 
     p_fake: float
@@ -80,6 +85,7 @@ class Judged:
     faces: int | None
     failed: Mapping[str, str]
     agree: int
+    shown: NDArray[np.uint8]
 
     @property
     def face(self) -> Face | None:
@@ -208,7 +214,14 @@ def _candidate(members: Sequence[Member], crops: tuple[Crop, ...]) -> Candidate:
         np.ascontiguousarray(datasets.fit(crop.pixels, member.preprocessing.input_spec).transpose(2, 0, 1))
         for crop, member in zip(crops, members, strict=True)
     )
-    return Candidate(crops, fitted)
+    return Candidate(tuple(_without_pixels(crop) for crop in crops), fitted, heatmaps.small(crops[0].pixels))
+
+
+def _without_pixels(crop: Crop) -> Crop:
+    """A crop as large as before whose pixels are all one zero in memory."""
+    import numpy as np
+
+    return replace(crop, pixels=np.broadcast_to(np.uint8(0), crop.pixels.shape))
 
 
 async def gathered(futures: Sequence[Future[Answer]]) -> list[Answer | Exception]:
@@ -277,6 +290,7 @@ def _joined(served: Served, parts: Cut, answers: Sequence[Sequence[Answer | Exce
         len(parts.candidates) if parts.looked else None,
         {**served.failed, **_failed(names, of_best)},
         int(together.agree[best]),
+        parts.candidates[best].shown,
     )
 
 

@@ -35,10 +35,12 @@ class Pictures:
 
 
 def pictures(
-    crop: NDArray[np.uint8], joint: NDArray[np.floating] | None, by_member: dict[str, NDArray[np.float32]], fake: bool
+    pixels: NDArray[np.uint8],
+    joint: NDArray[np.floating] | None,
+    by_member: dict[str, NDArray[np.float32]],
+    fake: bool,
 ) -> Pictures:
     """What was judged, uint8 RGB [h, w, 3], and what of its maps [h, w] speaks for the class that it is called."""
-    pixels = small(crop)
     size = (pixels.shape[1], pixels.shape[0])
     scale = 1.0 if joint is None else float(supporting(joint, fake).max(initial=0)) or 1.0
     return Pictures(

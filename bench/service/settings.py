@@ -29,7 +29,10 @@ Words = Annotated[tuple[str, ...], NoDecode]
 class ServiceSettings(BaseSettings):
     """How a service listens, what it refuses, and what it remembers."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file_encoding="utf-8", extra="ignore", frozen=True)
+    # Empty is not set: compose.yaml hands on variables that may be in a `.env` file instead.
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     host: str = "127.0.0.1"
     port: Annotated[int, Ge(0)] = Field(8000, le=65_535)

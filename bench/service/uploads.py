@@ -19,6 +19,8 @@ READABLE = "JPEG, PNG, WebP, BMP, GIF, TIFF, JPEG 2000, AVIF or PPM"
 _MIB = 2**20
 _UNSAFE = re.compile(r"[^\w .()+=@-]+")
 _MOST_NAME = 100
+_LONGEST_PX = 32_766
+"""OpenCV, which cuts faces out, counts pixels of a side with 16 bits."""
 
 
 def clean_name(name: str | None, default: str = "upload") -> str:
@@ -49,6 +51,10 @@ def picture(data: bytes, megapixels: float) -> NDArray[np.uint8]:
     if width * height > megapixels * 1e6:
         raise RefusedError(
             413, f"the picture has {width} × {height} pixels, more than {megapixels:g} million; send a smaller one"
+        )
+    if max(width, height) > _LONGEST_PX:
+        raise RefusedError(
+            413, f"the picture has {width} × {height} pixels, a side of more than {_LONGEST_PX:,}; send a smaller one"
         )
     try:
         return picture_of(data)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from bench import phases
 from bench.artifacts import safetensors
 from bench.files import make_folder
-from bench.provenance import digest
+from bench.provenance import digest, versions
 from bench.records import Built
 from bench.system import idle_cores
 from bench.variants import cache, checkpoints, ids, steps
@@ -99,10 +99,18 @@ def forget(source: Source, context: BuildContext) -> None:
 
 
 def _folder(context: BuildContext, weights: str, name: str) -> Path:
-    """What is done for forecasts by this version of a step, with this detector and these calibration frames."""
-    of = {"foretold": name, "version": steps.find(name).VERSION, "weights": weights}
-    calibration = context.frames.get("calibration")
-    return context.folder / cache.SCRATCH / digest({**of, "calibration": calibration and calibration.content})
+    """What is done for forecasts by this version of a step, with this detector, these frames and their sources."""
+    step, calibration = steps.find(name), context.frames.get("calibration")
+    depends_on = {
+        "foretold": name,
+        "version": step.VERSION,
+        "libraries": versions(step.LIBRARIES),
+        "weights": weights,
+        "calibration": calibration and calibration.digest,
+        "decoded by": context.decoder,
+        "seed": context.seed,
+    }
+    return context.folder / cache.SCRATCH / digest(depends_on)
 
 
 @contextmanager

@@ -213,6 +213,7 @@ def test_a_video_is_scored_over_time(inspected: Path) -> None:
     assert numbers(first)["variants"]["baseline"]["p_fake"] == pytest.approx(
         by_number[content["explained"][0]], abs=1e-5
     )
+    assert not [path for path in (inspected / "videos/clip").iterdir() if path.name.startswith(".")]
     page = (inspected / "videos/clip/inspection.html").read_text()
     assert 'class="limit"' in page
     assert "P(fake)" in output
@@ -473,6 +474,36 @@ def test_an_inspection_replaces_the_one_before(inspected: Path) -> None:
     inspect("faces/test/real/portrait.png", "--to", "again")
     assert list(numbers(inspected / "again/portrait")["variants"]) == ["baseline"]
     assert not (inspected / "again/portrait/steps/d_journey/q8").exists()
+
+
+def test_a_video_replaces_the_one_before_and_a_picture_of_its_name(inspected: Path) -> None:
+    write_video(inspected / "anew.mp4", 12, draw=portrait)
+    shutil.copy(inspected / "faces/test/real/portrait.png", inspected / "anew.png")
+    folder = inspected / "replaced/anew"
+
+    def below() -> list[str]:
+        return sorted(path.name for path in folder.iterdir())
+
+    pages = ["inspection.html", "inspection.json", "inspection.md"]
+    inspect("anew.png", "--to", "replaced")
+    assert below() == [*pages, "maps", "steps"] or below() == [*pages, "steps"]
+    inspect("anew.mp4", "--frames", "12", "--to", "replaced")
+    many = below()
+    assert len(many) == 3 + len(pages)
+    inspect("anew.mp4", "--frames", "1", "--to", "replaced")
+    assert below() == ["frame_000000", *pages]
+    inspect("anew.png", "--to", "replaced")
+    assert "frame_000000" not in below()
+
+
+def test_a_folder_called_like_a_frame_is_not_replaced(inspected: Path) -> None:
+    write_video(inspected / "taken.mp4", 4, draw=portrait)
+    (inspected / "others/taken/frame_000000").mkdir(parents=True)
+    (inspected / "others/taken/frame_000000/mine.png").touch()
+    code, output = bench("inspect", "taken.mp4", "--frames", "1", "--to", "others")
+    assert code == 2
+    assert "frame_000000: was not written by bench; choose another folder" in " ".join(output.split())
+    assert (inspected / "others/taken/frame_000000/mine.png").exists()
 
 
 def test_pictures_can_be_read(inspected: Path) -> None:

@@ -132,6 +132,8 @@ class Exceptions:
 
     class RayActorError(Exception): ...
 
+    class ActorUnavailableError(RayActorError): ...
+
     class WorkerCrashedError(Exception): ...
 
     class NodeDiedError(Exception): ...
@@ -220,6 +222,13 @@ class Standing:
 UNITS = [(0, 0), (0, 256), (0, 512), (1, 0)]
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(executor, "_LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(executor, "_POLL_SECONDS", 0.01)
+
+
 def shared_among_two(lost: Callable[[int], bool]) -> _Shared:
     cluster = ClusterHere(lost)
     return _Shared(cluster, [cluster.remote(Standing).remote() for _ in range(2)], deque(UNITS))
@@ -235,6 +244,40 @@ def test_shards_of_a_lost_worker_are_given_to_others() -> None:
 def test_a_shard_that_loses_every_worker_is_told() -> None:
     with pytest.raises(UserError, match="were lost 5 times, perhaps for want of memory"):
         shared_among_two(lambda call: True).done(lambda done: done, lambda event: None)
+
+
+def test_a_worker_on_its_way_back_costs_no_shard_and_gets_nothing_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first worker is away for far more calls than a shard may be lost; the other one does them all."""
+    monkeypatch.setattr(executor, "_PAUSE_S", 0.2)
+    monkeypatch.setattr(executor, "_LONGEST_PAUSE_S", 0.2)
+    cluster, calls = ClusterHere(), list[int]()
+
+    class Away:
+        """Every call of it fails at once."""
+
+        evaluate = property(lambda self: self)
+
+        def remote(self, *unit: int) -> int:
+            calls.append(unit[1])
+            cluster.answers.append(Exceptions.ActorUnavailableError("it restarts"))
+            return len(cluster.answers) - 1
+
+    units = [(0, low) for low in range(0, 256 * 40, 256)]
+    shared = _Shared(cluster, [Away(), cluster.remote(Standing).remote()], deque(units))
+    assert shared.done(lambda done: done, lambda event: None) == {"q8": "fails"}
+    assert shared.finished == set(units)
+    assert not any(shared.losses.values())
+    assert len(calls) <= 4
+
+
+def test_a_worker_that_can_build_nothing_ends_the_run() -> None:
+    cluster = ClusterHere()
+
+    def unmounted() -> None:
+        raise UserError("experiments.yaml: no such file")
+
+    with pytest.raises(UserError, match=r"a worker can't build anything: experiments\.yaml: no such file"):
+        executor._refuse_refused(cluster, cluster.answer(unmounted))
 
 
 @pytest.fixture

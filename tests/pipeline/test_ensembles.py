@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from bench import pipeline
+from bench.experiment import read
+from bench.pipeline.tracked import tracked
+from bench.records import Choice, Constraints
 from bench.results import store
+from bench.results.score import members
 from tests.conftest import run_quickly
 from tests.support.command_line import bench
 from tests.support.ensembles import EXPERIMENT, FAMILIES, write_trio
@@ -122,6 +128,38 @@ def test_every_member_is_left_out_and_compressed_alone(folder: Path) -> None:
         assert sets[f"{name} alone"]["auc"] == pytest.approx(alone, abs=1e-6)
 
 
+def test_trackers_get_no_model_of_an_ensemble(folder: Path) -> None:
+    path = folder / "experiments.yaml"
+    experiments = read(path)
+    finished = pipeline.run(experiments, path)
+    chosen: Any = SimpleNamespace(
+        **{name: getattr(finished, name) for name in ("run", "parts", "together", "failed")},
+        whole=SimpleNamespace(scores=SimpleNamespace(choice=Choice(Constraints(), False, (), "trio/q16", None)),
+                              report=finished.whole.report),
+    )  # fmt: skip
+    given = tracked(chosen, experiments.experiments["first"], pytest.fail)
+    assert (given.chosen, given.artifact, given.model) == ("trio/q16", "", None)
+    assert given.variants["trio/q16"].tags["bench.chosen"] == "True"
+
+
+def test_of_many_sets_the_cheapest_are_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = scores(folder, "trio")["ensemble"]
+    monkeypatch.setattr(members, "MOST_SETS", 3)
+    monkeypatch.setattr("bench.reports.content.members.MOST_SETS", 3)
+    assert bench("report")[0] == 0
+    try:
+        few = scores(folder, "trio")["ensemble"]
+        assert few["tried"] == 3
+        if whole["chosen"] and few["chosen"]:
+            assert few["chosen"]["size_mib"] <= whole["chosen"]["size_mib"]
+        assert "the 3 cheapest sets of members" in (folder / "reports/first/trio/report.md").read_text()
+    finally:
+        monkeypatch.undo()
+        monkeypatch.chdir(folder)
+        run_quickly(monkeypatch, FAMILIES)
+        assert bench("report")[0] == 0
+
+
 def test_the_chosen_set_is_the_smallest_that_keeps_the_verdict(folder: Path) -> None:
     ensemble = scores(folder, "trio")["ensemble"]
     # Two or three members must take part; small and again have three variants each, branched has two.
@@ -216,13 +254,15 @@ def test_a_folder_is_looked_into_from_a_score_on(folder: Path, tmp_path: Path) -
     assert "1 of 2 pictures explained" in output
 
 
-@pytest.mark.parametrize("below", ["maps", "members/branched/steps"])
-def test_folders_of_others_are_not_replaced_by_what_members_see(folder: Path, tmp_path: Path, below: str) -> None:
+@pytest.mark.parametrize(("below", "said"), [("maps", "maps/mine.png"), ("members/branched/steps", "members/branched")])
+def test_folders_of_others_are_not_replaced_by_what_members_see(
+    folder: Path, tmp_path: Path, below: str, said: str
+) -> None:
     (tmp_path / "003" / below).mkdir(parents=True)
     (tmp_path / "003" / below / "mine.png").touch()
     code, output = bench("inspect", "faces/test/fake/003.png", "--variant", "trio/baseline", "--to", str(tmp_path))
     assert code == 2
-    assert f"{below}/mine.png: was not written by bench" in " ".join(output.split())
+    assert f"{said}: was not written by bench" in " ".join(output.split())
     assert [path.name for path in (tmp_path / "003").rglob("*.png")] == ["mine.png"]
 
 

@@ -682,9 +682,14 @@ def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
         ({"best_step": 8}, "minutes; kept are the weights after step 8)", "before"),
         ({"ended": "no better"}, "steps (no better; the limit of time had cut it short)", "before"),
         (
-            {"steps": 0, "best_step": 0, "ended": "close enough to the teacher", "cut_short": False},
-            "recover trained nothing (0 of 160 steps: close enough to the teacher)",
+            {"steps": 0, "best_step": 0, "ended": "close enough", "cut_short": False, "error_after": 0.05},
+            "recover trained nothing (0 of 160 steps: close enough)",
             "on 80 train frames: 0.05\n",
+        ),
+        (
+            {"steps": 0, "best_step": 0, "ended": "close enough", "cut_short": False},
+            "recover measured batch norms again and trained nothing (0 of 160 steps: close enough)",
+            "on 80 train frames: 0.05 before, 0.047 after\n",
         ),
     ],
 )

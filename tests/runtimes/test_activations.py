@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from bench.artifacts import safetensors
@@ -35,8 +36,9 @@ def test_names_that_tell_nothing_give_no_activations(common: Build) -> None:
     assert activations.load(common({"quantize": "int8"}), ["backbone.elsewhere"], 1) is None
 
 
-def test_dequantised_weights_are_those_of_the_parent_rounded(common: Build) -> None:
-    built, parent = common({"quantize": "int8"}), common()
+@pytest.mark.parametrize(("weights", "most"), [("int8", 0.05), ("int4", 0.2)])
+def test_dequantised_weights_are_those_of_the_parent_rounded(common: Build, weights: str, most: float) -> None:
+    built, parent = common({"quantize": {"weights": weights}}), common()
     copy = dequantised(built, parent)
     assert copy is not None
     folded = safetensors.load_torch(parent.file).float()
@@ -44,7 +46,7 @@ def test_dequantised_weights_are_those_of_the_parent_rounded(common: Build) -> N
     before = {**folded.weighted_layers(), **folded.head_layers()}
     for name, layer in {**copy.weighted_layers(), **copy.head_layers()}.items():
         error = (layer.weight - before[name].weight).norm() / before[name].weight.norm()
-        assert error.item() < 0.05, name
+        assert error.item() < most, name
     frame = np.random.default_rng(1).integers(0, 256, (1, 3, 32, 32), dtype=np.uint8)
     with torch.inference_mode():
         logits = copy(torch.from_numpy(frame)).logits.numpy()

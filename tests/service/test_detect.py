@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 from dataclasses import replace
 from io import BytesIO
@@ -21,6 +22,9 @@ from bench.inference.served import Served
 from bench.pipeline.rendered import evaluate_run
 from bench.records import Choice, Constraints, Evaluation, RunRecord
 from bench.service.answers import Detection
+from bench.service.engine import Engine
+from bench.service.metrics import Metrics
+from bench.service.settings import read_settings
 from tests.support.portraits import picture
 from tests.support.service import application, asking, encoded, post, served_of
 
@@ -166,6 +170,39 @@ def test_a_batch_has_an_error_in_place_of_what_cannot_be_judged(finished: Path, 
     assert many.status_code == 422
 
 
+def test_a_batch_that_the_service_alone_fails_is_a_failure(
+    finished: Path, served: tuple[Served, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bench.service.routes.detect.detect", full)
+    files = [("files", ("fine.png", (finished / "faces/test/real/portrait.png").read_bytes()))] * 2
+    response = post(application(served), "/api/detect/batch", files=files)
+    assert response.status_code == 507
+    assert response.headers["retry-after"]
+
+
+def test_pictures_with_a_side_that_faces_cannot_be_cut_out_of_are_refused(served: tuple[Served, ...]) -> None:
+    file = BytesIO()
+    Image.new("L", (33_000, 20)).save(file, "PNG")
+    response = post(application(served), "/api/detect/image", files={"file": ("wide.png", file.getvalue())})
+    assert response.status_code == 413
+    assert "33000 × 20 pixels, a side of more than 32,766" in response.json()["detail"]
+
+
+def test_a_picture_that_waits_for_the_network_takes_no_memory(served: tuple[Served, ...], tmp_path: Path) -> None:
+    engine = Engine(served, read_settings(tmp_path), Metrics())
+    try:
+        cut = engine.cut(np.zeros((3000, 4000, 3), np.uint8), engine.asked(None, "never"))
+    finally:
+        engine.close()
+    (candidate,) = cut.candidates
+    assert candidate.crops[0].pixels.shape == (3000, 4000, 3)
+    assert candidate.crops[0].pixels.strides == (0, 0, 0)
+    assert candidate.shown.shape == (480, 640, 3)
+
+
 def test_uploads_are_kept_only_where_asked_for(finished: Path, served: tuple[Served, ...], tmp_path: Path) -> None:
     data = (finished / "wide.png").read_bytes()
     before = {path for path in finished.rglob("*") if path.is_file()}
@@ -174,7 +211,9 @@ def test_uploads_are_kept_only_where_asked_for(finished: Path, served: tuple[Ser
     image(application(served, keep=tmp_path / "kept"), data, "../escape.png", heatmap="true")
     (upload,) = (path for path in (tmp_path / "kept").iterdir() if not path.suffix)
     assert upload.read_bytes() == data
-    assert "gradcam" not in upload.with_suffix(".json").read_text()
+    answer = json.loads(upload.with_suffix(".json").read_text())
+    assert "gradcam" not in answer
+    assert answer["processing_time"] > 0
 
 
 @pytest.mark.usefixtures("tiny_family")

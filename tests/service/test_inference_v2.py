@@ -67,6 +67,7 @@ def test_frames_in_json() -> None:
         body(frames(1), data=None),
         body(frames(1), parameters={"binary_data_size": 7}),
         body(frames(1)) | {"outputs": [{"name": "other"}]},
+        body(frames(1)) | {"outputs": [{"name": "cam"}] * 2},
     ],
 )
 def test_what_is_not_of_the_protocol_is_refused(request_body: Any) -> None:

@@ -17,7 +17,7 @@ from bench.errors import UserError
 from bench.service import gate
 from bench.service.settings import read_settings, set_trackers_variables
 from bench.service.state import Predicted
-from tests.support.drawn_service import Brightness, application, member, served
+from tests.support.drawn_service import SIZE, Brightness, application, member, served
 from tests.support.service import asking, encoded, post
 
 KEY = "a-key-that-is-long-enough"
@@ -142,6 +142,14 @@ def test_the_rate_counts_what_is_judged_and_wrong_keys() -> None:
     never = asking(application(rate="2/day"), lambda client: client.post("/api/detect/batch", **several))
     assert never.status_code == 429
     assert "so many pictures at once are more than 2 per 1 day" in never.json()["detail"]
+
+    tensors = {"name": "frames", "datatype": "UINT8", "shape": [3, 3, SIZE, SIZE], "data": [9] * 9 * SIZE * SIZE}
+
+    async def infer(client: httpx.AsyncClient) -> list[int]:
+        answers = [await client.post("/v2/models/q8/infer", json={"inputs": [tensors]}) for _ in range(2)]
+        return [each.status_code for each in answers]
+
+    assert asking(application(rate="5/day"), infer) == [200, 429]
 
     async def guess(client: httpx.AsyncClient) -> list[int]:
         keys = [{"X-API-Key": key} for key in ("guess-1", KEY, "guess-2", "guess-3", KEY)]
@@ -277,6 +285,8 @@ def test_settings_come_from_flags_over_the_environment_over_a_file(
     settings = read_settings(tmp_path, upload_mib=30.0, host=None)
     assert (settings.port, settings.queue, settings.upload_mib, settings.host) == (1, 20, 30, "127.0.0.1")
     assert read_settings(tmp_path, cors_origins="http://a, http://b").cors_origins == ("http://a", "http://b")
+    monkeypatch.setenv("BENCH_QUEUE", "")
+    assert read_settings(tmp_path).queue == 2, "an empty variable is none"
 
 
 def test_a_trackers_address_may_stand_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,12 @@ from pydantic import ValidationError
 from sklearn import metrics
 
 from bench import datasets, detectors
-from bench.commands.train import run_folder
+from bench.commands.train import faces, run_folder
 from bench.commands.train.judging import AtThreshold, p_fake_of
 from bench.datasets.face_blends import blended_face
 from bench.detectors import families, starting
 from bench.files import temporary_name
-from bench.records import Conventions, Frame, Preprocessing
+from bench.records import Conventions, Frame, InputSpec, Preprocessing
 from bench.records.face_template import POINTS
 from bench.training import augmentation, losses, rates, sampling, selection
 from bench.training.augment_settings import AugmentSettings
@@ -282,6 +282,22 @@ def test_self_blends_lie_on_the_face() -> None:
     assert inside == 12
     # Of the others the copy that is a little off is what the frame is blended into.
     assert 2 <= untouched <= 10
+
+
+def test_self_blends_to_choose_the_best_epoch_by_are_fitted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing blended in they are what the network sees of the real frame, whatever it cuts off its sides."""
+    monkeypatch.setattr("bench.datasets.face_blends.blended_face", lambda rng, frame, points, scale: (frame, None))
+    file = tmp_path / "real.png"
+    cv2.imwrite(str(file), cv2.resize(picture(48, 3), (140, 180)))
+    frame, points = Frame("real.png", file, 0, "a", "d"), (((60.0, 60.0),) * 5)
+    for spec in (InputSpec(64, "crop", crop_pct=0.875), InputSpec(64, "crop"), InputSpec(64, "pad"), InputSpec(64)):
+        folder = tmp_path / f"{spec.fit}-{spec.crop_pct}"
+        folder.mkdir()
+        (blend,) = faces.blended_validation([frame], {"d": points}, spec, 1.0, folder)
+        seen, of_real = (datasets.fit(datasets.picture(each.file), spec) for each in (blend, frame))
+        np.testing.assert_array_equal(seen, of_real)
 
 
 # ------------------------------------------------------------------------------------ settings

@@ -10,8 +10,8 @@ from bench.commands.inspect.inspector import Inspector
 from bench.commands.inspect.request import Options, Written, checked
 from bench.experiment import ExperimentSettings
 from bench.footage import in_front
-from bench.inference.subjects import FramesOfSet, Reader
-from bench.inference.variants import Chosen, choose, of_detector, of_ensemble
+from bench.inference.subjects import Reader
+from bench.inference.variants import Chosen, choose, frames_of_sets, of_detector, of_ensemble
 from bench.records import OnEvent, silent
 from bench.results import store
 
@@ -30,7 +30,7 @@ def inspect(
 
     def inspector(chosen: Chosen) -> Inspector:
         finder = in_front.finder(chosen.preprocessing.crop)
-        of_set = FramesOfSet(chosen.base, chosen.run, chosen.results)
+        of_set = frames_of_sets(chosen)
         return Inspector(Reader(chosen.preprocessing, options.faces, finder, of_set), chosen, options, on_event)
 
     looker: folder.Looker[Any]

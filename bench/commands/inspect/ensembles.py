@@ -22,9 +22,6 @@ from bench.records.inspection import Inspection, Subject
 from bench.records.joint_inspection import JointInspection, JointLook, MemberLook
 from bench.results import predict
 
-MEMBERS = "members"
-"""The folder beside a joint page in which those of the members lie."""
-
 
 @dataclass(frozen=True)
 class WholeEnsemble:
@@ -56,7 +53,7 @@ class WholeEnsemble:
 
         for name in request.names.values():
             for member in self.members:
-                inspection.refuse_others(request.to / name / MEMBERS / member)
+                inspection.refuse_others(request.to / name / inspection.MEMBERS / member)
 
     def load(self) -> None:
         """Load the variants of all members now."""
@@ -88,10 +85,8 @@ class WholeEnsemble:
         from bench.reports import inspection
 
         inspected = {name: member.inspect(picture[name]) for name, member in self.members.items()}
-        for name, each in inspected.items():
-            inspection.write(each, folder / MEMBERS / name)
         joint = self._joined(inspected, picture)
-        pages = inspection.write_joint(joint, folder)
+        pages = inspection.write_joint(joint, inspected, folder)
         card = inspection.joint_card(joint)
         return Explained(pages, inspection.joint_explanations(joint), card, tuple(inspection.joint_lines(joint)))
 
@@ -119,6 +114,8 @@ class WholeEnsemble:
 
     def _look(self, variant: str, inspected: dict[str, Inspection], picture: dict[str, Subject]) -> JointLook:
         """What a variant says, with the members' maps over what the first one sees."""
+        from bench.reports import inspection
+
         rule, threshold = self.rules[variant], self.threshold
         looks = {
             name: next(look for look in inspected[name].looks if look.judge.name == part)
@@ -152,7 +149,7 @@ class WholeEnsemble:
                     look.p_fake,
                     class_of(look.p_fake, rule.votes_at(threshold)),
                     maps[name],
-                    f"{MEMBERS}/{name}/inspection.html",
+                    f"{inspection.MEMBERS}/{name}/{inspection.PAGE}",
                 )
                 for name, look in looks.items()
             ),

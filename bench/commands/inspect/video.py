@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from bench.commands.inspect.request import Request, Written
 from bench.errors import UserError, counted, shown
-from bench.files import make_folder
 from bench.footage import sampling
 from bench.footage import video as footage
 from bench.footage.formats import VideoError
@@ -24,7 +23,7 @@ from bench.results.score.videos import of_one_video
 
 if TYPE_CHECKING:
     from bench.commands.inspect.inspector import Inspector
-    from bench.reports.inspection import Card, Moment
+    from bench.reports.inspection import Card, Gallery, Moment
 
 WORK = "judging frames"
 EXPLAINED = 3
@@ -63,13 +62,31 @@ def inspect(request: Request, line: Timeline, inspector: Inspector, on_event: On
 
     judged = _judge(request, line, inspector, on_event)
     to, run = request.to / request.names[request.file], inspector.chosen.run
-    make_folder(to)
-    how = run.video_scoring.words
     scores = _scores(judged, run.video_scoring)
+    with inspection.replaced(to) as new:
+        gallery = _gallery(request, judged, scores, inspector, tuple(_cards(judged, inspector, new)))
+        pages = inspection.write_gallery(gallery, new, Path(inspection.PAGE).stem)
+        write_json(new / inspection.NUMBERS, _numbers(request, judged, scores, run.threshold))
+    lines = tuple(
+        f"{shown(name)}  {class_of(score, run.threshold)}, P(fake) {score:.4f} ({run.video_scoring.words})"
+        for name, score in scores.items()
+    )
+    files = {name: to / page.name for name, page in pages.items()}
+    return Written({**files, "numbers": to / inspection.NUMBERS}, lines)
+
+
+def _gallery(
+    request: Request, judged: _Judged, scores: dict[str, float], inspector: Inspector, cards: tuple[Card, ...]
+) -> Gallery:
+    """The video's page: its scores over time, and the frames that were looked into."""
+    from bench.reports import inspection
+
+    run = inspector.chosen.run
+    how = run.video_scoring.words
     lost = judged.chosen - judged.decoded
     faceless = f" {lost} more can't be decoded." if lost else ""
     faceless += f" In {judged.faceless} of them no face was found." if judged.faceless else ""
-    gallery = inspection.Gallery(
+    return inspection.Gallery(
         title=request.file.name,
         opening=inspection.opening(
             f"{counted(judged.decoded, 'frame')} at even distances were read.{faceless} The score of a frame is the "
@@ -78,19 +95,12 @@ def inspect(request: Request, line: Timeline, inspector: Inspector, on_event: On
         variants=tuple(scores),
         threshold=run.threshold,
         tables=((f"The video's score: {how}", inspection.scores_table(scores, judged.moments, run.threshold)),),
-        cards=tuple(_cards(judged, inspector, to)),
+        cards=cards,
         moments=tuple(judged.moments),
         scores=scores,
         shows=inspection.maps_shown(request.options.target, request.options.levels),
         files=(("The numbers for programs", inspection.NUMBERS),),
     )
-    pages = inspection.write_gallery(gallery, to, Path(inspection.PAGE).stem)
-    write_json(to / inspection.NUMBERS, _numbers(request, judged, scores, run.threshold))
-    lines = tuple(
-        f"{shown(name)}  {class_of(score, run.threshold)}, P(fake) {score:.4f} ({how})"
-        for name, score in scores.items()
-    )
-    return Written({**pages, "numbers": to / inspection.NUMBERS}, lines)
 
 
 def _cards(judged: _Judged, inspector: Inspector, to: Path) -> Iterator[Card]:

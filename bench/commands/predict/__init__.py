@@ -23,8 +23,8 @@ from bench.files import remove, sweep
 from bench.footage import in_front
 from bench.footage.formats import library
 from bench.inference import variants
-from bench.inference.subjects import FramesOfSet, whole_because
-from bench.inference.variants import Chosen, Loaded
+from bench.inference.subjects import whole_because
+from bench.inference.variants import Chosen, Loaded, frames_of_sets
 from bench.pipeline import render, threshold
 from bench.provenance import cpu_cores, digest, versions, write_json
 from bench.records import NO_CROP, Event, OnEvent, RunRecord, silent
@@ -188,7 +188,7 @@ def _compute(
 
 def reader(chosen: Chosen, options: Options) -> Reader:
     """What reads files for the detector of a variant, with as many threads as its experiment may use."""
-    of_set = FramesOfSet(chosen.base, chosen.run, chosen.results)
+    of_set = frames_of_sets(chosen)
     if options.faces == "auto" and chosen.preprocessing.crop != NO_CROP:
         of_set.find(-1, "")  # lists its frames now, and not in each thread
     threads = chosen.settings.threads

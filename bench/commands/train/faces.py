@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -102,9 +103,11 @@ def _blend(frame: Frame, points: Points, spec: InputSpec, scale: float, index: i
     from bench.datasets.face_blends import blended_face
 
     picture = datasets.picture(frame.file)
-    fitted = datasets.fit(picture, spec)
+    # It is fitted again where it is read: what is cut off its sides there must not be cut off before.
+    wide = replace(spec, size=int(spec.size / spec.crop_pct), crop_pct=1.0) if spec.fit == "crop" else spec
+    fitted = datasets.fit(picture, wide)
     height, width = picture.shape[:2]
-    placed = datasets.fitted_points(points, height, width, spec)
+    placed = datasets.fitted_points(points, height, width, wide)
     fake, _ = blended_face(np.random.default_rng([len("validation"), index]), fitted, placed, scale)
     written, data = cv2.imencode(".png", np.ascontiguousarray(fake[..., ::-1]))
     assert written

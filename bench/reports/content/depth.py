@@ -242,7 +242,7 @@ def _narrowed_summary(channels: Sequence[NarrowedChannels]) -> Sentence:
     if noisiest is None or not noisiest.noise:
         return sentence(f"{words}.")
     share = _percent(noisiest.noise / _noise(channels), 0)
-    return sentence(f"{words}, and ", code(noisiest.name), f" makes most of the foretold noise, {share}.")
+    return sentence(f"{words}, and ", code(noisiest.name), f" makes the largest part of the foretold noise, {share}.")
 
 
 def _left_of(channels: Sequence[NarrowedChannels]) -> str:

@@ -84,13 +84,17 @@ def _counts_channels(variant: VariantResult, against: VariantResult | None) -> b
 def _miss(variant: VariantResult, noise: MeasuredNoise, of_channels: bool) -> Sentence:
     """How far off, and why."""
     off = factor(noise)
+    if not off:
+        return sentence(strong(variant.name), " leaves the logit difference as it is, where some noise was foretold.")
     if off > 1:
         return sentence(
             strong(variant.name),
-            f": {number(off, 1)} times the noise that was foretold{_why_more(variant, noise, of_channels)}.",
+            f" moves the logit difference {number(off, 1)} times as far as was foretold"
+            f"{_why_more(variant, noise, of_channels)}.",
         )
     return sentence(
-        strong(variant.name), f": {number(1 / off, 1)} times less noise than was foretold{_why_less(of_channels)}."
+        strong(variant.name),
+        f" moves the logit difference {number(off, 2)} times as far as was foretold{_why_less(of_channels)}.",
     )
 
 
@@ -101,12 +105,12 @@ def _why_more(variant: VariantResult, noise: MeasuredNoise, of_channels: bool) -
     if fidelity is not None and fidelity.exact is False:
         reasons.append("its runtime computes something else than the file says")
     if shift is not None and (shift.noise or 0.0) >= _MOST_OF_IT * noise.measured:
-        reasons.append("most of it comes from activations beyond their calibrated ranges, which are clipped")
+        reasons.append("most of the noise comes from activations beyond their calibrated ranges, which are clipped")
     if noise.noisiest >= _MUCH_OF_IT:
         typical = math.sqrt(noise.typical / noise.foretold)
         reasons.append(
-            f"the noisiest hundredth of the frames makes {number(100 * noise.noisiest, 0)} % of it, and the typical "
-            f"frame has {number(typical, 1)} times what was foretold"
+            f"the noisiest hundredth of the frames makes {number(100 * noise.noisiest, 0)} % of the noise, and "
+            f"the typical frame's moves {number(typical, 1)} times as far as was foretold"
         )
     if of_channels:
         reasons.append(_OF_CHANNELS)

@@ -143,12 +143,14 @@ def note(evaluation: Evaluation) -> Sentence:
     located = evaluation.localisation
     if located is None:
         return sentence("")
-    of = f"{located.frames:,} of {counted(located.counts.fakes, 'test fake')}"
+    of = f"the {located.counts.used:,} of {counted(located.counts.fakes, 'test fake')} that have one"
+    if located.frames < located.counts.used:
+        of = f"{located.frames:,} of {of}"
     without = ""
     if located.reasons:
         without = f"; {', '.join(located.reasons)}: {next(iter(located.reasons.values()))}"
     return sentence(
-        f"Heatmaps beside masks of what was forged, over the {of} that have one: ",
+        f"Heatmaps beside masks of what was forged, over {of}: ",
         strong("points at it"),
         ", the pointing game, is the share of fakes whose hottest place is forged (a blank map, in which nothing "
         "speaks for fake, points nowhere), ",

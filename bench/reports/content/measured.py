@@ -148,7 +148,8 @@ def noted(run: RunRecord) -> list[Sentence]:
 def recovery(trained: Recovery) -> str:
     """What a `recover` did, in a few words: "recover took 14 of 160 steps (no more fitted into 0.2 minutes)"."""
     if not trained.steps:
-        return f"recover trained nothing (0 of {counted(trained.steps_wanted, 'step')}: {trained.ended})"
+        measured = "" if trained.error_after == trained.error_before else "measured batch norms again and "
+        return f"recover {measured}trained nothing (0 of {counted(trained.steps_wanted, 'step')}: {trained.ended})"
     reasons = [] if trained.ended == Recovery.ALL_STEPS else [trained.ended]
     if trained.cut_short and "fitted" not in trained.ended:
         reasons.append("the limit of time had cut it short")
@@ -167,7 +168,8 @@ def _chosen(trained: Recovery) -> str:
 
 
 def _error(trained: Recovery) -> str:
-    after = "" if not trained.steps else f" before, {trained.error_after:.3g} after"
+    is_same = not trained.steps and trained.error_after == trained.error_before
+    after = "" if is_same else f" before, {trained.error_after:.3g} after"
     return f"error against the uncompressed detector on {trained.judged_on}: {trained.error_before:.3g}{after}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.errors import counted, listed
 from bench.records import Evaluation, RunRecord
-from bench.records.ensembles import EnsembleScores, FittedWeights, MemberSet
+from bench.records.ensembles import MOST_SETS, EnsembleScores, FittedWeights, MemberSet
 from bench.reports.content.cells import Cell, Column, Table, cell, table
 from bench.reports.content.spans import Sentence, docs, sentence, strong
 from bench.reports.content.text import number, signed, span, within
@@ -100,7 +100,8 @@ def _chosen(scored: EnsembleScores) -> Sentence:
     """The set of members and variants to ship, of how many."""
     if scored.tried == 0:
         return sentence("No set of members keeps the limits of size and latency.")
-    of = f"of {counted(scored.tried, 'set')} of members and variants within the limits"
+    sets = counted(scored.tried, "set") if scored.tried < MOST_SETS else f"the {MOST_SETS:,} cheapest sets"
+    of = f"of {sets} of members and variants within the limits"
     if scored.chosen is None:
         return sentence(f"None {of} is shown to keep the AUC.")
     best = scored.chosen

@@ -148,10 +148,12 @@ def note(evaluation: Evaluation) -> Sentence:
     if of_all.reasons:
         without = f"; {', '.join(of_all.reasons)}: {next(iter(of_all.reasons.values()))}"
     test_frames = counted(of_all.counts.frames, "test frame")
-    frames = f"{of_all.frames:,} of {test_frames}"
+    faces = f"the {of_all.counts.faces:,} of {test_frames} that have a face"
+    if of_all.frames < of_all.counts.faces:
+        faces = f"{of_all.frames:,} of {faces}"
     by = _FINDERS.get(of_all.counts.finder, "that YuNet finds")
     return sentence(
-        f"Which parts of the face heatmaps lie on, over the {frames} that have a face: polygons laid on the five "
+        f"Which parts of the face heatmaps lie on, over {faces}: polygons laid on the five "
         f"points {by}. Given is the mean share of what speaks for the called class in percent, with its 95 % interval; "
         "of other variants than the baseline, in parentheses the paired difference to the baseline's "
         "map of the same frames for the same class, bold where it is significant by its own interval and at least "

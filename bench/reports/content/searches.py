@@ -68,8 +68,14 @@ def _doubts(trail: SearchTrail) -> list[Sentence]:
                 f"These are too few to prove it of what was taken; as many as there are test {trail.unit}s should do."
             )
         )
+    if taken and taken.judged and not trail.gains:
+        better = "smaller" if trail.find == "smallest" else "faster"
+        doubts.append(
+            sentence(strong(f"It is no {better} than the baseline"), f": nothing {better} keeps the verdict.")
+        )
     if not trail.noise_limit:
-        doubts.append(sentence("Not even a variant without any loss to speak of could be proven to keep it on so few."))
+        why = "on so few" if trail.margin else "where nothing may be lost"
+        doubts.append(sentence(f"Not even a variant without any loss to speak of could be proven to keep it {why}."))
     return doubts
 
 

@@ -13,7 +13,7 @@ from bench.reports.inspection.galleries import (
     write_gallery,
 )
 from bench.reports.inspection.joint import joint_card, joint_lines, write_joint
-from bench.reports.inspection.replacing import NUMBERS, refuse_others
+from bench.reports.inspection.replacing import MEMBERS, NUMBERS, refuse_others, replaced
 from bench.reports.inspection.single import PAGE, write
 from bench.reports.inspection.table import (
     explanations,
@@ -24,7 +24,7 @@ from bench.reports.inspection.table import (
 )
 
 __all__ = [
-    "NUMBERS", "PAGE", "Card", "Gallery", "Moment", "card_of", "explanations", "first", "frame_of", "joint_card",
-    "joint_explanations", "joint_lines", "maps_shown", "opening", "parts_tables", "refuse_others", "scores_table",
-    "unexplained", "write", "write_explanations", "write_gallery", "write_joint",
+    "MEMBERS", "NUMBERS", "PAGE", "Card", "Gallery", "Moment", "card_of", "explanations", "first", "frame_of",
+    "joint_card", "joint_explanations", "joint_lines", "maps_shown", "opening", "parts_tables", "refuse_others",
+    "replaced", "scores_table", "unexplained", "write", "write_explanations", "write_gallery", "write_joint",
 ]  # fmt: skip

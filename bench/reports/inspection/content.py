@@ -38,6 +38,7 @@ class Content:
     head: tuple[tuple[str, Sentence], ...]
     verdicts: tuple[Sentence, ...]
     answers: Table
+    cutoff: str
     face: Table | None
     face_note: Sentence
     crop: Sentence
@@ -56,6 +57,7 @@ def content(inspected: Inspection) -> Content:
         head=tuple(_head(inspected)),
         verdicts=tuple(_verdict(inspected, look) for look in inspected.looks),
         answers=_answers(inspected),
+        cutoff=cutoff(inspected.threshold),
         face=_face(subject),
         face_note=_face_note(subject),
         crop=with_code(f"{subject.how[:1].upper()}{subject.how[1:]}.{' ' + LARGE_FACE if subject.is_close_up else ''}"),

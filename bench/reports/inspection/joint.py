@@ -10,15 +10,15 @@ from bench.errors import shown
 from bench.files import make_folder, write_bytes, write_text
 from bench.provenance import write_json
 from bench.records import CLASSES
-from bench.records.inspection import Score
+from bench.records.inspection import Inspection, Score
 from bench.records.joint_inspection import JointInspection, JointLook
 from bench.reports.content.cells import Cell, Column, Table, cell, columns, table
 from bench.reports.content.spans import Sentence, sentence, strong
 from bench.reports.content.text import NONE, number
 from bench.reports.inspection import pages, pictures
 from bench.reports.inspection.galleries import Card, card
-from bench.reports.inspection.replacing import MAPS, NUMBERS, replaced
-from bench.reports.inspection.single import MARKDOWN, PAGE, files_in
+from bench.reports.inspection.replacing import MAPS, MEMBERS, NUMBERS, replaced
+from bench.reports.inspection.single import MARKDOWN, PAGE, files_in, write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,9 +33,14 @@ _JOINED = {
 }
 
 
-def write_joint(joint: JointInspection, folder: Path) -> Mapping[str, Path]:
-    """Write the inspection into `folder`, in place of an earlier one; its files by what they are."""
+def write_joint(joint: JointInspection, members: Mapping[str, Inspection], folder: Path) -> Mapping[str, Path]:
+    """Write the inspection and below it those of `members` into `folder`, in place of earlier ones.
+
+    Returns the files of the former by what they are.
+    """
     with replaced(folder) as new:
+        for name, of_member in members.items():
+            write(of_member, new / MEMBERS / name)
         context: dict[str, Any] = {
             "title": joint.subject.name,
             "opening": [_verdict(joint, look) for look in joint.looks],

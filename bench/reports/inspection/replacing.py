@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +11,21 @@ from bench.errors import UserError
 from bench.files import make_folder, remove, rename, sweep, temporary_name
 from bench.reports.inspection import pictures
 
-NUMBERS, STEPS, MAPS = "inspection.json", "steps", "maps"
+NUMBERS, STEPS, MAPS, MEMBERS = "inspection.json", "steps", "maps", "members"
+_FRAME = re.compile(r"frame_\d{6,}")
+"""The folder of a frame of a video that was looked into."""
 
 
 def refuse_others(folder: Path) -> None:
-    """Raise `UserError` where folders of pictures would be replaced that hold what no inspection wrote.
+    """Raise `UserError` where folders would be replaced that hold what no inspection wrote.
 
-    Maps are known by the numbers beside them; steps by their names, since earlier versions wrote them first.
+    Maps are known by the numbers beside them; steps by their names, since earlier versions wrote them first; frames of
+    a video and members of an ensemble by their own numbers.
     """
     is_ours = (folder / NUMBERS).is_file()
+    for path in _inspections(folder):
+        if not (path / NUMBERS).is_file():
+            raise UserError(f"{path}: was not written by bench; choose another folder with `--to`")
     for name in (STEPS, MAPS):
         path = folder / name
         inside = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
@@ -36,6 +43,8 @@ def replaced(folder: Path) -> Iterator[Path]:
     refuse_others(folder)
     make_folder(folder)
     sweep(folder)
+    of_frames = (path for path in folder.iterdir() if _FRAME.fullmatch(path.name))
+    before = {folder / name for name in (STEPS, MAPS, MEMBERS)} | set(of_frames)
     new = folder / temporary_name()
     make_folder(new)
     try:
@@ -45,7 +54,15 @@ def replaced(folder: Path) -> Iterator[Path]:
             if path.is_dir():
                 remove(folder / path.name)
             rename(path, folder / path.name)
-        for name in {STEPS, MAPS} - {path.name for path in written}:
-            remove(folder / name)
+        for earlier in before - {folder / path.name for path in written}:
+            remove(earlier)
     finally:
         remove(new)
+
+
+def _inspections(folder: Path) -> list[Path]:
+    """The folders below an inspection that hold one of their own: of frames, and of members."""
+    below = list(folder.iterdir()) if folder.is_dir() else []
+    members = folder / MEMBERS
+    of_members = list(members.iterdir()) if members.is_dir() else []
+    return sorted([*(path for path in below if _FRAME.fullmatch(path.name)), *of_members])

@@ -69,7 +69,7 @@ class Clusters:
 
     def count(self, rows: NDArray[np.bool_]) -> float:
         """How many clusters the frames `rows` [n] lie in; where clusters overlap, how many they are worth."""
-        return self.effective(rows) if self.overlap else len(np.unique(self.members[rows]))
+        return self.effective(rows) if self.overlap else int(np.count_nonzero(self.sums(rows.astype(np.float64))))
 
     def effective(self, rows: NDArray[np.bool_]) -> float:
         """The number of equal, disjoint clusters of which as many pairs of the frames `rows` [n] share one.
@@ -82,7 +82,9 @@ class Clusters:
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sums of `values` [n] over each group [g]: over the clusters, then over what clusters have in common."""
         rows, groups, signs = self._groups
-        sums: NDArray[np.float64] = np.bincount(groups, weights=values[rows], minlength=len(signs)).astype(np.float64)
+        # Of disjoint clusters each frame is in one group, in its order.
+        weights = values[rows] if self.overlap else values
+        sums: NDArray[np.float64] = np.bincount(groups, weights=weights, minlength=len(signs)).astype(np.float64)
         return sums
 
     def product(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -101,9 +101,26 @@ def evaluate(
     frame: no row of the scores is that of a copy. Where the videos of frames are known, they are scored by the same
     code, with scores of their own.
     """
+    import threadpoolctl
+
+    # Products of vectors gain nothing by threads, which on a busy machine wait for each other.
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        return _scored(run, test, validation, predictions, further or {}, as_a_whole=as_a_whole)
+
+
+def _scored(
+    run: RunRecord,
+    test: LabelledFrames,
+    validation: LabelledFrames | None,
+    predictions: Mapping[str, Predictions],
+    further: Mapping[str, pd.Series[str]],
+    *,
+    as_a_whole: bool,
+) -> Evaluation:
+    """See `evaluate`."""
     run = replace(run, groups=()) if as_a_whole or not predictions else run
     searches = not as_a_whole and len(predictions) > 1
-    columns = {**(further or {}), **_where_hottest(run, predictions)} if searches else {}
+    columns = {**further, **_where_hottest(run, predictions)} if searches else {}
     uncalibrated = _evaluate(run, test, validation, predictions, searches=searches, further=columns)
     evaluation = scaling.with_calibration(uncalibrated, run.threshold)
     evaluation = replace(evaluation, noises=noise.measured(run, test, evaluation.predictions))

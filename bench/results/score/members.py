@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from heapq import nsmallest
+from itertools import islice, product
 from math import inf
 from typing import TypeAlias
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.records import Constraints, Evaluation, Predictions, RunRecord
-from bench.records.ensembles import Ensemble, EnsembleRun, EnsembleScores, MemberSet, total
+from bench.records.ensembles import MOST_SETS, Ensemble, EnsembleRun, EnsembleScores, MemberSet, total
 from bench.results.score import auc, clusters, noninferiority, videos
 from bench.results.score.clusters import Clusters
 from bench.results.score.placements import Placements, of_predictions
@@ -20,8 +21,8 @@ from bench.results.score.placements import Placements, of_predictions
 Part: TypeAlias = tuple[str, str]
 """A member and its variant."""
 
-MOST_SETS = 4096
-"""More sets of members and variants are not tried."""
+_MOST_COUNTED = 1_000_000
+"""Of so many sets of members and variants the cheapest are tried, `MOST_SETS` of them."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def score(run: RunRecord, evaluation: Evaluation, answers: Mapping[Part, Answers
         MemberSet(title, parts, *sets.cost(parts), auc.estimate(placed[title], of_sources), compared.get(title))
         for title, parts in titled.items()
     )
-    tried = list(_candidates(sets, baseline))
+    tried = nsmallest(MOST_SETS, _candidates(sets, baseline), key=lambda parts: _cost(sets, parts))
     return EnsembleScores(
         sets=rows,
         chosen=_chosen(sets, tried, placed["all members"]),
@@ -112,18 +113,21 @@ def _candidates(sets: _Sets, baseline: Mapping[str, str]) -> Iterator[dict[str, 
     """All sets of at least as many members as must answer, each in any of its variants, within the limits of cost."""
     limits = sets.run.choose or Constraints()
     options: list[list[str | None]] = [[None, *(part for of, part in sets.answers if of == name)] for name in baseline]
-    count = 0
-    for chosen in product(*options):
+    for chosen in islice(product(*options), _MOST_COUNTED):
         parts = {name: part for name, part in zip(baseline, chosen, strict=True) if part is not None}
         if len(parts) < max(1, sets.ensemble.rule.minimum):
             continue
         size_mib, latency_ms = sets.cost(parts)
         fits = (limits.size_mib, size_mib), (limits.latency_ms, latency_ms)
         if all(limit is None or (value is not None and value <= limit) for limit, value in fits):
-            count += 1
             yield parts
-        if count == MOST_SETS:
-            return
+
+
+def _cost(sets: _Sets, parts: Mapping[str, str]) -> tuple[float, float]:
+    """What is to be small of a set: its size, and then its latency, or the other way round."""
+    size_mib, latency_ms = (inf if cost is None else cost for cost in sets.cost(parts))
+    prefer = (sets.run.choose or Constraints()).prefer
+    return (latency_ms, size_mib) if prefer == "latency" else (size_mib, latency_ms)
 
 
 def _chosen(sets: _Sets, tried: Sequence[dict[str, str]], whole: Placements) -> MemberSet | None:
@@ -133,10 +137,8 @@ def _chosen(sets: _Sets, tried: Sequence[dict[str, str]], whole: Placements) -> 
     placed = {index: sets.placed(parts) for index, parts in enumerate(tried)} if limits.prefer == "auc" else {}
 
     def order(index: int) -> tuple[float, float, float]:
-        size_mib, latency_ms = (inf if cost is None else cost for cost in sets.cost(tried[index]))
-        if limits.prefer == "auc":
-            return -placed[index].auc, size_mib, latency_ms
-        return (size_mib, latency_ms, 0.0) if limits.prefer == "size" else (latency_ms, size_mib, 0.0)
+        cost = _cost(sets, tried[index])
+        return (-placed[index].auc, *cost) if limits.prefer == "auc" else (*cost, 0.0)
 
     for index in sorted(range(len(tried)), key=order):
         parts = tried[index]

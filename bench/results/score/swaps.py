@@ -203,7 +203,13 @@ class _Table:
     def below(self, scores: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
         """The smoothed share of `scores` below each value of `at`."""
         density = self.density(scores)
-        return np.interp(at, self.points, np.cumsum(density) - density / 2)
+        return self.interpolated(np.cumsum(density) - density / 2, at)
+
+    def interpolated(self, curve: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`curve` [k] at each value of `at`, which lie between the points: these are even, so none is searched for."""
+        position = (at - self.points[0]) / float(self.points[1] - self.points[0])
+        left = position.astype(np.int64)
+        return np.asarray(curve[left] + (position - left) * (curve[left + 1] - curve[left]), np.float64)
 
     def placements(
         self, fakes: NDArray[np.float64], reals: NDArray[np.float64]
@@ -265,7 +271,7 @@ def _unseen(variances: NDArray[np.float64], scored: list[_Scored], is_fake: NDAr
     cell, total = float(table.points[1] - table.points[0]), 0.0
     for rows in (is_fake, ~is_fake):
         slopes = sum(
-            np.interp(each.scores[rows], table.points, table.density(each.scores[~rows]) / cell) / 2 for each in scored
+            table.interpolated(table.density(each.scores[~rows]) / cell, each.scores[rows]) / 2 for each in scored
         )
         total += float((slopes**2 * variances[rows]).sum()) / int(rows.sum()) ** 2
     return total

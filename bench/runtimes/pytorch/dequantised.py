@@ -6,6 +6,7 @@ far its answer is from the artifact's.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.artifacts import safetensors
@@ -71,25 +72,47 @@ class _Weights:
         return weight.astype(np.float32), None if bias is None else bias.astype(np.float32)
 
     def _values(self, name: str) -> NDArray[Any] | None:
-        """A constant, or one that is dequantised."""
+        """A constant, or what follows from constants alone; None of anything else."""
         if name in self._constants:
             return self._constants[name]
         node = self._writers.get(name)
-        if node is None or node.op_type != "DequantizeLinear":
+        if node is None or node.op_type not in _OF_CONSTANTS:
             return None
-        values, scale, *zero_point = (self._values(each) for each in node.input if each)
-        if values is None or scale is None:
+        inputs = [self._values(each) for each in node.input if each]
+        if any(each is None for each in inputs):
             return None
-        axis = next((each.i for each in node.attribute if each.name == "axis"), 1)
-        shape = [-1 if index == axis % values.ndim else 1 for index in range(values.ndim)] if scale.ndim else []
-        shift = zero_point[0] if zero_point and zero_point[0] is not None else 0
-        if scale.ndim > 1:
-            return None  # a scale for each block of a row
-        shifted = values.astype("float64") - (
-            shift.reshape(shape).astype("float64") if hasattr(shift, "reshape") else 0
-        )
-        dequantised: NDArray[Any] = shifted * scale.reshape(shape).astype("float64")
-        return dequantised
+        attributes = {each.name: list(each.ints) or each.i for each in node.attribute}
+        computed: NDArray[Any] = _OF_CONSTANTS[node.op_type](attributes, *inputs)
+        return computed
+
+
+def _floats(
+    attributes: Mapping[str, Any], integers: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """What DequantizeLinear makes of integers: with one scale, one along an axis, or one for each block along it."""
+    import numpy as np
+
+    values, axis = integers.astype(np.float64), attributes.get("axis", 1) % max(integers.ndim, 1)
+
+    def spread(parameter: NDArray[Any]) -> NDArray[np.float64]:
+        floats = parameter.astype(np.float64)
+        if block := attributes.get("block_size"):
+            return floats.repeat(block, axis).take(range(values.shape[axis]), axis)
+        return floats.reshape([-1 if index == axis else 1 for index in range(values.ndim)]) if floats.ndim else floats
+
+    if zero_point is not None:
+        values = values - spread(zero_point)
+    return values * spread(scale)
+
+
+_OF_CONSTANTS: Mapping[str, Callable[..., Any]] = {
+    "DequantizeLinear": _floats,
+    "Cast": lambda _, values: values,
+    "Mul": lambda _, first, second: first * second,
+    "Reshape": lambda _, values, shape: values.reshape(shape.tolist()),
+    "Transpose": lambda attributes, values: values.transpose(attributes["perm"]),
+}
+"""What lies between the constants of a layer's weights and its product; everything is a float of 64 bits behind it."""
 
 
 def _scaled(weight: NDArray[Any], factors: NDArray[Any], groups: int) -> NDArray[Any]:

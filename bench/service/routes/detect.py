@@ -57,18 +57,20 @@ async def batch(
     if len(files) > most:
         raise RefusedError(422, f"{len(files)} pictures in a request; expected at most {most}")
     service.rates.take(request.scope[CLIENT], len(files) - 1, of=len(files))  # the request counted as one
-    turns = asyncio.Semaphore(_AT_ONCE)
+    turns, refused = asyncio.Semaphore(_AT_ONCE), list[RefusedError]()
 
     async def of_one(file: UploadFile) -> Detection | Failed:
         async with turns:
             try:
                 return await detect(service, file, asked, heatmap=False)
             except Exception as error:
-                name = uploads.clean_name(file.filename)
-                return Failed(filename=name, error=as_refusal(error, "a picture of a batch").detail)
+                refused.append(as_refusal(error, "a picture of a batch"))
+                return Failed(filename=uploads.clean_name(file.filename), error=refused[-1].detail)
 
     results = await asyncio.gather(*map(of_one, files))
     judged = [each for each in results if isinstance(each, Detection)]
+    if not judged and all(each.status >= 500 for each in refused):
+        raise refused[0]  # no picture is to blame: the whole batch may be sent again
     fake = sum(each.prediction == "FAKE" for each in judged)
     return Batch(
         results=list(results),
@@ -92,11 +94,10 @@ async def detect(service: State, file: UploadFile, asked: Asked, *, heatmap: boo
         return cached.model_copy(update={"filename": name, "cached": True, "processing_time": seconds})
     judged = await service.engine.judge_upload(data, asked)
     drawn = await service.engine.prepared(partial(_drawn, judged, asked)) if heatmap else None
-    answer = _answer(judged, asked, drawn, name)
+    seconds = perf_counter() - begin
+    answer = _answer(judged, asked, drawn, name, seconds)
     if service.settings.keep is not None:
         await service.engine.prepared(partial(keeping.keep, service.settings.keep, data, answer))
-    seconds = perf_counter() - begin
-    answer = answer.model_copy(update={"processing_time": seconds})
     service.predicted(Predicted("image", asked.served, judged.p_fake, judged.by_member, seconds, name, judged.agree))
     if not answer.models_failed.keys() - asked.served.failed.keys():
         service.cache.put(key, answer, len(answer.model_dump_json()) if heatmap else 1024)
@@ -105,15 +106,15 @@ async def detect(service: State, file: UploadFile, asked: Asked, *, heatmap: boo
 
 def _drawn(judged: Judged, asked: Asked) -> Pictures:
     served = asked.served
-    crop, maps = next(iter(judged.crops.values())), heatmaps.placed(served, judged)
+    maps = heatmaps.placed(served, judged)
     joint = heatmaps.joint(served, judged, maps)
     by_member = {name: cam for name, cam in maps.items() if cam is not None}
     fake = called(judged.p_fake, served.threshold) == "FAKE"
-    return pictures(crop.pixels, joint, by_member, fake)
+    return pictures(judged.shown, joint, by_member, fake)
 
 
-def _answer(judged: Judged, asked: Asked, drawn: Pictures | None, name: str) -> Detection:
-    """What is answered of a picture; the time that it took is not in it yet."""
+def _answer(judged: Judged, asked: Asked, drawn: Pictures | None, name: str, seconds: float) -> Detection:
+    """What is answered of a picture, which took so many seconds."""
     served, votes = asked.served, state.votes(judged, asked.served)
     prediction, face = called(judged.p_fake, served.threshold), judged.face
     return Detection(
@@ -122,7 +123,7 @@ def _answer(judged: Judged, asked: Asked, drawn: Pictures | None, name: str) -> 
         confidence=confidence(judged.p_fake, served.threshold),
         fake_probability=judged.p_fake,
         real_probability=1 - judged.p_fake,
-        processing_time=0.0,
+        processing_time=seconds,
         face_detection_confidence=face.score if face else None,
         gradcam=drawn.overlay if drawn else None,
         model_predictions=votes,

@@ -23,7 +23,7 @@ from bench.results.score import p_fake
 from bench.service import state
 from bench.service.batching import Answer
 from bench.service.engine import gathered, joined
-from bench.service.gate import header_length
+from bench.service.gate import CLIENT, header_length
 from bench.service.refusals import RefusedError
 from bench.service.state import Predicted
 
@@ -76,6 +76,8 @@ async def infer(request: Request, name: str) -> Response:
     service, served = state.of(request), _served(request, name)
     body = await request.body()
     asked = await service.engine.prepared(lambda: _read(body, request.headers.get(_HEADER_LENGTH), _size(served)))
+    count = len(asked.frames)
+    service.rates.take(request.scope[CLIENT], count - 1, of=count)  # the request counted as one
     batchers = [service.engine.batcher(member) for member in served.members]
     futures = [[batcher.submit(frame) for batcher in batchers] for frame in asked.frames]
     answers = [await gathered(of_frame) for of_frame in futures]
@@ -171,6 +173,8 @@ def _read(body: bytes, length: str | None, size: int) -> _Asked:
     names = tuple(each["name"] for each in outputs)
     if unknown := [name for name in names if name not in _DATATYPES]:
         raise RefusedError(400, f"outputs: {quoted(unknown[0])} is none; expected {', '.join(_DATATYPES)}")
+    if len(set(names)) < len(names):
+        raise RefusedError(400, f"outputs: expected each once, found {', '.join(names[:8])}")
     everything = (given.get("parameters") or {}).get("binary_data_output") is True
     binary = frozenset(each["name"] for each in outputs if (each.get("parameters") or {}).get("binary_data") is True)
     frames = _frames(given["inputs"][0], body[end:], size)
