@@ -40,9 +40,14 @@ def large_blocks_stay() -> Iterator[None]:
 
 
 def _set(library: Any, bytes_by_option: dict[int, int]) -> None:
-    """A value that this version of glibc refuses leaves the option as it is."""
+    """Set the options. Older versions of glibc refuse a threshold of mmap above where it ends by itself.
+
+    That is taken then: once the trim threshold is set, no threshold follows what is freed any more, and the one of mmap
+    would stay where it happened to be.
+    """
     for option, value in bytes_by_option.items():
-        library.mallopt(option, value)
+        if not library.mallopt(option, value):
+            library.mallopt(option, _USUAL_BYTES[option])
 
 
 def _glibc() -> Any:

@@ -40,6 +40,7 @@ _BEFORE_EVALUATING = 5.0
 _SAVING_SHARE = 0.02
 _REPORT_SECONDS = 0.2
 ALL_EPOCHS = "all epochs done"
+_STOPPED = "(`stop:`)"
 
 
 @dataclass
@@ -65,6 +66,11 @@ class Progress:
     ended: str = ""
     plateau: Plateau = field(default_factory=Plateau)
     rows: list[EpochRow] = field(default_factory=list)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it ended since numbers were not finite any more."""
+        return bool(self.ended) and self.ended != ALL_EPOCHS and not self.ended.endswith(_STOPPED)
 
     def as_json(self) -> dict[str, Any]:
         """JSON has no infinity: text stands for it."""
@@ -220,7 +226,7 @@ class _Training:
         self._write_checkpoint(LAST, row)
         if not stopped:
             return ALL_EPOCHS
-        return f"no better in {self.progress.worse} epochs (`stop:`)"
+        return f"no better in {self.progress.worse} epochs {_STOPPED}"
 
     def _diverged(self, what: str) -> str:
         bits = (

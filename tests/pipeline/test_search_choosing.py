@@ -10,6 +10,7 @@ import pytest
 from bench.pipeline.search import choosing
 from bench.pipeline.search.choosing import MOST_TRIED, NO_TIME, following
 from bench.records import ChainForecast, Judged, SearchTrail, TriedChain
+from bench.reports.content import searches
 from bench.variants import foretelling, proposals
 from bench.variants.foretelling import ForetoldChain
 from bench.variants.search_settings import Aim
@@ -237,3 +238,15 @@ def test_movement_without_a_limit_of_it_is_no_noise() -> None:
     assert moved.judged
     assert choosing.noise_of(moved, trail_of([])) == moved.judged.noise
     assert choosing.noise_of(moved, trail_of([], mean_dp=0.1)) == pytest.approx(9 * LIMIT)
+
+
+@pytest.mark.parametrize(("aim", "speedup", "size", "gains"), [
+    ("fastest", 0.99, 500_000, False), ("fastest", 1.01, 2_000_000, True),
+    ("smallest", None, 1_000_000, False), ("smallest", None, 999_999, True),
+])  # fmt: skip
+def test_what_is_no_better_than_the_baseline_is_told(aim: Aim, speedup: float | None, size: int, gains: bool) -> None:
+    chain = replace(tried(proposed(1.0)[0]), outcome="keeps", speedup=speedup, size_bytes=size)
+    trail = replace(trail_of([chain], aim), chosen=0)
+    assert trail.gains is gains
+    said = " ".join(map(str, searches._doubts(trail)))
+    assert ("than the baseline" in said) is not gains

@@ -68,6 +68,17 @@ def test_memory_is_given_back_after_an_error_too(monkeypatch: pytest.MonkeyPatch
     assert library.calls[2:] == [(-3, 32 << 20), (-1, 64 << 20), (0,)]
 
 
+def test_a_glibc_that_takes_no_threshold_so_high_gets_the_highest() -> None:
+    class Older(Library):
+        def mallopt(self, option: int, value: int) -> int:
+            super().mallopt(option, value)
+            return int(option != -3 or value <= 32 << 20)
+
+    library = Older()
+    allocator._set(library, allocator._KEPT_BYTES)
+    assert library.calls == [(-3, 1 << 30), (-3, 32 << 20), (-1, 1 << 30)]
+
+
 @pytest.mark.parametrize("system", ["darwin", "win32"])
 def test_nothing_is_set_elsewhere(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
     def refuse(*arguments: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 import signal
@@ -490,3 +491,17 @@ def test_an_area_that_may_be_that_of_guessing_is_told() -> None:
         assert len(warnings) == len(expected)
         assert all(words in warning for words, warning in zip(expected, warnings, strict=True))
     assert may_be_guessing(None) == []
+
+
+def test_one_that_diverges_after_an_epoch_has_that_ones_weights_and_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Learner.step
+    monkeypatch.setattr(
+        Learner, "step", lambda self, batch, rate, number: math.nan if number >= 4 else step(self, batch, rate, number)
+    )
+    made = trained(set_up(tmp_path, "epochs: 3; batch_size: 8"))
+    assert len(made.report.rows) == 2
+    assert made.weights.is_file()
+    (warning,) = (each for each in made.report.warnings if "before its time" in each)
+    assert warning.startswith("It ended before its time: the loss became nan at step 5; use a learning_rate below")

@@ -61,6 +61,7 @@ def report_of(
             *selection.warnings_before(settings.selection, fakes, reals),
             *selection.warnings_after(best.score, best.metrics, settings.selection, fakes, reals),
             *may_be_guessing(judged.auc),
+            *([f"It ended before its time: {progress.ended}."] if progress.diverged else []),
         ],
         remarks=frames.remarks,
         settings=_settings(settings),
