@@ -75,6 +75,7 @@ OURS = {
     "q8-p50": "[prune: 0.5, recover, quantize: int8]",
     "q8, recover": "[quantize: int8, recover]",
     "q4, weights only, recover": "[quantize: {weights: int4}, recover]",
+    "q8-p50, recover": "[prune: 0.5, recover, quantize: int8, recover]",
 }
 NEURAL_COMPRESSOR_LIBRARIES = ("onnx-neural-compressor", "onnxruntime", "onnx", "numpy")
 NAIVE_CHAINS = {"50 % of all weights zero, global L1": "[prune: {amount: 0.5, structure: unstructured}]"}

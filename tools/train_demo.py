@@ -1,6 +1,6 @@
 """Train the demo detector: an EfficientNet-B5 that tells drawn portraits from their self-blends, and shows where.
 
-    python tools/train_demo.py --work demo-training --out bench/detectors/demo.safetensors
+    python tools/train_demo.py --map-weight 2 --work demo-training --out bench/detectors/demo.safetensors
     python tools/train_demo.py --start earlier.safetensors --steps 700 --peak 5e-4 --work again --out demo.safetensors
     python tools/train_demo.py --architecture efficientnet_b0 --seed 1 --work other --out other.safetensors
 
@@ -53,7 +53,7 @@ trainings:
     optimizer: {{name: adamw, learning_rate: {peak}, weight_decay: 0.02}}
     schedule: {{name: cosine, warmup: {warmup}}}
     norm_momentum: 0.05          # small batches: the running statistics need a long memory
-    maps: {{weight: {map_weight}, peak: 0.1}}
+    maps: {{weight: {map_weight}, peak: {map_peak}}}
     augment: {{crop: 0, rotation: 0, colour: 0, blur: 0, noise: 0, colours: 0, jpeg: 0, erase: 0,
               affine: {{share: 1, shift: 0.05, scale: 0, shear: 0}}}}
     seed: {seed}
@@ -70,6 +70,7 @@ class Settings:
     pairs: int
     peak: float
     map_weight: float
+    map_peak: float
     start: Path | None
     test_every: int
     work: Path
@@ -119,7 +120,8 @@ def entry(settings: Settings) -> str:
     epochs = max(1, settings.steps // settings.test_every)
     return ENTRY.format(
         architecture=settings.architecture, batch=2 * settings.pairs, epoch_steps=settings.steps // epochs,
-        epochs=epochs, peak=settings.peak, warmup=epochs / 10, map_weight=settings.map_weight, seed=settings.seed,
+        epochs=epochs, peak=settings.peak, warmup=epochs / 10, map_weight=settings.map_weight,
+        map_peak=settings.map_peak, seed=settings.seed,
         start=f"weights: {settings.start.absolute()}" if settings.start else "",
     )  # fmt: skip
 
@@ -156,6 +158,7 @@ if __name__ == "__main__":
     parser.add_argument("--pairs", type=int, default=8, help="portraits in a batch; each comes real and fake")
     parser.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--map-weight", type=float, default=0.5, help="of the term on where the map lies")
+    parser.add_argument("--map-peak", type=float, default=0.1, help="how much of it is on the hottest place")
     parser.add_argument("--start", type=Path, help="weights to begin with, instead of random ones")
     parser.add_argument("--test-every", type=int, default=250, help="steps in an epoch")
     parser.add_argument("--work", type=Path, required=True, help="a folder for portraits, checkpoints and the report")

@@ -58,8 +58,8 @@ class FramesOfSet:
         """The frame with the content of a file of so many bytes; None where there is none."""
         if (frame := self._by_digest(size).get(digest)) is not None:
             return frame
-        elsewhere = (found for each in self._further if (found := each.find(size, digest)) is not None)
-        return next((replace(found, row=None) for found in elsewhere), None)
+        elsewhere = (each.find(size, digest) for each in self._further)
+        return next((replace(frame, row=None) for frame in elsewhere if frame is not None), None)
 
     def holds(self, file: Path) -> bool:
         """Whether a file has the content of a frame; it is read only where a frame has its size. May raise OSError."""

@@ -179,6 +179,15 @@ def test_a_folder_gives_a_table_and_a_gallery(inspected: Path) -> None:
     assert rows["real/portrait", "q8"]["p_fake"] == pytest.approx(of_run, abs=1e-5)
     shares = table[[f"share_{part.replace(' ', '_')}" for part in PARTS]].sum(axis=1)
     assert shares[table["leading"].notna()].to_numpy(float) == pytest.approx(1)
+    hot = table.dropna(subset=["hottest_row"])
+    assert len(hot)
+    assert hot["hottest_row"].between(0, 7).all()
+    assert hot["hottest_column"].between(0, 7).all()
+    assert (table["target"].astype(str) == np.where(table["p_fake"] >= 0.5, "fake", "real")).all()
+    where = table.dropna(subset=["hottest_part"])
+    assert set(where["hottest_part"]) <= set(PARTS)
+    assert (where["distance"] >= 0).all()
+    assert where["landmark"].notna().all()
     page = (inspected / "many/gallery.html").read_text()
     labelled = table.dropna(subset=["label"])
     off = (labelled["label"] - labelled["p_fake"]).abs().groupby(labelled["frame"]).max()
@@ -242,6 +251,9 @@ def test_more_levels_and_another_target(inspected: Path) -> None:
     assert sizes == sorted(sizes)
     assert len(sizes) == 2, "the tiny network has two resolutions"
     assert variant["target"] == "real"
+    inspect("faces/test/real/portrait.png", "--levels", "1", "--to", "one-level")
+    (variant,) = numbers(inspected / "one-level/portrait")["variants"].values()
+    assert len(variant["levels"]) == 1
 
 
 def test_a_variant_without_its_float_parent_keeps_its_map(inspected: Path, tmp_path: Path) -> None:

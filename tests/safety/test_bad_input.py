@@ -20,6 +20,7 @@ from bench.experiment import read
 from bench.pipeline.prepare import prepare
 from tests.support import ROOT
 from tests.support.bad_input_cases import CASES, ENDINGS, ODD, Case, yaml
+from tests.support.bad_requests import BAD_REQUESTS
 from tests.support.command_line import bench
 
 DOCS = ROOT / "docs" / "bad-input.md"
@@ -78,6 +79,9 @@ def documentation() -> str:
     for title, cases in CASES.items():
         rows = [(case.what, case.example, " … ".join(map(spelled, case.message_parts))) for case in cases]
         parts.append(f"## {title}\n{table(rows, ('what is wrong', 'example', 'what bench says'))}")
+    rows = [(bad.what, bad.example, str(bad.status), spelled(bad.words)) for bad in BAD_REQUESTS]
+    requests = table(rows, ("what is wrong", "example", "status", "what the service says"))
+    parts.append(f"## Requests to a service\n{requests}")
     odd = table([(odd.what, odd.becomes) for odd in ODD], ("what looks odd", "what becomes of it"))
     shells = [
         (end.what, f"`{end.shell}`", str(end.code), f"`{end.stderr_text}`" if end.stderr_text else "")
