@@ -71,6 +71,7 @@ def _imported(folder: Path, words: Sequence[str]) -> list[str]:
 
 
 def _output(folder: Path, program: str, words: Sequence[str]) -> str:
+    """What a Python program of its own writes, given these words."""
     # As on a user's machine, modules are compiled once, whatever this environment says of it.
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
     done = subprocess.run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from bench.records import Built, Forecast, Recovery
+from bench.records import LOUD_NOISE, Built, Forecast, Recovery
 from bench.variants import description
 from bench.variants.steps import Use
 
@@ -40,7 +40,23 @@ def recovered(built: Built) -> tuple[Recovery, ...]:
 
 def notes(chain: Sequence[Use], built: Built, baseline: Built) -> tuple[str, ...]:
     """Sentences for people, without their full stop."""
-    return (f"the {TOOK} {built.seconds:.0f} s", *_remarks(chain, baseline, built)) if chain else ()
+    if not chain:
+        return ()
+    return (f"the {TOOK} {built.seconds:.0f} s", *_remarks(chain, baseline, built), *_loud(forecasts(chain, built)))
+
+
+def _loud(foretold: Sequence[Forecast]) -> Iterator[str]:
+    """That rounding is foretold to make P(fake) another one, and what would help."""
+    for each in foretold:
+        noise, proposal = each.foretold.noise, each.proposal
+        if noise is not None and noise >= LOUD_NOISE and any(layer.weight_bits < 32 for layer in each.foretold.layers):
+            helps = "leave its noisiest layers in float"
+            if proposal:
+                helps = f"`{proposal.line}` takes {100 * proposal.share:.0f} % of it away"
+            yield (
+                f"{each.step}: a noise of {noise:.2g} of the logit difference's variance is foretold, where .0005 is "
+                f"usual: P(fake) will move: {helps}"
+            )
 
 
 def _remarks(chain: Sequence[Use], baseline: Built, built: Built) -> Iterator[str]:

@@ -69,7 +69,15 @@ from bench.records.footage import (
     PictureForm,
     Video,
 )
-from bench.records.forecasts import Forecast, Foretold, MeasuredNoise, NarrowedChannels, Proposal, RoundedLayer
+from bench.records.forecasts import (
+    LOUD_NOISE,
+    Forecast,
+    Foretold,
+    MeasuredNoise,
+    NarrowedChannels,
+    Proposal,
+    RoundedLayer,
+)
 from bench.records.frame_sets import OnSets, OverallVerdict, SideBySideOnSets
 from bench.records.frames import (
     BETWEEN_SOURCES,
@@ -290,6 +298,7 @@ __all__ = [
     "LEAST_CROP_PCT",
     "LEAST_GROUP",
     "LEAST_GROUP_SOURCES",
+    "LOUD_NOISE",
     "LOWERED",
     "MOST_VALUES",
     "NO_CROP",

@@ -57,6 +57,10 @@ class NarrowedChannels:
     heads: bool = False
 
 
+LOUD_NOISE = 0.01
+"""As a share of the logit difference's variance: with so much, P(fake) is another one; rounding usually has .0005."""
+
+
 @dataclass(frozen=True)
 class Foretold:
     """What a step foretells of the noise that it adds, on so many calibration frames.

@@ -256,13 +256,13 @@ def test_a_folder_is_looked_into_from_a_score_on(folder: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(("below", "said"), [("maps", "maps/mine.png"), ("members/branched/steps", "members/branched")])
 def test_folders_of_others_are_not_replaced_by_what_members_see(
-    folder: Path, tmp_path: Path, below: str, said: str
+    folder: Path, tmp_path: Path, below: str, folder_named: str
 ) -> None:
     (tmp_path / "003" / below).mkdir(parents=True)
     (tmp_path / "003" / below / "mine.png").touch()
     code, output = bench("inspect", "faces/test/fake/003.png", "--variant", "trio/baseline", "--to", str(tmp_path))
     assert code == 2
-    assert f"{said}: was not written by bench" in " ".join(output.split())
+    assert f"{folder_named}: was not written by bench" in " ".join(output.split())
     assert [path.name for path in (tmp_path / "003").rglob("*.png")] == ["mine.png"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from bench.pipeline import notes
-from bench.records import Built
+from bench.records import Built, Forecast, Foretold, Proposal, RoundedLayer
 from bench.variants import description
 from bench.variants.chain import parse
 
@@ -118,3 +118,18 @@ def test_why_half_is_far_less_than_half_is_said() -> None:
     use = Use("prune", half, "prune: 0.5")
     assert remark in notes.notes([use], after, before)
     assert remark not in notes.notes([use, use], after, before)
+
+
+def test_noise_that_makes_p_fake_another_one_is_told_with_what_helps() -> None:
+    layers = (RoundedLayer("conv_head", 8, 8, 0.2, 300, 1), RoundedLayer("stem", 32, 32, 0.2, 0, 1))
+    proposal = Proposal("quantize: {float: [conv_head]}", ("conv_head",), 0.96, 300)
+
+    def loud_notes(noise: float, *layers: RoundedLayer, proposal: Proposal | None = None) -> list[str]:
+        return list(notes._loud([Forecast("quantize: int8", "a", "b", Foretold(noise, 8, 1.0, layers), proposal)]))
+
+    (loud,) = loud_notes(0.2, *layers, proposal=proposal)
+    assert "a noise of 0.2 of the logit difference's variance is foretold" in loud
+    assert loud.endswith("`quantize: {float: [conv_head]}` takes 96 % of it away")
+    assert loud_notes(0.2, *layers)[0].endswith("leave its noisiest layers in float")
+    assert not loud_notes(0.009, *layers)
+    assert not loud_notes(0.2, layers[1]), "nothing is rounded"

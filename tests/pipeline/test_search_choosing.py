@@ -248,5 +248,5 @@ def test_what_is_no_better_than_the_baseline_is_told(aim: Aim, speedup: float | 
     chain = replace(tried(proposed(1.0)[0]), outcome="keeps", speedup=speedup, size_bytes=size)
     trail = replace(trail_of([chain], aim), chosen=0)
     assert trail.gains is gains
-    said = " ".join(map(str, searches._doubts(trail)))
-    assert ("than the baseline" in said) is not gains
+    doubts = " ".join(map(str, searches._doubts(trail)))
+    assert ("than the baseline" in doubts) is not gains

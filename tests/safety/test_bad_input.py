@@ -79,8 +79,8 @@ def documentation() -> str:
     for title, cases in CASES.items():
         rows = [(case.what, case.example, " … ".join(map(spelled, case.message_parts))) for case in cases]
         parts.append(f"## {title}\n{table(rows, ('what is wrong', 'example', 'what bench says'))}")
-    rows = [(bad.what, bad.example, str(bad.status), spelled(bad.words)) for bad in BAD_REQUESTS]
-    requests = table(rows, ("what is wrong", "example", "status", "what the service says"))
+    refused = [(bad.what, bad.example, str(bad.status), spelled(bad.words)) for bad in BAD_REQUESTS]
+    requests = table(refused, ("what is wrong", "example", "status", "what the service says"))
     parts.append(f"## Requests to a service\n{requests}")
     odd = table([(odd.what, odd.becomes) for odd in ODD], ("what looks odd", "what becomes of it"))
     shells = [

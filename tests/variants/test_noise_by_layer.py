@@ -181,12 +181,16 @@ def test_few_layers_are_proposed_for_few_bytes() -> None:
     large = RoundedLayer("large", 8, 8, 30.0, 10_000, 1)
     in_float_now = RoundedLayer("first", 32, 32, 50.0, 0, 1)
 
-    def proposed(*layers: RoundedLayer) -> tuple[str, ...] | None:
-        proposal = proposals.proposal({}, Foretold(1.0, 8, 1.0, layers), 2000)
+    def proposed(*layers: RoundedLayer, scale: float = 1e-4) -> tuple[str, ...] | None:
+        scaled = tuple(dataclasses.replace(layer, noise=scale * layer.noise) for layer in layers)
+        proposal = proposals.proposal({}, Foretold(1.0, 8, 1.0, scaled), 2000)
         return None if proposal is None else proposal.layers
 
     assert proposed(in_float_now, *layers) == ("layer.1",)
     assert proposed(*layers, large) == ("layer.1", "layer.2"), "a tenth of the file is 200 bytes"
+    costly = dataclasses.replace(large, float_bytes=400)
+    assert proposed(*layers, costly) == ("layer.1", "layer.2")
+    assert proposed(*layers, costly, scale=1.0) == ("large",), "a quarter of it, where P(fake) would be another one"
     even = [dataclasses.replace(layer, name=str(i), noise=1.0) for i, layer in enumerate(50 * layers)]
     assert proposed(*even) is None, "no few layers make the noise"
     assert proposed(in_float_now) is None
