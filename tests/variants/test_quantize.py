@@ -272,6 +272,24 @@ def test_the_noisiest_convolutions_stay_as_they_are_within_the_budget() -> None:
     assert indices == {"a": 1, "b": None, "c": 0, "d": None, "e": 1}
 
 
+def test_more_weights_stay_in_float_where_noise_is_loud_and_no_more_than_make_it_quiet() -> None:
+    noise = {"head": 0.26, "wide": 0.006, "stem": 0.003, "rest": 0.0009}
+    weights = {"head": 40, "wide": 55, "stem": 5, "rest": 900}
+    tried = {name: [allocation.Candidate(share, 0)] for name, share in noise.items()}
+    sizes = {name: allocation.Size(count, count, name) for name, count in weights.items()}
+
+    def in_float(**changes: float) -> set[str]:
+        budget = replace(allocation.BUDGETS["int8"], **changes)
+        allocations = allocation.allocate(tried, sizes, budget)
+        return {name for name, allocated in allocations.items() if allocated.candidate is None}
+
+    assert in_float() == {"head", "stem"}
+    assert in_float(weights_if_loud=0.0) == {"stem"}
+    assert in_float(weights_if_loud=0.03) == {"stem"}, "the head is too large"
+    tried["head"] = [allocation.Candidate(0.0005, 0)]
+    assert in_float() == {"stem"}, "what is left is not loud"
+
+
 @pytest.mark.parametrize(
     ("macs", "in_float"), [({"a": 1, "b": 1, "c": 1, "d": 7}, {"a", "b"}), ({"a": 1, "b": 4, "c": 1, "d": 7}, {"c"})]
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench import phases
 from bench.errors import UserError
+from bench.records import LOUD_NOISE
 
 if TYPE_CHECKING:
     from bench.variants.steps.quantize.rounding import Layer
@@ -18,18 +19,20 @@ class Budget:
     """`noise`: what all rounding together may add to the logit difference, as a share of its variance.
 
     `weights`, `macs`: the shares of all weights and multiply-accumulates that may stay in more bits for it.
+    `weights_if_loud`: the share of all weights that may where more than `LOUD_NOISE` would be left otherwise.
     """
 
     noise: float
     weights: float
     macs: float
+    weights_if_loud: float = 0.0
 
 
 # Noise that moves the logit difference by as much as it varies leaves no detector.
 _MOST = 1.0
 # A noise of 5e-4 moves probabilities by about .006 on average.
 BUDGETS = {
-    "int8": Budget(5e-4, 0.01, 0.15),
+    "int8": Budget(5e-4, 0.01, 0.15, weights_if_loud=0.1),
     "int8 weights": Budget(1e-4, 0.002, 1.0),
     "int4 weights": Budget(5e-4, 0.1, 1.0),
 }
@@ -98,8 +101,8 @@ def allocate(
 
     It gets the candidate with the fewest channel scales whose noise is within an even share of the budget; where none
     is, the one of least noise. If the sum is then above the budget, the noisiest units stay as they are, as far as the
-    budget's weights and MACs go. Those of `in_float` stay so on top of that, whatever it is. Raises `UserError`
-    where noise would bury the logit difference.
+    budget's weights and MACs go; and further where it is loud for all that. Those of `in_float` stay so on top of
+    that, whatever it is. Raises `UserError` where noise would bury the logit difference.
     """
     even_share = budget.noise / max(len(candidates), 1)
     allocations = {}
@@ -109,15 +112,9 @@ def allocate(
     units: dict[str, list[str]] = {}
     for name in candidates:
         units.setdefault(sizes[name].unit, []).append(name)
-    left_weights = budget.weights * sum(size.weights for size in sizes.values())
-    left_macs = budget.macs * sum(size.macs for size in sizes.values())
-    for unit in sorted(units.values(), key=lambda unit: -sum(allocations[name].noise for name in unit)):
-        if _total_noise(allocations) <= budget.noise:
-            break
-        weights, macs = (sum(getattr(sizes[name], of) for name in unit) for of in ("weights", "macs"))
-        if weights <= left_weights and macs <= left_macs:
-            left_weights, left_macs = left_weights - weights, left_macs - macs
-            allocations |= {name: Allocation(None, 0.0) for name in unit}
+    if_loud = Budget(LOUD_NOISE, budget.weights_if_loud, 1.0)
+    for within in (budget, if_loud):
+        _leave_noisiest(allocations, list(units.values()), sizes, within)
     # The others keep what they have without these, so that less noise is left by just theirs.
     allocations |= {name: Allocation(None, 0.0, in_float=True) for name in in_float}
     expected = _total_noise(allocations)
@@ -128,6 +125,23 @@ def allocate(
             "it; check that the detector was made for such frames, or use `quantize: {weights: int8}` or `cast: fp16`"
         )
     return allocations
+
+
+def _leave_noisiest(
+    allocations: dict[str, Allocation], units: Sequence[Sequence[str]], sizes: Mapping[str, Size], budget: Budget
+) -> None:
+    """Leave the noisiest units as they are until the noise is within a budget, as far as its weights and MACs go."""
+
+    def share_of(names: Collection[str], of: str) -> float:
+        whole = sum(getattr(size, of) for size in sizes.values())
+        return sum(getattr(sizes[name], of) for name in names) / whole if whole else 0.0
+
+    for unit in sorted(units, key=lambda unit: -sum(allocations[name].noise for name in unit)):
+        if _total_noise(allocations) <= budget.noise:
+            return
+        left = {*unit, *(name for name, of in allocations.items() if of.candidate is None)}
+        if share_of(left, "weights") <= budget.weights and share_of(left, "macs") <= budget.macs:
+            allocations.update({name: Allocation(None, 0.0) for name in unit})
 
 
 def _total_noise(allocations: Mapping[str, Allocation]) -> float:
