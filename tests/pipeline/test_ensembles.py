@@ -254,7 +254,9 @@ def test_a_folder_is_looked_into_from_a_score_on(folder: Path, tmp_path: Path) -
     assert "1 of 2 pictures explained" in output
 
 
-@pytest.mark.parametrize(("below", "said"), [("maps", "maps/mine.png"), ("members/branched/steps", "members/branched")])
+@pytest.mark.parametrize(
+    ("below", "folder_named"), [("maps", "maps/mine.png"), ("members/branched/steps", "members/branched")]
+)
 def test_folders_of_others_are_not_replaced_by_what_members_see(
     folder: Path, tmp_path: Path, below: str, folder_named: str
 ) -> None:

@@ -231,11 +231,15 @@ def test_few_noisy_frames_raise_the_mean_and_not_the_typical_frame() -> None:
     ("noises", "changes", "sentence"),
     [
         (MeasuredNoise("baseline", 1e-4, 1.2e-4, 1e-4, 0.1, 80), {}, None),
-        (MeasuredNoise("baseline", 1e-4, 9e-4, 9e-4, 0.1, 80), {}, "q8: 3.0 times the noise .*; why is not known"),
+        (
+            MeasuredNoise("baseline", 1e-4, 9e-4, 9e-4, 0.1, 80),
+            {},
+            "q8 moves .* 3.0 times as far as .*; why is not known",
+        ),
         (
             MeasuredNoise("baseline", 1e-4, 9e-4, 1e-4, 0.8, 80),
             {},
-            "hundredth of the frames makes 80 % of it, .* 1.0 t",
+            "hundredth of the frames makes 80 % of the noise, .* 1.0 t",
         ),
         (
             MeasuredNoise("baseline", 1e-4, 9e-4, 1e-4, 0.1, 80),
@@ -247,7 +251,11 @@ def test_few_noisy_frames_raise_the_mean_and_not_the_typical_frame() -> None:
             {"fidelity": Fidelity(0.08, 0.3, 16, "calibration", False)},
             "computes something else than the file says",
         ),
-        (MeasuredNoise("baseline", 9e-4, 1e-4, 1e-4, 0.1, 80), {}, "3.0 times less noise than was foretold"),
+        (
+            MeasuredNoise("baseline", 9e-4, 1e-4, 1e-4, 0.1, 80),
+            {},
+            "q8 moves the logit difference 0.33 times as far as was foretold",
+        ),
     ],
 )
 def test_a_forecast_that_was_far_off_is_said_with_its_reason(
