@@ -186,9 +186,9 @@ def test_same_interface_and_facts_as_the_float_file() -> None:
 
 
 def test_it_is_small() -> None:
-    """A byte for each parameter, four for the tenth of them at most that stay in float: random weights are loud."""
+    """A byte for each parameter, four for those that stay in float at most: random weights are loud."""
     parameters = sum(parameter.numel() for parameter in b0.detector().parameters())
-    assert quantised().ByteSize() < (1.2 + 3 * 0.1) * parameters
+    assert quantised().ByteSize() < (1.2 + 3 * 0.15) * parameters
 
 
 def test_deterministic_silent_and_its_progress_ends_at_the_last_frame(capfd: pytest.CaptureFixture[str]) -> None:
@@ -286,7 +286,7 @@ def test_more_weights_stay_in_float_where_noise_is_loud_and_no_more_than_make_it
 
     assert in_float() == {"head", "stem"}
     assert in_float(weights_if_loud=0.0) == {"stem"}
-    assert in_float(weights_if_loud=0.03) == {"stem"}, "the head is too large"
+    assert in_float(weights_if_loud=0.03) == {"stem"}, "the head is too large, and nothing else makes it quiet"
     tried["head"] = [allocation.Candidate(0.0005, 0)]
     assert in_float() == {"stem"}, "what is left is not loud"
 

@@ -19,7 +19,8 @@ class Budget:
     """`noise`: what all rounding together may add to the logit difference, as a share of its variance.
 
     `weights`, `macs`: the shares of all weights and multiply-accumulates that may stay in more bits for it.
-    `weights_if_loud`: the share of all weights that may where more than `LOUD_NOISE` would be left otherwise.
+    `weights_if_loud`: the share of all weights that may where more than `LOUD_NOISE` would be left otherwise, and no
+    more than that is left with it.
     """
 
     noise: float
@@ -32,7 +33,7 @@ class Budget:
 _MOST = 1.0
 # A noise of 5e-4 moves probabilities by about .006 on average.
 BUDGETS = {
-    "int8": Budget(5e-4, 0.01, 0.15, weights_if_loud=0.1),
+    "int8": Budget(5e-4, 0.01, 0.15, weights_if_loud=0.15),
     "int8 weights": Budget(1e-4, 0.002, 1.0),
     "int4 weights": Budget(5e-4, 0.1, 1.0),
 }
@@ -101,8 +102,8 @@ def allocate(
 
     It gets the candidate with the fewest channel scales whose noise is within an even share of the budget; where none
     is, the one of least noise. If the sum is then above the budget, the noisiest units stay as they are, as far as the
-    budget's weights and MACs go; and further where it is loud for all that. Those of `in_float` stay so on top of
-    that, whatever it is. Raises `UserError` where noise would bury the logit difference.
+    budget's weights and MACs go; and further where it is loud for all that, and quiet then. Those of `in_float` stay
+    so on top of that, whatever it is. Raises `UserError` where noise would bury the logit difference.
     """
     even_share = budget.noise / max(len(candidates), 1)
     allocations = {}
@@ -112,9 +113,12 @@ def allocate(
     units: dict[str, list[str]] = {}
     for name in candidates:
         units.setdefault(sizes[name].unit, []).append(name)
-    if_loud = Budget(LOUD_NOISE, budget.weights_if_loud, 1.0)
-    for within in (budget, if_loud):
-        _leave_noisiest(allocations, list(units.values()), sizes, within)
+    allocations = _noisiest_left(allocations, list(units.values()), sizes, budget)
+    if _total_noise(allocations) > LOUD_NOISE:
+        if_loud = Budget(LOUD_NOISE, budget.weights_if_loud, 1.0)
+        quiet = _noisiest_left(allocations, list(units.values()), sizes, if_loud)
+        # More bytes that leave it loud would be spent in vain.
+        allocations = quiet if _total_noise(quiet) <= LOUD_NOISE else allocations
     # The others keep what they have without these, so that less noise is left by just theirs.
     allocations |= {name: Allocation(None, 0.0, in_float=True) for name in in_float}
     expected = _total_noise(allocations)
@@ -127,10 +131,11 @@ def allocate(
     return allocations
 
 
-def _leave_noisiest(
-    allocations: dict[str, Allocation], units: Sequence[Sequence[str]], sizes: Mapping[str, Size], budget: Budget
-) -> None:
-    """Leave the noisiest units as they are until the noise is within a budget, as far as its weights and MACs go."""
+def _noisiest_left(
+    allocations: Mapping[str, Allocation], units: Sequence[Sequence[str]], sizes: Mapping[str, Size], budget: Budget
+) -> dict[str, Allocation]:
+    """With the noisiest units left as they are until noise is within a budget, as far as its weights and MACs go."""
+    allocations = dict(allocations)
 
     def share_of(names: Collection[str], of: str) -> float:
         whole = sum(getattr(size, of) for size in sizes.values())
@@ -138,10 +143,11 @@ def _leave_noisiest(
 
     for unit in sorted(units, key=lambda unit: -sum(allocations[name].noise for name in unit)):
         if _total_noise(allocations) <= budget.noise:
-            return
+            break
         left = {*unit, *(name for name, of in allocations.items() if of.candidate is None)}
         if share_of(left, "weights") <= budget.weights and share_of(left, "macs") <= budget.macs:
             allocations.update({name: Allocation(None, 0.0) for name in unit})
+    return allocations
 
 
 def _total_noise(allocations: Mapping[str, Allocation]) -> float:
