@@ -188,7 +188,7 @@ def test_same_interface_and_facts_as_the_float_file() -> None:
 def test_it_is_small() -> None:
     """A byte for each parameter, four for those that stay in float at most: random weights are loud."""
     parameters = sum(parameter.numel() for parameter in b0.detector().parameters())
-    assert quantised().ByteSize() < (1.2 + 3 * 0.15) * parameters
+    assert quantised().ByteSize() < (1.2 + 3 * 0.2) * parameters
 
 
 def test_deterministic_silent_and_its_progress_ends_at_the_last_frame(capfd: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ class Budget:
 _MOST = 1.0
 # A noise of 5e-4 moves probabilities by about .006 on average.
 BUDGETS = {
-    "int8": Budget(5e-4, 0.01, 0.15, weights_if_loud=0.15),
+    "int8": Budget(5e-4, 0.01, 0.15, weights_if_loud=0.2),
     "int8 weights": Budget(1e-4, 0.002, 1.0),
     "int4 weights": Budget(5e-4, 0.1, 1.0),
 }
