@@ -69,7 +69,7 @@ async def batch(
 
     results = await asyncio.gather(*map(of_one, files))
     judged = [each for each in results if isinstance(each, Detection)]
-    if not judged and all(each.status >= 500 for each in refused):
+    if refused and not judged and all(each.status >= 500 for each in refused):
         raise refused[0]  # no picture is to blame: the whole batch may be sent again
     fake = sum(each.prediction == "FAKE" for each in judged)
     return Batch(
