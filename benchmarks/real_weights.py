@@ -50,7 +50,8 @@ FRAMES = FrameSetSettings.model_validate(
 """Below the folder. Who has few frames has no others for calibration."""
 AUC = 0.9, 0.97
 """Between these the validation AUC must end: a detector that has no faults can't show what compression costs."""
-EPOCHS = 12
+EPOCHS, MOST_TRAININGS = 12, 4
+"""The first training's length; one that ends outside of `AUC` is done again, half as long again or shortened so."""
 _BATCH, _PEAK, _MOST_SHIFT = 16, 5e-4, 8
 
 
@@ -117,7 +118,7 @@ def main() -> None:
 def made(name: str, folder: Path, threads: int) -> Path:
     """The fine-tuned weights, trained where they are not there yet. Progress goes to standard error.
 
-    Raises `RuntimeError` where the validation AUC does not end between .9 and .97.
+    Raises `RuntimeError` where no training ends with a validation AUC between .9 and .97.
     """
     path = folder / f"{name}.safetensors"
     refuse_other_drawings(folder)
@@ -126,7 +127,8 @@ def made(name: str, folder: Path, threads: int) -> Path:
         torch.set_num_threads(threads)
         published = PUBLISHED[name]
         weights = torch.load(fetched(published, folder / "packages"), map_location="cpu", weights_only=True)
-        network = fine_tuned(published.network(weights), *_split("train", folder), *_split("validation", folder))
+        splits = *_split("train", folder), *_split("validation", folder)
+        network = fine_tuned(lambda: published.network(weights), *splits)
         state = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
         content = save(state)
         write_atomically(path, partial(_write, content))
@@ -171,24 +173,37 @@ def _split(split: str, folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int6
 
 # --------------------------------------------------------------------------------------- training
 def fine_tuned(
-    network: nn.Module,
+    published: Callable[[], nn.Module],
     frames: NDArray[np.uint8],
     labels: NDArray[np.int64],
     unseen: NDArray[np.uint8],
     unseen_labels: NDArray[np.int64],
 ) -> nn.Module:
-    """The network after `EPOCHS` over `frames`, mirrored and shifted by chance; in evaluation mode.
+    """A network that began as published and was trained on `frames` until its AUC on `unseen` is between .9 and .97.
 
-    Raises `RuntimeError` where its AUC on `unseen` is not between .9 and .97.
+    Each training begins anew and ends with a low learning rate. Raises `RuntimeError` after `MOST_TRAININGS`.
     """
+    epochs = EPOCHS
+    for _ in range(MOST_TRAININGS):
+        network = trained(published(), frames, labels, epochs)
+        auc = float(roc_auc_score(unseen_labels, _margins(network, unseen)))
+        print(f"AUC on {len(unseen)} frames that it never saw: {auc:.4f}", file=sys.stderr)
+        if AUC[0] <= auc <= AUC[1]:
+            return network
+        epochs = round(epochs * 1.5) if auc < AUC[0] else max(1, round(epochs / 1.5))
+    raise RuntimeError(f"AUC {auc:.4f} after {MOST_TRAININGS} trainings, expected {AUC[0]} to {AUC[1]}")
+
+
+def trained(network: nn.Module, frames: NDArray[np.uint8], labels: NDArray[np.int64], epochs: int) -> nn.Module:
+    """The network after `epochs` over `frames`, mirrored and shifted by chance."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     network.to(memory_format=torch.channels_last)
-    steps = EPOCHS * math.ceil(len(frames) / _BATCH)
+    steps = epochs * math.ceil(len(frames) / _BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), _PEAK, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK, steps, pct_start=0.1)
     began = time.monotonic()
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in range(1, epochs + 1):
         network.train()
         losses = []
         for chosen in np.array_split(rng.permutation(len(frames)), math.ceil(len(frames) / _BATCH)):
@@ -198,11 +213,7 @@ def fine_tuned(
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
-        print(f"epoch {epoch}/{EPOCHS}: loss {np.mean(losses):.3f}, {time.monotonic() - began:.0f} s", file=sys.stderr)
-    auc = float(roc_auc_score(unseen_labels, _margins(network, unseen)))
-    print(f"AUC on {len(unseen)} frames that it never saw: {auc:.4f}", file=sys.stderr)
-    if not AUC[0] <= auc <= AUC[1]:
-        raise RuntimeError(f"AUC {auc:.4f}, expected {AUC[0]} to {AUC[1]}: train for longer or for a shorter time")
+        print(f"epoch {epoch}/{epochs}: loss {np.mean(losses):.3f}, {time.monotonic() - began:.0f} s", file=sys.stderr)
     return network
 
 

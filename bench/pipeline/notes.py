@@ -38,11 +38,11 @@ def recovered(built: Built) -> tuple[Recovery, ...]:
     return tuple(recovery for recovery in recoveries if recovery)
 
 
-def notes(chain: Sequence[Use], built: Built, baseline: Built) -> tuple[str, ...]:
-    """Sentences for people, without their full stop."""
+def notes(chain: Sequence[Use], built: Built, baseline: Built, foretold: Sequence[Forecast]) -> tuple[str, ...]:
+    """Sentences for people, without their full stop; `foretold` are the `forecasts` of the chain."""
     if not chain:
         return ()
-    return (f"the {TOOK} {built.seconds:.0f} s", *_remarks(chain, baseline, built), *_loud(forecasts(chain, built)))
+    return (f"the {TOOK} {built.seconds:.0f} s", *_remarks(chain, baseline, built), *_loud(foretold))
 
 
 def _loud(foretold: Sequence[Forecast]) -> Iterator[str]:

@@ -121,6 +121,7 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
         return VariantResult(name, job.built.id if job else "", spelled, "failed", reason, search=trail)
     timed = store.read_timed(job.times_folder, job.timing_key)
     exactness = fidelity.read(setup, job.built, job.runtime)
+    forecasts = notes.forecasts(chain, job.built)
     return VariantResult(
         name=name,
         id=job.built.id,
@@ -138,12 +139,12 @@ def _row(setup: Setup, name: str, job: Job | None, reason: str | None, baseline:
         notes=(
             *_origin(setup, name),
             *_searched(setup, name),
-            *notes.notes(chain, job.built, baseline),
+            *notes.notes(chain, job.built, baseline, forecasts),
             *_unmeasured(job.built, exactness),
             *_unclear(setup, job.built),
         ),
         recovered=notes.recovered(job.built),
-        forecasts=notes.forecasts(chain, job.built),
+        forecasts=forecasts,
         fidelity=exactness,
         evaluation=store.read_prediction_pass(job.folder, job.predictions_key),
         imported=chain[-1].file_name or "" if name in setup.imported else "",

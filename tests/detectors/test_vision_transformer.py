@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -78,3 +80,60 @@ def test_maps_where_the_network_runs_in_half_as_in_recovery_on_some_processors()
     assert exact.cam is not None
     assert cam.dtype == torch.float32
     torch.testing.assert_close(cam, exact.cam, atol=0.05 * float(exact.cam.abs().max()), rtol=0)
+
+
+def test_the_map_is_the_gradient_with_which_patches_add_to_the_logit_difference() -> None:
+    """As autograd finds it: each patch makes more of what it adds to the values that the class token reads."""
+    torch.manual_seed(0)
+    detector = timm_models.build("timm:test_vit", "", Preprocessing(size=SIZE)).double()
+    inputs = detector.preprocess(planted(1, 1)[0]).double()
+    with torch.no_grad():
+        for parameter in detector.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))  # so that no norm is the identity
+        logits, cam = detector.classify(detector.features(inputs))
+    assert cam is not None
+    more, difference = by_hand(detector, inputs)
+    assert difference.item() == pytest.approx(float(logits[0, 1] - logits[0, 0]), rel=1e-4)
+    (gradient,) = torch.autograd.grad(difference, more)
+    expected = gradient[-(GRID**2) :].reshape(GRID, GRID)
+    torch.testing.assert_close(cam[0].double(), expected, atol=1e-5 * float(expected.abs().max()), rtol=1e-4)
+
+
+def by_hand(detector: Detector, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """How much more each token of the input gives (0 here), and the logit difference of one frame by it.
+
+    Only what the class token reads follows these; what MLPs make of it and what the last norm divides by stay.
+    """
+    backbone: Any = detector.backbone
+    x = backbone.embed(inputs)[0].detach()
+    more = torch.zeros(len(x), dtype=x.dtype, requires_grad=True)
+    made_of, token = torch.eye(len(x), dtype=x.dtype), x[0]
+    for block in backbone.blocks:
+        query, key, values = block.attn.qkv(block.norm1(x)).reshape(len(x), 3, block.attn.num_heads, -1).unbind(1)
+        attention = [
+            (q @ k.T / k.shape[1] ** 0.5).softmax(1) for q, k in zip(query.unbind(1), key.unbind(1), strict=True)
+        ]
+        heads = [a @ v for a, v in zip(attention, values.unbind(1), strict=True)]
+        moved = block.ls1(block.attn.proj(torch.cat(heads, 1)))
+        scaled = values * (1 + made_of @ more)[:, None, None]
+        reads = [a[0] @ v for a, v in zip(attention, scaled.unbind(1), strict=True)]
+        token = token + block.ls1(block.attn.proj(torch.cat(reads)))
+        made_of = (shares(x, moved, attention, values, torch.cat(heads, 1)) @ made_of).detach()
+        fed = block.ls2(block.mlp(block.norm2(x + moved)))
+        token = token + fed[0].detach()
+        x = (x + moved + fed).detach()
+    centred = token - token.mean()
+    normed = centred / (x[0].var(correction=0) + backbone.norm.eps).sqrt() * backbone.norm.weight + backbone.norm.bias
+    logits = detector.head.weight @ normed + detector.head.bias
+    return more, logits[1] - logits[0]
+
+
+def shares(x: Tensor, moved: Tensor, attention: list[Tensor], values: Tensor, heads: Tensor) -> Tensor:
+    """Of how much of each token of a block's input each token of its output is made, by lengths of vectors."""
+    made_of = torch.zeros(len(x), len(x), dtype=x.dtype)
+    for row in range(len(x)):
+        for column in range(len(x)):
+            read = [a[row, column] * values[column, head].norm() for head, a in enumerate(attention)]
+            made_of[row, column] = torch.stack(read).norm() * moved[row].norm() / heads[row].norm()
+        made_of[row, row] += x[row].norm()
+    return made_of / made_of.sum(1, keepdim=True)

@@ -58,7 +58,7 @@ def test_what_tensorrt_can_skip_is_counted_in_the_file(
     weight: np.ndarray[tuple[int, ...], np.dtype[np.generic]], stored: str, sentence: str, tmp_path: Path
 ) -> None:
     built = artifact(tmp_path, weight, stored)
-    assert sentence in notes.notes(CHAIN, built, built)[1]
+    assert sentence in notes.notes(CHAIN, built, built, ())[1]
 
 
 def test_nothing_is_skipped_without_the_pattern_or_in_an_int8_file(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_nothing_is_skipped_without_the_pattern_or_in_an_int8_file(tmp_path: Pat
     save_file({"backbone.0.weight": DENSE.astype("f2"), "head.weight": OPEN.astype("f2")}, built.file)
     quantised = dataclasses.replace(built, kind="onnx", stored="int8", file=tmp_path / "not read")
     for artifact_without in (built, quantised):
-        sentence = notes.notes(CHAIN, artifact_without, artifact_without)[1]
+        sentence = notes.notes(CHAIN, artifact_without, artifact_without, ())[1]
         assert "TensorRT" not in sentence
         assert sentence.endswith("nothing here computes faster for zeros")
 
@@ -116,8 +116,8 @@ def test_why_half_is_far_less_than_half_is_said() -> None:
     assert not list(prune.remarks([half], before, dataclasses.replace(after, parameters=None)))
     assert not list(prune.remarks([prune.Settings(amount=0.5, structure="unstructured")], before, after))
     use = Use("prune", half, "prune: 0.5")
-    assert remark in notes.notes([use], after, before)
-    assert remark not in notes.notes([use, use], after, before)
+    assert remark in notes.notes([use], after, before, ())
+    assert remark not in notes.notes([use, use], after, before, ())
 
 
 def test_noise_that_makes_p_fake_another_one_is_told_with_what_helps() -> None:

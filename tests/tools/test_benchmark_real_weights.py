@@ -88,10 +88,35 @@ def test_another_content_than_the_published_is_refused(
     assert [command[-1] for command in commands] == [published.package]
 
 
+def small_network() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
+
+
+LABELS = np.array([0, 1, 0, 1])
+FAULTLESS, HALF_RIGHT, WRONG = np.array([0.0, 1, 0, 1]), np.array([0.0, 0, 1, 1]), np.array([1.0, 0, 1, 0])
+
+
+def test_training_is_done_again_until_the_detector_has_some_faults(
+    testbed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(testbed, "AUC", (0.4, 0.6))
+    monkeypatch.setattr(testbed, "EPOCHS", 4)
+    margins, lengths = iter([WRONG, FAULTLESS, HALF_RIGHT]), list[int]()
+    monkeypatch.setattr(testbed, "_margins", lambda *_: next(margins))
+
+    def trained(network: torch.nn.Module, _frames: Any, _labels: Any, epochs: int) -> torch.nn.Module:
+        lengths.append(epochs)
+        return network
+
+    monkeypatch.setattr(testbed, "trained", trained)
+    frames = np.repeat(FRAMES, 2, 0)
+    testbed.fine_tuned(small_network, frames, LABELS, frames, LABELS)
+    assert lengths == [4, 6, 4], "longer where it knows too little, shorter where it knows all"
+
+
 def test_a_detector_without_faults_is_no_testbed(testbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testbed, "AUC", (0.9, 0.97))
-    labels = np.array([0, 1])
-    monkeypatch.setattr(testbed, "_margins", lambda *_: np.array([0.0, 1.0]))
-    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
-    with pytest.raises(RuntimeError, match=r"AUC 1\.0000, expected 0\.9 to 0\.97"):
-        testbed.fine_tuned(network, FRAMES, labels, FRAMES, labels)
+    monkeypatch.setattr(testbed, "_margins", lambda *_: FAULTLESS)
+    frames = np.repeat(FRAMES, 2, 0)
+    with pytest.raises(RuntimeError, match=r"AUC 1\.0000 after 4 trainings, expected 0\.9 to 0\.97"):
+        testbed.fine_tuned(small_network, frames, LABELS, frames, LABELS)

@@ -136,16 +136,13 @@ def _noisiest_left(
 ) -> dict[str, Allocation]:
     """With the noisiest units left as they are until noise is within a budget, as far as its weights and MACs go."""
     allocations = dict(allocations)
-
-    def share_of(names: Collection[str], of: str) -> float:
-        whole = sum(getattr(size, of) for size in sizes.values())
-        return sum(getattr(sizes[name], of) for name in names) / whole if whole else 0.0
-
+    whole = {of: sum(getattr(size, of) for size in sizes.values()) for of in ("weights", "macs")}
+    most = {"weights": budget.weights * whole["weights"], "macs": budget.macs * whole["macs"]}
     for unit in sorted(units, key=lambda unit: -sum(allocations[name].noise for name in unit)):
         if _total_noise(allocations) <= budget.noise:
             break
         left = {*unit, *(name for name, of in allocations.items() if of.candidate is None)}
-        if share_of(left, "weights") <= budget.weights and share_of(left, "macs") <= budget.macs:
+        if all(sum(getattr(sizes[name], of) for name in left) <= most[of] for of in whole):
             allocations.update({name: Allocation(None, 0.0) for name in unit})
     return allocations
 
