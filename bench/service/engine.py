@@ -115,7 +115,12 @@ class Engine:
 
     @property
     def works(self) -> bool:
-        return all(batcher.works for batcher in self._batchers.values())
+        """Whether all that is served can answer."""
+        return all(self.can_answer(served) for served in self.served.values())
+
+    def can_answer(self, served: Served) -> bool:
+        """Whether as many members work as must answer."""
+        return sum(self.batcher(member).works for member in served.members) >= served.rule.minimum
 
     @property
     def waiting(self) -> int:

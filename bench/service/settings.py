@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,8 @@ NOT_OF_THE_SERVICE = ("BENCH_SECRET", "BENCH_PASSING_SECRET")
 """What `bench` itself reads, of reports and builds."""
 OF_TRACKERS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 """What trackers read of the environment."""
+_OF_SERVICE_LINKS = re.compile(PREFIX + r"(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+"""What Kubernetes puts into the environment of pods beside a Service that is called `bench`, with an odd port."""
 _LEAST_KEY = 16
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Hosts that only this machine reaches."""
@@ -149,7 +152,12 @@ def _written(file: Path) -> dict[str, str | None]:
 def _refuse_unknown(file: Path) -> None:
     names = [f"{PREFIX}{name.upper()}" for name in ServiceSettings.model_fields]
     written = _written(file)
-    for name in [*os.environ, *written]:
+    for name, value in {**written, **os.environ}.items():
+        if _OF_SERVICE_LINKS.fullmatch(name) or (name == f"{PREFIX}PORT" and "://" in (value or "")):
+            raise UserError(
+                f"{name}: Kubernetes sets it where a Service is called bench; set `enableServiceLinks: false` in the "
+                "pod's spec, or call the Service otherwise"
+            )
         if name.upper().startswith(PREFIX) and name.upper() not in (*names, *NOT_OF_THE_SERVICE):
             where = f"{file}: " if name in written else ""
             raise UserError(f"{where}{name}: no such setting{nearest(name.upper(), names)}; see `bench serve --help`")

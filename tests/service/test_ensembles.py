@@ -119,6 +119,24 @@ def test_fewer_than_must_is_a_clear_error_and_it_goes_on() -> None:
     assert fine.status_code == 200
 
 
+def test_it_is_healthy_while_as_many_members_work_as_must_answer() -> None:
+    whole, sessions = three(Ensemble({"a": 2, "b": 1, "c": 1}, "mean", 2))
+
+    async def ask(client: httpx.AsyncClient) -> list[httpx.Response]:
+        answers = []
+        for lost in ("b", "c"):
+            sessions[lost].works = False
+            answers += [await client.get(path) for path in ("/health", "/v2/health/ready", "/v2/models/trio/ready")]
+        return answers
+
+    answers = asking(drawn_service.application(whole), ask)
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 503, 503, 503]
+    assert answers[0].json() == {
+        "status": "healthy", "models_loaded": ["a", "c"], "total_models": 3, "device": "cpu"
+    }  # fmt: skip
+    assert answers[3].json()["status"] == "unhealthy"
+
+
 def test_a_member_whose_answer_is_no_number_gave_none() -> None:
     whole, sessions = three(Ensemble({"a": 2, "b": 1, "c": 1}))
     sessions["c"].shift = np.nan

@@ -317,6 +317,23 @@ def test_wrong_settings_are_refused(tmp_path: Path, written: str, flags: dict[st
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BENCH_PORT", "tcp://10.0.0.7:8000"),
+        ("BENCH_SERVICE_HOST", "10.0.0.7"),
+        ("BENCH_SERVICE_PORT_HTTP", "8000"),
+        ("BENCH_PORT_8000_TCP_ADDR", "10.0.0.7"),
+    ],
+)
+def test_what_kubernetes_sets_for_a_service_of_this_name_is_told_from_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"{name}: Kubernetes sets it .*enableServiceLinks: false"):
+        read_settings(tmp_path)
+
+
 def test_keys_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"# of the page\n{KEY}  # mine\n\n")
     assert read_settings(tmp_path, api_keys_file=tmp_path / "keys").keys == {KEY}

@@ -2334,6 +2334,9 @@ CASES: dict[str, list[Case]] = {
              command="serve"),
         Case("a setting that is no number", "`BENCH_PORT=many` in `.env`", ("BENCH_PORT: expected",),
              written(".env", "BENCH_PORT=many\n"), command="serve"),
+        Case("what Kubernetes sets beside a Service called bench", "`BENCH_SERVICE_HOST=10.0.0.7`",
+             ("BENCH_SERVICE_HOST: Kubernetes sets it where a Service is called bench",
+              "`enableServiceLinks: false`"), written(".env", "BENCH_SERVICE_HOST=10.0.0.7\n"), command="serve"),
     ],
 }  # fmt: skip
 

@@ -24,11 +24,15 @@ SIZE = 64
 
 @dataclass
 class Brightness:
-    """Calls bright frames fake. `sizes` are those of its batches; it waits for `go`, and raises what `fails` holds."""
+    """Calls bright frames fake. `sizes` are those of its batches; it waits for `go`, and raises what `fails` holds.
+
+    It says of itself whether it `works`, as one in a process of its own does.
+    """
 
     sizes: list[int] = field(default_factory=list)
     go: threading.Event = field(default_factory=threading.Event)
     fails: list[BaseException] = field(default_factory=list)
+    works: bool = True
 
     def __post_init__(self) -> None:
         self.executed = Executed("drawn", "cpu", "a processor", (), "fp32", "fp32")

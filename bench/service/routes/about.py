@@ -27,7 +27,7 @@ async def greet(request: Request) -> Response | Greeting:
 
 @router.get("/health")
 async def health(request: Request, response: Response) -> Health:
-    """Say whether pictures can be judged: 503 where not."""
+    """Say whether pictures can be judged: 503 where not. A network whose process is being started is not loaded."""
     service = state.of(request)
     engine, ending = service.engine, service.admission.ending
     members = [member for each in engine.served.values() for member in each.members]
@@ -35,7 +35,7 @@ async def health(request: Request, response: Response) -> Health:
         response.status_code = 503
     return Health(
         status="ending" if ending else "healthy" if engine.works else "unhealthy",
-        models_loaded=list(dict.fromkeys(member.name for member in members)),
+        models_loaded=list(dict.fromkeys(member.name for member in members if engine.batcher(member).works)),
         total_models=len({member.name for member in members}),
         device=members[0].judge.device,
     )

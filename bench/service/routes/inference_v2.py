@@ -51,19 +51,16 @@ async def live() -> dict[str, bool]:
 @router.get("/health/ready")
 async def ready(request: Request) -> JSONResponse:
     """Say whether frames can be judged."""
-    works = _works(request)
-    return JSONResponse({"ready": works}, 200 if works else 503)
-
-
-def _works(request: Request) -> bool:
     service = state.of(request)
-    return service.engine.works and not service.admission.ending
+    works = service.engine.works and not service.admission.ending
+    return JSONResponse({"ready": works}, 200 if works else 503)
 
 
 @router.get("/models/{name:path}/ready")
 async def model_ready(request: Request, name: str) -> JSONResponse:
     """Say whether a variant can judge frames."""
-    served, works = _served(request, name), _works(request)
+    service, served = state.of(request), _served(request, name)
+    works = service.engine.can_answer(served) and not service.admission.ending
     return JSONResponse({"name": served.name, "ready": works}, 200 if works else 503)
 
 
