@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import subprocess
+import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -23,6 +26,7 @@ from bench.results import predict
 from tests.conftest import run_quickly, write_frames
 from tests.support import foreign, tiny
 from tests.support.command_line import bench
+from tests.support.pace import comes_true
 
 SEED = 11
 YAML = """
@@ -55,15 +59,20 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(pattern: Path) -> dict[str, Any]:
     """The predictions of a plain run."""
-    return predictions(run(pattern, "plain"))
+    return predictions(run(laid_out(pattern, "plain")))
 
 
-def run(pattern: Path, name: str, *arguments: str) -> Path:
+def laid_out(pattern: Path, name: str) -> Path:
+    """A folder with the experiment file."""
     folder = pattern / name
     folder.mkdir()
     for linked in ("float.onnx", "faces"):
         (folder / linked).symlink_to(pattern / linked)
     (folder / "experiments.yaml").write_text(YAML)
+    return folder
+
+
+def run(folder: Path, *arguments: str) -> Path:
     code, output = bench("run", "-f", str(folder / "experiments.yaml"), "--no-timing", *arguments)
     assert code == 0, output
     return folder
@@ -80,16 +89,21 @@ def predictions(folder: Path) -> dict[str, Any]:
     return content
 
 
+def busy_workers() -> dict[int, str]:
+    """Processes of Ray's that build, evaluate or are about to, with what they are called."""
+    names = {process.pid: (process.info["cmdline"] or [""])[0] for process in psutil.process_iter(["cmdline"])}
+    return {pid: name for pid, name in sorted(names.items()) if name.startswith(WORKING)}
+
+
 def kill_workers(kills: int, rng: random.Random, stop: threading.Event, killed: list[int]) -> None:
     """Kill a process of Ray's that builds, evaluates or is about to, so many times, at random moments."""
     while len(killed) < kills and not stop.wait(0.05):
-        names = {process.pid: (process.info["cmdline"] or [""])[0] for process in psutil.process_iter(["cmdline"])}
-        workers = sorted(pid for pid, name in names.items() if name.startswith(WORKING))
+        workers = busy_workers()
         # Evaluating takes a moment here, and starting Ray's processes many.
-        longest = 0.2 if any(name.startswith("ray::Worker") for name in names.values()) else 2.0
+        longest = 0.2 if any(name.startswith("ray::Worker") for name in workers.values()) else 2.0
         if workers and not stop.wait(rng.uniform(0.0, longest)):
             with suppress(psutil.NoSuchProcess):
-                psutil.Process(rng.choice(workers)).kill()
+                psutil.Process(rng.choice(list(workers))).kill()
                 killed.append(len(killed))
 
 
@@ -99,7 +113,7 @@ def disturbed(pattern: Path, name: str, kills: int, seed: int) -> dict[str, Any]
     killer = threading.Thread(target=kill_workers, args=(kills, random.Random(seed), stop, killed))
     killer.start()
     try:
-        content = predictions(run(pattern, name, "--executor", "ray"))
+        content = predictions(run(laid_out(pattern, name), "--executor", "ray"))
     finally:
         stop.set()
         killer.join()
@@ -113,6 +127,22 @@ def test_on_two_workers_of_which_one_is_killed_it_ends_as_a_plain_run(
     pattern: Path, undisturbed: dict[str, Any]
 ) -> None:
     assert disturbed(pattern, "disturbed", 1, SEED) == undisturbed
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_killed_run_leaves_is_gone_on_with(seed: int, pattern: Path, undisturbed: dict[str, Any]) -> None:
+    """Its own process is killed while workers build or evaluate; the same command ends as a plain run."""
+    folder = laid_out(pattern, f"left-{seed}")
+    command = [sys.executable, "-m", "bench", "run", "-f", str(folder / "experiments.yaml"), "--no-timing"]
+    with subprocess.Popen([*command, "--executor", "ray"], stdout=subprocess.DEVNULL) as running:
+        assert comes_true(lambda: any(busy_workers()), 300)
+        time.sleep(random.Random(seed).uniform(0.0, 2.0))
+        assert running.poll() is None, "it ended before it could be killed"
+        running.kill()
+    assert predictions(run(folder, "--executor", "ray")) == undisturbed
 
 
 @needs_ray
