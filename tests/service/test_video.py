@@ -162,6 +162,24 @@ def listening(app: Any) -> tuple[Server, threading.Thread, int]:
     return server, thread, server.servers[0].sockets[0].getsockname()[1]
 
 
+def test_a_video_whose_client_has_left_is_not_gone_on_with(clip: bytes, tmp_path: Path) -> None:
+    """The network is held back all the while: only who leaves can end the work."""
+    session = Brightness()
+    session.go.clear()
+    server, thread, port = listening(application(served(member("q8", session)), allowed_hosts=("127.0.0.1",)))
+    address = f"http://127.0.0.1:{port}"
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{address}/api/video/detect", files={"file": ("a.mp4", clip)}, timeout=2)
+    assert comes_true(lambda: not list(tmp_path.glob("bench-video-*")), 20)
+    session.go.set()
+    answer = httpx.post(f"{address}/api/video/detect", files={"file": ("a.mp4", clip)}, timeout=60)
+    assert answer.status_code == 200
+    assert 'status="499"' in httpx.get(f"{address}/metrics").text
+    server.handle_exit(signal.SIGTERM, None)
+    thread.join(30)
+    assert not thread.is_alive()
+
+
 def test_told_twice_it_ends_though_a_job_is_under_way(clip: bytes) -> None:
     session = Brightness()
     session.go.clear()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
@@ -17,6 +18,10 @@ from bench.service.routes.detect import REFUSALS, Faces, Variant
 from bench.service.state import State
 from bench.service.videos import Shown, Video
 
+T = TypeVar("T")
+CLIENT_LEFT = 499
+"""As nginx calls it; nobody reads it but `/metrics`."""
+_LOOK_SECONDS = 0.5
 router = APIRouter(prefix="/api/video", tags=["videos"])
 Upload = Annotated[UploadFile, File(description="a video, told by its content")]
 MaxFrames = Annotated[int, Form(description="frames that are judged, at even distances")]
@@ -30,12 +35,30 @@ async def detect(
     service = state.of(request)
     asked, video = service.engine.asked(variant, faces), await _stored(service, file, max_frames)
     try:
-        async with service.jobs.at_once:
-            answer = await videos.detect(service, video, asked)
+        answer = await _while_connected(request, _in_turn(service, video, asked))
         await _keep(service, video, answer)
         return answer
     finally:
         await asyncio.to_thread(video.remove)
+
+
+async def _in_turn(service: State, video: Video, asked: Asked) -> VideoDetection:
+    async with service.jobs.at_once:
+        return await videos.detect(service, video, asked)
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What comes of `work`, which ends where its client has left: `RefusedError`."""
+    task = asyncio.create_task(work)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=_LOOK_SECONDS)
+            if not task.done() and await request.is_disconnected():
+                raise RefusedError(CLIENT_LEFT, "the client has left")
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @router.post("/jobs", responses=REFUSALS, status_code=202)
