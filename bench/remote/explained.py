@@ -11,7 +11,10 @@ from pathlib import Path
 
 from bench.errors import UserError, shown
 
-_CREDENTIALS = "credentials come from the environment (docs/scale.md), such as AWS_ACCESS_KEY_ID or a role"
+_CREDENTIALS = (
+    "credentials come from the environment (docs/scale.md), such as AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS "
+    "or a role"
+)
 _AGAIN = "then run the same command again: what is finished is kept"
 _OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENAMETOOLONG}
 _UNKNOWN_USER = {
@@ -51,7 +54,7 @@ def _why(error: Exception, local: Path | None) -> str | None:
         return None
     if isinstance(error, FileNotFoundError):
         return "there is no such bucket, folder or object (any more); look at the address and its region"
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or _is_google_denial(error):
         return f"access is denied ({_text(error)}); {_CREDENTIALS}"
     kind, kinds = type(error), {kind.__name__ for kind in type(error).__mro__}
     is_of_store = isinstance(error, OSError) or kind.__module__.partition(".")[0] in _CLIENTS
@@ -63,6 +66,13 @@ def _why(error: Exception, local: Path | None) -> str | None:
     elif kinds & _NETWORK:
         why = f"the store cannot be reached ({kind.__name__}); look at the network and the endpoint, {_AGAIN}"
     return why
+
+
+def _is_google_denial(error: Exception) -> bool:
+    """Whether gcsfs says so, in the two ways that it has."""
+    if type(error).__module__.startswith("gcsfs."):
+        return getattr(error, "code", None) in (401, 403)
+    return type(error) is OSError and str(error).startswith("Forbidden: ")
 
 
 def _is_local(error: OSError, local: Path | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -14,9 +15,12 @@ from bench.files import write_atomically
 from bench.remote.explained import explained
 
 EXTRA = 'python -m pip install "bench[remote]"'
-_IN_EXTRA = ("s3", "s3a", "gs", "gcs")
+_GOOGLE = ("gs", "gcs")
+_IN_EXTRA = ("s3", "s3a", *_GOOGLE)
 _VERSIONS = ("ETag", "etag", "content_md5", "Content-MD5", "md5Hash", "md5", "generation")
 _PATTERN = {*"*?["}
+_ZONAL = "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"
+"""With this, gcsfs asks of which kind a bucket is, and again at every file where it may not know."""
 _TIMES = ("LastModified", "last_modified", "Last-Modified", "mtime", "updated", "modified", "created")
 """What stores call the moment in which an object was written, where they know nothing of its content."""
 
@@ -124,6 +128,10 @@ def _file_system(address: str) -> tuple[Any, str]:
             f"{address}: there is no scheme {quoted(scheme)}{nearest(scheme, schemes)}; usual are s3:// and gs://, and "
             "others that fsspec knows will do"
         )
+    if scheme in _GOOGLE:
+        os.environ.setdefault(_ZONAL, "false")
+        for name in ("gcsfs", "google.auth"):  # they log what they raise, and where they found no credentials
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with explained(address):
             # A cached instance would keep the credentials, the endpoint and the listings of an earlier moment.

@@ -150,6 +150,7 @@ def _written(file: Path) -> dict[str, str | None]:
 
 
 def _refuse_unknown(file: Path) -> None:
+    """Raise `UserError` for variables, of the environment or of a file, that look like settings and are none."""
     names = [f"{PREFIX}{name.upper()}" for name in ServiceSettings.model_fields]
     written = _written(file)
     for name, value in {**written, **os.environ}.items():

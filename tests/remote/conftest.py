@@ -20,3 +20,10 @@ def server() -> Iterator[stores.Server]:
 def s3(server: stores.Server, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of a server with the bucket `BUCKET`, to which the environment leads."""
     return server.emptied(monkeypatch)
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Google Cloud Storage with the bucket `BUCKET`, to which the environment leads."""
+    with stores.google(monkeypatch):
+        yield

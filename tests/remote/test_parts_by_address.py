@@ -143,6 +143,17 @@ def test_machines_that_built_other_bits_use_those_that_are_shared(world: Path) -
     assert results(second) == results(world / "alone")
 
 
+@pytest.mark.usefixtures("google")
+def test_machines_that_share_an_address_of_google_end_as_one_run(world: Path) -> None:
+    store = ("--store", f"gs://{BUCKET}/team")
+    first, second, last = (machine(world, name) for name in ("google-1", "google-2", "google-3"))
+    assert command(first, "run", "--shard", "1/2", *store) == (0, "")
+    assert command(second, "run", "--shard", "2/2", *store) == (0, "")
+    assert command(last, "merge", "--no-timing", *store) == (0, "")
+    assert results(last) == results(world / "alone")
+    assert not _shards_at(f"gs://{BUCKET}/team")
+
+
 def test_parts_of_two_builds_are_told_apart_and_one_is_made_again(world: Path) -> None:
     """As where two began at the very same moment, or the shared build was lost after a part had used it."""
     store = ("--store", f"{STORE}/two-builds")

@@ -1,7 +1,8 @@
-"""Stores for tests: S3 as moto serves it in this process."""
+"""Stores for tests: S3 as moto serves it in this process, and Google Cloud Storage as an emulator does."""
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,23 @@ def served() -> Iterator[Server]:
     try:
         host, port = server.get_host_and_port()
         yield Server(f"http://{host}:{port}")
+    finally:
+        server.stop()
+
+
+@contextmanager
+def google(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Google Cloud Storage with the bucket `BUCKET`, to which the environment leads."""
+    from gcp_storage_emulator.server import create_server
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET)
+    server.start()
+    try:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        yield
     finally:
         server.stop()
 
