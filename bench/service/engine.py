@@ -42,10 +42,11 @@ _log = logging.getLogger("bench")
 
 @dataclass(frozen=True)
 class Asked:
-    """How a picture is to be judged."""
+    """How a picture is to be judged; `shown` is whether it is sent back, for a heatmap to lie over it."""
 
     served: Served
     faces: FacesOption = "auto"
+    shown: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,12 @@ class Candidate:
     """What of a picture may be judged, for each member its crop, and that as its network takes it [3, size, size].
 
     Crops are without their pixels: many requests may wait, each with a large picture. `shown` are those of the first
-    one, uint8 RGB [h, w, 3], as small as they are sent back.
+    one, uint8 RGB [h, w, 3], as small as they are sent back; None where they are not.
     """
 
     crops: tuple[Crop, ...]
     fitted: tuple[NDArray[np.uint8], ...]
-    shown: NDArray[np.uint8]
+    shown: NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Judged:
     faces: int | None
     failed: Mapping[str, str]
     agree: int
-    shown: NDArray[np.uint8]
+    shown: NDArray[np.uint8] | None
 
     @property
     def face(self) -> Face | None:
@@ -142,14 +143,14 @@ class Engine:
         for batcher in self._batchers.values():
             batcher.close()
 
-    def asked(self, variant: str | None, faces: str | None) -> Asked:
+    def asked(self, variant: str | None, faces: str | None, *, shown: bool = False) -> Asked:
         """What a request asks for; `RefusedError` where there is no such variant or option."""
         name = variant or self.default.name
         if name not in self.served:
             raise RefusedError(422, f"variant {quoted(name)} is not served here; these are: {', '.join(self.served)}")
         for option in FACES_OPTIONS:
             if (faces or "auto") == option:
-                return Asked(self.served[name], option)
+                return Asked(self.served[name], option, shown)
         raise RefusedError(422, f"faces: expected {', '.join(FACES_OPTIONS)}, found {quoted(faces)}")
 
     async def prepared(self, work: Callable[[], T]) -> T:
@@ -199,7 +200,7 @@ class Engine:
         candidates = in_front.cut_for_each(pixels, presets, faces_in_it)
         if not candidates:
             raise NoFaceError(next(preset for preset in presets if preset is not None))
-        return Cut(tuple(_candidate(asked.served.members, crops) for crops in candidates), bool(finders))
+        return Cut(tuple(_candidate(asked, crops) for crops in candidates), bool(finders))
 
     def _finder(self, preset: str) -> Finder:
         """This thread's face finder: OpenCV's serves one at a time."""
@@ -211,15 +212,16 @@ class Engine:
         return finders[preset]
 
 
-def _candidate(members: Sequence[Member], crops: tuple[Crop, ...]) -> Candidate:
+def _candidate(asked: Asked, crops: tuple[Crop, ...]) -> Candidate:
     """What each member judges of one face."""
     import numpy as np
 
     fitted = tuple(
         np.ascontiguousarray(datasets.fit(crop.pixels, member.preprocessing.input_spec).transpose(2, 0, 1))
-        for crop, member in zip(crops, members, strict=True)
+        for crop, member in zip(crops, asked.served.members, strict=True)
     )
-    return Candidate(tuple(_without_pixels(crop) for crop in crops), fitted, heatmaps.small(crops[0].pixels))
+    shown = heatmaps.small(crops[0].pixels) if asked.shown else None
+    return Candidate(tuple(_without_pixels(crop) for crop in crops), fitted, shown)
 
 
 def _without_pixels(crop: Crop) -> Crop:

@@ -185,6 +185,7 @@ def _result(picture: Picture, judged: Judged, asked: Asked) -> FrameResult:
 
 def _shown(judged: Judged, asked: Asked) -> Shown:
     pixels = judged.shown
+    assert pixels is not None
     joint = heatmaps.joint(asked.served, judged, heatmaps.placed(asked.served, judged))
     fake = called(judged.p_fake, asked.served.threshold) == "FAKE"
     return Shown(heatmaps.jpeg(pixels), (pixels.shape[1], pixels.shape[0]), joint, fake)

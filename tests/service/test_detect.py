@@ -194,13 +194,16 @@ def test_pictures_with_a_side_that_faces_cannot_be_cut_out_of_are_refused(served
 def test_a_picture_that_waits_for_the_network_takes_no_memory(served: tuple[Served, ...], tmp_path: Path) -> None:
     engine = Engine(served, read_settings(tmp_path), Metrics())
     try:
-        cut = engine.cut(np.zeros((3000, 4000, 3), np.uint8), engine.asked(None, "never"))
+        pixels = np.zeros((3000, 4000, 3), np.uint8)
+        (plain,) = engine.cut(pixels, engine.asked(None, "never")).candidates
+        (shown,) = engine.cut(pixels, engine.asked(None, "never", shown=True)).candidates
     finally:
         engine.close()
-    (candidate,) = cut.candidates
-    assert candidate.crops[0].pixels.shape == (3000, 4000, 3)
-    assert candidate.crops[0].pixels.strides == (0, 0, 0)
-    assert candidate.shown.shape == (480, 640, 3)
+    assert plain.crops[0].pixels.shape == (3000, 4000, 3)
+    assert plain.crops[0].pixels.strides == (0, 0, 0)
+    assert plain.shown is None
+    assert shown.shown is not None
+    assert shown.shown.shape == (480, 640, 3)
 
 
 def test_uploads_are_kept_only_where_asked_for(finished: Path, served: tuple[Served, ...], tmp_path: Path) -> None:

@@ -40,8 +40,7 @@ async def image(
 ) -> Detection:
     """Call a picture fake or real."""
     service = state.of(request)
-    asked = service.engine.asked(variant, faces)
-    return await detect(service, file, asked, heatmap=heatmap or generate_gradcam)
+    return await detect(service, file, service.engine.asked(variant, faces, shown=heatmap or generate_gradcam))
 
 
 @router.post("/batch", responses=REFUSALS)
@@ -62,7 +61,7 @@ async def batch(
     async def of_one(file: UploadFile) -> Detection | Failed:
         async with turns:
             try:
-                return await detect(service, file, asked, heatmap=False)
+                return await detect(service, file, asked)
             except Exception as error:
                 refused.append(as_refusal(error, "a picture of a batch"))
                 return Failed(filename=uploads.clean_name(file.filename), error=refused[-1].detail)
@@ -82,25 +81,25 @@ async def batch(
     )
 
 
-async def detect(service: State, file: UploadFile, asked: Asked, *, heatmap: bool) -> Detection:
+async def detect(service: State, file: UploadFile, asked: Asked) -> Detection:
     """The answer to an upload, from the cache where the same was asked before."""
     begin = perf_counter()
     data = await uploads.read(file, service.settings.upload_mib)
     name = uploads.clean_name(file.filename)
-    key = (sha256(data).digest(), asked.served.name, asked.faces, heatmap)
+    key = (sha256(data).digest(), asked.served.name, asked.faces, asked.shown)
     if (cached := service.cache.get(key)) is not None:
         service.metrics.cached()
         seconds = perf_counter() - begin
         return cached.model_copy(update={"filename": name, "cached": True, "processing_time": seconds})
     judged = await service.engine.judge_upload(data, asked)
-    drawn = await service.engine.prepared(partial(_drawn, judged, asked)) if heatmap else None
+    drawn = await service.engine.prepared(partial(_drawn, judged, asked)) if asked.shown else None
     seconds = perf_counter() - begin
     answer = _answer(judged, asked, drawn, name, seconds)
     if service.settings.keep is not None:
         await service.engine.prepared(partial(keeping.keep, service.settings.keep, data, answer))
     service.predicted(Predicted("image", asked.served, judged.p_fake, judged.by_member, seconds, name, judged.agree))
     if not answer.models_failed.keys() - asked.served.failed.keys():
-        service.cache.put(key, answer, len(answer.model_dump_json()) if heatmap else 1024)
+        service.cache.put(key, answer, len(answer.model_dump_json()) if asked.shown else 1024)
     return answer
 
 
@@ -110,6 +109,7 @@ def _drawn(judged: Judged, asked: Asked) -> Pictures:
     joint = heatmaps.joint(served, judged, maps)
     by_member = {name: cam for name, cam in maps.items() if cam is not None}
     fake = called(judged.p_fake, served.threshold) == "FAKE"
+    assert judged.shown is not None
     return pictures(judged.shown, joint, by_member, fake)
 
 

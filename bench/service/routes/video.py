@@ -69,7 +69,7 @@ async def start(
     service = state.of(request)
     service.admission.refuse_while_ending()  # which it may be since the upload began
     service.jobs.refuse_more()
-    asked, video = service.engine.asked(variant, faces), await _stored(service, file, max_frames)
+    asked, video = service.engine.asked(variant, faces, shown=True), await _stored(service, file, max_frames)
     try:
         job = service.jobs.start(partial(_work, service, video, asked), len(video.numbers), video.remove)
     except RefusedError:
