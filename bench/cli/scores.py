@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -145,7 +146,7 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
     variants = variants_of(only, device)
     with reading(file) as (experiments, bars):
         from bench.commands import history as noted
-        from bench.commands.check import run_and_check
+        from bench.commands.check import run_and_check, stopped
         from bench.experiment import select
         from bench.reports import checked
 
@@ -155,17 +156,23 @@ def check(  # noqa: PLR0913, PLR0917 - a command's options
         history = history or noted.default_file(file.parent, name)
         checked.refuse_unwritable(junit, summary)
         noted.refuse_other_file(history)
-        finished, gates = run_and_check(
-            experiments,
-            file,
-            name,
-            only=variants,
-            device=device,
-            timing="none" if no_timing else "due",
-            against=against,
-            anyway=anyway,
-            on_event=bars,
-        )
+        try:
+            finished, gates = run_and_check(
+                experiments,
+                file,
+                name,
+                only=variants,
+                device=device,
+                timing="none" if no_timing else "due",
+                against=against,
+                anyway=anyway,
+                on_event=bars,
+            )
+        except Exception as error:
+            # A summary of an earlier check, which may have passed, must not stand for this one.
+            with suppress(OSError, UserError):
+                checked.write(stopped(name, file, error), junit, summary)
+            raise
     # Printed before the files are written: a full disk must not swallow the verdict.
     console.say(checked.terminal(gates))
     checked.write(gates, junit, summary)

@@ -245,6 +245,11 @@ def file_of_weights(text: str) -> tuple[str, str] | None:
     return (Path(match[1]).name, match[2]) if match else None
 
 
+def weights_digest(text: str) -> str:
+    """The SHA-256 in what `weights_of` says, with the words behind it: a file that is moved keeps it."""
+    return text.rpartition("(SHA-256 ")[2].rstrip(")")
+
+
 def _spelled(conventions: Conventions) -> str:
     """What the owner says of the weights: with other words they are another detector's."""
     words = [f"{key}: {_word(value)}" for key, value in vars(conventions).items() if value is not None]

@@ -112,7 +112,8 @@ class Checked:
     """The result of `bench check` for an experiment.
 
     `failed` has the variants that could not be built or measured, and why. `warnings`, such as an unexplained
-    improvement, are printed first. `remarks` say what was compared with what, and what was not checked.
+    improvement, are printed first. `remarks` say what was compared with what, and what was not checked. `stopped` is
+    why nothing was judged, where that is so; `of` says when, and of which commit.
     """
 
     experiment: str
@@ -120,6 +121,8 @@ class Checked:
     failed: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    stopped: str = ""
+    of: str = ""
 
     @property
     def fell(self) -> tuple[GateOutcome, ...]:

@@ -104,6 +104,8 @@ def append_to_page(checked: Checked) -> str | None:
 
 def headline(checked: Checked) -> str:
     """How it went in one line: "2 of 7 gates fell, 1 variant failed"."""
+    if checked.stopped:
+        return "could not be judged"
     count, fell = len(checked.outcomes), len(checked.fell)
     gates = counted(count, "gate")
     line = f"{fell} of {gates} fell" if fell else f"{gates} passed" if count else "no gate to judge"
@@ -129,19 +131,21 @@ def terminal(checked: Checked) -> str:
 
 def markdown(checked: Checked) -> str:
     """A summary for a pull request. With a final newline."""
-    bad = checked.fell or checked.failed
+    bad = checked.fell or checked.failed or checked.stopped
     unproven = any(not gate.proven for gate in checked.outcomes) or not checked.outcomes
     sign = _SUMMARY_BEGINS[2 if bad else int(unproven)]
     parts = [f"{comment_id(checked.experiment)}\n{sign}{escape(checked.experiment)}"]
     parts += [f"> ⚠️ **{escape(warning)}**" for warning in checked.warnings]
-    parts.append(f"**{headline(checked)}**")
+    parts.append(f"**{headline(checked)}**{escape(f' ({checked.of})') if checked.of else ''}")
+    parts += [f"- {escape(line)}" for line in checked.stopped.splitlines()]
     parts += [f"- **{escape(name)}** failed: {escape(reason)}" for name, reason in checked.failed.items()]
     rows = [_row(gate) for gate in sorted(checked.outcomes, key=lambda gate: not gate.fell)]
     parts += [as_markdown.table(table(_COLUMNS, rows))] if rows else []
     parts += map(escape, checked.remarks)
-    parts.append(_FOOTNOTE)
+    parts += [_FOOTNOTE] if not checked.stopped else []
     parts += [_FOOTNOTE_AGAINST] if any(gate.gate in _CHANGES for gate in checked.outcomes) else []
-    return "\n\n".join(parts) + "\n"
+    # Of `@torch.jit` in a reason GitHub would make a mention, and write to whoever is called so.
+    return "\n\n".join(parts).replace("@", "@\u200b") + "\n"
 
 
 def comment_id(experiment: str) -> str:
@@ -163,11 +167,15 @@ def _row(gate: GateOutcome) -> list[Cell]:
 
 
 def junit(checked: Checked) -> str:
-    """JUnit XML: a test case for every gate, one that is an error for every variant that failed; warnings as output."""
+    """JUnit XML: a test case for every gate, one that is an error for every variant that failed; warnings as output.
+
+    Where nothing was judged, a single one, which is an error.
+    """
+    failed = {**checked.failed, **({"check": checked.stopped} if checked.stopped else {})}
     counts = {
-        "tests": str(len(checked.outcomes) + len(checked.failed)),
+        "tests": str(len(checked.outcomes) + len(failed)),
         "failures": str(len(checked.fell)),
-        "errors": str(len(checked.failed)),
+        "errors": str(len(failed)),
         "skipped": "0",
     }
     suites = ElementTree.Element("testsuites", {"name": "bench check", **counts})
@@ -179,7 +187,7 @@ def junit(checked: Checked) -> str:
             ElementTree.SubElement(case, "failure", {"message": _xml(message), "type": "gate"}).text = _xml(message)
         else:
             ElementTree.SubElement(case, "system-out").text = _xml(in_one_line(gate))
-    for name, reason in checked.failed.items():
+    for name, reason in failed.items():
         case = _case(suite, checked.experiment, name, "status")
         ElementTree.SubElement(case, "error", {"message": _xml(reason), "type": "variant"}).text = _xml(reason)
     if checked.warnings:

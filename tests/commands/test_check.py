@@ -157,6 +157,12 @@ def test_github_page_is_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["check.md", "check.xml"]
 
 
+def test_nobody_is_called_by_a_summary() -> None:
+    text = checked.markdown(replace(CHECKED, failed={"q16": "RuntimeError: @torch.jit is refused"}))
+    assert "@torch" not in text
+    assert "@\u200btorch" in text
+
+
 def test_what_check_did_not_write_is_kept(tmp_path: Path) -> None:
     junit, summary, of_user = (tmp_path / name for name in ("check.xml", "check.md", "mine.txt"))
     checked.refuse_unwritable(junit, summary)
@@ -322,6 +328,17 @@ def test_each_check_is_noted_and_drawn(accepted: Path) -> None:
     code, output = bench("check", "--history", "experiments.yaml")
     assert (code, "--history: experiments.yaml was not written by `bench check`" in output) == (2, True)
     assert len(file.read_text().splitlines()) == 2
+
+
+def test_other_test_frames_are_told_in_the_history(accepted: Path) -> None:
+    assert bench("check")[0] == 0
+    (accepted / "faces/test/real/000.png").unlink()
+    assert bench("check")[0] in (0, 1)
+    code, output = bench("history", "--to", "picture.svg")
+    assert code == 0
+    first, rest = output.split("other test frames from here on")
+    assert (first.count("\n20"), rest.partition("baseline:")[0].count("\n20")) == (1, 1)
+    assert "other frames" not in output
 
 
 def test_files_of_the_user_are_not_written_over(accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -557,15 +574,17 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_accepted_scores_that_are_refused(what: str, accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before any work, with exit code 2, and nothing is written."""
+    """Before any work, with exit code 2; written is only that nothing was judged, over what an earlier check said."""
     change, message = REFUSED[what]
     change(accepted / "accepted.json")
     monkeypatch.setattr(checking, "run", lambda *_, **__: pytest.fail("work before the refusal"))
 
     def written() -> dict[Path, int]:
         rooms = (accepted / room for room in ("variants", "results", "reports"))
-        return {path: path.stat().st_mtime_ns for room in rooms for path in room.rglob("*")}
+        paths = (path for room in rooms for path in room.rglob("*") if path.is_file() and path not in (summary, junit))
+        return {path: path.stat().st_mtime_ns for path in paths}
 
+    summary, junit = accepted / "reports/first/check.md", accepted / "reports/first/check.xml"
     before = written()
     code, output = bench("check", "--against", "accepted.json")
     assert code == 2, output
@@ -573,6 +592,9 @@ def test_accepted_scores_that_are_refused(what: str, accepted: Path, monkeypatch
     assert message in output
     assert len(output) < 800
     assert before == written()
+    assert "### ❌ bench check: first\n\n**could not be judged**" in summary.read_text(encoding="utf-8")
+    (error,) = ElementTree.parse(junit).findall(".//testcase/error")
+    assert message in str(error.text)
 
 
 def test_new_frames_are_refused(accepted: Path) -> None:
@@ -606,7 +628,54 @@ def test_accept_is_refused(accepted: Path) -> None:
     assert not (accepted / "new.json").exists()
 
 
-@pytest.mark.parametrize("what", ["weights", "frames", "seed", "steps"])
+def test_a_variant_that_is_guarded_is_not_lost_by_accepting(accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle(accepted, "[cast: fp16]", "[cast: bf16]")
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.variants.steps.cast.apply", lambda *_, **__: 1 / 0)
+        assert bench("run", "--no-timing")[0] == 3
+    before = (accepted / "accepted.json").read_bytes()
+    code, output = bench("accept")
+    assert code == 2
+    assert "accepted.json: holds q16 (failed (" in output
+    assert (accepted / "accepted.json").read_bytes() == before
+    code, output = bench("accept", "--anyway")
+    assert code == 0
+    assert "left out q16: failed" in output
+    assert list(json.loads((accepted / "accepted.json").read_text())["variants"]) == ["baseline"]
+    assert bench("accept")[0] == 0, "what is not guarded is not lost"
+
+
+def test_an_earlier_verdict_does_not_stand_for_a_check_that_ended(
+    accepted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = accepted / "reports/first/check.md"
+    assert bench("check")[0] == 0
+    assert "bench check: first" in summary.read_text(encoding="utf-8")
+    assert re.search(r"\(20\d\d-\d\d-\d\d \d\d:\d\d UTC", summary.read_text(encoding="utf-8"))
+    monkeypatch.setattr(checking, "run", lambda *_, **__: 1 / 0)
+    assert bench("check")[0] == 70
+    assert "- ZeroDivisionError: division by zero" in summary.read_text(encoding="utf-8")
+
+
+def test_predictions_of_another_run_are_not_judged(accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with other weights has ended between the evaluation and the comparison."""
+    from bench.pipeline import run
+
+    def and_another(*given: Any, **settings: Any) -> Any:
+        finished = run(*given, **settings)
+        with monkeypatch.context() as patch:
+            patch.setattr(checking, "run", run)
+            tiny.save_weights(accepted / "best_model.tar", seed=1)
+            assert bench("run", "--no-timing")[0] == 0
+        return finished
+
+    monkeypatch.setattr(checking, "run", and_another)
+    code, output = bench("check", "--against", "accepted.json", "--no-timing")
+    assert code == 2
+    assert "another run, with other settings, frames or weights, wrote its results here" in output
+
+
+@pytest.mark.parametrize("what", ["weights", "frames", "seed", "steps", "runtime"])
 def test_stale_results_are_not_accepted(what: str, accepted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if what == "weights":
         tiny.save_weights(accepted / "best_model.tar", seed=1)
@@ -614,6 +683,8 @@ def test_stale_results_are_not_accepted(what: str, accepted: Path, monkeypatch: 
         (accepted / "faces/test/real/000.png").unlink()
     elif what == "steps":
         settle(accepted, "[cast: fp16]", "[cast: bf16]")
+    elif what == "runtime":
+        settle(accepted, "    device: cpu\n", "    device: cpu\n    runtime: openvino\n")
     else:
         monkeypatch.setattr("bench.variants.steps.cast.SEEDED", True)
         assert bench("run")[0] == 0
@@ -623,7 +694,8 @@ def test_stale_results_are_not_accepted(what: str, accepted: Path, monkeypatch: 
     code, output = bench("accept")
     assert code == 2, output
     assert "`bench run` brings them up to date" in output
-    reason = {"weights": "other weights", "frames": "other test frames"}.get(what, "(q16)")
+    reasons = {"weights": "other weights", "frames": "other test frames", "runtime": "another runtime than openvino"}
+    reason = reasons.get(what, "(q16)")
     assert reason in output
     assert (accepted / "accepted.json").read_bytes() == before
 

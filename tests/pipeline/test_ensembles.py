@@ -20,6 +20,7 @@ from bench.records import Choice, Constraints
 from bench.results import store
 from bench.results.score import members
 from tests.conftest import run_quickly
+from tests.support import tiny
 from tests.support.command_line import bench
 from tests.support.ensembles import EXPERIMENT, FAMILIES, write_trio
 
@@ -298,3 +299,31 @@ def test_what_is_wrong_is_said_at_once(folder: Path, old: str, new: str, words: 
     (folder / "wrong.yaml").unlink()
     assert code == 2, output
     assert words in " ".join(output.split())
+
+
+def test_what_is_accepted_and_checked_of_an_ensemble(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights are those of its members; with other rules than those of the run nothing is accepted."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    assert bench("accept", "--anyway")[0] == 0
+    then = json.loads((tmp_path / "accepted.json").read_text())["detectors"]["trio"]
+    assert "those of small, again, branched, and the rule (SHA-256 " in then
+    file = tmp_path / "experiments.yaml"
+    for other, words in (
+        (EXPERIMENT.replace("small: 0.5", "small: 0.9"), "other members, weights or rules"),
+        (EXPERIMENT.replace("without: [again]", "without: [branched]"), "other variants of its members"),
+    ):
+        file.write_text(other)
+        code, output = bench("accept", "--anyway")
+        assert code == 2
+        assert words in output
+    file.write_text(EXPERIMENT)
+    tiny.save_weights(tmp_path / "small.tar", seed=8)
+    code, output = bench("check", "--against", "accepted.json", "--anyway", "--no-timing")
+    assert code in (0, 1), output
+    assert "though the weights are the same" not in output
+    history = json.loads((tmp_path / "results/first/history.jsonl").read_text().splitlines()[-1])
+    assert len(history["weights"]["trio"]) == 64
+    assert history["weights"]["trio"] not in then

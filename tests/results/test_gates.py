@@ -121,15 +121,29 @@ def test_every_gate_is_tested() -> None:
     assert {*LIMITS, "size_mib", "flips"} == set(UNKNOWN)
 
 
+VIDEOS = ScoredVideos("mean", 5, "exclude", {"test": ScoredVideosOfSplit(90, 40, 50, 0, 10, 6, 4, 0.9)})
+
+
 def test_coverage_is_that_of_the_test_videos_and_checked_once() -> None:
-    of_test = ScoredVideosOfSplit(90, 40, 50, 0, 10, 6, 4, 0.9)
-    with_videos = replace(scores(q8=variant()), videos=ScoredVideos("mean", 5, "exclude", {"test": of_test}))
+    with_videos = replace(scores(q8=variant()), videos=VIDEOS)
     for limit, fell in ((0.95, True), (0.9, False)):
         (outcome,) = check_gates(with_videos, {"all": GateSettings(min_coverage=limit)})
         assert (outcome.variant, outcome.value, outcome.fell) == ("baseline", 0.9, fell)
         assert outcome.note == "10 of 100 have no frame"
     (unknown,) = check_gates(scores(q8=variant()), {"q8": GateSettings(min_coverage=0.5)})
     assert (unknown.variant, unknown.value, unknown.fell) == ("q8", None, True)
+
+
+def test_each_limit_of_coverage_is_checked_once() -> None:
+    with_videos = replace(scores(q8=variant(), q16=variant()), videos=VIDEOS)
+    asked_of = {
+        "all": GateSettings(min_coverage=0.5), "q8": GateSettings(min_coverage=0.99),
+        "q16": GateSettings(min_coverage=0.99),
+    }  # fmt: skip
+    outcomes = check_gates(with_videos, asked_of)
+    assert [(each.variant, each.limit, each.fell) for each in outcomes] == [
+        ("baseline", 0.5, False), ("q8", 0.99, True)
+    ]  # fmt: skip
 
 
 def test_gates_are_of_videos_where_these_are_judged() -> None:
@@ -197,7 +211,7 @@ def test_no_slice_that_proves_a_fall_leaves_the_one_that_looks_worst() -> None:
     for strict in (False, True):
         outcome = outcome_of(variant(slices=slices), worst_slice_auc_drop=0.045, strict=strict)
         assert (outcome.fell, outcome.value, outcome.interval) == (strict, 0.05, Interval(0.02, 0.20))
-        assert outcome.note == "method = NT"
+        assert outcome.note == "method = NT; too little to be judged: method = FS"
 
 
 def test_the_worst_level_is_named_and_a_missing_one_falls() -> None:
@@ -225,6 +239,19 @@ def test_slices_that_are_there_but_too_small() -> None:
     assert "too few frames" in outcome.note
     outcome = outcome_of(variant(slices=(), auc_delta=None), worst_slice_auc_drop=0.1)
     assert "no AUC of both" in outcome.note
+
+
+def test_nothing_is_proven_where_a_part_could_not_be_judged() -> None:
+    fine, unknown = part("DF", 0.0, (-0.005, 0.005)), part("FS", None, None)
+    gaps = (gap("fpr", 0.0, (-0.01, 0.01)), gap("tpr", None, None))
+    for judged, limit in (({"slices": (fine,)}, "worst_slice_auc_drop"), ({"group_gaps": gaps[:1]}, "group_gap")):
+        assert outcome_of(variant(**judged), **{limit: 0.02}).proven
+    of_slices = outcome_of(variant(slices=(fine, unknown)), worst_slice_auc_drop=0.02)
+    of_gaps = outcome_of(variant(group_gaps=gaps), group_gap=0.02)
+    for outcome, missing in ((of_slices, "method = FS"), (of_gaps, gaps[1].column)):
+        assert (outcome.fell, outcome.proven) == (False, False)
+        assert "too little to be judged" in outcome.note
+        assert missing in outcome.note.partition("judged: ")[2]
 
 
 def test_whether_any_gate_is_asked() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from bench.commands.accept import reference
-from bench.commands.accept.reference import NAME, Accepted, weights_digest
+from bench.commands.accept.reference import NAME, Accepted
 from bench.errors import UserError, counted, listed, on_one_line, quoted
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import render
@@ -14,7 +16,7 @@ from bench.pipeline.build import build_context
 from bench.pipeline.finished import Finished
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Setup
-from bench.pipeline.summary import weights_of
+from bench.pipeline.summary import weights_digest, weights_of
 from bench.records import OnEvent, RunRecord, silent
 from bench.results import store
 from bench.results.score.gates import ABOVE_CHANCE, above_chance
@@ -37,7 +39,8 @@ def accept_scores(
 
     The same scores leave the file as it is, with its date. Raises `UserError` where there are no results, where
     they are not those of the weights, frames and steps as they are now, where `to` holds something else, and,
-    unless `anyway`, where the baseline is not significantly better than chance or fell at its own `auc` gate.
+    unless `anyway`, where the baseline is not significantly better than chance or fell at its own `auc` gate, or where
+    `to` holds a variant that can't be accepted now.
     """
     name, settings = select(experiments, name, path)
     experiment = path.parent / "results" / name
@@ -48,6 +51,8 @@ def accept_scores(
     with store.locked(experiment, f"accepting {name}", on_event, [experiment / each for each in settings.folders]):
         for setup in prepared.setups:
             _refuse_stale(store.read_run(setup.results), setup)
+        for ensemble, frame_set in product(settings.ensembles, settings.frame_sets):
+            _refuse_stale_ensemble(experiment / settings.folder(ensemble, frame_set), settings, ensemble)
         finished = render.report(path.parent, name, settings, on_event=on_event)
         parts = dict(zip(settings.folders, finished.parts, strict=True))
         if not any(variant.status == "ok" for part in parts.values() for variant in part.run.variants):
@@ -59,8 +64,11 @@ def accept_scores(
             for part in parts.values():
                 _refuse_chance(part, settings.of(part.run.detector))
         accepted = _together(settings, {folder: _accepted(part, experiment / folder) for folder, part in parts.items()})
-    reference.write(accepted, to)
-    return accepted, tuple(line for part in parts.values() for line in _left_out(part, settings.of(part.run.detector)))
+    left_out: dict[str, str] = {}
+    for part in parts.values():
+        left_out |= _left_out(part, settings.of(part.run.detector))
+    reference.write(accepted, to, {} if anyway else left_out)
+    return accepted, tuple(f"{name}: {why}" for name, why in left_out.items())
 
 
 def _together(settings: ExperimentSettings, by_folder: Mapping[Path, Accepted]) -> Accepted:
@@ -83,19 +91,14 @@ def _accepted(part: Finished, results: Path) -> Accepted:
     return reference.accepted(run, part.scores, diffs)
 
 
-def _left_out(part: Finished, settings: ExperimentSettings) -> tuple[str, ...]:
-    """The variants of a detector on a frame set that could not be accepted, each with the reason and both names."""
+def _left_out(part: Finished, settings: ExperimentSettings) -> dict[str, str]:
+    """The variants of a detector on a frame set that could not be accepted, by their whole names, and why."""
     run, before = part.run, f"{part.detector}/" if part.detector else ""
     after = f" on {part.frame_set}" if part.frame_set else ""
+    failed = {variant.name: f"failed ({variant.reason})" for variant in run.variants if variant.status != "ok"}
     names = {variant.name for variant in run.variants}
-    return (
-        *(
-            f"{before}{variant.name}{after}: failed ({variant.reason})"
-            for variant in run.variants
-            if variant.status != "ok"
-        ),
-        *(f"{before}{name}{after}: has no results yet" for name in settings.variants if name not in names),
-    )
+    without = {name: "has no results yet" for name in settings.variants if name not in names}
+    return {f"{before}{name}{after}": why for name, why in {**failed, **without}.items()}
 
 
 def _refuse_chance(part: Finished, settings: ExperimentSettings) -> None:
@@ -129,14 +132,37 @@ def _refuse_stale(run: RunRecord, setup: Setup) -> None:
     changed = [
         variant.name for variant in run.variants if variant.status == "ok" and variant.id != current.get(variant.name)
     ]
+    runtime = setup.settings.runtime
+    elsewhere = [each.name for each in run.variants if each.executed and runtime not in ("auto", each.executed.runtime)]
     stale = {
         "other weights": weights_digest(run.provenance.get("weights", "")) != weights_digest(weights_of(setup)),
         "other test frames": run.frames["test"].digest != setup.frames["test"].digest,
         f"other variants than the experiment asks for ({listed(changed)})": bool(changed),
+        f"another runtime than {runtime} ({listed(elsewhere)})": bool(elsewhere),
     }
+    _refuse_any(stale, setup.results)
+
+
+def _refuse_stale_ensemble(folder: Path, settings: ExperimentSettings, name: str) -> None:
+    """Raise `UserError` where an ensemble joins other members or variants, or joins them otherwise, since the run."""
+    stored, given = store.read_run(folder).ensemble, settings.ensembles[name]
+    asked = given.record
+    if stored and given.weights == "fit":  # which were found then
+        asked = replace(asked, weights=stored.rule.weights if asked.members == stored.rule.members else asked.weights)
+    variants = stored.parts if stored else {}
+    parts = {variant: settings.taking_part(name, variant) for variant in variants if variant in settings.variants}
+    changed = {
+        "other members, weights or rules": stored is None or stored.rule != asked,
+        "other variants of its members": any(variants[variant] != parts.get(variant) for variant in variants),
+    }
+    _refuse_any(changed, folder)
+
+
+def _refuse_any(stale: Mapping[str, bool], folder: Path) -> None:
+    """Raise `UserError` where results were made of anything that has changed since."""
     if any(stale.values()):
         differences = ", ".join(what for what, is_so in stale.items() if is_so)
-        raise UserError(f"{setup.results}: was made of {differences}; `bench run` brings them up to date")
+        raise UserError(f"{folder}: was made of {differences}; `bench run` brings them up to date")
 
 
 def describe(accepted: Accepted, to: Path) -> str:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from bench import stored
-from bench.errors import UserError, quoted
+from bench.errors import UserError, listed, quoted
 from bench.files import write_text
 from bench.provenance import version
 from bench.records import RunRecord, ScoredVariant, ScoresFile, Unit, VariantResult, Verdict
-from bench.results import store
+from bench.results import predict, store
 from bench.results.limits import Above, Margin, Number, Share
 
 if TYPE_CHECKING:
@@ -123,6 +123,13 @@ class Accepted:
         """Each of several frame sets; empty where there is one alone."""
         return {self.frame_set: AcceptedSet(self.frames, self.variants), **self.sets} if self.frame_set else {}
 
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """The variants as messages call them: "q8", of several detectors and frame sets "b5/q8 on celeb"."""
+        if not self.frame_set:
+            return tuple(self.variants)
+        return tuple(f"{name} on {frame_set}" for frame_set, of in self.by_set.items() for name in of.variants)
+
     def on(self, frame_set: str) -> Accepted | None:
         """What was accepted on one of several frame sets, as if it were alone; None where nothing was."""
         if not self.frame_set:
@@ -145,7 +152,15 @@ class Accepted:
 
 
 def logit_diffs(results: Path, run: RunRecord, variant: VariantResult) -> NDArray[np.float32]:
-    """`logit_fake - logit_real` of the test frames [n], little endian on every machine."""
+    """`logit_fake - logit_real` of the test frames [n], little endian on every machine.
+
+    Raises `UserError` where another run has replaced them: its results must be locked.
+    """
+    if not predict.is_done(results / variant.name, variant.predictions_key):
+        raise UserError(
+            f"{results / variant.name}: another run, with other settings, frames or weights, wrote its results here; "
+            "run the same command again when that one is done"
+        )
     logits = store.read_logits(results / variant.name)[: run.frames["test"].count]
     return (logits[:, 1] - logits[:, 0]).astype("<f4")
 
@@ -235,11 +250,6 @@ def refuse_other_sets(accepted: Accepted, frame_sets: Sequence[str], path: Path)
         )
 
 
-def weights_digest(weights: str) -> str:
-    """The SHA-256 in "best_model.tar (SHA-256 3f2a…)", which a file keeps when it is moved."""
-    return weights.rpartition("(SHA-256 ")[2].rstrip(")")
-
-
 def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: damaged, or no file of `bench accept` ({_first_line(error)}); {_RENEW}")
 
@@ -271,9 +281,18 @@ def _first_line(error: Exception) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ writing
-def write(accepted: Accepted, to: Path) -> None:
-    """Write accepted scores, unless the file holds the same; `UserError` where it is no file of `bench accept`."""
+def write(accepted: Accepted, to: Path, left_out: Mapping[str, str]) -> None:
+    """Write accepted scores, unless the file holds the same; `UserError` where it is no file of `bench accept`.
+
+    `left_out` are variants that the experiment has and that could not be accepted, with the reason. `UserError` where
+    the file holds one of them: nothing would guard it any more.
+    """
     before = _before(to, accepted)
+    if lost := [f"{name} ({left_out[name]})" for name in (before.titles if before else ()) if name in left_out]:
+        raise UserError(
+            f"{to}: holds {listed(lost)}, which cannot be accepted now, and nothing would compare later weights with "
+            "it any more; run it again, take it out of the experiment, or accept without it by --anyway"
+        )
     if before is None or _comparable(before) != _comparable(accepted):
         write_text(to, json.dumps(_as_json(accepted), indent=1, ensure_ascii=False) + "\n")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import yaml_file
@@ -11,13 +13,15 @@ from bench.commands.accept import reference
 from bench.commands.accept.reference import NAME, Accepted
 from bench.commands.check import regression
 from bench.commands.check.regression import Compared, compare
-from bench.errors import UserError, listed
+from bench.commands.history.commit import commit_of
+from bench.errors import UserError, listed, on_one_line
 from bench.experiment import Experiments, ExperimentSettings, select
 from bench.pipeline import run
 from bench.pipeline.finished import Finished
 from bench.pipeline.prepare import prepare, selected_of
 from bench.pipeline.prepared import Timing
 from bench.records import Checked, GateOutcome, OnEvent, silent
+from bench.results import store
 from bench.results.score.gates import EVERY, OF_NO_FRAMES, above_chance, asked, check_gates
 
 
@@ -56,10 +60,11 @@ def run_and_check(  # noqa: PLR0913 - those of the command
                 frames = setup.frames["test"]
                 reference.match(of_set, len(frames.frames), frames.digest, against)
     finished = run(experiments, path, name, only=only, device=device, timing=timing, on_event=on_event)
-    parts = [
-        _check_part(part, settings, accepted, path.parent / "results" / name, checked, anyway)
-        for part in finished.parts
-    ]
+    results = path.parent / "results" / name
+    # Another run may have begun since; what is compared is read from its files.
+    folders = [results / folder for folder in settings.folders]
+    with store.locked(results, f"checking {name}", on_event, folders) if accepted else nullcontext():
+        parts = [_check_part(part, settings, accepted, results, checked, anyway) for part in finished.parts]
     gone = regression.gone(accepted, settings) if accepted else ()
     left_out = [title for title, (detector, variant) in settings.titles.items() if variant not in checked[detector]]
     return finished, Checked(
@@ -72,7 +77,20 @@ def run_and_check(  # noqa: PLR0913 - those of the command
             *(() if against else (_how_to_accept(path, name),)),
             *((f"Not judged, since --only leaves them out: {', '.join(left_out)}.",) if left_out else ()),
         ),
+        of=_when(path),
     )
+
+
+def stopped(name: str, path: Path, error: Exception) -> Checked:
+    """The result of a check that ended with an error before anything was judged."""
+    lines = error.args if isinstance(error, UserError) else (f"{type(error).__name__}: {error}",)
+    return Checked(name, (), {}, stopped="\n".join(map(str, lines)), of=_when(path))
+
+
+def _when(path: Path) -> str:
+    """When, and of which commit where git says one."""
+    commit = commit_of(path.parent)
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC" + (f", commit {commit[:12]}" if commit else "")
 
 
 def _check_part(
@@ -109,7 +127,8 @@ def _by_variant(outcomes: tuple[GateOutcome, ...]) -> tuple[GateOutcome, ...]:
 def _how_to_accept(path: Path, name: str) -> str:
     """What a check by gates alone leaves out, and what to do about it."""
     if (path.parent / NAME).exists():
-        return f"Judged by its gates alone: `--against {NAME}` compares with the accepted scores too."
+        against = on_one_line(str(path.parent / NAME))
+        return f"Judged by its gates alone: `--against {against}` compares with the accepted scores too."
     return (
         f"No scores are accepted yet, so the gates alone judge. `bench accept {name}` writes {NAME}: "
         f"commit it, and `bench check {name} --against {NAME}` compares later weights with it."

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands.accept.reference import Accepted, AcceptedVariant, logit_diffs, unpacked, weights_digest
+from bench.commands.accept.reference import Accepted, AcceptedVariant, logit_diffs, unpacked
 from bench.errors import counted
 from bench.experiment import ExperimentSettings
 from bench.pipeline.finished import Finished
 from bench.pipeline.render import spelled
+from bench.pipeline.summary import weights_digest
 from bench.records import GateOutcome, LabelledFrames, Predictions, RunRecord, Unit, VariantResult
 from bench.reports.content.text import further
 from bench.results import store
@@ -51,7 +52,8 @@ def compare(
     # Where every variant failed, nothing can be read or compared.
     test = store.read_labelled(results, next(iter(evaluated)), run.frames)[0] if evaluated else None
     judged = _Judged(run, test) if test else None
-    same_weights = weights_digest(run.provenance.get("weights", "")) == weights_digest(accepted.weights)
+    weights = weights_digest(run.provenance.get("weights", ""))
+    same_weights = bool(weights) and weights == weights_digest(accepted.weights)
     outcomes, warnings = [], []
     for name, before in accepted.variants.items():
         if name not in checked and name in settings.variants:
@@ -62,11 +64,14 @@ def compare(
         accepted_diffs = unpacked(before, run.frames["test"].count)
         change = judged.change(accepted_diffs, logit_diffs(results, run, evaluated[name]), settings)
         strict = is_strict(name, settings.gates)
-        outcome = _auc(name, change, settings.margin, strict, same_weights, judged.unit)
-        outcomes.append(replace(outcome, note=outcome.note + _other_steps(before, evaluated[name])))
+        other_file = bool(evaluated[name].imported) and before.id != evaluated[name].id
+        is_same = same_weights and not other_file
+        outcome = _auc(name, change, settings.margin, strict, is_same, judged.unit)
+        note = _other_steps(before, evaluated[name]) or "; another file than was accepted" * other_file
+        outcomes.append(replace(outcome, note=outcome.note + note))
         outcomes += _size(name, before, finished.scores.variants[name].size_mib)
-        if change and _is_unexplained(change, same_weights):
-            warnings.append(_improved(name, change, same_weights))
+        if change and _is_unexplained(change, is_same):
+            warnings.append(_improved(name, change, is_same))
     new = [name for name in evaluated if name in checked and name not in accepted.variants]
     on = judged.in_words if judged else counted(run.test.count, "test frame")
     remarks = (*_remarks(accepted, on, new, same_weights), *_changed_settings(accepted, settings, run))

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from bench import locks, stored
@@ -178,3 +179,9 @@ def _parsed(line: bytes) -> Check:
 def names(checks: Sequence[Check]) -> list[str]:
     """All variants, in the order in which they first were checked."""
     return list(dict.fromkeys(name for check in checks for name in check.variants))
+
+
+def other_frames(checks: Sequence[Check]) -> list[int]:
+    """The checks whose test frames are not those of the check before, by their positions; those of each set count."""
+    pairs = enumerate(pairwise(checks), 1)
+    return [at for at, (a, b) in pairs if any(a.frames.get(name, of) != of for name, of in b.frames.items())]

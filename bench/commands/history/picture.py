@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.commands.history import names
+from bench.commands.history import names, other_frames
 from bench.errors import UserError
 from bench.records.history import Check
 from bench.reports.pictures.history import ENDINGS, Course, Point, draw
@@ -20,7 +20,7 @@ def refuse_other_form(path: Path) -> None:
 def write(checks: Sequence[Check], path: Path) -> None:
     """Draw all checks in their order."""
     labels = [f"{check.date[:10]} {check.commit[:8] if check.commit else check.date[11:16]}" for check in checks]
-    draw([_course(checks, name) for name in names(checks)], labels, path)
+    draw([_course(checks, name) for name in names(checks)], labels, path, other_frames(checks))
 
 
 def _course(checks: Sequence[Check], name: str) -> Course:

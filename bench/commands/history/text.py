@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from bench.commands.history import names
+from bench.commands.history import names, other_frames
 from bench.records.history import Check, VariantThen
 from bench.reports.content.text import NONE, enough, number, signed
 from bench.reports.terminal.plain import ascii_, wrapped
@@ -17,7 +17,10 @@ def describe(checks: Sequence[Check], last: int) -> str:
     """The last checks, how each ended, and below each variant what it was then."""
     shown = checks[-last:]
     lines = wrapped([f"{len(checks):,} checks, the last {len(shown):,}:" if len(shown) < len(checks) else "checks:"])
-    lines += wrapped([_line(check, _OUTCOMES[check.outcome]) for check in shown])
+    others = set(other_frames(checks))
+    for index, check in enumerate(checks[-last:], len(checks) - len(shown)):
+        lines += wrapped(["other test frames from here on: what changes may be theirs"] if index in others else [])
+        lines += wrapped([_line(check, _OUTCOMES[check.outcome])])
     for name in names(shown):
         lines += wrapped([f"{name}: dAUC against the baseline (95 %), AUC, MiB, verdict"])
         lines += wrapped([_line(check, _then(check.variants[name])) for check in shown if name in check.variants])

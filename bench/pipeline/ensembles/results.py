@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 
@@ -16,6 +18,7 @@ from bench.pipeline import degraded, threshold
 from bench.pipeline.ensembles import costs, fitting
 from bench.pipeline.ensembles.joining import Answered, join
 from bench.pipeline.prepared import Prepared, Setup
+from bench.pipeline.summary import weights_digest
 from bench.provenance import digest
 from bench.records import DEFAULT_THRESHOLD, DegradedPredictions, RunRecord, VariantResult
 from bench.records.ensembles import Ensemble, EnsembleRun, FittedWeights
@@ -238,14 +241,19 @@ def _seen_from(folder: Path, other: Path) -> str:
 
 
 def _provenance(joined: _Joined) -> dict[str, str]:
-    """That of the first member without what is of its weights, and the weights of each."""
+    """That of the first member without what is of its weights, the weights of each, and one digest of them all."""
     first = next(iter(joined.runs.values()))
     shared = {key: text for key, text in first.provenance.items() if key not in _OF_NETWORKS}
-    of_members = {
-        f"member {name}": f"weight {joined.rule.weights[name]:g}, {run.provenance.get('weights', '')}"
-        for name, run in joined.runs.items()
-    }
-    return {**of_members, **shared}
+    weights = {name: run.provenance.get("weights", "") for name, run in joined.runs.items()}
+    of_members = {f"member {name}": f"weight {joined.rule.weights[name]:g}, {text}" for name, text in weights.items()}
+    return {"weights": _weights(joined.given, weights), **of_members, **shared}
+
+
+def _weights(given: Ensemble, weights: Mapping[str, str]) -> str:
+    """A digest of what an ensemble is made of: other members, weights of these or rules give another one."""
+    parts = {"rule": asdict(given), "digests": {name: weights_digest(text) for name, text in weights.items()}}
+    text = json.dumps(parts, sort_keys=True)
+    return f"those of {listed(weights)}, and the rule (SHA-256 {hashlib.sha256(text.encode()).hexdigest()})"
 
 
 def _warnings(joined: _Joined, shown: Sequence[str]) -> Iterator[str]:

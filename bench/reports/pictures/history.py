@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,34 +42,51 @@ class Course:
     delta: tuple[Point, ...]
 
 
-def draw(courses: Sequence[Course], labels: Sequence[str], path: Path) -> None:
-    """Write the picture, as PNG or SVG by its name; `labels` name the checks."""
+def draw(courses: Sequence[Course], labels: Sequence[str], path: Path, breaks: Sequence[int] = ()) -> None:
+    """Write the picture, as PNG or SVG by its name; `labels` name the checks, `breaks` those with other frames."""
     import matplotlib
 
     # Names come from a file that anybody may have written: a dollar sign is no mathematics.
     with matplotlib.rc_context({"text.parse_math": False, "svg.hashsalt": "bench"}, fname=STYLE):
-        figure, form = history(courses, labels), path.suffix[1:].lower()
+        figure, form = history(courses, labels, breaks), path.suffix[1:].lower()
         metadata: dict[str, Any] = {"Software": None} if form == "png" else {"Date": None}
         write_atomically(path, lambda file: figure.savefig(file, format=form, dpi=DPI, metadata=metadata))
 
 
-def history(courses: Sequence[Course], labels: Sequence[str]) -> Figure:
-    """AUC above, its difference to the baseline's with intervals below; gates that fell are ringed."""
+def history(courses: Sequence[Course], labels: Sequence[str], breaks: Sequence[int] = ()) -> Figure:
+    """AUC above, its difference to the baseline's with intervals below; gates that fell are ringed.
+
+    Before each of `breaks` a line says that test frames are others from there on, and the courses end.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     for index, course in enumerate(courses):
-        _draw(above, course.auc, index, fitted(course.name, NAME), len(courses))
-        _draw(below, course.delta, index, "", len(courses))
+        _draw_between(above, course.auc, index, fitted(course.name, NAME), len(courses), breaks)
+        _draw_between(below, course.delta, index, "", len(courses), breaks)
     below.axhline(0, color="0.55", lw=0.8, zorder=0.6)
     above.set_ylabel("ROC AUC")
     below.set_ylabel("ΔAUC against the baseline")
     shown = range(0, len(labels), -(-len(labels) // _MOST_LABELS) or 1)
     below.set_xticks(list(shown), [labels[index] for index in shown], rotation=60, ha="right")
     above.set_title("From check to check, with 95 % intervals; a ring is a gate that fell")
+    for axes, at in product((above, below), breaks):
+        axes.axvline(at - 0.5, color="0.55", lw=0.8, ls="--", zorder=0.6)
+    for at in breaks:
+        above.annotate("other frames", (at - 0.5, 1), (2, -9), xycoords=("data", "axes fraction"),
+                       textcoords="offset points", fontsize=7, color="0.35")  # fmt: skip
     figure.legend(loc="outside right upper", fontsize=8)
     return figure
+
+
+def _draw_between(
+    axes: Axes, points: Sequence[Point], index: int, label: str, count: int, breaks: Sequence[int]
+) -> None:
+    """A line for each stretch between breaks, of which the first has the label."""
+    for _, stretch in groupby(points, lambda point: bisect_right(breaks, point.x)):
+        _draw(axes, list(stretch), index, label, count)
+        label = ""
 
 
 def _draw(axes: Axes, points: Sequence[Point], index: int, label: str, count: int) -> None:

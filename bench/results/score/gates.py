@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
+from bench.errors import listed
 from bench.records import (
     LEAST_GROUP,
     LEAST_GROUP_SOURCES,
@@ -38,13 +39,15 @@ class Quantity:
     """The value that a gate holds against its limit; `interval` is None where the value is exact.
 
     Where `value` is None, `note` says why. `part` is the part of the quantity whose interval goes furthest beyond any
-    limit: the outcome of a gate that fell names it.
+    limit: the outcome of a gate that fell names it. `unjudged` are parts of which nothing is known, so that no limit is
+    met for certain.
     """
 
     value: float | None
     interval: Interval | None = None
     note: str = ""
     part: Quantity | None = None
+    unjudged: tuple[str, ...] = ()
 
 
 def check_gates(scores: ScoresFile, gates: Mapping[str, GateSettings]) -> tuple[GateOutcome, ...]:
@@ -52,20 +55,20 @@ def check_gates(scores: ScoresFile, gates: Mapping[str, GateSettings]) -> tuple[
 
     `gates` are those of the experiment by variant. `all` holds for every variant; a variant's own gates override it,
     key by key. Gates that compare with the baseline skip the baseline. A gate falls where its quantity is unavailable.
-    Coverage is that of the test videos, so it is checked once, with the first variant that has that gate.
+    Coverage is that of the test videos, so each limit of it is checked once, with the first variant that has it.
     """
     variants = scores.judged
     names = (*variants, *(name for name in gates if name != EVERY and name not in variants))
     asked_of = [
         (name, gate, *limit) for name in names for gate, limit in _limits(name, gates, name == scores.baseline).items()
     ]
-    of_coverage = [each for each in asked_of if each[1] == COVERAGE]
+    first_with = {each[2:]: each for each in reversed(asked_of) if each[1] == COVERAGE}
     return tuple(
         _outcome(
             name, gate, limit, strict, _coverage(scores) if gate == COVERAGE else _quantity(gate, variants.get(name))
         )
         for name, gate, limit, strict in asked_of
-        if (name, gate, limit, strict) not in of_coverage[1:]
+        if gate != COVERAGE or first_with[limit, strict] == (name, gate, limit, strict)
     )
 
 
@@ -122,7 +125,11 @@ def _outcome(variant: str, gate: str, limit: float, strict: bool, quantity: Quan
     if quantity.part and _falls(gate, quantity.part, limit):
         return _outcome(variant, gate, limit, strict, quantity.part)
     headroom = value - limit if gate in AT_LEAST else limit - value
-    return GateOutcome(variant, gate, value, interval, limit, headroom, fell, proven, quantity.note)
+    note = quantity.note
+    if quantity.unjudged:
+        proven = False
+        note += f"; too little to be judged: {listed(quantity.unjudged, 3)}"
+    return GateOutcome(variant, gate, value, interval, limit, headroom, fell, proven, note)
 
 
 def _falls(gate: str, quantity: Quantity, limit: float) -> bool:
@@ -213,18 +220,18 @@ def _worst_slice_auc_drop(scored: ScoredVariant) -> Quantity:
         return _auc_drop(scored)
     if not scored.slices:
         return Quantity(None, note="no column divides the frames: add one to their manifest, such as `method`")
-    drops = [drop for part in scored.slices if (drop := _slice_drop(part)) is not None]
-    if not drops:
+    drops = {f"{part.column} = {part.value}": _slice_drop(part) for part in scored.slices}
+    if not any(drops.values()):
         return Quantity(None, note="every slice has too few frames or sources to be judged")
     return _largest(drops)
 
 
-def _slice_drop(part: ScoredSlice) -> tuple[float, Interval, str] | None:
-    """The drop in a slice, its interval that holds for all slices at once, and the slice's name."""
+def _slice_drop(part: ScoredSlice) -> tuple[float, Interval] | None:
+    """The drop in a slice, and its interval that holds for all slices at once."""
     if part.auc_delta is None or part.simultaneous is None:
         return None
     low, high = part.simultaneous
-    return -part.auc_delta, Interval(-high, -low), f"{part.column} = {part.value}"
+    return -part.auc_delta, Interval(-high, -low)
 
 
 def _robustness_drop(scored: ScoredVariant) -> Quantity:
@@ -234,43 +241,46 @@ def _robustness_drop(scored: ScoredVariant) -> Quantity:
     drops = {f"{score.kind} {score.level:g}": _level_drop(score) for score in scored.robustness}
     if missing := [level for level, drop in drops.items() if drop is None]:
         return Quantity(None, note=f"it or the baseline was not judged under {', '.join(missing)}: run again")
-    return _largest([drop for drop in drops.values() if drop])
+    return _largest(drops)
 
 
-def _level_drop(score: ScoredDegradation) -> tuple[float, Interval, str] | None:
-    """The extra loss at a level, its interval that holds for all levels at once, and the level's name."""
+def _level_drop(score: ScoredDegradation) -> tuple[float, Interval] | None:
+    """The extra loss at a level, and its interval that holds for all levels at once."""
     if score.extra is None or score.simultaneous is None:
         return None
     low, high = score.simultaneous
-    return -score.extra, Interval(-high, -low), f"{score.kind} {score.level:g}"
+    return -score.extra, Interval(-high, -low)
 
 
 def _group_gap(scored: ScoredVariant) -> Quantity:
     """The largest growth of all gaps. The intervals hold for all columns and both rates at once."""
     if not scored.group_gaps:
         return Quantity(None, note="no groups were judged: add `groups:`, the name of a manifest's column")
-    grown = [growth for part in scored.group_gaps if (growth := _growth(part)) is not None]
-    if not grown:
+    grown = {f"{part.rate.upper()} of {part.column}": _growth(part) for part in scored.group_gaps}
+    if not any(grown.values()):
         least = f"{LEAST_GROUP} frames of a class from {LEAST_GROUP_SOURCES} sources"
         return Quantity(None, note=f"no column has two groups with {least} or more, or the baseline failed")
     return _largest(grown)
 
 
-def _growth(part: ScoredGroupGap) -> tuple[float, Interval, str] | None:
-    """The growth of a gap, its interval that holds for all gaps at once, and between which groups it lies."""
+def _growth(part: ScoredGroupGap) -> tuple[float, Interval] | None:
+    """The growth of a gap, and its interval that holds for all gaps at once."""
     if part.change is None or part.simultaneous is None:
         return None
-    return part.change, Interval(*part.simultaneous), f"{part.rate.upper()} of {part.column}"
+    return part.change, Interval(*part.simultaneous)
 
 
-def _largest(drops: Sequence[tuple[float, Interval, str]]) -> Quantity:
-    """The largest of drops whose intervals hold at once: it lies between their largest ends."""
-    largest = max(drops, key=lambda drop: drop[0])
-    surest = max(drops, key=lambda drop: drop[1].low)
-    widest = max((largest, *drops), key=lambda drop: drop[1].high)
-    interval = Interval(surest[1].low, widest[1].high)
-    note = largest[2] if widest is largest else f"{largest[2]}; the upper end is that of {widest[2]}"
-    return _noisy(largest[0], interval, note, part=Quantity(*surest))
+def _largest(parts: Mapping[str, tuple[float, Interval] | None]) -> Quantity:
+    """The largest of drops whose intervals hold at once: it lies between their largest ends. None could not be had."""
+    drops = [(name, *drop) for name, drop in parts.items() if drop is not None]
+    largest = max(drops, key=lambda drop: drop[1])
+    surest = max(drops, key=lambda drop: drop[2].low)
+    widest = max((largest, *drops), key=lambda drop: drop[2].high)
+    interval = Interval(surest[2].low, widest[2].high)
+    note = largest[0] if widest is largest else f"{largest[0]}; the upper end is that of {widest[0]}"
+    unjudged = tuple(name for name, drop in parts.items() if drop is None)
+    part = Quantity(surest[1], surest[2], surest[0])
+    return replace(_noisy(largest[1], interval, note, part=part), unjudged=unjudged)
 
 
 def _noisy(value: float, interval: Interval | None, note: str = "", part: Quantity | None = None) -> Quantity:
