@@ -59,9 +59,9 @@ def test_an_interval_of_a_temperature_may_have_no_end(slope: Interval, text: str
 
 
 def test_a_threshold_that_stays_has_no_column() -> None:
-    assert [title for title in row(RUN, evaluation(), "q8") if title.startswith("0.5")] == ["0.5 with Platt"]
+    assert [title for title in row(RUN, evaluation(), "q8") if title.startswith("0.5")] == ["0.5 becomes with Platt"]
     at = dataclasses.replace(RUN, threshold=0.3)
-    assert {"0.3 becomes with T", "0.3 with Platt"} <= set(row(at, reports.judged(at, ANSWERS), "q8"))
+    assert {"0.3 becomes with T", "0.3 becomes with Platt"} <= set(row(at, reports.judged(at, ANSWERS), "q8"))
 
 
 def test_what_was_not_fitted_stands_below() -> None:

@@ -176,10 +176,11 @@ def test_each_evaluation_is_told_once_and_where_decoding_was_its_limit(tmp_path:
     markdown = (report / "report.md").read_text(encoding="utf-8")
     assert well_formed(markdown)
     sentences = (
-        "Evaluating 512 frames with 4 variants took 12.3 s (41.6 frames/s).",
-        "Evaluating 1,024 frames with 1 variant took 100.0 s (10.2 frames/s). Decoding was the limit: it gave 10.2 "
-        "frames/s, and for 35 % of that time no decoded frame was ready; frames stored at the network's size, or more "
-        "cores, help.",
+        "Evaluating 512 frames with 4 variants, decoding included, took 12.3 s (41.6 frames/s through all of them, "
+        "which is no variant's own speed).",
+        "Evaluating 1,024 frames with 1 variant, decoding included, took 100.0 s (10.2 frames/s). Decoding was the "
+        "limit: it gave 10.2 frames/s, and for 35 % of that time no decoded frame was ready; frames stored at the "
+        "network's size, or more cores, help.",
     )
     assert [line for line in markdown.splitlines() if line.startswith("Evaluating")] == list(sentences)
     assert markdown.index(sentences[0]) > markdown.index("How it was measured")
@@ -683,12 +684,12 @@ def test_times_that_had_not_settled_are_warned_of(tmp_path: Path) -> None:
         ({"ended": "no better"}, "steps (no better; the limit of time had cut it short)", "before"),
         (
             {"steps": 0, "best_step": 0, "ended": "close enough", "cut_short": False, "error_after": 0.05},
-            "recover trained nothing (0 of 160 steps: close enough)",
+            "recover took none of 160 steps (close enough)",
             "on 80 train frames: 0.05\n",
         ),
         (
             {"steps": 0, "best_step": 0, "ended": "close enough", "cut_short": False},
-            "recover measured batch norms again and trained nothing (0 of 160 steps: close enough)",
+            "recover measured batch norms again and took none of 160 steps (close enough)",
             "on 80 train frames: 0.05 before, 0.047 after\n",
         ),
     ],
@@ -796,7 +797,7 @@ def test_only_who_qualifies_is_called_at_least_as_good(qualifies: bool) -> None:
     better = better if qualifies else dataclasses.replace(better, requirements=(dataclasses.replace(met, met=False),))
     choice = dataclasses.replace(evaluation.choice, candidates=(good, better), chosen="q16", runner_up=None)
     table = overview(run, dataclasses.replace(evaluation, choice=choice))
-    assert ("**q16-p50** is at least as good in everything" in table) == qualifies
+    assert ("**q16-p50** is no larger and no slower, and its AUC estimate is no lower" in table) == qualifies
 
 
 @pytest.mark.parametrize(
@@ -816,7 +817,7 @@ def answered(run: RunRecord, answers: Answers) -> str:
 def test_the_answer_names_the_variant_its_margins_and_the_runner_up() -> None:
     run, answers = made_up(FRAMES)
     sentences = answered(run, answers)
-    assert sentences.startswith("**Ship q16** (54.36 MiB")
+    assert sentences.startswith("**Ship q16**, made by `cast: fp16` (54.36 MiB")
     assert "an AUC drop of at most 0.02 (at worst 0.0003, 0.0197 to spare)" in sentences
     assert "at most 60 MiB (54.36 MiB, 5.64 MiB to spare)" in sentences
     easy = dataclasses.replace(run, choose=Constraints(size_mib=200.0))

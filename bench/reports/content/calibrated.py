@@ -36,7 +36,7 @@ def calibrated(run: RunRecord, evaluation: Evaluation) -> Table | None:
     ]
     parameters = [Column(title, stacked=True) for title in ("T", "Platt a", "Platt b")]
     ece = "ECE" if judged.unit == "frame" else "ECE per video"
-    titles = (ece, "with T", "with Platt", f"{run.threshold:g} becomes with T", f"{run.threshold:g} with Platt")
+    titles = (ece, "with T", "with Platt", f"{run.threshold:g} becomes with T", f"{run.threshold:g} becomes with Platt")
     return table([Column("Model", "left"), *parameters, *columns(titles)], rows)
 
 

@@ -160,7 +160,7 @@ def _at_once(delta: Auc, simultaneous: Interval) -> str:
 
 def ablation(evaluation: Evaluation) -> Table | None:
     """What the steps between a variant and its nearest ancestor cost and gained; None where there is none."""
-    titles = ("ΔAUC (95 %)", "p", "Size", "Parameters", "MACs", "Speed-up")
+    titles = ("ΔAUC (95 %)", "p (uncorrected)", "Size", "Parameters", "MACs", "Speed-up")
     rows = [_effect(effect) for effect in evaluation.effects]
     return table([*columns(("Model", "From", "By"), "left"), *columns(titles)], rows) if rows else None
 

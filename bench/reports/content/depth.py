@@ -11,10 +11,11 @@ from typing import Literal, TypeAlias
 from bench.errors import counted
 from bench.records import Evaluation, Forecast, NarrowedChannels, RoundedLayer, RunRecord, VariantResult
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, table
-from bench.reports.content.spans import Part, Sentence, code, sentence, strong
+from bench.reports.content.forecasts import is_far_off
+from bench.reports.content.spans import Part, Sentence, code, joined, sentence, strong
 from bench.reports.content.text import MIB, NONE, number, rough
 
-MOST_ROWS = 20
+MOST_ROWS, FEW = 20, 3
 _PART = re.compile(r"^.*?\d+(?=[./]|$)")
 
 Look: TypeAlias = Literal["four", "eight", "float", "narrowed", "whole"]
@@ -71,7 +72,9 @@ def depths(run: RunRecord, evaluation: Evaluation) -> list[Depth]:
             if forecast.id not in drawn and (forecast.foretold.layers or forecast.foretold.channels):
                 others = [other.name for other in run.variants[index + 1 :] if _has(other, forecast)]
                 saved_ms = _saved_ms(variant, forecast, run, evaluation)
-                drawn[forecast.id] = _depth(index, variant.name, forecast, others, saved_ms)
+                noise = evaluation.noises.get(variant.name)
+                far_off = noise is not None and is_far_off(noise)
+                drawn[forecast.id] = _depth(index, variant.name, forecast, others, saved_ms, far_off=far_off)
     return list(drawn.values())
 
 
@@ -79,8 +82,13 @@ def _has(variant: VariantResult, forecast: Forecast) -> bool:
     return any(other.id == forecast.id for other in variant.forecasts)
 
 
-def _depth(index: int, name: str, forecast: Forecast, others: Sequence[str], saved_ms: float | None) -> Depth:
-    """What is drawn of a step of the variant of this name; `others` share it, `saved_ms` is what it made faster."""
+def _depth(
+    index: int, name: str, forecast: Forecast, others: Sequence[str], saved_ms: float | None, *, far_off: bool
+) -> Depth:
+    """What is drawn of a step of the variant of this name; `others` share it, `saved_ms` is what it made faster.
+
+    `far_off` is whether test frames showed far more or less noise than was foretold.
+    """
     foretold, proposal = forecast.foretold, forecast.proposal
     also = f" The same step is part of {', '.join(others)}." if others else ""
     offer = sentence()
@@ -89,7 +97,7 @@ def _depth(index: int, name: str, forecast: Forecast, others: Sequence[str], sav
         bars, summary, rows = rounded.bars(), rounded.summary(), rounded.table()
         if proposal:
             chosen = [layer for layer in foretold.layers if layer.name in proposal.layers]
-            offer = _offer(proposal.share, proposal.file_bytes, rounded.ms(chosen))
+            offer = _offer(proposal.share, proposal.file_bytes, rounded.ms(chosen), far_off=far_off)
     else:
         bars, summary = _narrowed_bars(foretold.channels), _narrowed_summary(foretold.channels)
         rows = _narrowed_table(foretold.channels)
@@ -97,10 +105,11 @@ def _depth(index: int, name: str, forecast: Forecast, others: Sequence[str], sav
     return Depth(index, name, forecast.step, sentence(summary, also), bars, parts, line, offer, rows)
 
 
-def _offer(share: float, file_bytes: int, ms: float | None) -> Sentence:
+def _offer(share: float, file_bytes: int, ms: float | None, *, far_off: bool) -> Sentence:
     """What the proposed line gains and costs."""
     time = f" and about {rough(ms)} ms a frame, estimated" if ms is not None else ""
-    return sentence(f"takes away {number(100 * share, 0)} % of the foretold noise for {_mib(file_bytes)} MiB{time}")
+    gains = f"takes away {number(100 * share, 0)} % of the foretold noise for {_mib(file_bytes)} MiB{time}"
+    return sentence(gains, "; the forecast was far off, so try it only where the loss matters" if far_off else "")
 
 
 def _parts(names: Sequence[str]) -> tuple[tuple[int, str], ...]:
@@ -161,11 +170,18 @@ class _Rounded:
         first = self.by_noise[0]
         half = f"Half of the foretold noise comes from {count} of {counted(len(self.by_noise), 'rounded layer')}, "
         most = f" alone makes {_percent(self.share([first]), 0)}"
-        saved = ""
+        saved: Part = ""
         if self.in_float:
             of_float = number(self.share(self.in_float), 1)
-            saved = f"; rounding the {counted(len(self.in_float), 'layer')} in float would add {of_float} times as much"
-        return sentence(half, code(first.name), f"{most}{saved}.")
+            few = joined([code(layer.name) for layer in self.in_float], " and ") if len(self.in_float) <= FEW else None
+            saved = sentence(
+                "; ",
+                few or f"{counted(len(self.in_float), 'other layer')}",
+                " stays" if len(self.in_float) == 1 else " stay",
+                f" in float: rounding {'it' if len(self.in_float) == 1 else 'them'} too would add {of_float} times the "
+                "noise of all others",
+            )
+        return sentence(half, code(first.name), most, saved, ".")
 
     def table(self) -> Table:
         """The noisiest layers, the others in one row, and the layers in float."""

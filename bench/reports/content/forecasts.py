@@ -48,6 +48,11 @@ def factor(noise: MeasuredNoise) -> float:
     return math.sqrt(noise.measured / noise.foretold) if noise.foretold else math.inf
 
 
+def is_far_off(noise: MeasuredNoise) -> bool:
+    """Whether a forecast is not to be trusted."""
+    return bool(noise.foretold) and not 1 / MUCH <= factor(noise) <= MUCH
+
+
 def note(evaluation: Evaluation) -> Sentence:
     """What the numbers of the table are."""
     counts = {noise.count for noise in evaluation.noises.values()}
@@ -67,7 +72,7 @@ def misses(run: RunRecord, evaluation: Evaluation) -> list[Sentence]:
     return [
         _miss(by_name[name], noise, _counts_channels(by_name[name], by_name.get(noise.against)))
         for name, noise in evaluation.noises.items()
-        if noise.foretold and not 1 / MUCH <= factor(noise) <= MUCH
+        if is_far_off(noise)
     ]
 
 

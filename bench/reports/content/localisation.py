@@ -84,10 +84,13 @@ def _of_baseline(name: str, baseline: Localised, located: Localisation) -> Sente
     """Where the baseline's maps lie, and whether that is more than chance."""
     chance = located.chance
     assert chance is not None
+    guess = f"a guess at the centre ({_percent(chance.centre_pointing)})"
+    compared = "no more often than" if baseline.pointing.value <= chance.centre_pointing else "more often than"
     where = (
-        f" points into the mask in {_percent(baseline.pointing.value)} of {counted(baseline.frames, 'fake')}"
-        f"{_without_blank(baseline)} (the mask covers {_percent(chance.area)}, a guess at the centre hits in "
-        f"{_percent(chance.centre_pointing)}), and {_percent(baseline.inside.value)} of its evidence lies inside"
+        f" has {_percent(baseline.inside.value)} of its evidence for fake inside of the masks, which cover "
+        f"{_percent(chance.area)} of the area (a map that is hottest in the centre: {_percent(chance.centre_inside)}), "
+        f"and its hottest place is forged in {_percent(baseline.pointing.value)} of "
+        f"{counted(baseline.frames, 'fake')}{_without_blank(baseline)}, {compared} {guess}"
     )
     if _beats_chance(baseline, chance):
         return sentence("Does it still look at the forgery? ", strong(name), where, ".")
@@ -119,7 +122,8 @@ def _losses(located: Localisation) -> list[Sentence]:
         return [
             sentence(
                 "No variant has significantly less of its evidence there; a loss of more than "
-                f"{number(math.ceil(-1000 * lowest) / 1000, 3)} is excluded for each by its own interval."
+                f"{number(math.ceil(-1000 * lowest) / 10, 1)} percentage points is excluded for each by its own "
+                "interval."
             )
             if lowest < 0
             else sentence("No variant has less of its evidence there.")

@@ -123,9 +123,11 @@ def evaluations(run: RunRecord) -> list[str]:
 
 
 def _pass(prediction: PredictionPass) -> str:
+    """How long a pass took, and whether decoding was its limit."""
     speed = f"{number(prediction.frames / prediction.seconds, 1)} frames/s"
     what = f"{counted(prediction.frames, 'frame')} with {counted(prediction.variants, 'variant')}"
-    took = f"Evaluating {what} took {number(prediction.seconds, 1)} s ({speed})."
+    of_all = " through all of them, which is no variant's own speed" if prediction.variants > 1 else ""
+    took = f"Evaluating {what}, decoding included, took {number(prediction.seconds, 1)} s ({speed}{of_all})."
     waited = prediction.waited_seconds / prediction.seconds
     if waited <= STARVED:
         return took
@@ -149,7 +151,7 @@ def recovery(trained: Recovery) -> str:
     """What a `recover` did, in a few words: "recover took 14 of 160 steps (no more fitted into 0.2 minutes)"."""
     if not trained.steps:
         measured = "" if trained.error_after == trained.error_before else "measured batch norms again and "
-        return f"recover {measured}trained nothing (0 of {counted(trained.steps_wanted, 'step')}: {trained.ended})"
+        return f"recover {measured}took none of {counted(trained.steps_wanted, 'step')} ({trained.ended})"
     reasons = [] if trained.ended == Recovery.ALL_STEPS else [trained.ended]
     if trained.cut_short and "fitted" not in trained.ended:
         reasons.append("the limit of time had cut it short")

@@ -136,8 +136,9 @@ def thresholds(run: RunRecord, evaluation: Evaluation) -> Sentence:
 
 def at_thresholds(run: RunRecord, evaluation: Evaluation) -> Sentence:
     """What the marks of shifted scores mean."""
-    gained = "“Own − fixed” is the balanced accuracy that a variant regains with its own threshold."
-    if run.baseline.name not in evaluation.variants:
+    gained = "“Own − fixed” is by how much a variant's own threshold changes its balanced accuracy."
+    is_shifted = any(judged.shift and judged.shift.verdict for judged in evaluation.variants.values())
+    if run.baseline.name not in evaluation.variants or not is_shifted:
         return _note("verdicts.md#three-thresholds", gained)
     return _note(
         "verdicts.md#three-thresholds",
@@ -196,10 +197,10 @@ def faithful() -> Sentence:
         "verdicts.md#faithful-heatmaps",
         "A heatmap ",
         strong("points at what matters"),
-        " where the called class loses most by blurring the square that it points at, of four alike; one that points "
-        "anywhere does so in a quarter of the frames. Given are such frames of those in the galleries, and in "
-        "parentheses how the probability of that class moved on average without what the map points at, and without "
-        "another square; each variant answered in its own runtime.",
+        " where blurring the square with most heat lowers the probability of the called class more than blurring any "
+        "of three others, by chance in a quarter of the frames; where blur itself looks fake to a detector, “called "
+        "fake” says little. Given are such frames of those in the galleries, and in parentheses the mean change of "
+        "that probability, of the square with most heat and of another one.",
     )
 
 
@@ -222,8 +223,9 @@ def slices() -> Sentence:
     return _note(
         "verdicts.md#slices",
         "The baseline's AUC in each slice and each variant's difference to it there, with 95 % intervals; bold is a "
-        "variant's worst slice, ∗ is significant after Holm's correction over the slices. “(all)” is where a slice has "
-        "one class only and is compared with all frames of the other, “–” where it has too few frames or sources.",
+        "variant's worst slice, significant or not; ∗ is significant after Holm's correction over the slices. “(all)” "
+        "is where a slice has one class only and is compared with all frames of the other, “–” where it has too few "
+        "frames or sources.",
     )
 
 
@@ -270,7 +272,8 @@ def galleries(run: RunRecord, evaluation: Evaluation) -> Sentence:
         emphasis("predicted"),
         " class: ",
         strong("warm colours for fake, cool colours for real"),
-        ", the lighter the stronger. All variants share one scale within a frame, so that pictures of one frame "
+        ", the lighter the stronger; a line, dashed for real, goes around what is at least half as strong as the "
+        "strongest place. All variants share one scale within a frame, so that pictures of one frame "
         "compare; those of different frames do not",
         "; a white line goes around what was forged." if evaluation.masks and evaluation.masks.counts.used else ".",
         sentence(" ", listed(bare), f" {have} pictures are frames alone.") if bare else "",
@@ -319,11 +322,13 @@ def no_maps() -> Sentence:
     )
 
 
-def timings() -> Sentence:
+def timings(evaluation: Evaluation) -> Sentence:
     """How times were taken."""
+    given = any(timing.p99_ms is not None for timings in evaluation.timings.values() for timing in timings)
     return _note(
         "timing.md",
         "Wall-clock time of a call, from host array to host array: each variant ran in a warmed-up process of its own, "
         "in turns with the others and the baseline. Peak memory is that of the process up to the end of its calls with "
-        "one frame; p99 is given from 662 calls on.",
+        "one frame.",
+        " p99 is given from 662 calls on." if given else "",
     )

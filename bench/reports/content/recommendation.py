@@ -115,7 +115,9 @@ def _shipped(run: RunRecord, evaluation: Evaluation, recommended: Recommendation
     assert choice is not None
     qualified = [candidate.name for candidate in choice.candidates if candidate.qualifies]
     keeps = recommended.kind == "keep"
-    what = _keep(chosen.name) if keeps else sentence(strong(f"Ship {chosen.name}"))
+    steps = next(variant.steps for variant in run.variants if variant.name == chosen.name)
+    made = sentence(", made by ", code(", ".join(steps))) if steps else ""
+    what = _keep(chosen.name) if keeps else sentence(strong(f"Ship {chosen.name}"), made)
     if keeps and len(qualified) == 1:
         return sentence(what, f": no other variant is shown to meet {_asked(choice)}.")
     among = f"{len(qualified)} of {counted(len(choice.candidates), 'variant')} qualify, and it comes first"

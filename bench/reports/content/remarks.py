@@ -141,7 +141,8 @@ def _in_choice(run: RunRecord, judged: VariantEvaluation, name: str, choice: Cho
         return []
     qualified = {other.name for other in choice.candidates if other.qualifies}
     if candidate.qualifies and candidate.beaten_by in qualified:
-        return [sentence(strong(str(candidate.beaten_by)), " is at least as good in everything")]
+        better = " is no larger and no slower, and its AUC estimate is no lower"
+        return [sentence(strong(str(candidate.beaten_by)), better)]
     # Without constraints the drop of AUC is what the verdict has said.
     return [_missed(missed) for missed in candidate.requirements if not missed.met and choice.asked]
 

@@ -177,7 +177,7 @@ def _notes(run: RunRecord, evaluation: Evaluation) -> dict[str, Sentence]:
         "galleries": notes.galleries(run, evaluation),
         "no_maps": notes.no_maps(),
         "blurred": notes.blurred(),
-        "timings": notes.timings(),
+        "timings": notes.timings(evaluation),
         "forecasts": forecasts.note(evaluation),
         "robustness": notes.robustness(run),
         "members": members.note(),

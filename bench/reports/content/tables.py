@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from bench.records import THRESHOLD_KINDS, Evaluation, Interval, OperatingPoint, VariantEvaluation
 from bench.reports.content.cells import (
     EMPTY,
@@ -78,11 +80,12 @@ def at_thresholds(evaluation: Evaluation) -> Table:
     """The rates of every variant at each of its thresholds."""
     rows = []
     for name, judged in evaluation.variants.items():
-        for kind, point in judged.thresholds.items():
-            if point is not None:
-                rates = (point.recall, point.specificity, point.precision, point.f1, point.accuracy)
-                rates_at = _rates(*rates, point.balanced_accuracy)
-                rows.append([variant_cell(name), cell(kind), cell(cutoff(point.threshold)), *rates_at])
+        points = [(kind, point) for kind, point in judged.thresholds.items() if point is not None]
+        for threshold, same in groupby(points, lambda each: each[1].threshold):
+            kinds, (point, *_) = zip(*same, strict=True)
+            rates = (point.recall, point.specificity, point.precision, point.f1, point.accuracy)
+            rates_at = _rates(*rates, point.balanced_accuracy)
+            rows.append([variant_cell(name), cell(", ".join(kinds)), cell(cutoff(threshold)), *rates_at])
     titles = ("At", "Recall", "Specificity", "Precision", "F1", "Accuracy", "Bal. acc.")
     return table([*columns(("Model", "Threshold"), "left"), *columns(titles)], rows)
 

@@ -107,7 +107,7 @@ class Frame:
             parts.append(element("text", text, x=self.left - 6, y=y + 4, text_anchor="end"))
         if labels:
             middle = self.left + self.width / 2
-            turned = f"translate({self.left - 54:.0f} {self.top + self.height / 2:.0f}) rotate(-90)"
+            turned = f"translate({self.left - 64:.0f} {self.top + self.height / 2:.0f}) rotate(-90)"
             parts.append(element("text", self.across.label, x=middle, y=self.bottom + 34, text_anchor="middle"))
             parts.append(element("text", self.up.label, transform=turned, text_anchor="middle"))
         return element("g", *parts, class_="axes")

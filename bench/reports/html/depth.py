@@ -65,13 +65,13 @@ def _title(words: str, frame: Frame) -> Markup:
 
 
 def _bar(frame: Frame, index: int, bar: Bar, height: float | None) -> Markup:
-    """A bar with its number as a tooltip; a layer in float is a mark on the axis."""
+    """A bar with its number as a tooltip; a layer in float is a mark below the axis."""
     wide = frame.x(index + 1) - frame.x(index)
     left = frame.x(index) + 0.1 * wide
     shown = {"class_": f"layer {bar.look}"}
     if height is None:
         title = element("title", f"{bar.name}: {LEGEND[bar.look]}")
-        return element("rect", title, x=left, y=frame.bottom - 5, width=0.8 * wide, height=5.0, **shown)
+        return element("rect", title, x=left, y=frame.bottom + 1, width=0.8 * wide, height=4.0, **shown)
     title = element("title", f"{bar.name}: {number(100 * height, 1)} %")
     top = frame.y(height)
     return element("rect", title, x=left, y=top, width=0.8 * wide, height=max(frame.bottom - top, 0.5), **shown)

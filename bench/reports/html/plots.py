@@ -27,7 +27,7 @@ CUT = (8, 6, 344, 128)
 
 def trade(plot: Trade) -> Markup:
     """What a smaller file or a faster call costs in AUC."""
-    frame = Frame(76, 12, 430, 290, plot.across, plot.up)
+    frame = Frame(84, 12, 422, 290, plot.across, plot.up)
     parts = [frame.grid(labels=True)]
     if plot.margin is not None:
         parts += _margin(frame, plot.margin)

@@ -18,14 +18,19 @@ from bench.reports.pictures.panels import COLOURS, dark, panels_of, set_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
+
+    Pixel = tuple[float, float]
 
 STYLE = Path(__file__).with_name("bench.mplstyle")
 DPI = 120
 
 MARKERS = "osD^vph"
 NAME = 24
+CLEARLY = 1.5
 """Characters of a name that leave room for others."""
 OFFSETS = [(across, up) for up in (5, -12, 18, -25, 31, -38, 44, -51, 57, -64) for across in (9, -9, 24, -24)]
 """Where a name may lie, in points from its mark, the best first."""
@@ -119,30 +124,54 @@ def _draw_margin(axes: Axes, margin: float) -> None:
 
 
 def _draw_names(figure: Figure, axes: Axes, marks: Sequence[Mark]) -> None:
-    """Name each mark beside it, in its colour, where neither another name nor a mark nor a bar is in the way."""
+    """Name each mark beside it, in its colour, where neither another name nor a mark nor a bar is in the way.
+
+    A name that is about as near to another mark would read as that one's, so it lies clearly nearer to its own.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.text import Text
 
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw_without_rendering()
     taken = [box for mark in marks for box in _boxes(axes, mark)]
+    pixels: dict[Mark, Pixel] = {mark: tuple(axes.transData.transform((mark.x, mark.y))) for mark in marks}
     # From the right, so that of two neighbours the right one is named on its right.
     for mark in sorted(marks, key=lambda mark: (mark.x, mark.y, mark.name), reverse=True):
         at, colour = (mark.x, mark.y), dark(COLOURS[mark.index % len(COLOURS)])
         name = fitted(mark.name, NAME)
         text = axes.annotate(name, at, (0, 0), textcoords="offset points", color=colour, weight="bold")
-        for across, up in OFFSETS:
-            text.set_position((across, up))
-            text.set_horizontalalignment("left" if across > 0 else "right")
-            text.update_positions(renderer)
-            box = Text.get_window_extent(text, renderer)
-            inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
-            if inside and not any(box.overlaps(other) for other in taken):
-                break
+        others = [pixel for other, pixel in pixels.items() if other is not mark]
+        boxes = [_put(text, offset, renderer) for offset in OFFSETS]
+        faults = [_faults(axes.bbox, box, pixels[mark], others, taken) for box in boxes]
+        best = faults.index(min(faults))
+        (across, up), box = OFFSETS[best], _put(text, OFFSETS[best], renderer)
         taken.append(box)
         if math.hypot(across, up) > 16:
             line: dict[str, Any] = {"arrowstyle": "-", "color": "0.5", "lw": 0.6}
             axes.annotate("", at, (across, up), textcoords="offset points", arrowprops=line)
+
+
+def _put(text: Annotation, offset: tuple[int, int], renderer: RendererBase) -> Bbox:
+    """Put a name beside its mark; what it covers then, in pixels."""
+    from matplotlib.text import Text
+
+    text.set_position(offset)
+    text.set_horizontalalignment("left" if offset[0] > 0 else "right")
+    text.update_positions(renderer)
+    return Text.get_window_extent(text, renderer)
+
+
+def _faults(
+    frame: Bbox, box: Bbox, at: Pixel, others: Sequence[Pixel], taken: Sequence[Bbox]
+) -> tuple[bool, int, bool]:
+    """What is wrong with a name that lies there, the worst first: outside, over something, as near to another mark."""
+
+    def away(pixel: Pixel) -> float:
+        x, y = pixel
+        return math.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
+
+    inside = frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)
+    clear = all(away(other) > CLEARLY * away(at) for other in others)
+    return not inside, sum(box.overlaps(other) for other in taken), not clear
 
 
 def _boxes(axes: Axes, mark: Mark) -> Iterator[Bbox]:

@@ -33,7 +33,7 @@ def cut(name: str, column: pd.Series[str]) -> tuple[NDArray[np.int64], list[str]
         return none, [], [f"`{name}` has {distinct:,} values, more than {MOST_VALUES}"]
     if distinct == 1:
         return none, [], [f"`{name}` has one value only"]
-    reasons = [f"`{name}` is missing in {missing:,} of {len(column):,} frames"] if missing else []
+    reasons = [f"{missing:,} of {len(column):,} frames have no `{name}`"] if missing else []
     binned = pd.qcut(cells, 4, labels=False, duplicates="drop") if by_quartile else cells
     codes, values = pd.factorize(binned, sort=True)
     if len(values) == 1:

@@ -302,8 +302,8 @@ def test_missing_values_are_no_slice() -> None:
     assert sum(len(group.rows) for group in result.groups if group.column == "side") == COUNT - 15
     assert sum(len(group.rows) for group in result.groups if group.column == "quality") == COUNT - 3
     assert result.left_out == (
-        "`side` is missing in 15 of 1,200 frames",
-        "`quality` is missing in 3 of 1,200 frames",
+        "15 of 1,200 frames have no `side`",
+        "3 of 1,200 frames have no `quality`",
     )
 
 

@@ -190,7 +190,7 @@ def _evaluated(training: _Training, settings: Settings, means: Tools, best: Stat
         if training.error < settings.enough:
             training.total, training.ended = (
                 training.step,
-                f"close enough to the teacher on {means.held_out.name} frames",
+                f"it answers as the uncompressed detector does on {means.held_out.name} frames already",
             )
         with means.average.in_place_of(means.model):
             return _weights(means.model)
