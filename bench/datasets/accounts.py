@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +13,11 @@ from bench.datasets.layouts import AMBIGUOUS_SPLITS
 from bench.errors import counted, listed, quoted
 from bench.records import SPLITS, FrameSet, Split, Unused, UnusedKind
 
-_MASK_FOLDERS = frozenset(("mask", "masks", "landmark", "landmarks", "segmentation", "segmentations", "depth"))
+_MASK_FOLDERS = frozenset((
+    "mask", "masks", "landmark", "landmarks", "segmentation", "segmentations", "depth", "gt", "groundtruth",
+    "ground_truth", "ground-truth", "mask_gt", "gt_mask", "annotation", "annotations",
+))  # fmt: skip
+_NAMED_MASK = re.compile(r"(.+)([_.-](?:mask|gt|groundtruth|seg|segmentation|depth))", re.IGNORECASE)
 _KINDS: Mapping[UnusedKind, tuple[str, str]] = {
     "beside": ("frame in a folder beside", "frames in folders beside"),
     "split": ("frame of another split", "frames of other splits"),
@@ -124,7 +130,7 @@ def mask_remarks(frames: FrameSet) -> Iterator[str]:
         pattern = _common_folder(frames.masks, [frame.path for frame in frames.frames])
         advice = f" `exclude: [{pattern}]` leaves them out without this warning." if pattern else ""
         yield (
-            f"{len(frames.masks):,} of {total:,} {frames.split} files are masks, one channel of two values, and no "
+            f"{len(frames.masks):,} of {total:,} {frames.split} files are masks, of two greys, and no "
             f"frames; they were left out: {listed(frames.masks, 3)}.{advice}"
         )
     folders = Counter(
@@ -136,6 +142,15 @@ def mask_remarks(frames: FrameSet) -> Iterator[str]:
                 f"{count:,} of {len(frames.frames):,} {frames.split} frames lie in folders called {folder}/, and are "
                 f"judged as frames: if they are none, write `exclude: [{folder}]`."
             )
+
+    stems = {os.path.splitext(frame.path)[0] for frame in frames.frames}  # noqa: PTH122 - a Path for each takes long
+    matches = (_NAMED_MASK.fullmatch(stem) for stem in stems)
+    endings = Counter(match[2] for match in matches if match and match[1] in stems)
+    for ending, count in endings.items():
+        yield (
+            f"{count:,} of {len(frames.frames):,} {frames.split} frames are called like another one with {ending} "
+            f"behind it, as masks are, and are judged as frames: if they are none, write `exclude: ['**/*{ending}.*']`."
+        )
 
 
 def _common_folder(masks: Sequence[str], frames: Iterable[str]) -> str:

@@ -169,20 +169,26 @@ def size_of(data: bytes) -> tuple[int, int]:
 
 
 def is_mask(data: bytes) -> bool:
-    """Whether a sound picture has one channel that holds at most two values, as masks of forged regions have.
+    """Whether a sound picture holds two greys alone, as masks of forged regions do; one channel may hold a single one.
 
     JPEG and WebP files are none: their compression leaves more values.
     """
     import numpy as np
 
-    is_grey_png = data[:8] == b"\x89PNG\r\n\x1a\n" and data[25] in (0, 3)  # its colour type: grey, palette
-    if not is_grey_png and not further_format(data):
+    is_png = data[:8] == b"\x89PNG\r\n\x1a\n"
+    in_colour = is_png and data[25] not in (0, 3)  # its colour type: neither grey nor palette
+    if in_colour and 8 * len(data) > int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big"):
+        return False  # no photograph takes less than a bit for a pixel, and few files are decoded once more
+    if not is_png and not further_format(data):
         return False
     with _opened(BytesIO(data)) as picture:
-        if len(picture.getbands()) > 1:
+        if len(picture.getbands()) > 1 and not in_colour:
             return False
-        values = np.asarray(picture)
-    return bool(((values == values.min()) | (values == values.max())).all())
+        values = np.atleast_3d(np.asarray(picture.convert("RGB") if in_colour else picture))
+    grey = values[..., :1]
+    low, high = grey.min(), grey.max()
+    is_grey = bool((values == grey).all() and ((grey == low) | (grey == high)).all())
+    return is_grey and bool(low < high or not in_colour)
 
 
 def read_batches(

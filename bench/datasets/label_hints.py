@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.errors import quoted
-from bench.records import CLASS_WORDS, label_word
-
-_WORDS: Mapping[int, frozenset[str]] = {
-    0: frozenset((
-        "real", "reals", "original", "originals", "pristine", "genuine", "authentic", "bonafide", "bona", "natural",
-        "nature", "live", "youtube", "actors", "ffhq", "celeba", "celebahq", "celebhq", "imagenet", "human",
-        "camera",
-    )),
-    1: frozenset((
-        "fake", "fakes", "manipulated", "manipulation", "manipulations", "forged", "forgery", "tampered", "altered",
-        "spoof", "spoofed", "spoofing", "attack", "synthetic", "synthesis", "synthesized", "generated",
-        "generation", "ai", "aigc", "gan", "deepfake", "deepfakes", "df", "faceswap", "face2face", "f2f",
-        "neuraltextures", "faceshifter", "fsgan", "simswap", "swap", "swapped", "reenacted", "stylegan",
-        "stylegan2", "stylegan3", "progan", "stargan", "cyclegan", "biggan", "gaugan", "diffusion", "sd", "sdxl",
-        "midjourney", "dalle", "glide", "ldm", "adm", "wukong", "vqdm", "edited", "inpainting",
-    )),
-}  # fmt: skip
-"""Words of the field: of CNNDetection, FaceForensics++, GenImage, ASVspoof, Kaggle's sets and their kin."""
+from bench.records import CLASS_WORDS, label_word, meaning
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 _NOT_TEXT = re.compile(r"[0-9_.eE+-]+|y|n|yes|no|on|off|true|false|null|~|0[xo].*", re.IGNORECASE)
-
-
-def meaning(word: str) -> int | None:
-    """The class that a word of the field means: 0 real, 1 fake, None where it means neither or could mean both."""
-    spelled = label_word(word)
-    parts = {spelled, re.sub(r"[\W_]+", "", spelled), *re.split(r"[\W\d_]+", spelled)}
-    meant = {label for label, words in _WORDS.items() if parts & words}
-    return meant.pop() if len(meant) == 1 else None
 
 
 def line_to_write(names: Iterable[str]) -> str:

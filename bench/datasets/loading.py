@@ -13,13 +13,14 @@ from bench.datasets.accounts import mask_remarks, unused_remarks
 from bench.datasets.copies import copy_remarks
 from bench.datasets.digests import Digests, digest_files, of_set
 from bench.datasets.layouts import Entry
-from bench.datasets.locating import Located, gather
+from bench.datasets.locating import Located, frames_of, gather
 from bench.datasets.missing import missing_videos
 from bench.datasets.plausibility import source_remarks
 from bench.datasets.refusals import refuse, unmatched_patterns, wrong_labels, wrong_names, wrong_sources
 from bench.datasets.settings import FrameSetSettings
 from bench.datasets.sharing import agreed, shared_by_design
 from bench.datasets.splits import (
+    alike_sources,
     inseparable,
     shared_among_judged,
     shared_content,
@@ -90,7 +91,8 @@ def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
     """What lies at the locations of the frame set `name`; all that is wrong by names alone is one `UserError`."""
     gathered = gather(settings, base)
     parts, problems, remarks = gathered.parts, list(gathered.problems), list(gathered.remarks)
-    undigested = {split: located.frames() for split, located in parts.items()}
+    undigested, of_sources = frames_of(parts)
+    remarks += of_sources
     for split, located in parts.items():
         problems += [*wrong_names(located), *wrong_labels(split or "test", located.part)]
         # A video is a source of its own; its frames are not there yet.
@@ -104,6 +106,8 @@ def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
         problems += shared_videos(of_root)
     if sharing := agreed({(located.root, located.part.sharing) for located in parts.values()}):
         remarks += shared_by_design(sharing, undigested)
+    elif not shared:
+        remarks += alike_sources({split: frames for split, frames in undigested.items() if split})
     refuse(name, problems + ([] if sharing else shared))
     return Listed(name, settings, parts, undigested, gathered.unused, tuple(remarks), sharing)
 
@@ -207,7 +211,7 @@ def _too_few(split: Split | None, located: Located, checked: _Checked) -> list[s
             f"{listed(checked.left_out, 5)}"
         ]
     why = [f"{bad} files that can't be decoded"] * bool(bad)
-    why += [f"{len(checked.masks)} masks, one channel of two values,"] * bool(checked.masks)
+    why += [f"{len(checked.masks)} masks, of two greys,"] * bool(checked.masks)
     if not why:
         return []
     usable = {frame.path for frame in checked.frames}

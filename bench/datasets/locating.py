@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from bench.addresses import resolve
 from bench.datasets import layouts, masks
 from bench.datasets.layouts import Entry, Part
 from bench.datasets.settings import FrameSetSettings, Location, options_of
-from bench.datasets.sources import find_sources
-from bench.errors import listed
+from bench.datasets.sources import find_sources, second_sources
+from bench.errors import counted, listed, quoted
 from bench.records import ForgeryMask, Frame, MissingVideo, Split, Unused, joined_sources
 
 
@@ -35,11 +36,17 @@ class Located:
         """Those of whose source nothing is said but by a pattern."""
         return [entry for entry in self.part.entries if entry.source is None or self.renames]
 
-    def frames(self) -> tuple[Frame, ...]:
-        """Frames whose content is not known yet."""
+    @property
+    def real_sources(self) -> set[str]:
+        """The sources that the pattern finds in the paths of real frames."""
+        paths = [entry.path for entry in self.unnamed if entry.label == 0] if self.pattern else []
+        return set(filter(None, find_sources(self.pattern or "", paths)))
+
+    def frames(self, real: Collection[str] = ()) -> tuple[Frame, ...]:
+        """Frames whose content is not known yet; `real` are sources of real frames in other parts."""
         unknown = self.unnamed if self.pattern else []
         paths, labels = [entry.path for entry in unknown], [entry.label for entry in unknown]
-        sources = iter(find_sources(self.pattern or "", paths, labels))
+        sources = iter(find_sources(self.pattern or "", paths, labels, real))
         return tuple(
             Frame(
                 entry.path,
@@ -74,6 +81,31 @@ class Gathered:
     problems: Sequence[str]
     unused: Mapping[Path, tuple[Unused, ...]]
     remarks: Sequence[str]
+
+
+def frames_of(parts: Mapping[Split | None, Located]) -> tuple[dict[Split | None, tuple[Frame, ...]], tuple[str, ...]]:
+    """The frames of all parts, whose content is not known yet, and what a reader must know of their sources.
+
+    A fake's second source may be that of real frames in another part.
+    """
+    real: dict[str, set[str]] = {}
+    for located in parts.values() if len(parts) > 1 else ():
+        if located.pattern:
+            real.setdefault(located.pattern, set()).update(located.real_sources)
+    frames = {split: located.frames(real.get(located.pattern or "", ())) for split, located in parts.items()}
+    everything = [frame for of_part in frames.values() for frame in of_part]
+    seconds = second_sources([frame.source for frame in everything], [frame.label for frame in everything])
+    if not seconds:
+        return frames, ()
+    changed = [replace(frame, source=seconds.get(index, frame.source)) for index, frame in enumerate(everything)]
+    index, joined = next(iter(seconds.items()))
+    remark = (
+        f"{counted(len(seconds), 'fake')} {'have' if len(seconds) > 1 else 'has'} a source that is spelled of several "
+        f"that real frames have, and counts as all of them: {quoted(everything[index].source)} as "
+        f"{quoted(joined)}. A `;` between two sources says so, and nothing else is taken for one."
+    )
+    each = iter(changed)
+    return {split: tuple(islice(each, len(of_part))) for split, of_part in frames.items()}, (remark,)
 
 
 def gather(settings: FrameSetSettings, base: Path) -> Gathered:

@@ -116,7 +116,8 @@ class Videos:
     """Tells by its path which video a file is, or is a frame of.
 
     `is_video` tells whether a name, without an ending, is that of a video. A frame lies in a folder that is called
-    like its video, or begins with its name: `<video>/003.png`, `<video>_003.png`, `<video>.mp4.jpg`.
+    like its video, or begins with its name: `<video>/003.png`, `<video>_003.png`, `<video>.mp4.jpg`. Folders further in
+    may be called like videos too: they are of its faces or frames, `<video>/000/003.png`.
     """
 
     def __init__(self, is_video: Callable[[str], object], suffixes: tuple[str, ...]) -> None:
@@ -141,13 +142,13 @@ class Videos:
         return Video(video_name, path, frame_index(stem, video_name))
 
     def _folder(self, folder: str) -> tuple[str, str] | None:
-        """The innermost folder that is called like a video, and its path."""
-        while folder:
-            outer, _, name = folder.rpartition("/")
+        """The outermost folder that is called like a video, and its path."""
+        outer = ""
+        for name in folder.split("/"):
             stem = self.without_ending(name)
             if self.is_video(stem):
-                return stem, f"{outer}/{stem}" if outer else stem
-            folder = outer
+                return stem, f"{outer}{stem}"
+            outer += f"{name}/"
         return None
 
     def without_ending(self, name: str) -> str:

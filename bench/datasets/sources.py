@@ -11,15 +11,16 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UserError, shown
-from bench.records import BETWEEN_SOURCES, joined_sources
+from bench.records import BETWEEN_SOURCES, joined_sources, sources_of
 
 _SECONDS, _SECONDS_PER_PATH = 2.0, 10e-6  # of processor time; usual patterns take 1 µs for a path
 _SCRIPT = Path(__file__).with_name("searching.py")
+_BETWEEN = re.compile(r"[\s_,|+&]+")
 _NEXT_NAME = re.compile(r"[_+&-]([^_+&/.\s-]+)")
 
 
@@ -39,21 +40,43 @@ class _Match:
         return joined_sources(name) if name and BETWEEN_SOURCES in name else name
 
 
-def find_sources(pattern: str, paths: Sequence[str], labels: Sequence[int | None] | None = None) -> list[str | None]:
+def find_sources(
+    pattern: str, paths: Sequence[str], labels: Sequence[int | None] | None = None, real: Collection[str] = ()
+) -> list[str | None]:
     """What the pattern's groups hold where it is first found in each path; None where it is not found.
 
     A frame of several groups, or of several names with `;` in between, is of all these sources. Where `labels` are
     given, a fake whose path goes on with the name of another real source is of both, though the only group of the
-    pattern holds but the first (see `_second_names`). A pattern that takes too long or too much memory raises
-    `UserError`.
+    pattern holds but the first (see `_second_names`); `real` are such sources that other paths have. A pattern that
+    takes too long or too much memory raises `UserError`.
     """
     matches = _search(pattern, paths)
     sources = [match.source if match else None for match in matches]
     if labels is None or not matches or any(match and len(match.groups) > 1 for match in matches):
         return sources
-    for index, name in _second_names(paths, matches, labels).items():
+    for index, name in _second_names(paths, matches, labels, real).items():
         sources[index] = joined_sources(str(sources[index]), name)
     return sources
+
+
+def second_sources(sources: Sequence[str | None], labels: Sequence[int | None]) -> dict[int, str]:
+    """Fakes whose one source is spelled of several that real frames have, as "953_974": their sources, by their index.
+
+    That is a guess, so it is made only where most fakes are called so, and no real frame is.
+    """
+    pairs = list(zip(sources, labels, strict=True))
+    real = {name for source, label in pairs if source and label == 0 for name in sources_of(source)}
+    seconds: dict[int, str] = {}
+    for index, (source, label) in enumerate(pairs):
+        if not source or BETWEEN_SOURCES in source:
+            continue
+        names = [name for name in _BETWEEN.split(source) if name]
+        if len(names) > 1 and {*names} <= real:
+            if label != 1:
+                return {}
+            seconds[index] = str(joined_sources(*names))
+    fakes = sum(label == 1 and source is not None for source, label in pairs)
+    return seconds if 2 * len(seconds) > fakes else {}
 
 
 def find_groups(pattern: str, paths: Sequence[str], called: str) -> list[tuple[str | None, ...] | None]:
@@ -65,14 +88,14 @@ def find_groups(pattern: str, paths: Sequence[str], called: str) -> list[tuple[s
 
 
 def _second_names(
-    paths: Sequence[str], matches: Sequence[_Match | None], labels: Sequence[int | None]
+    paths: Sequence[str], matches: Sequence[_Match | None], labels: Sequence[int | None], elsewhere: Collection[str]
 ) -> dict[int, str]:
     """The second source of fakes that are named after two, as 953_974 or id0_id1_0001, by their index.
 
     That is a guess, so it is made only where most fakes are named so, and no real frame is: a number that follows in
     both classes counts frames.
     """
-    real = {match.source for match, label in zip(matches, labels, strict=True) if match and label == 0}
+    real = {match.source for match, label in zip(matches, labels, strict=True) if match and label == 0} | {*elsewhere}
     seconds: dict[int, str] = {}
     fakes = 0
     for index, (path, match, label) in enumerate(zip(paths, matches, labels, strict=True)):

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bench.errors import counted, listed, quoted
-from bench.records import LABELLED_SPLITS, Frame, Split
+from bench.records import LABELLED_SPLITS, VIDEO_SUFFIXES, Frame, Split
 
 _TEST, _VALIDATION = 0.7, 0.8  # cumulative shares; what is left is for training
 _LARGE = 0.1  # a group with a larger share is placed before others
@@ -121,6 +121,32 @@ def shared_sources(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:
         return []
     advice = "split by source, or correct `source_pattern` where they are different videos"
     return [f"the same source on both sides of test, validation | calibration, train ({advice}): {listed(shared)}"]
+
+
+def alike_sources(splits: Mapping[Split, Iterable[Frame]]) -> tuple[str, ...]:
+    """What a reader must know where sources on both sides look like one in two spellings: "001.mp4" and "001"."""
+    judged: dict[str, str] = {}
+    learned: dict[str, str] = {}
+    for split, frames in splits.items():
+        side = judged if split in LABELLED_SPLITS else learned
+        for name in {name for frame in frames for name in frame.sources}:
+            side.setdefault(_spelled_plainly(name), name)
+    alike = [
+        f"{quoted(judged[word])} and {quoted(name)}" for word, name in learned.items() if judged.get(word, name) != name
+    ]
+    if not alike:
+        return ()
+    return (
+        f"{counted(len(alike), 'source')} of test or validation and of train or calibration look like one in two "
+        f"spellings, and count as two: {listed(sorted(alike), 3)}. Where they are one, spell them alike: what was "
+        "learned from must not be judged.",
+    )
+
+
+def _spelled_plainly(source: str) -> str:
+    """In lower case and without the ending of a video."""
+    stem, dot, ending = source.casefold().rpartition(".")
+    return stem if dot and f".{ending}" in VIDEO_SUFFIXES else source.casefold()
 
 
 def shared_videos(splits: Mapping[Split, Iterable[Frame]]) -> list[str]:

@@ -62,7 +62,7 @@ def read(
             opened.refuse_odd()
             raise
         conversion.refuse_side(match, preprocessing, weights)
-        logits = conversion.logits_of(match, conventions, weights)
+        logits = conversion.logits_of(match, conventions, weights, opened.file.stated)
         flavour, known_by = conversion.flavour_of(match, conventions, family, architecture, weights)
         tensors = opened.load({*match.names.values(), match.weight, *([match.bias] if match.bias else [])})
     detector = family.build(architecture, flavour, preprocessing)

@@ -115,6 +115,7 @@ from bench.records.labels import (
     class_of,
     label_word,
     label_words,
+    meaning,
 )
 from bench.records.localisation import (
     Chance,
@@ -522,6 +523,7 @@ __all__ = [
     "joined_sources",
     "label_word",
     "label_words",
+    "meaning",
     "silent",
     "single_sources",
     "sources_of",

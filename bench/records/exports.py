@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from bench.records.calibration import CalibrationMethod
 from bench.records.frames import NO_CROP, InputSpec
 from bench.records.scored_threshold import ScoredThresholdRule
+from bench.records.videos import Unit, VideoScoring
 
 Format: TypeAlias = Literal["onnx", "safetensors"]
 
@@ -103,7 +104,8 @@ class HandedOver:
     crop of faces that frames are expected to be, "none" where any frame will do. `scores` and `baseline_scores` are
     what scores.json holds of the variant and of the baseline. Of several frame sets, these are on the first, `verdicts`
     has that of each, the worst first, and `verdict_over_all` that of all together. Where logits were calibrated,
-    `calibration` says how, and `threshold` is moved along; the scores stay those before.
+    `calibration` says how, and `threshold` is moved along; the scores stay those before. `judge` is "video" where
+    videos were judged, and `video_scoring` is how the score of one is made of its frames'.
     """
 
     bench: str
@@ -128,4 +130,6 @@ class HandedOver:
     verdict_over_all: str | None = None
     threshold_rule: ScoredThresholdRule | None = None
     calibration: AppliedCalibration | None = None
+    judge: Unit = "frame"
+    video_scoring: VideoScoring | None = None
     schema: int = 1

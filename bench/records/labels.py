@@ -17,6 +17,23 @@ CLASS_WORDS: Mapping[str, int] = {"real": 0, "fake": 1}
 CLASSES: tuple[ClassName, ClassName] = ("real", "fake")
 """The classes by their labels."""
 
+_WORDS: Mapping[int, frozenset[str]] = {
+    0: frozenset((
+        "real", "reals", "original", "originals", "pristine", "genuine", "authentic", "bonafide", "bona", "natural",
+        "nature", "live", "youtube", "actors", "ffhq", "celeba", "celebahq", "celebhq", "imagenet", "human",
+        "camera",
+    )),
+    1: frozenset((
+        "fake", "fakes", "manipulated", "manipulation", "manipulations", "forged", "forgery", "tampered", "altered",
+        "spoof", "spoofed", "spoofing", "attack", "synthetic", "synthesis", "synthesized", "generated",
+        "generation", "ai", "aigc", "gan", "deepfake", "deepfakes", "df", "faceswap", "face2face", "f2f",
+        "neuraltextures", "faceshifter", "fsgan", "simswap", "swap", "swapped", "reenacted", "stylegan",
+        "stylegan2", "stylegan3", "progan", "stargan", "cyclegan", "biggan", "gaugan", "diffusion", "sd", "sdxl",
+        "midjourney", "dalle", "glide", "ldm", "adm", "wukong", "vqdm", "edited", "inpainting",
+    )),
+}  # fmt: skip
+"""Words of the field: of CNNDetection, FaceForensics++, GenImage, ASVspoof, Kaggle's sets and their kin."""
+
 _NO_LABEL = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>"})
 _WHOLE_NUMBER = re.compile(r"\+?0*(\d+)(\.0*)?")
 
@@ -41,3 +58,11 @@ def label_word(cell: object) -> str:
 def label_words(real: Iterable[object], fake: Iterable[object]) -> dict[str, int]:
     """Further words for the two classes, as `label_word` spells them."""
     return {label_word(word): label for label, words in enumerate((real, fake)) for word in words}
+
+
+def meaning(word: str) -> int | None:
+    """The class that a word of the field means: 0 real, 1 fake, None where it means neither or could mean both."""
+    spelled = label_word(word)
+    parts = {spelled, re.sub(r"[\W_]+", "", spelled), *re.split(r"[\W\d_]+", spelled)}
+    meant = {label for label, words in _WORDS.items() if parts & words}
+    return meant.pop() if len(meant) == 1 else None

@@ -310,3 +310,49 @@ def test_copies_of_nothing_are_refused(copy_of: dict[int, str], words: str) -> N
     labels, before, _ = drawn()
     column = [copy_of.get(index, "") for index in range(len(labels))]
     assert words in refusal(write("fp32", labels, share(before), copy_of=column))
+
+
+@pytest.mark.parametrize("as_stored", ["4 decimals", "6 decimals", "float16", "bfloat16"])
+def test_frames_with_few_digits_are_no_copies(as_stored: str) -> None:
+    """A good detector gives many frames scores that are alike once they are rounded; fakes and reals share none."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(4000) % 2
+    logits = np.where(labels == 1, 5.0, -5.0) + rng.normal(0, 1.0, 4000)
+    baseline, variant = share(logits), share(logits + 0.003 * rng.normal(size=4000))
+    given = {"baseline": stored_as(baseline, as_stored), "q16": stored_as(variant, as_stored)}
+    scored = bench_package.score(labels, given)
+    alone = bench_package.score(labels, {"baseline": given["baseline"]})
+    assert scored.scores["frames"]["test"]["copies"] == 0
+    both, single = (result.scores["variants"]["baseline"] for result in (scored, alone))
+    assert both["confusion"] == single["confusion"]
+    assert both["auc"] == pytest.approx(roc_auc_score(labels, given["baseline"]))
+
+
+def stored_as(scores: Scores, form: str) -> Scores:
+    if form.endswith("decimals"):
+        return np.round(scores, int(form[0]))
+    if form == "float16":
+        return scores.astype(np.float16).astype(np.float64)
+    return (scores.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32).astype(np.float64)
+
+
+def test_logits_of_validation_frames_calibrate() -> None:
+    """P(fake) is 0 or 1 throughout, and the logits of the same file still tell frames apart."""
+    labels, logits, _ = drawn(each=60)
+    splits = np.where(np.arange(120) % 3 == 0, "validation", "test")
+    columns: Any = {"logit_real": np.zeros(120), "logit_fake": 60 * logits, "split": splits}
+    shares = share(60 * logits)
+    files = [write(name, labels, shares, "p_fake", **columns) for name in ("baseline", "q16")]
+    variants, _ = numbers(*files)
+    assert variants["baseline"]["calibration"]["temperature"] is not None
+
+
+@pytest.mark.parametrize("options", [("--scale", "logit"), ("--scale", "probability"), ("--positive", "real")])
+def test_logits_alone_mean_what_their_names_say(options: tuple[str, str]) -> None:
+    labels, logits, moved = drawn()
+    for name, values in (("baseline", logits), ("q16", moved)):
+        table = pd.DataFrame({"frame": [f"{i}.png" for i in range(len(labels))], "label": labels})
+        table.assign(logit_real=0.0, logit_fake=values).to_csv(f"{name}.csv", index=False)
+    plain, _ = numbers("baseline.csv", "q16.csv")
+    given, _ = numbers(*options, "baseline.csv", "q16.csv", name="again")
+    assert given["baseline"]["auc"] == plain["baseline"]["auc"] == pytest.approx(roc_auc_score(labels, logits))

@@ -132,7 +132,7 @@ def test_masks_are_left_out_with_a_warning_and_remembered(tmp_path: Path, monkey
     assert [frame.path for frame in sets["test"].frames] == ["fake/frames/1.png", "fake/frames/2.png", "real/v/1.png"]
     assert sets["test"].masks == ("fake/masks/1.png", "fake/masks/22.png")
     (remark,) = sets["test"].remarks
-    assert "2 of 5 test files are masks, one channel of two values" in remark
+    assert "2 of 5 test files are masks, of two greys" in remark
     assert "`exclude: [masks]` leaves them out without this warning" in remark
     assert account(sets).endswith("Left out: 2 masks.")
     monkeypatch.setattr(digests, "is_mask", lambda data: pytest.fail("decoded"))
@@ -145,7 +145,7 @@ def test_a_class_of_masks_alone_is_refused(tmp_path: Path) -> None:
     pictures(tmp_path, "s/real/a.png")
     mask(tmp_path / "s/fake/b.png")
     assert "no fake frame among 1" in refused_set(tmp_path, path="s")
-    assert "(after 1 masks, one channel of two values, were left out)" in refused_set(tmp_path, path="s")
+    assert "(after 1 masks, of two greys, were left out)" in refused_set(tmp_path, path="s")
 
 
 def test_folders_of_masks_in_three_channels_are_asked_about(tmp_path: Path) -> None:

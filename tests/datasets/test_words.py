@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from bench.datasets import FrameSetSettings, exclude
-from bench.datasets.label_hints import line_to_write, meaning
-from bench.records import FrameSet, label_word
+from bench.datasets.label_hints import line_to_write
+from bench.records import FrameSet, label_word, meaning
 from tests.support.frames import load_set, pictures, refused_set
 
 

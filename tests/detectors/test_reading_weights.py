@@ -13,6 +13,7 @@ import torch
 import torchvision
 import yaml
 from efficientnet_pytorch import EfficientNet
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bench import detectors
@@ -236,6 +237,50 @@ def test_classes_may_be_the_other_way_round(of_timm: nn.Module, tmp_path: Path) 
     assert "two logits: fake, real" in reading.logits
     with pytest.raises(UserError, match="`positive:` is for one"):
         read(state, tmp_path, Conventions(positive="fake"))
+
+
+FAKE_FIRST: dict[str, Any] = {
+    "class_to_idx": {"fake": 0, "real": 1}, "idx_to_class": {0: "Fake", 1: "Real"}, "classes": ["fake", "real"],
+    "class_names": ("manipulated", "original"), "id2label": {"0": "deepfake", "1": "real"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", FAKE_FIRST)
+def test_an_order_of_classes_that_the_file_states_is_not_turned_round(
+    key: str, of_timm: nn.Module, tmp_path: Path
+) -> None:
+    state = {"state_dict": of_timm.state_dict(), "hyper_parameters": {key: FAKE_FIRST[key]}}
+    with pytest.raises(
+        UserError, match=f"the first would be taken for real, but {key} in it calls class 0 .*add"
+    ) as no:
+        read(state, tmp_path)
+    assert "`classes: [fake, real]`" in str(no.value)
+    logits, _ = read(state, tmp_path, Conventions(classes=("fake", "real")))
+    torch.testing.assert_close(logits, answers(of_timm).flip(1), atol=1e-4, rtol=1e-4)
+    read(state, tmp_path, Conventions(classes=("real", "fake")))
+
+
+def test_an_order_of_classes_may_stand_beside_the_weights_or_in_their_metadata(
+    of_timm: nn.Module, tmp_path: Path
+) -> None:
+    state = {name: tensor.contiguous() for name, tensor in of_timm.state_dict().items()}
+    (tmp_path / "config.json").write_text('{"architecture": "efficientnet_b0", "label_names": ["fake", "real"]}')
+    with pytest.raises(UserError, match=r"label_names in config\.json beside it calls class 0 fake and class 1 real"):
+        read(state, tmp_path)
+    (tmp_path / "config.json").write_text('{"pretrained_cfg": {"label_names": ["real", "fake"]}}')
+    _, reading = read(state, tmp_path)
+    assert "real, fake, as label_names in config.json beside it says" in reading.sentence
+    (tmp_path / "config.json").unlink()
+    save_file(state, tmp_path / "w.safetensors", {"classes": '["fake", "real"]'})
+    with pytest.raises(UserError, match="classes in its metadata calls class 0 fake and class 1 real"):
+        detectors.read(ARCHITECTURE, tmp_path / "w.safetensors", PLAIN)
+
+
+@pytest.mark.parametrize("stated", [["cat", "dog"], ["fake", "fake2"], ["real", "fake", "mask"], "fake,real", {"a": 0}])
+def test_classes_that_mean_nothing_here_change_nothing(stated: Any, of_timm: nn.Module, tmp_path: Path) -> None:
+    logits, reading = read({"state_dict": of_timm.state_dict(), "classes": stated}, tmp_path)
+    torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=1e-4)
+    assert "says" not in reading.sentence
 
 
 def test_a_head_without_bias(of_timm: nn.Module, tmp_path: Path) -> None:

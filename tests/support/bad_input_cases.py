@@ -1404,7 +1404,7 @@ CASES: dict[str, list[Case]] = {
              ("000.tif: can't be decoded: its pixels are floating-point",),
              lambda f: Image.fromarray(np.ones((9, 9), np.float32)).save(f / "faces/test/real/000.tif")),
         Case("masks alone as fakes", "all fakes have one channel of two values",
-             ("no fake frame among", "after 18 masks, one channel of two values, were left out"), _masks_alone),
+             ("no fake frame among", "after 18 masks, of two greys, were left out"), _masks_alone),
         Case("a Git LFS pointer as a frame", "cloned without LFS", ("000.png: a Git LFS pointer", "git lfs pull"),
              written("faces/test/real/000.png", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n")),
         Case("a frame with a flipped bit", "a bad disk", ("000.png: PNG damaged: wrong checksum",),

@@ -228,6 +228,8 @@ def _record(facts: Facts, moved: tuple[Moved, ...]) -> HandedOver:
         verdicts={name: each.verdict for name, each in facts.on_sets.comparisons.items()} if facts.on_sets else {},
         verdict_over_all=facts.on_sets.verdict if facts.on_sets else None,
         calibration=facts.calibration.applied if facts.calibration else None,
+        judge=run.judge,
+        video_scoring=run.video_scoring if run.judge == "video" else None,
     )
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _MOST_BYTES = 4 * stored.MIB
+_OF_MODULES = (".py", ".pyw", ".pyc", ".so", ".pyd", ".dylib", ".dll")
+"""What Python imports on any system: a folder may be checked on another one than it is used on."""
 _ELSEWHERE = "weights, artifact, frames, predictions, scores"
 _NOT_HERE = "not in this folder; --experiment names the experiment file beside which they lie"
 
@@ -159,8 +161,10 @@ def _further(folder: Path, evidence: Evidence) -> Iterator[Finding]:
     for path in sorted(folder.iterdir()):
         if path.name in covered:
             continue
-        if path.is_dir() or path.name.endswith(tuple(all_suffixes())):
-            why = f"{EVIDENCE} does not know it, and Python may import it beside predict.py: remove it"
+        is_module = path.name.endswith((*all_suffixes(), *_OF_MODULES))
+        if is_module or (path.is_dir() and path.name.isidentifier()):
+            made = "; importing predict.py makes it" if path.name == "__pycache__" else ""
+            why = f"{EVIDENCE} does not know it, and Python may import it beside predict.py: remove it{made}"
             yield Finding(shown(path.name), "differs", why)
         else:
             yield Finding(shown(path.name), "not checked", f"{EVIDENCE} does not know it")

@@ -1,6 +1,7 @@
 """Folders `real/` and `fake/`, alone or inside split folders; or unlabelled frames in any folders.
 
-Other names for the two classes are given by `labels`. A sub-folder below a class may be a video, a person or a
+Split folders may also lie inside of the classes, `real/train/`, `fake/DF/test/`, if all frames do: then these are the
+splits. Other names for the two classes are given by `labels`. A sub-folder below a class may be a video, a person or a
 forging method, so it is never taken for a frame's source by itself: `source_pattern: '([^/]+)/[^/]+$'` says that it
 is one. The first of them is the frame's attribute "folder"; where a class has several folders, these are.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.datasets import label_hints, walking
@@ -51,7 +53,8 @@ def read(path: Path, options: Options) -> Listing:
         return _read_splits(path, splits, walk)
     if labelled:
         walk.count_beside(path, labelled)
-        return Listing(path, {None: _labelled(path, labelled, walk)}, unused=walk.tally.unused)
+        parts, problems = _by_split_inside(path, _labelled(path, labelled, walk))
+        return Listing(path, parts, problems, walk.tally.unused)
     entries = tuple(sorted(walk.below(path, ""), key=lambda entry: entry.path))
     if not entries:
         return Listing(path, {}, (f"{path}: {_nothing(folders, options, walk.tally.unused)}",))
@@ -84,6 +87,35 @@ def _labelled(path: Path, folders: Mapping[str, int], walk: _Walk) -> Part:
     if not entries:
         labels_from += _of_videos(walk.tally.unused, walk.options)
     return Part(tuple(sorted(entries, key=lambda entry: entry.path)), labels_from)
+
+
+def _by_split_inside(path: Path, part: Part) -> tuple[dict[Split | None, Part], tuple[str, ...]]:
+    """Frames of both classes by the split folders that they lie in below these, and what is wrong with those."""
+    by_split: dict[Split | None, list[Entry]] = {}
+    for entry in part.entries:
+        _, *inside, _ = entry.path.split("/")
+        names = {SPLIT_WORDS[folder.lower()] for folder in inside if folder.lower() in SPLIT_WORDS}
+        by_split.setdefault(names.pop() if len(names) == 1 else None, []).append(_without_split(entry))
+    if None not in by_split or not (by_split.keys() & {"train"} or len(by_split) > 2):
+        # A single folder that is called so may be a person's or a method's.
+        is_split = None not in by_split and len(by_split) > 1
+        parts = {split: replace(part, entries=tuple(entries)) for split, entries in by_split.items()}
+        return (parts, ()) if is_split or by_split.keys() == {"train"} else ({None: part}, ())
+    splits = listed(sorted(f"{split}" for split in by_split if split))
+    return {None: part}, (
+        f"{path}: {len(by_split[None]):,} of {len(part.entries):,} frames lie in no split folder, such as "
+        f"{by_split[None][0].path}, and others in folders for {splits} inside of the classes; expected all in one, or "
+        "split folders with real/ and fake/ inside",
+    )
+
+
+def _without_split(entry: Entry) -> Entry:
+    """The same, whose attribute "folder" is that below its split."""
+    label, *inside, _ = entry.path.split("/")
+    kept_folders = [folder for folder in inside if folder.lower() not in SPLIT_WORDS]
+    if len(kept_folders) == len(inside) or entry.attributes != _attributes("/".join([label, *inside, ""])):
+        return entry
+    return replace(entry, attributes=_attributes("/".join([label, *kept_folders, ""])))
 
 
 def _read_splits(path: Path, folders: list[str], walk: _Walk) -> Listing:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from bench.detectors.weights import file_type, safetensors_header, stored_tensors, torch_file
+from bench.detectors.weights import file_type, labels, safetensors_header, stored_tensors, torch_file
 from bench.detectors.weights.fits import File
 from bench.detectors.weights.pickled import MOST_OPERATIONS, Call, UnknownNameError
 from bench.detectors.weights.stored_tensors import OddTensor, StoredTensor, described, is_array
@@ -98,7 +98,8 @@ def opened(path: Path) -> Iterator[Checkpoint]:
 def _safetensors(path: Path) -> Checkpoint:
     """What the header says; numbers are read by the library, which checks where they lie."""
     with open_file(path) as file:
-        entries = safetensors_header.read(file).tensors
+        header = safetensors_header.read(file)
+    entries = header.tensors
     _refuse_many(len(entries), path)
     tensors: dict[str, StoredTensor | OddTensor] = {}
     for name, entry in entries.items():
@@ -116,13 +117,15 @@ def _safetensors(path: Path) -> Checkpoint:
             given = {name: stored.get_tensor(name) for name in state}
         return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in given.items()}
 
-    return Checkpoint(File(path, tensors, dict.fromkeys(tensors, "")), read)
+    orders = (labels.stated(key, text, "its metadata") for key, text in header.metadata.items() if key in labels.KEYS)
+    return Checkpoint(File(path, tensors, dict.fromkeys(tensors, ""), tuple(filter(None, orders))), read)
 
 
 def _listing(tree: Any, path: Path) -> File:
     """Every tensor in a tree of dictionaries and lists, by the names on the way to it."""
     tensors: dict[str, StoredTensor | OddTensor] = {}
     folders: dict[str, str] = {}
+    orders: list[labels.Stated] = []
     seen, is_cut = 0, False
     pending = deque([("", tree, 0)])
     while pending:
@@ -132,6 +135,8 @@ def _listing(tree: Any, path: Path) -> File:
             if seen > _MOST_ENTRIES:
                 raise UserError(f"{path}: holds more than {_MOST_ENTRIES:,} entries; save the state dict alone")
             name = f"{folder}.{key}" if folder else str(key)
+            if isinstance(key, str) and key in labels.KEYS and (of_classes := labels.stated(key, inner, "it")):
+                orders.append(of_classes)
             if (tensor := described(inner)) is not None:
                 if tensors.setdefault(name, tensor) != tensor:
                     raise UserError(
@@ -146,7 +151,7 @@ def _listing(tree: Any, path: Path) -> File:
                 is_cut |= depth >= _MOST_NESTED
     if not tensors:
         raise _no_tensors(tree, path, is_cut=is_cut)
-    return File(path, tensors, folders)
+    return File(path, tensors, folders, tuple(orders))
 
 
 def _refuse_many(tensors: int, path: Path) -> None:

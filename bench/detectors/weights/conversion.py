@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.detectors import families
 from bench.detectors.weights.fits import File, Fit, Network, is_counter
-from bench.detectors.weights.labels import labels_beside
+from bench.detectors.weights.labels import Stated, labels_beside, stated_beside
 from bench.detectors.weights.matching import Match, holds_all
 from bench.detectors.weights.stored_tensors import StoredTensor
 from bench.errors import UserError, counted, listed, shown
@@ -104,8 +104,13 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
     return None
 
 
-def logits_of(match: Match, conventions: Conventions, path: Path) -> Logits:
-    """What the logits mean, by their owner's words or by the code that such names come from."""
+def logits_of(match: Match, conventions: Conventions, path: Path, statements: Sequence[Stated] = ()) -> Logits:
+    """What the logits mean, by their owner's words or by the code that such names come from.
+
+    `statements` are what the file says of the classes. Raises `UserError` where that is the contrary, and the owner says none.
+    """
+    orders = [each for each in (*statements, *stated_beside(path)) if each.classes]
+    turned = next((each for each in orders if each.classes == ("fake", "real")), None)
     layer = shown(match.head) or "the last layer"
     if match.rows == 1:
         if conventions.classes:
@@ -118,6 +123,11 @@ def logits_of(match: Match, conventions: Conventions, path: Path) -> Logits:
             raise UserError(
                 f"{path}: {layer} gives one logit, and nothing tells what a high one speaks for: add `positive: fake` "
                 "beside `architecture:` where its sigmoid is P(fake), or `positive: real`"
+            )
+        if turned and positive == "fake" and not conventions.positive:
+            raise UserError(
+                f"{path}: {layer} gives one logit, for fake in the code of {match.scheme.owner}, but {turned.words}: "
+                "add `positive: real` beside `architecture:` where a high logit speaks for class 1, or `positive: fake`"
             )
         by = "" if conventions.positive else f", as in the code of {match.scheme.owner}"
         return Logits((None, 0) if positive == "fake" else (0, None), f"{layer} gives one logit, for {positive}{by}")
@@ -133,8 +143,14 @@ def logits_of(match: Match, conventions: Conventions, path: Path) -> Logits:
             f"{f' ({labels})' if labels else ''}: add `classes: [real, fake]` beside `architecture:` where the first"
             " speaks for real, or `classes: [fake, real]`"
         )
+    if turned and not conventions.classes:
+        raise UserError(
+            f"{path}: {layer} gives two logits, of which the first would be taken for real, but {turned.words}: add "
+            "`classes: [fake, real]` beside `architecture:`, or `classes: [real, fake]` where that is wrong"
+        )
     classes = conventions.classes or ("real", "fake")
-    return Logits((classes.index("real"), classes.index("fake")), f"{layer} gives two logits: {', '.join(classes)}")
+    by = f", as {orders[0].where} says" if orders and orders[0].classes == classes else ""
+    return Logits((classes.index("real"), classes.index("fake")), f"{layer} gives two logits: {', '.join(classes)}{by}")
 
 
 def flavour_of(

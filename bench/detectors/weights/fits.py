@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.detectors.weights.labels import Stated
 from bench.detectors.weights.schemes import Scheme, Shapes
 from bench.detectors.weights.stored_tensors import OddTensor, StoredTensor
 
@@ -30,11 +31,15 @@ class Network:
 
 @dataclass(frozen=True)
 class File:
-    """What a weights file holds: its tensors by name, wrappers included, and the dictionary that each lies in."""
+    """What a weights file holds: its tensors by name, wrappers included, and the dictionary that each lies in.
+
+    `stated` is what other entries say of the two classes.
+    """
 
     path: Path
     tensors: Mapping[str, StoredTensor | OddTensor]
     folders: Mapping[str, str]
+    stated: tuple[Stated, ...] = ()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Empty for what is no plain tensor; reading it says so."""

@@ -417,5 +417,9 @@ def _digest(frames: LabelledFrames) -> str:
 def _predictions(file: ImportedScores, rows: NDArray[np.int64], test: int) -> Predictions:
     assert file.scores is not None
     p_fake, logit_diff = file.scores.p_fake[rows], file.scores.logit_diff
-    validation = p_fake[test:] if len(p_fake) > test else None
-    return Predictions(p_fake[:test], validation, None, None if logit_diff is None else logit_diff[rows][:test])
+    has_validation = len(p_fake) > test
+    validation = p_fake[test:] if has_validation else None
+    if logit_diff is None:
+        return Predictions(p_fake[:test], validation, None)
+    diffs = logit_diff[rows]
+    return Predictions(p_fake[:test], validation, None, diffs[:test], diffs[test:] if has_validation else None)

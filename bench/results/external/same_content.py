@@ -21,6 +21,8 @@ LEVELS = 8
 """As few different scores as that are levels, and no copies."""
 FLOAT32 = 2**20
 """Of so many frames, one in eight has the float32 number of another by chance."""
+DECIMALS, _NEARLY = 6, 1e-6
+"""Scores rounded to so many decimals, or fewer, are shared by frames that are no copies, if there are many."""
 SURE = 1e-4
 """So near to 0 or 1, P(fake) has few digits left, and many frames share them that are no copies."""
 
@@ -103,7 +105,24 @@ def _is_coarse(labels: NDArray[np.int8], scores: NDArray[np.float64]) -> bool:
 
     values, codes = np.unique(scores, return_inverse=True)
     fakes, reals = (np.bincount(codes.reshape(-1)[labels == label], minlength=len(values)) for label in (1, 0))
-    return decimals_of(values) is not None or len(values) <= LEVELS or bool((fakes * reals).any())
+    return (
+        decimals_of(values) is not None
+        or len(values) <= LEVELS
+        or _has_few_digits(values)
+        or bool((fakes * reals).any())
+    )
+
+
+def _has_few_digits(values: NDArray[np.float64]) -> bool:
+    """Whether all are rounded to six decimals or fewer, or are numbers of a type with fewer digits than float32."""
+    import numpy as np
+
+    steps = values * 10**DECIMALS
+    with np.errstate(over="ignore"):
+        singles = values.astype(np.float32)
+        halves = values.astype(np.float16).astype(np.float64)
+    in_bfloat16 = (singles == values) & (singles.view(np.uint32) & 0xFFFF == 0)
+    return bool((np.abs(steps - np.rint(steps)) < _NEARLY).all() or (halves == values).all() or in_bfloat16.all())
 
 
 def _at_end(scores: NDArray[np.float64]) -> NDArray[np.bool_]:

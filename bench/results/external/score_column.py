@@ -11,7 +11,6 @@ from bench.records import label_word
 from bench.results.external.formats import EXAMPLES, ScoreFile
 from bench.results.external.scale_hints import looks_like
 from bench.results.external.scales import (
-    UNSAID,
     Meaning,
     Scaled,
     by_logits,
@@ -44,10 +43,11 @@ def read(
 ) -> tuple[Scaled | None, tuple[str, ...]]:
     """The scores in `column`, ranked by logits where the file has these too, and what was taken for granted.
 
-    Without `column`, the scores are those of the logits. `report` takes what is wrong: its kind, the rows, the column.
-    `labels` are words for classes. None where something is wrong.
+    Without `column`, the scores are those of the logits, whatever else numbers mean: their names say it. `report` takes
+    what is wrong: its kind, the rows, the column. `labels` are words for classes. None where something is wrong.
     """
-    logits = logit_columns(table) if meaning == UNSAID else None
+    is_p_fake = meaning.scale in (None, "probability") and meaning.positive == "fake"
+    logits = logit_columns(table) if column is None or is_p_fake else None
     if column is None:
         return _of_logits_alone(table, logits, report), ()
     single = _column(table, column, meaning, labels, report)

@@ -12,6 +12,7 @@ wrote it, with train and without calibration, calibration is drawn from train.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from bench.datasets.layouts.manifest.extracted import is_of_extraction, missing_
 from bench.datasets.layouts.manifest.files import Files
 from bench.datasets.layouts.manifest.rows import Reader
 from bench.datasets.layouts.manifest.tables import COLUMNS, SHAPE, Row, sharing_of, table
-from bench.errors import UserError
+from bench.errors import UserError, listed, quoted
+from bench.records import CLASS_WORDS, LABEL_WORDS, label_word, meaning
 from bench.text_encoding import not_utf8
 
 RANK = 10
@@ -73,11 +75,26 @@ def rows_at(path: Path, options: Options) -> tuple[Path, list[str], list[Row]]:
         reason = " ".join((str(error) or type(error).__name__).split())[:300]
         raise UserError(f"{manifest}: can't be read: {reason}") from error
     problems = wrong_columns(manifest, columns, roles_of(options), options)
-    if not problems and not rows:
-        problems = [f"{manifest}: has no rows"]
+    if not problems:
+        problems = _turned_round(manifest, rows, options) if rows else [f"{manifest}: has no rows"]
     if problems:
         raise UserError(*problems)
     return manifest, columns, rows
+
+
+def _turned_round(manifest: Path, rows: Sequence[Row], options: Options) -> list[str]:
+    """What is wrong where the column of labels is called for real ones, and holds numbers, of which 1 means fake."""
+    name = (options.columns or {}).get("label", "")
+    if meaning(name) != CLASS_WORDS["real"] or options.labels:
+        return []
+    words = {label_word(cells.get("label", "")) for _, cells in rows} - {""}
+    if not words or words & CLASS_WORDS.keys() or not words <= LABEL_WORDS.keys():
+        return []
+    yes, no = ("true", "false") if words & {"true", "false"} else ("1", "0")
+    return [
+        f"{manifest}: the column {quoted(name)} holds {listed(sorted(words))}, of which {yes} would be read as fake; "
+        f"write `labels: {{real: ['{yes}'], fake: ['{no}']}}` where it means real, or the other way round"
+    ]
 
 
 def roles_of(options: Options) -> dict[str, str]:

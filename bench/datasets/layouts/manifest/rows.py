@@ -74,11 +74,11 @@ class Reader:
                         path,
                         located.file,
                         label,
-                        cells.get("source", "").strip() or None,
+                        _name(cells.get("source", "")),
                         located.size_bytes,
                         located.mtime_ns,
                         self._attributes(cells),
-                        cells.get("video", "").strip() or None,
+                        _name(cells.get("video", "")),
                         self._frame_index(where, cells),
                         self._mask(where, cells),
                     ),
@@ -167,6 +167,13 @@ class Reader:
                 self._report("the same file twice, in two spellings of Unicode", f"{first} and {where} {quoted(path)}")
                 return None
         return located
+
+
+def _name(cell: str) -> str | None:
+    """A source or a video; None where there is none. pandas writes whole numbers with gaps as 3.0."""
+    name = cell.strip()
+    whole = _INDEX.fullmatch(name)
+    return whole[1] if whole else name or None
 
 
 def _face_size(cells: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import shown
-from bench.records import ANNOTATION_COLUMNS, SHARING_KEY, VIDEO_COLUMNS
+from bench.records import ANNOTATION_COLUMNS, BETWEEN_SOURCES, SHARING_KEY, VIDEO_COLUMNS
 
 SHAPE = "a manifest .csv or .parquet with the columns path, label and, if known, source and split"
 COLUMNS = ("path", "label", "source", "split", "mask")
@@ -96,4 +96,7 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _text(cell: object) -> str:
+    """A cell as text, of a list its parts as a frame's several sources are written."""
+    if isinstance(cell, list):
+        return BETWEEN_SOURCES.join(map(_text, cell))
     return "" if cell is None or cell != cell else str(cell)  # noqa: PLR0124 - only NaN differs from itself
