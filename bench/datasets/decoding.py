@@ -244,8 +244,20 @@ def _decode_into(slots: Mapping[AnySpec, NDArray[np.uint8]], frame: Frame, look:
 
 
 def _opened(source: BinaryIO) -> Image.Image:
-    """A picture whose header is read, of one of `FORMATS`."""
-    picture: Image.Image = _pillow().open(source, formats=FORMATS)
+    """A picture whose header is read, of one of `FORMATS`.
+
+    One of very many pixels raises Pillow's `DecompressionBombError`; itself it warns of these, and raises of twice as
+    many.
+    """
+    image = _pillow()
+    picture: Image.Image = image.open(source, formats=FORMATS)
+    pixels = picture.width * picture.height
+    if image.MAX_IMAGE_PIXELS is not None and pixels > image.MAX_IMAGE_PIXELS:
+        picture.close()
+        raise image.DecompressionBombError(
+            f"Image size ({pixels} pixels) exceeds limit of {image.MAX_IMAGE_PIXELS} pixels, could be decompression "
+            "bomb DOS attack."
+        )
     return picture
 
 
@@ -351,7 +363,6 @@ def _pillow() -> ModuleType:
     for name in _PLUGINS:  # or Pillow would load all of its plugins to look for these
         importlib.import_module(f"PIL.{name}ImagePlugin")
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
     return Image
 
 

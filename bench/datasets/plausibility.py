@@ -58,6 +58,8 @@ def _guessed(pattern: str, named: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 def _implausible(pattern: str, named: Sequence[tuple[str, str]], counts: Mapping[str, int]) -> tuple[str, ...]:
     """That the sources look like something else than videos or persons."""
     what = _what_they_are(counts) if len(named) > 1 else ""
+    if not what and _end_in_numbers(named[:_MOST]):
+        what = "end in the middle of a number"
     if not what and _are_frames([*named[:_MOST], *named[max(_MOST, len(named) - _MOST) :]]):
         what = "tell frames apart that seem to be of one video"
     if not what:
@@ -84,6 +86,17 @@ def _what_they_are(counts: Mapping[str, int]) -> str:
     if all(_COMPRESSIONS.fullmatch(name.strip("/_-. ")) for name in counts):
         return "are compression levels"
     return ""
+
+
+def _end_in_numbers(named: Sequence[tuple[str, str]]) -> bool:
+    """Whether most sources end with a digit that another one follows in the path, as "000" of "real/0001/"."""
+    cut = 0
+    for path, source in named:
+        behind = [
+            path[at.end() : at.end() + 1] for name in sources_of(source) for at in re.finditer(re.escape(name), path)
+        ]
+        cut += source[-1:].isdigit() and bool(behind) and all(letter.isdigit() for letter in behind)
+    return 2 * cut > len(named)
 
 
 def _are_frames(named: Sequence[tuple[str, str]]) -> bool:

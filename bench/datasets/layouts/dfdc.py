@@ -125,8 +125,12 @@ def _add(rows: dict[str, _Row], file: Path) -> list[str]:
     for name, record in _records(file):
         row = _row(file, name, record, wrong)
         stem = PurePosixPath(name.replace("\\", "/")).stem
-        if row and rows.setdefault(stem, row) != row and rows[stem].label != row.label:
-            kind = f"{rows[stem].file} says the other label of it; correct one of them"
+        first = rows.setdefault(stem, row) if row else row
+        if row and first and first.label != row.label:
+            kind = f"{first.file} says the other label of it; correct one of them"
+            wrong.setdefault(kind, []).append(quoted(name))
+        elif first != row and first and first.file == file:
+            kind = "another video is called so too, in another folder, split or of another original; rename one of them"
             wrong.setdefault(kind, []).append(quoted(name))
     return [f"{file}: {kind}: {listed(names, 5)}" for kind, names in wrong.items()]
 

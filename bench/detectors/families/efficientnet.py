@@ -89,6 +89,9 @@ def schemes(architecture: str) -> tuple[Scheme, ...]:
     of_timm, by_name = ("tf" if architecture.startswith("tf_") else "timm"), "`architecture:`"
     # Whose B2 to B7 are timm's tf_efficientnet_b2 to b7, but people who take over the code take other networks too.
     is_told = architecture.startswith("tf_") or not architecture.endswith(_OF_DFDC_WINNER)
+    # `self.encoder` and `self.efficientnet` are anybody's names: of networks that these two never published, nothing
+    # tells what the logit speaks for.
+    of_winner, of_icpr = architecture.endswith(("b5", "b7")), architecture.endswith("b4")
     return (
         Scheme("timm", _timm_name, head="classifier", flavour=of_timm, flavour_by=by_name),
         Scheme("torchvision", _torchvision_name, head="classifier.1", flavour="torchvision", apart=taken_apart),
@@ -99,12 +102,14 @@ def schemes(architecture: str) -> tuple[Scheme, ...]:
         ),
         Scheme(
             "the DFDC winner (selimsef)", lambda name: f"encoder.{_timm_name(name)}", head="fc",
-            flavour=of_timm if is_told else None, flavour_by=by_name, positive="fake", unused=("encoder.classifier.",),
+            flavour=of_timm if is_told else None, flavour_by=by_name, positive="fake" if of_winner else None,
+            unused=("encoder.classifier.",),
             unknown=(("srm_conv.", "a filter before the network"), ("avg_pool.", "a weighted pooling")),
         ),
         Scheme(
             "ICPR 2020 (polimi-ispl)", lambda name: f"efficientnet.{original(name)}", head="classifier",
-            flavour="static", positive="fake", unknown=(("efficientnet.attconv.", "a layer of attention"),),
+            flavour="static" if of_icpr else None, positive="fake" if of_icpr else None,
+            unknown=(("efficientnet.attconv.", "a layer of attention"),),
         ),
         Scheme("bench", str),
     )  # fmt: skip

@@ -107,7 +107,8 @@ def other_architecture(file: File, architecture: str, preprocessing: Preprocessi
 def logits_of(match: Match, conventions: Conventions, path: Path, statements: Sequence[Stated] = ()) -> Logits:
     """What the logits mean, by their owner's words or by the code that such names come from.
 
-    `statements` are what the file says of the classes. Raises `UserError` where that is the contrary, and the owner says none.
+    `statements` are what the file says of the classes. Raises `UserError` where that is the contrary, and the owner
+    says nothing.
     """
     orders = [each for each in (*statements, *stated_beside(path)) if each.classes]
     turned = next((each for each in orders if each.classes == ("fake", "real")), None)
