@@ -182,3 +182,16 @@ def test_a_black_frame_in_colour_is_a_frame(tmp_path: Path) -> None:
         Image.new("RGB", (300, 300), (len(label) - 4,) * 3).save(tmp_path / f"set/{label}/black.png")
     Image.new("RGB", (300, 300), (7, 7, 7)).save(tmp_path / "set/fake/black.png")
     assert len(load(tmp_path, path="set")["test"].frames) == 4
+
+
+def test_sources_that_end_in_the_middle_of_a_number_are_told(tmp_path: Path) -> None:
+    for video in range(1, 7):
+        picture(tmp_path / f"set/{('real', 'fake')[video % 2]}/{video:04d}/0000.png")
+    pattern = r"/(\d{3})(?:_(\d{3}))?"
+    remarks = load(tmp_path, path="set", source_pattern=pattern)["test"].remarks
+    assert any("are one for all frames" in text for text in remarks)
+    for video in range(10, 17):
+        picture(tmp_path / f"set/{('real', 'fake')[video % 2]}/{video:04d}/0000.png")
+    remarks = load(tmp_path, path="set", source_pattern=pattern)["test"].remarks
+    assert any("gives end in the middle of a number: '001'" in text for text in remarks)
+    assert not load(tmp_path, path="set", source_pattern=r"/(\d{4})/")["test"].remarks

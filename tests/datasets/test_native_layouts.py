@@ -519,6 +519,15 @@ def test_wrong_metadata_of_dfdc_is_refused(tmp_path: Path, metadata: Any, expect
     assert "metadata.json" in problems
 
 
+def test_two_videos_of_dfdc_of_one_name_are_refused(tmp_path: Path) -> None:
+    content = {
+        f"{folder}/v0.mp4": {"label": "FAKE", "split": split, "original": f"{folder}.mp4"}
+        for folder, split in (("a", "train"), ("b", "test"))
+    }
+    _write(tmp_path / "metadata.json", content)
+    assert "another video is called so too, in another folder, split or of another original" in _problems(tmp_path)
+
+
 def test_wrong_labels_of_dfdc_are_refused(tmp_path: Path) -> None:
     _touch(tmp_path, "a.mp4")
     _write(tmp_path / "labels.csv", "filename,label\na.mp4,2\n")
