@@ -29,6 +29,7 @@ def score(  # noqa: PLR0913 - the options of the command
     splits: Any = None,
     videos: Any = None,
     frame_indices: Any = None,
+    copy_of: Any = None,
     attributes: Mapping[str, Any] | None = None,
     scale: str | Mapping[str, str] = "probability",
     positive: str | Mapping[str, str] = "fake",
@@ -62,6 +63,9 @@ def score(  # noqa: PLR0913 - the options of the command
         The video that each frame was taken from. Where every test frame names its, videos are judged.
     frame_indices : array-like of shape (n,), optional
         The number of each frame in its video; the faces of a frame have one number, and count by their maximum.
+    copy_of : array-like of shape (n,), optional
+        The name of the frame that each is an identical copy of, missing where it is none: copies count once. Left out,
+        frames with the same label and the same scores everywhere, to the last digit, are taken for copies.
     attributes : mapping of str to array-like of shape (n,), optional
         Attributes of the frames, such as the method of a fake: AUC is also computed by slice.
     scale : {"probability", "percent", "logit"} or mapping of str to these, default="probability"
@@ -107,7 +111,7 @@ def score(  # noqa: PLR0913 - the options of the command
     margin = arguments.share("margin", margin, from_0=True)
     folder = None if to is None else arguments.path("to", to)
     of_frames = {"labels": labels, "sources": sources, "frames": frames, "splits": splits}
-    of_frames |= {"videos": videos, "frame_indices": frame_indices}
+    of_frames |= {"videos": videos, "frame_indices": frame_indices, "copy_of": copy_of}
     columns = {
         name: Column(name, values) for name, values in of_frames.items() if name == "labels" or values is not None
     }

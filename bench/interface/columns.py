@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UserError, quoted
 from bench.records import PREDICTED, VIDEO_COLUMNS
 from bench.results.external.formats import EXAMPLES, examples
-from bench.results.external.read import ImportedScores
+from bench.results.external.read import COPY_OF, ImportedScores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +70,12 @@ class Column:
     @property
     def text(self) -> Any:
         """Arrow text [n] with nulls for missing values; None where all are missing."""
+        column = self.text_or_nulls
+        return None if column.null_count == len(column) else column
+
+    @property
+    def text_or_nulls(self) -> Any:
+        """The same, also where all are missing."""
         import pandas as pd
         import pyarrow as pa
 
@@ -77,7 +83,7 @@ class Column:
         words = [
             None if lacks else str(value).strip() or None for value, lacks in zip(self.values, missing, strict=True)
         ]
-        return pa.array(words, pa.large_string()) if any(word is not None for word in words) else None
+        return pa.array(words, pa.large_string())
 
     def wrong(self, what: str, rows: NDArray[np.bool_]) -> str:
         """A message on the rows that are wrong; empty where none is."""
@@ -109,7 +115,8 @@ def scores_by_variant(
     problems += [
         f"attributes: {quoted(name)} has another meaning here; rename it"
         for name in attributes
-        if name.strip().casefold() in {*PREDICTED, "label", "source", "split", *VIDEO_COLUMNS} or not name.strip()
+        if name.strip().casefold() in {*PREDICTED, "label", "source", "split", *VIDEO_COLUMNS, COPY_OF}
+        or not name.strip()
     ]
     videos = columns["videos"].text if "videos" in columns else None
     indices = _frame_indices(columns.get("frame_indices"), problems)
@@ -129,6 +136,7 @@ def scores_by_variant(
         attributes={name: text for name, text in texts.items() if text is not None},
         videos=videos,
         frame_indices=indices,
+        copies=columns[COPY_OF].text_or_nulls if COPY_OF in columns else None,
     )
     return imported
 

@@ -356,3 +356,31 @@ def test_logits_alone_mean_what_their_names_say(options: tuple[str, str]) -> Non
     plain, _ = numbers("baseline.csv", "q16.csv")
     given, _ = numbers(*options, "baseline.csv", "q16.csv", name="again")
     assert given["baseline"]["auc"] == plain["baseline"]["auc"] == pytest.approx(roc_auc_score(labels, logits))
+
+
+def test_copies_of_arrays_are_said_or_guessed() -> None:
+    """Six frames stand twice in 66."""
+    rng = np.random.default_rng(3)
+    labels = np.r_[np.repeat([1, 0], 30), [1] * 6]
+    logits = np.r_[2 * labels[:60] - 1 + rng.normal(0, 1.2, 60), np.zeros(6)]
+    logits[60:] = logits[:6]
+    scores = {"baseline": share(logits), "q8": share(logits + 0.01 * np.r_[rng.normal(size=60), np.zeros(6)])}
+    scores["q8"][60:] = scores["q8"][:6]
+    names = [f"f{index}" for index in range(66)]
+    none, some = [None] * 66, [None] * 60 + names[:6]
+    counts = {}
+    for case, copy_of in (("nothing", None), ("none", none), ("some", some)):
+        result = bench_package.score(labels, scores, frames=names, copy_of=copy_of)
+        counts[case] = result.scores["frames"]["test"]["copies"]
+    assert counts == {"nothing": 6, "none": 0, "some": 6}
+    with pytest.raises(bench_package.UserError, match="attributes: 'copy_of' has another meaning here"):
+        bench_package.score(labels, scores, attributes={"copy_of": some})
+
+
+def test_small_p_real_ranks_confident_fakes() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([1, 0], 200)
+    p_real = 10.0 ** rng.uniform(-20, -1, 400) * np.where(labels == 1, 0.1, 1.0)
+    assert len(np.unique(1 - p_real)) < len(np.unique(p_real))
+    result = bench_package.score(labels, {"baseline": p_real}, positive="real")
+    assert result.scores["variants"]["baseline"]["auc"] == pytest.approx(roc_auc_score(labels, -p_real))

@@ -91,8 +91,7 @@ def with_guessed_copies(
         count = len(firsts) - len(set(firsts.tolist()))
         remarks.append(
             f"{count:,} of {len(firsts):,} {split} frames have label and scores of another one in every file, to the "
-            "last digit: taken for copies, which count once. A column `copy_of` says which are copies; empty, that "
-            "none is."
+            "last digit: taken for copies, which count once. `copy_of` says which are copies; empty, that none is."
         )
     return guessed, remarks
 

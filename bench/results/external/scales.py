@@ -117,7 +117,14 @@ def scaled(numbers: NDArray[np.float64], meaning: Meaning) -> Scaled:
         logit_diff = numbers if meaning.positive == "fake" else -numbers
         return Scaled(p_fake(np.zeros_like(logit_diff), logit_diff), logit_diff)
     shares = np.clip(numbers / 100 if meaning.scale == "percent" else numbers, 0, 1)
-    return Scaled(shares if meaning.positive == "fake" else 1 - shares)
+    if meaning.positive == "fake":
+        return Scaled(shares)
+    p_fakes = 1 - shares
+    is_lossy = len(np.unique(p_fakes)) < len(np.unique(shares))
+    if not is_lossy or not ((shares > 0) & (shares < 1)).all():
+        return Scaled(p_fakes)
+    # Near 1 there are fewer numbers than near 0: P(real) of confident fakes tells them apart, 1 - P(real) does not.
+    return Scaled(p_fakes, np.log1p(-shares) - np.log(shares))
 
 
 def by_logits(
