@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bench import detectors
 from bench.detectors.detector import Detector
 from bench.detectors.families import timm_models
+from bench.errors import UserError
 from bench.records import Preprocessing
 
 SIZE, PATCH = 64, 16
@@ -64,6 +68,13 @@ def test_the_map_points_at_what_was_planted() -> None:
     assert (for_fake.argmax(1) == target).mean() > 0.95
     assert (for_fake[np.arange(len(target)), target] / for_fake.sum(1)).mean() > 0.5
     assert cam.flatten(1).numpy()[labels == 0].max(1).mean() < 0.3 * for_fake.max(1).mean()
+
+
+def test_weights_for_another_size_say_which(tmp_path: Path) -> None:
+    torch.save(timm.create_model("test_vit", num_classes=2, img_size=96).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"its positions are for frames of 96 px: set `size: 96`"):
+        detectors.read("timm:test_vit", tmp_path / "w.pth", Preprocessing(size=SIZE))
+    detectors.read("timm:test_vit", tmp_path / "w.pth", Preprocessing(size=96))
 
 
 def test_maps_where_the_network_runs_in_half_as_in_recovery_on_some_processors() -> None:

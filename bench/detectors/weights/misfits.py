@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,6 +16,8 @@ from bench.records import Conventions
 # Of a network's tensors, the least that a file must hold before its names count as those of a scheme.
 _ALIKE = 0.1
 _MOST_LISTED = 6
+_TOKENS = (1, 0, 2, 5)
+"""How many tokens stand before those of patches: a class token, none, one of distillation too, registers."""
 # What libraries make of a layer's weights, by the end of the names, and how the plain ones come back.
 _REMADE = (
     (r"weight_mask", "weights and a mask of pruning", "torch.nn.utils.prune.remove(layer, 'weight')"),
@@ -55,7 +58,7 @@ def refused(
     """That a set of weights does not fit, with all that is wrong, by title."""
     behind = f" behind `{shown(fit.key)}`" if fit.key else ""
     lines = [f"{title} ({len(names)}): {listed(names, _MOST_LISTED)}" for title, names in problems.items() if names]
-    hints = (*_hint(looks_like), *_of_transformers(file), *_plain_again(file))
+    hints = (*_hint(looks_like), *_of_other_size(file, fit), *_of_transformers(file), *_plain_again(file))
     return _not_fitting(file, architecture, f"names are those of {fit.scheme.owner}{behind}", *hints, *lines)
 
 
@@ -75,6 +78,22 @@ def _example(scheme: Scheme, network: Network) -> str:
 
 def _hint(looks_like: str | None) -> list[str]:
     return [f"they look like {looks_like}: set `architecture: {looks_like}`"] if looks_like else []
+
+
+def _of_other_size(file: File, fit: Fit) -> list[str]:
+    """The size of frames that a vision transformer's positions are for, where that alone is another one."""
+    positions, patches = (fit.names.get(f"backbone.{name}") for name in ("pos_embed", "patch_embed.proj.weight"))
+    if positions is None or patches is None:
+        return []
+    expected, found, patch = fit.network.shapes["backbone.pos_embed"], file.shape(positions), file.shape(patches)[-1:]
+    if len(found) != 3 or found[::2] != expected[::2] or found == expected or not patch:
+        return []
+    for others in _TOKENS:
+        sides = [math.isqrt(max(shape[1] - others, 0)) for shape in (expected, found)]
+        if all(side**2 + others == shape[1] for side, shape in zip(sides, (expected, found), strict=True)):
+            size = sides[1] * patch[0]
+            return [f"its positions are for frames of {size} px: set `size: {size}`"]
+    return []
 
 
 def _of_transformers(file: File) -> list[str]:
