@@ -47,6 +47,9 @@ def searched(evaluation: Evaluation) -> Sentence:
     if search.left_out:
         left_out = f" ({counted(search.left_out, 'frame')} that share sources with both took no part)"
     what = f"{counted(search.candidates, 'slice')} by {', '.join(search.columns)}"
+    pictures = evaluation.test.measured
+    if measured := [name for name in search.columns if pictures is not None and name in pictures.columns]:
+        what += f" (of these {' and '.join(measured)} as measured on each frame, which no table shows)"
     halves = f"on all frames and on either half, {search.halves[0]:,} and {search.halves[1]:,}{left_out}"
     if any(judged.confirmed for judged in evaluation.variants.values()):
         return sentence(f"The search tried {what}, {halves}.")
