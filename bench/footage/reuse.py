@@ -22,14 +22,14 @@ def is_done(target: Path, video: Video) -> bool:
 
 
 def _outcome(target: Path, video: Video) -> Outcome | None:
-    outcome = outcomes.read(folder.record_of(target, video), folder.key_of(video))
+    outcome = folder.outcome_of(target, video)
     if outcome is None or (outcome.status == "ok" and not (target / folder.of_video(video)).is_dir()):
         return None
     return outcome
 
 
 def alike(target: Path, extraction: Extraction, finder: str, version: int) -> list[Path]:
-    """The finished folders beside `target` with frames that were extracted just so.
+    """The folders beside `target` with frames that were extracted just so.
 
     `finder` is the digest of the face finder's model, `version` that of the extraction.
     """
@@ -73,9 +73,12 @@ def _link(video: Video, source: Path, target: Path) -> bool:
             remove(under_way)
             return False
         home = folder.home_of(target, video)
+        folder.claim(target, video)
         remove(home)
         make_folder(home.parent)
         rename(under_way, home)
+    else:
+        folder.claim(target, video)
     outcomes.write(folder.record_of(target, video), outcome)
     return True
 

@@ -156,11 +156,19 @@ def decode(
 
 
 def upright(frame: Any) -> NDArray[np.uint8]:
-    """A decoded frame as uint8 RGB [h, w, 3], turned as its display matrix says."""
+    """A decoded frame as uint8 RGB [h, w, 3], turned and mirrored as its display matrix says."""
     import numpy as np
 
-    turns = round(frame.rotation / 90)
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns % 4))
+    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    stored = frame.side_data.get("DISPLAYMATRIX")
+    if stored is None:
+        return np.ascontiguousarray(pixels)
+    # A place (x, y) is shown at (a x + c y, b x + d y).
+    a, b, _, c, d, *_ = np.frombuffer(bytes(stored), "<i4").tolist()
+    across, down = a, d
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, across, down = pixels.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
 def _numbered(
@@ -175,7 +183,12 @@ def _numbered(
         context = stream.codec_context
         for packet in _packets(container, stream):
             tick()
-            if packet is None or (packet.size and packet.is_discard):
+            if packet is None:
+                continue
+            if packet.size and packet.is_discard:
+                # Nobody sees it, as before the cut of a clip that was not encoded anew, and frames behind it need it.
+                if position + 1 >= first:
+                    yield from ranks.of(_of_discarded(packet, ranks))
                 continue
             position += bool(packet.size)
             if packet.size and position < first:
@@ -208,6 +221,13 @@ class _Ranks:
         if not self._line.has_times:
             self._next += 1
 
+    def has(self, frame: Any) -> bool:
+        """Whether a frame's time is one of those that are numbered; any is where there are no times."""
+        if not self._line.has_times or frame.pts is None:
+            return not self._line.has_times
+        rank = bisect_left(self._times, frame.pts)
+        return rank < len(self._times) and self._times[rank] == frame.pts
+
     def _number(self, frame: Any) -> int:
         """The rank of a frame's time; `UnorderedError` where that is before the frame that came last, or nobody's."""
         if not self._line.has_times:
@@ -221,6 +241,15 @@ class _Ranks:
         if number < self._next or number == len(self._times) or self._times[number] != frame.pts:
             raise UnorderedError
         return number
+
+
+def _of_discarded(packet: Any, ranks: _Ranks) -> list[Any]:
+    """The frames that a decoder gives where it is given a packet that nobody sees: those of packets before it."""
+    av = library()
+    try:
+        return [frame for frame in packet.decode() if ranks.has(frame)]
+    except (av.error.FFmpegError, ValueError, MemoryError):
+        return []
 
 
 def _decoded(decode_packet: Callable[[], Sequence[Any]], damage: Damage, ranks: _Ranks) -> Sequence[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench.footage import video
@@ -10,19 +10,24 @@ from bench.footage.video import Damage, Picture, Timeline, UnorderedError
 
 
 def decoded(
-    file: Path, line: Timeline, numbers: Sequence[int], damage: Damage, *, threads: int = 1
+    file: Path,
+    line: Timeline,
+    numbers: Sequence[int],
+    damage: Damage,
+    *,
+    threads: int = 1,
+    tick: Callable[[], object] = lambda: None,
 ) -> Iterator[Picture]:
     """The frames of these numbers, which rise; those that can't be decoded are left out, and counted in `damage`.
 
-    Where the times of packets prove wrong before any frame was given, frames are numbered as the decoder gives them;
-    after that, `UnorderedError`, which is a `VideoError`.
+    `tick` is called for each packet. Where the times of packets prove wrong, what is left is numbered as the decoder
+    gives frames.
     """
-    given = False
+    last = -1
     try:
-        for picture in video.decode(file, line, numbers, damage, threads=threads):
-            given = True
+        for picture in video.decode(file, line, numbers, damage, threads=threads, tick=tick):
+            last = picture.number
             yield picture
     except UnorderedError:
-        if given:
-            raise
-        yield from video.decode(file, line.without_times(), numbers, damage, threads=threads)
+        left = [number for number in numbers if number > last]
+        yield from video.decode(file, line.without_times(), left, damage, threads=threads, tick=tick)

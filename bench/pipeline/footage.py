@@ -121,7 +121,8 @@ class Footage:
         _refuse_contradictions([video for unit in self._units for video in unit.videos])
         self.folders = tuple(self._base / "datasets" / FOLDER / unit.key for unit in self._units)
         pairs = zip(self._units, self.folders, strict=True)
-        due = [(unit, home) for unit, home in pairs if not folder.is_finished(home)]
+        is_done = folder.is_finished if for_run else folder.has_ended
+        due = [(unit, home) for unit, home in pairs if not is_done(home)]
         if due and not for_run:
             self.pending = _pending(due)
             return None
@@ -134,7 +135,8 @@ class Footage:
 
     def _extracted(self) -> FrameSetSettings:
         """The settings with folders of frames in location of videos."""
-        changed = {"extract": None, "source_pattern": None, "columns": None, "masks": None}
+        # What these say of videos is done: in the folder of frames there are other names.
+        changed = {"extract": None, "source_pattern": None, "columns": None, "masks": None, "exclude": ()}
         settings = self._settings
         for unit, home in zip(self._units, self.folders, strict=True):
             path = changed | {"path": str(home.relative_to(self._base))}

@@ -169,7 +169,9 @@ def _row(setup: Setup, name: str, links: tuple[Link, ...], of_baseline: str) -> 
     """A row and the key of its predictions; `of_baseline` is that of the baseline's, empty for itself."""
     last = links[-1]
     built = cache.read(setup.variants, last.id) if last.built else None
-    runtime, predictions_key, timing_key = keys(setup, last.id, setup.kind_of(name), built)
+    runtime, predictions_key, timing_key = keys(
+        setup, last.id, setup.kind_of(name), built, imported=name in setup.imported
+    )
     folder = former.folder_of(setup, name, predictions_key)
     frames = _frames_left(setup, folder, predictions_key)
     timed = not is_time_due(setup, folder if setup.is_first_set else setup.times_folder / name, timing_key)

@@ -14,6 +14,7 @@ from bench.pipeline.prepared import Setup
 from bench.provenance import cuda_devices, digest, machine, versions
 from bench.records import Built, Executed, ResultKey, as_inputs
 from bench.results import predict, store, timing
+from bench.variants import ids
 
 Executable: TypeAlias = tuple[str, str]
 """An artifact's id and the runtime that executes it."""
@@ -88,22 +89,24 @@ def executed(job: Job) -> Executed | None:
 
 
 def job_of(setup: Setup, variant: str, built: Built) -> Job:
-    runtime, predictions_key, timing_key = keys(setup, built.id, built.kind, built)
+    runtime, predictions_key, timing_key = keys(setup, built.id, built.kind, built, imported=variant in setup.imported)
     folder, times_folder = setup.results / variant, setup.times_folder / variant
     return Job(setup, variant, built, runtime, folder, times_folder, predictions_key, timing_key)
 
 
-def keys(setup: Setup, variant: str, kind: str, built: Built | None = None) -> tuple[str, str, str]:
+def keys(
+    setup: Setup, variant: str, kind: str, built: Built | None = None, *, imported: bool = False
+) -> tuple[str, str, str]:
     """For an artifact's id and kind: the runtime that executes it, the keys of its predictions and of its times.
 
-    `built` is the artifact where it is there.
+    `built` is the artifact where it is there, `imported` whether it was made elsewhere.
     """
-    runtime, predictions, times = inputs(setup, variant, kind, built)
+    runtime, predictions, times = inputs(setup, variant, kind, built, imported=imported)
     return runtime, digest(predictions), digest(times)
 
 
 def inputs(
-    setup: Setup, variant: str, kind: str, built: Built | None = None
+    setup: Setup, variant: str, kind: str, built: Built | None = None, *, imported: bool = False
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The runtime, and what the two keys are the digests of, as JSON values."""
     runtime = runtimes.choose(setup.settings.runtime, kind, setup.device)
@@ -132,6 +135,9 @@ def inputs(
         "threads": setup.threads,
         "seconds": setup.settings.timing.seconds,
     }
+    if imported:
+        # Beside which baseline it was timed, the ids of others tell; its own is of no detector.
+        timed["beside"] = ids.of_weights(setup.source)
     return runtime, {**executed, "frames": digests}, executed | timed
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -369,6 +369,10 @@ class _ReadWeights:
         self.reading = readings.known_reading(self.source, variants)
 
 
+def _is_other(content_of: Callable[[], str], content: str) -> bool:
+    return content_of() != content
+
+
 def _read(
     request: _Request, listings: Mapping[str, Listing], for_run: bool, reads: bool, on_event: OnEvent
 ) -> dict[str, _ReadWeights]:
@@ -377,12 +381,16 @@ def _read(
     problems: list[tuple[Keys, str | UserError]] = []
     for name, detector in request.detectors.items():
         weights = request.weights(name)
+        content_of = partial(readings.content_of, weights, detector.architecture, request.path.parent / "variants")
         try:
-            content = readings.content_of(weights, detector.architecture, request.path.parent / "variants")
+            content = content_of()
         except UserError as error:
             problems.append((_weights_key(name), error))
             continue
-        source = Source(detector.architecture, weights, content, detector.preprocessing, detector.conventions)
+        source = Source(
+            detector.architecture, weights, content, detector.preprocessing, detector.conventions,
+            changed=partial(_is_other, content_of, content),
+        )  # fmt: skip
         read[name] = _ReadWeights(source)
         # The shipped weights are sound, and a first plan of the demo takes no seconds for them.
         check = read[name].recall if detector.is_demo_alone and not for_run else read[name].check

@@ -113,10 +113,13 @@ def write(setup: Setup, jobs: Jobs) -> None:
 
 
 def _made_from(job: Job) -> _Variant:
+    """What a variant's artifact, predictions and times were made from."""
     setup = job.setup
     chain, context = setup.chains[job.variant], build_context(setup, silent)
     lineage = ids.of_chain(setup.source, chain, context)
-    _, predictions, times = inputs(setup, job.built.id, job.built.kind, job.built)
+    _, predictions, times = inputs(
+        setup, job.built.id, job.built.kind, job.built, imported=job.variant in setup.imported
+    )
     return _Variant(
         tuple(_flat(values, setup.built_with) for values in ids.inputs(setup.source, chain, lineage, context)),
         _flat(predictions, setup.frames) if predict.is_done(job.folder, job.predictions_key) else {},
@@ -166,7 +169,9 @@ def _of_row(row: Row, record: _Record | None) -> Iterator[tuple[What, tuple[str,
     ]
     of_build, of_chain = _chain_reasons(row, links, before.links)
     artifact = cache.read(context.folder, row.id) if row.links[-1].built else None
-    _, predictions, times = inputs(setup, row.id, setup.kind_of(row.name), artifact)
+    _, predictions, times = inputs(
+        setup, row.id, setup.kind_of(row.name), artifact, imported=row.name in setup.imported
+    )
     if of_build:
         yield "build", of_build
     if row.frames:

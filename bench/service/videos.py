@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from bench.footage import sampling
 from bench.footage import video as footage
 from bench.footage.formats import VideoError
-from bench.footage.video import Damage, Picture, Timeline, UnorderedError
+from bench.footage.video import Damage, Picture, Timeline
+from bench.inference.video_frames import decoded
 from bench.results.score.videos import of_one_video
 from bench.service import heatmaps, state
 from bench.service.answers import Consensus, FrameResult, Overall, Processing, VideoDetection
@@ -236,12 +237,4 @@ def _decoded(video: Video, stop: threading.Event) -> Iterator[Picture]:
         if stop.is_set():
             raise _StoppedError
 
-    given = False
-    try:
-        for picture in footage.decode(video.file, video.line, video.numbers, Damage(), tick=tick):
-            given = True
-            yield picture
-    except UnorderedError:
-        if given:
-            raise
-        yield from footage.decode(video.file, video.line.without_times(), video.numbers, Damage(), tick=tick)
+    return decoded(video.file, video.line, video.numbers, Damage(), tick=tick)

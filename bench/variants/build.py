@@ -163,17 +163,26 @@ def _model(link: _Link) -> Any:
         source = link.source
         if link.of_graph:
             phases.begin("trying the graph")
-            return imports.read(source.weights, source.preprocessing, source.conventions)[0]
-        return detectors.load(source.architecture, source.weights, source.preprocessing, source.conventions)
+        given = source.weights, source.preprocessing, source.conventions
+        model: Any = imports.read(*given)[0] if link.of_graph else detectors.load(source.architecture, *given)
+        if source.changed():  # its artifact would lie under the id of what it was before
+            raise UserError(f"{source.weights}: has changed since this run began; run the same command again")
+        return model
     last = link.chain[-1]
     step: Any = last.step
     with allocator.large_blocks_stay(), idle_cores.torch_threads(link.context.threads) as threads:
         work = _step_context(link, threads)
-        model = None if step.ACCEPTS is None else safetensors.load(link.parent.file)
+        model = None if step.ACCEPTS is None else safetensors.load(_checked(link.parent).file)
         phases.begin("preparing")
         if last.file and step.content(last.file.path) != last.file.digest:
             raise UserError(f"{last.file.path}: has changed since this run began; run the same command again")
         return _apply(step, link, model)(model, last.settings, work)
+
+
+def _checked(built: Built) -> Built:
+    """The same; `UserError` where its file is no longer what was built, or what is made of it would seem sound."""
+    cache.check(built)
+    return built
 
 
 def _apply(step: Any, link: _Link, model: Any) -> Any:
@@ -189,11 +198,11 @@ def _step_context(link: _Link, threads: idle_cores.Threads) -> StepContext:
     taught = next((length for length, use in enumerate(chain) if getattr(use.step, "PARENT_TEACHES", False)), 0)
 
     def teacher() -> Detector:
-        return safetensors.load_torch(cache.read(context.folder, link.lineage[taught]).file)
+        return safetensors.load_torch(_checked(cache.read(context.folder, link.lineage[taught])).file)
 
     def detector() -> Detector:
         made = (cache.read(context.folder, variant) for variant in reversed(link.lineage[:-1]))
-        return safetensors.load_torch(next(built for built in made if built.kind == "torch").file)
+        return safetensors.load_torch(_checked(next(built for built in made if built.kind == "torch")).file)
 
     return StepContext(
         title=link.title,

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.records import BatchReader, Conventions, FrameSet, OnEvent, Preprocessing, Split
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Source:
-    """What a chain starts from. `digest` is the SHA-256 of the weights file; `conventions` are its owner's words."""
+    """What a chain starts from. `digest` is the SHA-256 of the weights file; `conventions` are its owner's words.
+
+    `changed` tells whether the file holds something else by now.
+    """
 
     architecture: str
     weights: Path
     digest: str
     preprocessing: Preprocessing
     conventions: Conventions = field(default_factory=Conventions)
+    changed: Callable[[], bool] = field(default=_never, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

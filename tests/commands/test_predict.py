@@ -18,9 +18,10 @@ from sklearn import metrics
 
 from bench import datasets
 from bench.artifacts import safetensors
+from bench.commands.predict import scoring
 from bench.commands.predict import shards as pieces
 from bench.commands.predict.shards import COLUMNS
-from bench.records import Prediction
+from bench.records import Prediction, VideoScoring
 from bench.results.answers import Answers
 from tests.conftest import quick_folder, write_workplace
 from tests.support.command_line import bench
@@ -481,6 +482,23 @@ def test_vectors_are_the_penultimate_features(quick: Path) -> None:
     logits = vectors @ weights.weight.detach().float().numpy().T + weights.bias.detach().float().numpy()
     expected = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
     assert [float(row["p_fake"]) for row in rows] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_faces_of_a_frame_in_files_of_their_own_count_by_the_highest(tmp_path: Path) -> None:
+    """As an extraction writes them, and as a run scores them."""
+    rows = [
+        {"path": f"{video}/{frame:06d}{'-1' * second}.png", "video": video, "frame_index": str(frame), "face": "0",
+         "p_fake": str(high if second else 0.1), "label": label, "error": ""}
+        for video, label, high in (("v1", "fake", 0.8), ("v2", "real", 0.3))
+        for frame in (0, 10)
+        for second in (False, True)
+    ]  # fmt: skip
+    table = tmp_path / "predictions.csv"
+    pd.DataFrame(rows).to_csv(table, index=False)
+    judged = scoring.judge(table, 8, {}, {}, 0.5, VideoScoring())
+    assert judged.by_video is not None
+    assert judged.by_video.fixed is not None
+    assert (judged.by_video.fixed.tp, judged.by_video.fixed.tn) == (1, 1)
 
 
 def test_nothing_to_judge(quick: Path) -> None:

@@ -367,14 +367,14 @@ def test_copies_of_arrays_are_said_or_guessed() -> None:
     scores = {"baseline": share(logits), "q8": share(logits + 0.01 * np.r_[rng.normal(size=60), np.zeros(6)])}
     scores["q8"][60:] = scores["q8"][:6]
     names = [f"f{index}" for index in range(66)]
-    none, some = [None] * 66, [None] * 60 + names[:6]
+    no_copy, last_six = [None] * 66, [None] * 60 + names[:6]
     counts = {}
-    for case, copy_of in (("nothing", None), ("none", none), ("some", some)):
+    for case, copy_of in (("nothing", None), ("none", no_copy), ("some", last_six)):
         result = bench_package.score(labels, scores, frames=names, copy_of=copy_of)
         counts[case] = result.scores["frames"]["test"]["copies"]
     assert counts == {"nothing": 6, "none": 0, "some": 6}
     with pytest.raises(bench_package.UserError, match="attributes: 'copy_of' has another meaning here"):
-        bench_package.score(labels, scores, attributes={"copy_of": some})
+        bench_package.score(labels, scores, attributes={"copy_of": last_six})
 
 
 def test_small_p_real_ranks_confident_fakes() -> None:

@@ -151,7 +151,8 @@ def test_again_makes_nothing_twice_and_only_what_is_new(videos: Path, tmp_path: 
     code, output = bench(*arguments)
     assert "4 of 6 videos have frames: 12 frames read, 12 written (5 videos were there already)" in output
     assert {path: (to / path).stat().st_mtime_ns for path in before} == before
-    # Another file under the same name is read again.
+    # Another file under the same name is read again, and so is the first one where that is put back.
+    shutil.copy2(root / "fake" / "new.mp4", tmp_path / "first.mp4")
     write_video(root / "fake" / "new.mp4", 30)
     code, output = bench(*arguments)
     assert "(5 videos were there already)" in output
@@ -161,6 +162,12 @@ def test_again_makes_nothing_twice_and_only_what_is_new(videos: Path, tmp_path: 
         29,
     ]
     assert len(list((to / "frames" / "fake" / "new.mp4").iterdir())) == 3
+    shutil.copy2(tmp_path / "first.mp4", root / "fake" / "new.mp4")
+    code, output = bench(*arguments)
+    assert "(5 videos were there already)" in output
+    numbers = sorted(pd.read_parquet(to / "manifest.parquet").query("video == 'fake/new.mp4'")["frame_index"])
+    assert numbers == [0, 5, 11]
+    assert "(6 videos were there already)" in bench(*arguments)[1]
 
 
 def test_other_settings_need_another_folder(videos: Path, tmp_path: Path) -> None:

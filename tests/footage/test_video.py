@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -81,6 +82,46 @@ def test_phone_video_is_turned_upright(tmp_path: Path, rotation: int) -> None:
         tmp_path / "phone.mp4", 8, rotation=rotation, draw=lambda n: np.rot90(numbered(n), -turns).copy()
     )
     assert shown(file, [0, 3, 7]) == {0: 0, 3: 3, 7: 7}
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shown_as"),
+    [
+        ((-1, 0, 0, 1), [[2, 1], [4, 3], [6, 5]]), ((1, 0, 0, -1), [[5, 6], [3, 4], [1, 2]]),
+        ((0, 1, 1, 0), [[1, 3, 5], [2, 4, 6]]), ((0, 1, -1, 0), [[5, 3, 1], [6, 4, 2]]),
+        ((-1, 0, 0, -1), [[6, 5], [4, 3], [2, 1]]), ((1, 0, 0, 1), [[1, 2], [3, 4], [5, 6]]),
+    ],
+)  # fmt: skip
+def test_a_display_matrix_may_mirror_too(matrix: tuple[int, ...], shown_as: list[list[int]]) -> None:
+    """As players show it: place (x, y), right and down, at (a x + c y, b x + d y)."""
+    a, b, c, d = (65536 * value for value in matrix)
+    stored = np.array([a, b, 0, c, d, 0, 0, 0, 2**30], "<i4").tobytes()
+    pixels = np.array([[1, 2], [3, 4], [5, 6]], np.uint8)[..., None].repeat(3, 2)
+    frame = SimpleNamespace(side_data={"DISPLAYMATRIX": stored}, to_ndarray=lambda **_: pixels)
+    assert video.upright(frame)[..., 0].tolist() == shown_as
+
+
+def cut_without_encoding(source: Path, target: Path, first: int) -> Path:
+    """The same packets, those before a frame in front of time 0: an edit list says that nobody sees them."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        unit = None
+        for packet in given.demux(given.streams.video[0]):
+            if packet.dts is None or packet.pts is None:
+                continue
+            unit = unit or packet.duration or 1
+            packet.pts, packet.dts, packet.stream = packet.pts - first * unit, packet.dts - first * unit, stream
+            made.mux(packet)
+    return target
+
+
+def test_a_clip_that_was_cut_without_encoding_has_its_first_frames(tmp_path: Path) -> None:
+    options = {"x264-params": "keyint=250:min-keyint=250:scenecut=0:bframes=2"}
+    file = cut_without_encoding(write_video(tmp_path / "whole.mp4", 60, options=options), tmp_path / "cut.mp4", 20)
+    line = video.timeline(file)
+    assert line.count == 40, "what nobody sees is not counted"
+    assert shown(file, [0, 1, 7, 39], line) == {0: 20, 1: 21, 7: 27, 39: 59}
+    assert shown(file, [30], line) == {30: 50}
 
 
 def test_only_what_a_frame_depends_on_is_decoded(tmp_path: Path) -> None:

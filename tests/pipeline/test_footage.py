@@ -161,6 +161,36 @@ def test_an_added_video_alone_is_read(work_folder: Path, monkeypatch: pytest.Mon
     assert len(folders(work_folder)) == 3
 
 
+def test_videos_that_are_left_out_are_no_frames_that_lack(work_folder: Path) -> None:
+    (work_folder / "videos/real/bad").mkdir()
+    shutil.move(work_folder / "videos/real/00.avi", work_folder / "videos/real/bad/00.avi")
+    write_set(work_folder, "{path: videos, split: auto, exclude: [bad], extract: {frames: 1, faces: none}}")
+    code, output = bench("run", "--no-timing")
+    assert code == 0, output
+    [folder] = folders(work_folder)
+    assert "bad" not in (folder / "videos.csv").read_text(encoding="utf-8")
+
+
+def test_a_video_that_is_stuck_costs_no_other(work_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again by each run; a plan takes what is there, and an added video alone is read beside it."""
+    real, read = pool.run_all, list[str]()
+
+    def lose_one(load: Any, tasks: Any, workers: int) -> Any:
+        for task, result in real(load, tasks, workers):
+            read.append(task.file.name)
+            yield task, pool.LostError("no sign of life", stuck=True) if task.file.name == "00.avi" else result
+
+    monkeypatch.setattr(pool, "run_all", lose_one)
+    assert bench("run", "--no-timing")[0] == 0
+    code, output = bench("plan")
+    assert code == 0
+    assert "videos are not extracted yet" not in output
+    write_video(work_folder / "videos/real/new.avi", 4, "mjpeg", draw=partial(portrait, seed=50))
+    read.clear()
+    assert bench("run", "--no-timing")[0] == 0
+    assert sorted(read) == ["00.avi", "new.avi"]
+
+
 def test_crop_is_the_detectors_where_none_is_named(work_folder: Path) -> None:
     write_set(work_folder, "{path: videos, split: auto, extract: {frames: 1}}")
     code, output = bench("run", "--no-timing")

@@ -26,9 +26,10 @@ from bench.detectors.detector import Detector
 from bench.detectors.preprocessing import Preprocess
 from bench.errors import UserError
 from bench.experiment import read
+from bench.pipeline.jobs import keys
 from bench.pipeline.prepare import prepare
 from bench.results.score import p_fake
-from bench.variants import build
+from bench.variants import build, cache, ids
 from bench.variants.chain import parse
 from bench.variants.context import BuildContext, Source
 from bench.variants.steps import UsedFile
@@ -225,6 +226,38 @@ def test_a_file_that_changes_while_a_run_goes_on_is_not_built(context: BuildCont
         build.build("theirs", source, chain, context)
     chain = [replace(chain[0], file=UsedFile(file, file_content(file)))]
     assert build.build("theirs", source, chain, context).imported
+
+
+def test_weights_that_change_while_a_run_goes_on_are_not_built(context: BuildContext, source: Source) -> None:
+    with pytest.raises(UserError, match=r"weights\.tar: has changed since this run began"):
+        build.build("baseline", replace(source, changed=lambda: True), [], context)
+    assert not cache.is_built(context.folder, ids.of_weights(source))
+    assert build.build("baseline", source, [], context).id == ids.of_weights(source)
+
+
+def test_nothing_is_made_of_a_file_that_was_damaged(context: BuildContext, source: Source) -> None:
+    built = build.build("baseline", source, [], context)
+    content = bytearray(built.file.read_bytes())
+    content[len(content) // 2] ^= 1
+    built.file.write_bytes(content)
+    with pytest.raises(UserError, match="has changed since it was built"):
+        build.build("q16", source, [parse({"cast": "fp16"})], context)
+    assert build.build("q16", source, [parse({"cast": "fp16"})], context).stored == "fp16", "it is built again"
+
+
+def test_an_import_is_timed_beside_its_own_baseline(finished: Path) -> None:
+    """Its id hangs on no weights, and its speed-up on the baseline's."""
+
+    def keys_now(*, imported: bool) -> tuple[str, str, str]:
+        setup = prepare(read(Path("experiments.yaml")), Path("experiments.yaml")).first
+        return keys(setup, "0" * 16, "onnx", imported=imported)
+
+    before = {imported: keys_now(imported=imported) for imported in (True, False)}
+    tiny.save_weights(finished / "best_model.tar", seed=5)
+    after = {imported: keys_now(imported=imported) for imported in (True, False)}
+    assert after[False] == before[False]
+    assert after[True][:2] == before[True][:2]
+    assert after[True][2] != before[True][2]
 
 
 def test_an_import_is_handed_over(finished: Path) -> None:

@@ -98,6 +98,17 @@ def test_limits_are_what_they_were(limit: str, scale: tuple[float, int], chosen:
     assert np.abs(answer - expected).mean() < step / 20
 
 
+def test_padding_that_is_worked_out_stays() -> None:
+    """As networks from Keras and TensorFlow have it: `auto_pad` in the place of numbers."""
+    model = two_layers("Clip", IMPLIED)
+    expected = answers(lowering.lower(model))
+    (node,) = [node for node in model.graph.node if node.name == "depthwise"]
+    (pads,) = [attribute for attribute in node.attribute if attribute.name == "pads"]
+    node.attribute.remove(pads)
+    node.attribute.append(helper.make_attribute("auto_pad", "SAME_UPPER"))
+    np.testing.assert_array_equal(answers(lowering.lower(model)), expected)
+
+
 def test_what_rounding_implies_is_left_out() -> None:
     lowered = kinds(lowering.lower(two_layers("Clip", IMPLIED)))
     assert (lowered["Clip"], lowered["QLinearConv"], lowered["QLinearLeakyRelu"]) == (0, 2, 1)

@@ -79,7 +79,7 @@ class _Tally:
         self._p: list[float] = []
         self._labels: list[int] = []
         self._sources: list[str | None] = []
-        self._videos: dict[str, tuple[list[float], set[int]]] = {}
+        self._videos: dict[str, tuple[dict[str, float], set[int]]] = {}
         self._errors: list[tuple[str, str]] = []
         self._shown: list[tuple[float, int, PredictedPicture]] = []
 
@@ -101,8 +101,10 @@ class _Tally:
         path = highest["path"]
         video = f"{self._inputs.get(path, 0)} {highest['video']}" if highest["video"] else ""
         if video:
-            scores, labels = self._videos.setdefault(video, ([], set()))
-            scores.append(picture.p_fake)
+            # The faces of a frame may be files of their own.
+            scores, labels = self._videos.setdefault(video, ({}, set()))
+            frame = highest["frame_index"] or path
+            scores[frame] = max(picture.p_fake, scores.get(frame, picture.p_fake))
             labels.update(() if picture.label is None else (picture.label,))
         if picture.label is not None:
             self._p.append(picture.p_fake)
@@ -126,7 +128,7 @@ class _Tally:
             files, self._rows, self._failed, self._pictures, self._fake, len(self._labels), len(self._videos)
         )
         of_videos = [
-            (of_one_video(_array(scores), scoring), labels.copy().pop(), name)
+            (of_one_video(_array(list(scores.values())), scoring), labels.copy().pop(), name)
             for name, (scores, labels) in self._videos.items()
             if len(labels) == 1
         ]

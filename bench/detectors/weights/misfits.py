@@ -85,12 +85,12 @@ def _of_other_size(file: File, fit: Fit) -> list[str]:
     positions, patches = (fit.names.get(f"backbone.{name}") for name in ("pos_embed", "patch_embed.proj.weight"))
     if positions is None or patches is None:
         return []
-    expected, found, patch = fit.network.shapes["backbone.pos_embed"], file.shape(positions), file.shape(patches)[-1:]
-    if len(found) != 3 or found[::2] != expected[::2] or found == expected or not patch:
+    expected, stored, patch = fit.network.shapes["backbone.pos_embed"], file.shape(positions), file.shape(patches)[-1:]
+    if len(stored) != 3 or stored[::2] != expected[::2] or stored == expected or not patch:
         return []
     for others in _TOKENS:
-        sides = [math.isqrt(max(shape[1] - others, 0)) for shape in (expected, found)]
-        if all(side**2 + others == shape[1] for side, shape in zip(sides, (expected, found), strict=True)):
+        sides = [math.isqrt(max(shape[1] - others, 0)) for shape in (expected, stored)]
+        if all(side**2 + others == shape[1] for side, shape in zip(sides, (expected, stored), strict=True)):
             size = sides[1] * patch[0]
             return [f"its positions are for frames of {size} px: set `size: {size}`"]
     return []

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench import stored
 from bench.errors import UserError, listed, shown
-from bench.pipeline.jobs import inputs
+from bench.pipeline.jobs import Job, inputs
 from bench.pipeline.prepared import Prepared
 from bench.pipeline.reasons import differences, flattened
 from bench.pipeline.sharding.part import Part
@@ -65,6 +66,11 @@ def log_folder(results: Path, part: Part) -> Path:
     return folder_of(results) / f"of-{part.count}" / f"log-{part.number}"
 
 
+def _inputs_of(job: Job) -> dict[str, Any]:
+    """What the key of a job's predictions is the digest of."""
+    return inputs(job.setup, job.built.id, job.built.kind, job.built, imported=job.variant in job.setup.imported)[1]
+
+
 def begun(part: Part, prepared: Prepared, passes: Sequence[Pass], failed: Mapping[str, str] | None = None) -> Record:
     """The record of a part that begins in this process; `failed` has what could not be built, by title."""
     targets = [target for each in passes for target in each.targets]
@@ -74,10 +80,7 @@ def begun(part: Part, prepared: Prepared, passes: Sequence[Pass], failed: Mappin
         count=part.count,
         bench=version("bench"),
         asked=asked_of(prepared),
-        inputs={
-            title: dict(flattened(inputs(job.setup, job.built.id, job.built.kind, job.built)[1], ""))
-            for title, job in jobs.items()
-        },
+        inputs={title: dict(flattened(_inputs_of(job), "")) for title, job in jobs.items()},
         keys={target.folder.relative_to(prepared.results).as_posix(): target.key for target in targets},
         host=platform.node(),
         process=os.getpid(),

@@ -324,6 +324,7 @@ class Lowering(LayoutWriter):
         `stored_weight` is the weight, its zero point and its scales [out], `bias` is [out].
         """
         import numpy as np
+        from onnx import helper
 
         weight, zero_point, scales = stored_weight
         name, (read, read_scale, read_zero) = node.name, self.producer[node.input[0]].input[:3]
@@ -341,9 +342,9 @@ class Lowering(LayoutWriter):
         added = self.constant(f"{name}/bias", np.clip(integer_bias, limits.min, limits.max).astype(np.int32))
         first = self.numbered("Transpose", [source], f"{name}/first", perm=[0, 3, 1, 2])
         attributes: dict[str, Any] = {
-            attribute.name: list(attribute.ints) if attribute.ints else attribute.i
+            attribute.name: helper.get_attribute_value(attribute)
             for attribute in node.attribute
-            if attribute.name in ("group", "pads", "strides", "dilations", "kernel_shape")
+            if attribute.name in ("group", "pads", "auto_pad", "strides", "dilations", "kernel_shape")
         }
         written, written_scale, written_zero = after.output[0], after.input[1], after.input[2]
         inputs = [first, read_scale, read_zero, *stored, written_scale, written_zero, added]
