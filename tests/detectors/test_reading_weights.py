@@ -528,12 +528,29 @@ def test_dfdc_winner(of_timm: nn.Module, tmp_path: Path) -> None:
         "module.encoder.classifier.weight": torch.zeros(1000, 1280),
         "module.encoder.classifier.bias": torch.zeros(1000),
     }
-    logits, reading = read({"epoch": 40, "state_dict": inner, "bce_best": 0.2}, tmp_path)
+    state = {"epoch": 40, "state_dict": inner, "bce_best": 0.2}
+    with pytest.raises(UserError, match="gives one logit, and nothing tells what a high one speaks for"):
+        read(state, tmp_path)
+    logits, reading = read(state, tmp_path, Conventions(positive="fake"))
     expected = answers(of_timm)
     torch.testing.assert_close(logits[:, 1] - logits[:, 0], expected[:, 1] - expected[:, 0], atol=1e-4, rtol=0)
-    assert "for fake, as in the code of the DFDC winner" in reading.logits
+    assert "names of the DFDC winner" in reading.names
     with pytest.raises(UserError, match=r"srm_conv.weight is a filter before the network"):
         read(inner | {"module.srm_conv.weight": torch.zeros(3, 3, 5, 5)}, tmp_path)
+
+
+def test_one_logit_is_for_fake_in_networks_that_were_published() -> None:
+    """`self.encoder` and `self.efficientnet` are names that anybody may give."""
+    published = {
+        size: {
+            scheme.owner
+            for scheme in efficientnet.schemes(f"efficientnet_{size}")
+            if scheme.positive and scheme.published
+        }
+        for size in ("b0", "b4", "b5", "b7")
+    }
+    winner, icpr = "the DFDC winner (selimsef)", "ICPR 2020 (polimi-ispl)"
+    assert published == {"b0": set(), "b4": {icpr}, "b5": {winner}, "b7": {winner}}
 
 
 @pytest.mark.parametrize("head", ["fc", "top.1"])
@@ -551,9 +568,9 @@ def test_the_winners_sizes_are_not_taken_for_symmetric_ones(tmp_path: Path) -> N
     state = dict(network.state_dict())
     state = prefixed(one_logit(state, "classifier"), "fc.") | prefixed(state, "encoder.")
     with pytest.raises(UserError, match=r"names of the DFDC winner \(selimsef\) do not tell with which arithmetic"):
-        read(state, tmp_path, architecture="efficientnet_b2")
+        read(state, tmp_path, Conventions(positive="fake"), architecture="efficientnet_b2")
     for architecture, flavour in (("efficientnet_b2", "tf"), ("tf_efficientnet_b2", None)):
-        logits, _ = read(state, tmp_path, Conventions(flavour=flavour), architecture)
+        logits, _ = read(state, tmp_path, Conventions(flavour=flavour, positive="fake"), architecture)
         torch.testing.assert_close(logits[:, 1] - logits[:, 0], expected[:, 1] - expected[:, 0], atol=1e-4, rtol=1e-4)
 
 
@@ -562,7 +579,11 @@ def test_icpr_2020(tmp_path: Path) -> None:
     expected = answers(network)
     state = dict(network.state_dict())
     state = prefixed(one_logit(state, "_fc"), "classifier.") | prefixed(state, "efficientnet.")
-    logits, reading = read({"net": state}, tmp_path)
+    with pytest.raises(UserError, match="gives one logit, and nothing tells what a high one speaks for"):
+        read({"net": state}, tmp_path, Conventions(flavour="static"))
+    with pytest.raises(UserError, match=r"names of ICPR 2020 \(polimi-ispl\) do not tell with which arithmetic"):
+        read({"net": state}, tmp_path, Conventions(positive="fake"))
+    logits, reading = read({"net": state}, tmp_path, Conventions(flavour="static", positive="fake"))
     torch.testing.assert_close(logits[:, 1] - logits[:, 0], expected[:, 1] - expected[:, 0], atol=1e-4, rtol=0)
     assert "ICPR 2020" in reading.names
     with pytest.raises(UserError, match=r"2 layers could write the logits: feat_ext\.classifier, top"):

@@ -330,7 +330,7 @@ def test_killed_evaluation_goes_on_from_its_shards(workplace: Path, monkeypatch:
     assert bench("run", "--only", "q16")[0] == 0
     assert written == [0, 0, 16, 16, 32, 32, 32], "of two variants, the baseline and the one that was asked for"
     report = (workplace / "reports/first/report.md").read_text()
-    assert "Evaluating 12 frames with 2 variants took" in report, "what the second run computed"
+    assert "Evaluating 12 frames with 2 variants, decoding included, took" in report, "what the second run computed"
 
 
 def test_export_says_where_all_scores_are_equal(finished: Path) -> None:

@@ -102,13 +102,13 @@ def schemes(architecture: str) -> tuple[Scheme, ...]:
         ),
         Scheme(
             "the DFDC winner (selimsef)", lambda name: f"encoder.{_timm_name(name)}", head="fc",
-            flavour=of_timm if is_told else None, flavour_by=by_name, positive="fake" if of_winner else None,
+            flavour=of_timm if is_told else None, flavour_by=by_name, positive="fake", published=of_winner,
             unused=("encoder.classifier.",),
             unknown=(("srm_conv.", "a filter before the network"), ("avg_pool.", "a weighted pooling")),
         ),
         Scheme(
             "ICPR 2020 (polimi-ispl)", lambda name: f"efficientnet.{original(name)}", head="classifier",
-            flavour="static" if of_icpr else None, positive="fake" if of_icpr else None,
+            flavour="static" if of_icpr else None, positive="fake", published=of_icpr,
             unknown=(("efficientnet.attconv.", "a layer of attention"),),
         ),
         Scheme("bench", str),

@@ -119,7 +119,8 @@ def logits_of(match: Match, conventions: Conventions, path: Path, statements: Se
                 f"{path}: {layer} gives one logit, and `classes:` is for two; write `positive: fake` where a high one "
                 "speaks for fake, else `positive: real`"
             )
-        positive = conventions.positive or (match.scheme.positive if match.is_usual else None)
+        is_theirs = match.is_usual and match.scheme.published
+        positive = conventions.positive or (match.scheme.positive if is_theirs else None)
         if positive is None:
             raise UserError(
                 f"{path}: {layer} gives one logit, and nothing tells what a high one speaks for: add `positive: fake` "

@@ -29,10 +29,11 @@ class Scheme:
     `rename` turns the name of a tensor or layer of the detector, such as `backbone.conv_stem.weight`, into that in
     such files. `head` is the layer of such files that writes the logits, where `rename` does not tell. `flavour` is the
     arithmetic of that project's code, told by `flavour_by`; None where nothing tells it. `positive` is what the single
-    logit speaks for that all networks of that code have. With `asks_classes` each owner decides which of two logits is
-    which. `unused` are beginnings of names that such files hold and their code never uses, and `constants` last parts
-    of names of what follows from a network's shape; `unknown` are beginnings of those of layers that some of these
-    networks have and `bench` does not compute, with what they are.
+    logit speaks for that all networks of that code have, which counts for the architectures that were `published`:
+    others may have such names by chance. With `asks_classes` each owner decides which of two logits is which. `unused`
+    are beginnings of names that such files hold and their code never uses, and `constants` last parts of names of what
+    follows from a network's shape; `unknown` are beginnings of those of layers that some of these networks have and
+    `bench` does not compute, with what they are.
     Frames whose side is no multiple of `side_step` pixels are computed otherwise by that code than by `bench`.
 
     `apart` turns a name in such files into that which it has where people took the parts of a network out of it, as
@@ -48,6 +49,7 @@ class Scheme:
     flavour: str | None = None
     flavour_by: str = "the names"
     positive: ClassName | None = None
+    published: bool = True
     asks_classes: bool = False
     unused: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
