@@ -108,7 +108,7 @@ def find(name: str, settings: FrameSetSettings, base: Path) -> Listed:
         remarks += shared_by_design(sharing, undigested)
     elif not shared:
         remarks += alike_sources({split: frames for split, frames in undigested.items() if split})
-    refuse(name, problems + ([] if sharing else shared))
+    refuse(name, problems + ([] if sharing or not shared else [*shared, *of_sources]))
     return Listed(name, settings, parts, undigested, gathered.unused, tuple(remarks), sharing)
 
 

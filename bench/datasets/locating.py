@@ -31,6 +31,10 @@ class Located:
         """Whether a pattern takes the place of sources that the layout read off names."""
         return self.pattern is not None and self.part.from_names
 
+    def states(self, entry: Entry) -> bool:
+        """Whether somebody has written the source of a frame down."""
+        return entry.source is not None and not self.part.from_names
+
     @property
     def unnamed(self) -> list[Entry]:
         """Those of whose source nothing is said but by a pattern."""
@@ -94,7 +98,10 @@ def frames_of(parts: Mapping[Split | None, Located]) -> tuple[dict[Split | None,
             real.setdefault(located.pattern, set()).update(located.real_sources)
     frames = {split: located.frames(real.get(located.pattern or "", ())) for split, located in parts.items()}
     everything = [frame for of_part in frames.values() for frame in of_part]
-    seconds = second_sources([frame.source for frame in everything], [frame.label for frame in everything])
+    # What a pattern or a layout finds in names, it says whether that is one source or two.
+    stated = [located.states(entry) for located in parts.values() for entry in located.part.entries]
+    guessed = second_sources([frame.source for frame in everything], [frame.label for frame in everything])
+    seconds = {index: names for index, names in guessed.items() if stated[index]}
     if not seconds:
         return frames, ()
     changed = [replace(frame, source=seconds.get(index, frame.source)) for index, frame in enumerate(everything)]
@@ -102,7 +109,7 @@ def frames_of(parts: Mapping[Split | None, Located]) -> tuple[dict[Split | None,
     remark = (
         f"{counted(len(seconds), 'fake')} {'have' if len(seconds) > 1 else 'has'} a source that is spelled of several "
         f"that real frames have, and counts as all of them: {quoted(everything[index].source)} as "
-        f"{quoted(joined)}. A `;` between two sources says so, and nothing else is taken for one."
+        f"{quoted(joined)}. Write `;` between the sources of a frame, and other names where they are none."
     )
     each = iter(changed)
     return {split: tuple(islice(each, len(of_part))) for split, of_part in frames.items()}, (remark,)

@@ -21,6 +21,7 @@ from bench.records import BETWEEN_SOURCES, joined_sources, sources_of
 _SECONDS, _SECONDS_PER_PATH = 2.0, 10e-6  # of processor time; usual patterns take 1 µs for a path
 _SCRIPT = Path(__file__).with_name("searching.py")
 _BETWEEN = re.compile(r"[\s_,|+&]+")
+_LISTED, _WIDTH = re.compile(r"[,|+&]"), 3
 _NEXT_NAME = re.compile(r"[_+&-]([^_+&/.\s-]+)")
 
 
@@ -62,7 +63,8 @@ def find_sources(
 def second_sources(sources: Sequence[str | None], labels: Sequence[int | None]) -> dict[int, str]:
     """Fakes whose one source is spelled of several that real frames have, as "953_974": their sources, by their index.
 
-    That is a guess, so it is made only where most fakes are called so, and no real frame is.
+    That is a guess, so it is made only where most fakes are called so, and no real frame is; and of numbers with `_`
+    between only where all have as many digits, three or more: in "12_3" the second may count takes.
     """
     pairs = list(zip(sources, labels, strict=True))
     real = {name for source, label in pairs if source and label == 0 for name in sources_of(source)}
@@ -71,12 +73,20 @@ def second_sources(sources: Sequence[str | None], labels: Sequence[int | None]) 
         if not source or BETWEEN_SOURCES in source:
             continue
         names = [name for name in _BETWEEN.split(source) if name]
-        if len(names) > 1 and {*names} <= real:
+        if len(names) > 1 and {*names} <= real and not _may_count(source, names):
             if label != 1:
                 return {}
             seconds[index] = str(joined_sources(*names))
     fakes = sum(label == 1 and source is not None for source, label in pairs)
     return seconds if 2 * len(seconds) > fakes else {}
+
+
+def _may_count(source: str, names: Sequence[str]) -> bool:
+    """Whether one of several numbers in a source may be another thing's than a source's."""
+    if _LISTED.search(source) or not any(name.isdecimal() for name in names):
+        return False
+    widths = {len(name) if name.isdecimal() else 0 for name in names}
+    return len(widths) > 1 or min(widths) < _WIDTH
 
 
 def find_groups(pattern: str, paths: Sequence[str], called: str) -> list[tuple[str | None, ...] | None]:

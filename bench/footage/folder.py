@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -94,8 +95,13 @@ def outcome_of(folder: Path, video: Video) -> Outcome | None:
 
 
 def claim(folder: Path, video: Video) -> None:
-    """Say, before its frames take the place of others, that those of this name are this video's from now on."""
-    write_text(_claim_of(folder, video), key_of(video))
+    """Say, before its frames take the place of others, that those of this name are this video's from now on.
+
+    Where there are no others, its record will do.
+    """
+    file = _claim_of(folder, video)
+    if file.exists() or os.path.lexists(folder / of_video(video)):
+        write_text(file, key_of(video))
 
 
 def _claim_of(folder: Path, video: Video) -> Path:
@@ -113,6 +119,11 @@ def take(folder: Path, extraction: Extraction, finder: str, version: int) -> Non
     settings = {**asdict(extraction), "finder": finder}
     before = _card(folder)
     if before is not None:
+        if before.get("version", 1) != version:  # which unfinished folders of the first version do not say
+            raise UserError(
+                f"{folder}: holds frames that another version of bench extracted, in which some may be others; write "
+                "to another folder, or remove this one"
+            )
         if differences := _differences(before.get("settings", {}), settings):
             raise UserError(
                 f"{folder}: holds frames that were extracted otherwise ({differences}); write to another folder, or "

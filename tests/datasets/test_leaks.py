@@ -71,10 +71,14 @@ def test_frames_beside_split_folders_inside_of_the_classes_are_refused(tmp_path:
     )
 
 
-def test_a_single_folder_that_is_called_like_a_split_may_be_anything(tmp_path: Path) -> None:
-    for path in ("real/test/0.png", "real/other/1.png", "fake/test/2.png", "fake/other/3.png"):
-        picture(tmp_path / "set" / path)
-    assert len(load(tmp_path, path="set")["test"].frames) == 4
+@pytest.mark.parametrize("folders", [("test", "other"), ("train", "cat"), ("train",), ("test",)])
+def test_a_single_folder_that_is_called_like_a_split_may_be_anything(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    for label in ("real", "fake"):
+        for folder in folders:
+            for index in range(6):
+                picture(tmp_path / "set" / label / folder / f"{index}.png")
+    assert len(load(tmp_path, path="set")["test"].frames) == 12 * len(folders)
+    assert len(load(tmp_path, path="set", split="auto", source_pattern="(.+)")) > 1
 
 
 # ------------------------------------------------------------------------------------------------ sources of two
@@ -92,11 +96,11 @@ def test_the_second_person_may_be_real_in_another_split_alone(tmp_path: Path) ->
 
 @pytest.mark.parametrize("between", ["_", ",", " + ", "|"])
 def test_a_manifests_source_that_is_spelled_of_two_is_both(tmp_path: Path, between: str) -> None:
-    reals = [(f"r{name}.png", "real", name) for name in ("953", "974", "101", "7")]
-    fakes = [("f1.png", "fake", f"953{between}974"), ("f2.png", "fake", f"101{between}7")]
+    reals = [(f"r{name}.png", "real", name) for name in ("953", "974", "101", "007")]
+    fakes = [("f1.png", "fake", f"953{between}974"), ("f2.png", "fake", f"101{between}007")]
     manifest(tmp_path / "set/manifest.csv", [*reals, *fakes])
     test = load(tmp_path, path="set")["test"]
-    assert {frame.source for frame in test.frames if frame.label == 1} == {"953;974", "101;7"}
+    assert {frame.source for frame in test.frames if frame.label == 1} == {"953;974", "007;101"}
     assert any(
         "2 fakes have a source that is spelled of several that real frames have" in text for text in test.remarks
     )
@@ -106,6 +110,21 @@ def test_names_that_real_frames_have_too_are_no_two_sources(tmp_path: Path) -> N
     rows = [("a.png", "real", "1"), ("b.png", "real", "2"), ("c.png", "real", "1_2"), ("d.png", "fake", "2_1")]
     manifest(tmp_path / "set/manifest.csv", rows)
     assert [frame.source for frame in load(tmp_path, path="set")["test"].frames] == ["1", "2", "1_2", "2_1"]
+
+
+def test_numbers_that_may_count_takes_are_no_sources(tmp_path: Path) -> None:
+    rows = [(f"r{i}.png", "real", str(i)) for i in range(6)]
+    rows += [(f"f{i}.png", "fake", f"{i}_{take}") for i, take in ((0, 1), (1, 2), (2, 1), (3, 1))]
+    manifest(tmp_path / "set/manifest.csv", rows)
+    fakes = [frame for frame in load(tmp_path, path="set")["test"].frames if frame.label == 1]
+    assert [frame.source for frame in fakes] == ["0_1", "1_2", "2_1", "3_1"]
+
+
+def test_what_a_pattern_finds_is_one_source(tmp_path: Path) -> None:
+    for name in ("real/953", "real/974", "fake/953_974"):
+        picture(tmp_path / f"set/{name}.png")
+    frames = load(tmp_path, path="set", source_pattern=r"(\d+_\d+|\d+)()")["test"].frames
+    assert [frame.source for frame in frames] == ["953_974", "953", "974"]
 
 
 def test_a_list_in_parquet_is_several_sources(tmp_path: Path) -> None:
@@ -159,6 +178,12 @@ def test_a_column_that_is_called_for_real_frames_is_not_read_as_fake(tmp_path: P
     assert "`labels: {real: ['1'], fake: ['0']}`" in text
     sets = load(tmp_path, path="set", columns=columns, labels={"real": ["1"], "fake": ["0"]})
     assert [frame.label for frame in sets["test"].frames] == [1, 0, 1, 0]
+
+
+def test_a_column_of_what_people_said_is_read_as_ever(tmp_path: Path) -> None:
+    manifest(tmp_path / "set/manifest.csv", [(f"{i}.png", i % 2, i) for i in range(4)], "path,human_label,source")
+    columns = {"path": "path", "label": "human_label", "source": "source"}
+    assert [frame.label for frame in load(tmp_path, path="set", columns=columns)["test"].frames] == [0, 1, 0, 1]
 
 
 def test_masks_in_colour_and_beside_their_frames(tmp_path: Path) -> None:

@@ -276,6 +276,13 @@ def test_an_order_of_classes_may_stand_beside_the_weights_or_in_their_metadata(
         detectors.read(ARCHITECTURE, tmp_path / "w.safetensors", PLAIN)
 
 
+def test_odd_entries_about_classes_are_left_aside(of_timm: nn.Module, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"label2id": {"a": [0], "b": {"c": 1}}}')
+    odd = {"state_dict": of_timm.state_dict(), "label2id": {"fake": [0], "real": {}}, "id2label": "[" * 100_000}
+    logits, _ = read(odd, tmp_path)
+    torch.testing.assert_close(logits, answers(of_timm), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("stated", [["cat", "dog"], ["fake", "fake2"], ["real", "fake", "mask"], "fake,real", {"a": 0}])
 def test_classes_that_mean_nothing_here_change_nothing(stated: Any, of_timm: nn.Module, tmp_path: Path) -> None:
     logits, reading = read({"state_dict": of_timm.state_dict(), "classes": stated}, tmp_path)

@@ -170,6 +170,19 @@ def test_again_makes_nothing_twice_and_only_what_is_new(videos: Path, tmp_path: 
     assert "(6 videos were there already)" in bench(*arguments)[1]
 
 
+def test_frames_of_another_version_need_another_folder(videos: Path, tmp_path: Path) -> None:
+    to = tmp_path / "frames"
+    arguments = ("extract", str(videos), "--to", str(to), "--frames", "3", *WHOLE)
+    assert bench(*arguments)[0] == 0
+    card = to / folder.CARD
+    content = json.loads(card.read_text())
+    for version in (content.pop("version") - 1, None):
+        card.write_text(json.dumps(content if version is None else {**content, "version": version}))
+        code, output = bench(*arguments)
+        assert code == 2
+        assert "holds frames that another version of bench extracted" in output
+
+
 def test_other_settings_need_another_folder(videos: Path, tmp_path: Path) -> None:
     to = tmp_path / "frames"
     bench("extract", str(videos), "--to", str(to), "--frames", "3", *WHOLE)

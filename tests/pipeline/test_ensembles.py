@@ -301,6 +301,16 @@ def test_what_is_wrong_is_said_at_once(folder: Path, old: str, new: str, words: 
     assert words in " ".join(output.split())
 
 
+def test_a_mix_of_one_ensemble_is_accepted(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments.yaml").write_text(EXPERIMENT.replace("mixed: {members", "trio/mixed: {members"))
+    code, output = bench("run", "--no-timing")
+    assert code == 0, output
+    code, output = bench("accept", "--anyway")
+    assert code == 0, output
+
+
 def test_what_is_accepted_and_checked_of_an_ensemble(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,7 +150,8 @@ def _refuse_stale_ensemble(folder: Path, settings: ExperimentSettings, name: str
     if stored and given.weights == "fit":  # which were found then
         asked = replace(asked, weights=stored.rule.weights if asked.members == stored.rule.members else asked.weights)
     variants = stored.parts if stored else {}
-    parts = {variant: settings.taking_part(name, variant) for variant in variants if variant in settings.variants}
+    present = [variant for variant in variants if variant in settings.of(name).variants]
+    parts = {variant: settings.taking_part(name, variant) for variant in present}
     changed = {
         "other members, weights or rules": stored is None or stored.rule != asked,
         "other variants of its members": any(variants[variant] != parts.get(variant) for variant in variants),

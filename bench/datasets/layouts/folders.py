@@ -96,11 +96,11 @@ def _by_split_inside(path: Path, part: Part) -> tuple[dict[Split | None, Part], 
         _, *inside, _ = entry.path.split("/")
         names = {SPLIT_WORDS[folder.lower()] for folder in inside if folder.lower() in SPLIT_WORDS}
         by_split.setdefault(names.pop() if len(names) == 1 else None, []).append(_without_split(entry))
-    if None not in by_split or not (by_split.keys() & {"train"} or len(by_split) > 2):
-        # A single folder that is called so may be a person's or a method's.
-        is_split = None not in by_split and len(by_split) > 1
+    named = by_split.keys() - {None}
+    if len(named) < 2 or None not in by_split:
+        # A single folder that is called so may be a person's, a method's or a category's.
         parts = {split: replace(part, entries=tuple(entries)) for split, entries in by_split.items()}
-        return (parts, ()) if is_split or by_split.keys() == {"train"} else ({None: part}, ())
+        return (parts if len(named) > 1 else {None: part}), ()
     splits = listed(sorted(f"{split}" for split in by_split if split))
     return {None: part}, (
         f"{path}: {len(by_split[None]):,} of {len(part.entries):,} frames lie in no split folder, such as "

@@ -46,7 +46,7 @@ def stated(key: str, value: Any, where: str) -> Stated | None:
     if isinstance(value, str) and value[:1] in "{[":
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     by_index: Mapping[Any, Any] = {}
     if key in _IN_ORDER and isinstance(value, (list, tuple)):
@@ -54,7 +54,7 @@ def stated(key: str, value: Any, where: str) -> Stated | None:
     elif key in _BY_INDEX and isinstance(value, dict):
         by_index = value
     elif key in _BY_NAME and isinstance(value, dict):
-        by_index = {index: name for name, index in value.items()}
+        by_index = {str(index): name for name, index in value.items()}
     names = {str(index): name for index, name in by_index.items()}
     if names.keys() != {"0", "1"} or not all(isinstance(n, str) and len(n) <= _LONGEST for n in names.values()):
         return None

@@ -24,7 +24,7 @@ from bench.datasets.layouts.manifest.files import Files
 from bench.datasets.layouts.manifest.rows import Reader
 from bench.datasets.layouts.manifest.tables import COLUMNS, SHAPE, Row, sharing_of, table
 from bench.errors import UserError, listed, quoted
-from bench.records import CLASS_WORDS, LABEL_WORDS, label_word, meaning
+from bench.records import CLASS_WORDS, LABEL_WORDS, label_word
 from bench.text_encoding import not_utf8
 
 RANK = 10
@@ -32,6 +32,8 @@ RANK = 10
 __all__ = ["NAMES", "RANK", "SHAPE", "Files", "manifests_at", "read", "recognises", "roles_of", "rows_at"]
 
 NAMES = ("manifest.csv", "manifest.parquet")
+_OF_REALS = frozenset(("real", "genuine", "authentic", "bonafide", "bona_fide", "live", "pristine"))
+"""What a column of labels is called in which true means real, with or without "is_" before it."""
 
 
 def recognises(path: Path) -> bool:
@@ -85,7 +87,7 @@ def rows_at(path: Path, options: Options) -> tuple[Path, list[str], list[Row]]:
 def _turned_round(manifest: Path, rows: Sequence[Row], options: Options) -> list[str]:
     """What is wrong where the column of labels is called for real ones, and holds numbers, of which 1 means fake."""
     name = (options.columns or {}).get("label", "")
-    if meaning(name) != CLASS_WORDS["real"] or options.labels:
+    if name.strip().casefold().removeprefix("is").lstrip("_- ") not in _OF_REALS or options.labels:
         return []
     words = {label_word(cells.get("label", "")) for _, cells in rows} - {""}
     if not words or words & CLASS_WORDS.keys() or not words <= LABEL_WORDS.keys():
