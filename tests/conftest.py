@@ -36,7 +36,7 @@ from bench.runtimes.onnxruntime.lowering import EVERYWHERE
 from bench.variants import build, checkpoints
 from bench.variants.chain import parse
 from bench.variants.context import BuildContext, Source
-from tests.support import ROOT, blank_figures, pace, tiny
+from tests.support import ROOT, blank_figures, browser, pace, tiny
 
 LONGEST = ("pipeline", "detectors", "variants", "runtimes", "safety", "interface", "reports")
 """Folders whose files take long: they come first, so that the workers of pytest-xdist end together."""
@@ -318,3 +318,13 @@ def copy_source(target: Path) -> None:
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target / name)
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[browser.Page]:
+    """A tab of a headless browser; the tests skip where it does not run."""
+    try:
+        with browser.opened() as page:
+            yield page
+    except browser.NotStartedError as error:
+        pytest.skip(str(error))

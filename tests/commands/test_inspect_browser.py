@@ -23,15 +23,6 @@ WIDER = """[...document.querySelectorAll("body *")].filter(one => {
 
 
 @pytest.fixture(scope="module")
-def tab() -> Iterator[browser.Page]:
-    try:
-        with browser.opened() as page:
-            yield page
-    except browser.NotStartedError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
 def pages(inspected: Path) -> dict[str, Path]:
     """The page that is opened first of each kind of input."""
     write_video(inspected / "clip.mp4", 4, draw=portrait)

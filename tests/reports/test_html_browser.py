@@ -50,15 +50,6 @@ def hostile_frames(run: RunRecord, answers: Answers) -> tuple[RunRecord, Answers
 
 
 @pytest.fixture(scope="module")
-def tab() -> Iterator[browser.Page]:
-    try:
-        with browser.opened() as page:
-            yield page
-    except browser.NotStartedError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Evaluation, Path]:
     folder = tmp_path_factory.mktemp("page")
     run, answers = hostile_frames(*made_up(FRAMES))
