@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from bench.records import LOUD_NOISE, Built, Forecast, Recovery
+from bench.records import MUCH_DP, Built, Forecast, Recovery
 from bench.variants import description
 from bench.variants.steps import Use
 
@@ -42,21 +42,18 @@ def notes(chain: Sequence[Use], built: Built, baseline: Built, foretold: Sequenc
     """Sentences for people, without their full stop; `foretold` are the `forecasts` of the chain."""
     if not chain:
         return ()
-    return (f"the {TOOK} {built.seconds:.0f} s", *_remarks(chain, baseline, built), *_loud(foretold))
+    return (f"the {TOOK} {built.seconds:.0f} s", *_remarks(chain, baseline, built), *_moved(foretold))
 
 
-def _loud(foretold: Sequence[Forecast]) -> Iterator[str]:
-    """That rounding is foretold to make P(fake) another one, and what would help."""
+def _moved(foretold: Sequence[Forecast]) -> Iterator[str]:
+    """That rounding is foretold to move P(fake) far, and what would help."""
     for each in foretold:
-        noise, proposal = each.foretold.noise, each.proposal
-        if noise is not None and noise >= LOUD_NOISE and any(layer.weight_bits < 32 for layer in each.foretold.layers):
+        mean_dp, proposal = each.foretold.mean_dp, each.proposal
+        if mean_dp is not None and mean_dp > MUCH_DP:
             helps = "leave its noisiest layers in float"
             if proposal:
-                helps = f"`{proposal.line}` takes {100 * proposal.share:.0f} % of it away"
-            yield (
-                f"{each.step}: a noise of {noise:.2g} of the logit difference's variance is foretold, where .0005 is "
-                f"usual: P(fake) will move: {helps}"
-            )
+                helps = f"`{proposal.line}` takes {100 * proposal.share:.0f} % of the noise away"
+            yield f"{each.step}: P(fake) is foretold to move by {mean_dp:.2g} on average: {helps}"
 
 
 def _remarks(chain: Sequence[Use], baseline: Built, built: Built) -> Iterator[str]:

@@ -70,7 +70,7 @@ from bench.records.footage import (
     Video,
 )
 from bench.records.forecasts import (
-    LOUD_NOISE,
+    MUCH_DP,
     Forecast,
     Foretold,
     MeasuredNoise,
@@ -299,9 +299,9 @@ __all__ = [
     "LEAST_CROP_PCT",
     "LEAST_GROUP",
     "LEAST_GROUP_SOURCES",
-    "LOUD_NOISE",
     "LOWERED",
     "MOST_VALUES",
+    "MUCH_DP",
     "NO_CROP",
     "ONNX",
     "OUTCOMES",

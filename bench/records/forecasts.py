@@ -57,8 +57,8 @@ class NarrowedChannels:
     heads: bool = False
 
 
-LOUD_NOISE = 0.01
-"""As a share of the logit difference's variance: with so much, P(fake) is another one; rounding usually has .0005."""
+MUCH_DP = 0.02
+"""On average over calibration frames: where P(fake) is foretold to move further by rounding, something is done."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Foretold:
     `noise` is that of all together, taken as independent; None where it is not known of all. `deviation` is the
     standard deviation of `logit_fake - logit_real` over the calibration frames that were read, None where nobody
     looked. The `layers` that it could round, and the `channels` that it could narrow, are in the order in which they
-    run.
+    run. `mean_dp` is by how much P(fake) is foretold to move on average, with the errors' signs; None where that is not
+    known.
     """
 
     noise: Noise | None
@@ -76,6 +77,7 @@ class Foretold:
     deviation: Noise | None = None
     layers: tuple[RoundedLayer, ...] = ()
     channels: tuple[NarrowedChannels, ...] = ()
+    mean_dp: Noise | None = None
 
 
 @dataclass(frozen=True)

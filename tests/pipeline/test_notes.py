@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from bench.pipeline import notes
-from bench.records import Built, Forecast, Foretold, Proposal, RoundedLayer
+from bench.records import Built, Forecast, Foretold, Proposal
 from bench.variants import description
 from bench.variants.chain import parse
 
@@ -120,16 +120,16 @@ def test_why_half_is_far_less_than_half_is_said() -> None:
     assert remark not in notes.notes([use, use], after, before, ())
 
 
-def test_noise_that_makes_p_fake_another_one_is_told_with_what_helps() -> None:
-    layers = (RoundedLayer("conv_head", 8, 8, 0.2, 300, 1), RoundedLayer("stem", 32, 32, 0.2, 0, 1))
+def test_where_p_fake_is_foretold_to_move_far_it_is_noted_with_what_helps() -> None:
     proposal = Proposal("quantize: {float: [conv_head]}", ("conv_head",), 0.96, 300)
 
-    def loud_notes(noise: float, *layers: RoundedLayer, proposal: Proposal | None = None) -> list[str]:
-        return list(notes._loud([Forecast("quantize: int8", "a", "b", Foretold(noise, 8, 1.0, layers), proposal)]))
+    def moved(mean_dp: float | None, proposal: Proposal | None = None) -> list[str]:
+        foretold = Foretold(0.2, 8, 1.0, mean_dp=mean_dp)
+        return list(notes._moved([Forecast("quantize: int8", "a", "b", foretold, proposal)]))
 
-    (loud,) = loud_notes(0.2, *layers, proposal=proposal)
-    assert "a noise of 0.2 of the logit difference's variance is foretold" in loud
-    assert loud.endswith("`quantize: {float: [conv_head]}` takes 96 % of it away")
-    assert loud_notes(0.2, *layers)[0].endswith("leave its noisiest layers in float")
-    assert not loud_notes(0.009, *layers)
-    assert not loud_notes(0.2, layers[1]), "nothing is rounded"
+    (far,) = moved(0.034, proposal)
+    assert far.startswith("quantize: int8: P(fake) is foretold to move by 0.034 on average")
+    assert far.endswith("`quantize: {float: [conv_head]}` takes 96 % of the noise away")
+    assert moved(0.2)[0].endswith("leave its noisiest layers in float")
+    assert not moved(0.019)
+    assert not moved(None)

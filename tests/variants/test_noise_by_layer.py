@@ -28,7 +28,7 @@ from bench.errors import UserError
 from bench.records import Foretold, Preprocessing, RoundedLayer
 from bench.variants import chain
 from bench.variants.steps import StepContext, prune, quantize
-from bench.variants.steps.quantize import in_float, of_graphs, proposals
+from bench.variants.steps.quantize import allocation, in_float, of_graphs, proposals
 from tests.support import b0, step_work, tiny
 from tests.support.quantised import CALIBRATION, calibration
 
@@ -90,8 +90,26 @@ def test_all_together_is_what_is_measured() -> None:
     model, of_all = built(quantize.Settings())
     assert of_all.noise == pytest.approx(sum(noises(of_all).values()), rel=1e-3)
     assert 0.5 < measured(model) / sum(noises(of_all).values()) < 2
+    before, after = (1 / (1 + np.exp(-logit_diffs(each))) for each in (to_onnx(shallow()), model))
+    assert of_all.mean_dp == pytest.approx(np.abs(after - before).mean(), rel=0.4)
     assert of_all.frames == CALIBRATION
     assert of_all.deviation == pytest.approx(logit_diffs(to_onnx(shallow())).std(ddof=1), rel=1e-3)
+
+
+def test_layers_that_would_move_p_fake_far_compute_in_float_with_rounded_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual, before = built(quantize.Settings())
+    assert before.mean_dp is not None
+    monkeypatch.setattr(allocation, "MUCH_DP", before.mean_dp / 2)
+    work = calibration()
+    model, after = quantize.apply(shallow(), quantize.Settings(), work), foretold(quantize, work)
+    assert after.mean_dp is not None
+    assert after.mean_dp < 0.7 * before.mean_dp
+    on_integers = [{layer.name for layer in of.layers if layer.input_bits == 8} for of in (before, after)]
+    assert on_integers[1] < on_integers[0]
+    assert all(layer.weight_bits == 8 for layer in after.layers if layer.name in on_integers[0])
+    assert measured(model) < measured(usual)
 
 
 @pytest.mark.parametrize("settings", [{}, {"weights": "int8"}, {"weights": "int4"}])
@@ -181,16 +199,15 @@ def test_few_layers_are_proposed_for_few_bytes() -> None:
     large = RoundedLayer("large", 8, 8, 30.0, 10_000, 1)
     in_float_now = RoundedLayer("first", 32, 32, 50.0, 0, 1)
 
-    def proposed(*layers: RoundedLayer, scale: float = 1e-4) -> tuple[str, ...] | None:
-        scaled = tuple(dataclasses.replace(layer, noise=scale * layer.noise) for layer in layers)
-        proposal = proposals.proposal({}, Foretold(1.0, 8, 1.0, scaled), 2000)
+    def proposed(*layers: RoundedLayer, mean_dp: float = 0.01) -> tuple[str, ...] | None:
+        proposal = proposals.proposal({}, Foretold(1.0, 8, 1.0, layers, mean_dp=mean_dp), 2000)
         return None if proposal is None else proposal.layers
 
     assert proposed(in_float_now, *layers) == ("layer.1",)
     assert proposed(*layers, large) == ("layer.1", "layer.2"), "a tenth of the file is 200 bytes"
     costly = dataclasses.replace(large, float_bytes=400)
     assert proposed(*layers, costly) == ("layer.1", "layer.2")
-    assert proposed(*layers, costly, scale=1.0) == ("large",), "a quarter of it, where P(fake) would be another one"
+    assert proposed(*layers, costly, mean_dp=0.03) == ("large",), "a quarter of it, where P(fake) moves far"
     even = [dataclasses.replace(layer, name=str(i), noise=1.0) for i, layer in enumerate(50 * layers)]
     assert proposed(*even) is None, "no few layers make the noise"
     assert proposed(in_float_now) is None

@@ -41,7 +41,7 @@ PRODUCES: Kind = "onnx"
 NEEDS: frozenset[Offer] = frozenset()
 FRAMES: Mapping[Split, str] = {"calibration": "finds the ranges of the activations, and what rounding may cost"}
 RECORD = RECORD_FILE
-VERSION = 10
+VERSION = 11
 SEEDED = False
 LIBRARIES = ("numpy", "onnxruntime-gpu", "onnxruntime", "onnx", "onnxscript", "scipy", "torch")
 MAIN = "dtype"
@@ -188,8 +188,8 @@ def leaves(settings: Settings) -> Leaves:
 def version_for(settings: Settings, architecture: str) -> int:
     """The version of what is made of a network.
 
-    10 brought more weights in float to `dtype` where noise is loud, 9 depthwise convolutions in float. 8 brought
-    limits, as of ReLU6, which EfficientNets do not have.
+    11 brought layers that compute in float to `dtype` where P(fake) would move far, 9 depthwise convolutions in float.
+    8 brought limits, as of ReLU6, which EfficientNets do not have.
     """
     from bench.detectors.families import efficientnet
 
@@ -205,9 +205,9 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     bits. Activations are uint8 with one scale per tensor, and multiplied by channel scales where that pays; so are the
     outputs of convolutions other than 1x1. Depthwise convolutions, and layers that would be alone on integers, have
     integer weights and compute in float; only behind limits as of ReLU6 are depthwise ones on integers: there they read
-    bytes anyway. Layers whose rounding would add the most noise stay in float. Products of
-    two activations, as in attention, do so too, and layers that a frame does not call exactly once: what they read
-    can't be watched.
+    bytes anyway. Layers whose rounding would add the most noise stay in float; where P(fake) would
+    still move far, further ones compute in float, with integer weights. Products of two activations, as in attention,
+    stay in float too, and layers that a frame does not call exactly once: what they read can't be watched.
     """
     from bench.artifacts.footprint import positions_by_call, positions_in_all
     from bench.system.idle_cores import Load
@@ -223,14 +223,14 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     statistics = observe.observe(exported, tensors, settings.frames, work, load.threads(work.threads))
     tried = candidates.for_all(convolutions, statistics, settings.weights, work)
     watched = min(_GRADIENT_FRAMES, settings.frames)
-    noise = sensitivities(model, tried, watched, work)
+    effects = sensitivities(model, tried, watched, work)
     budget, calls = allocation.BUDGETS[settings.stored], positions_in_all(model, positions)
-    allocations = allocation.among_layers(tried, noise, calls, budget, named)
+    allocations = allocation.among_layers(tried, effects, calls, budget, named)
     layers = candidates.allocated(tried, allocations, statistics, settings.weights)
     layers = lone_layers.weights_alone(layers, exported.graph, named)
     layers = _compensated(layers, statistics, model, settings.frames, work)
     macs = {layer.name: layer.weight.size * calls[layer.name] for layer in convolutions}
-    forecast.write(model, exported, forecast.Allocated(layers, noise, macs), watched, work)
+    forecast.write(model, exported, forecast.Allocated(layers, tried, effects.noise(), macs), watched, work)
     phases.begin("writing the quantised graph")
     quantised = qdq.quantised(exported, layers)
     quantised.metadata_props.add(key="stored", value=settings.stored)

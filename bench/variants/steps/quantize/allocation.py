@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from bench import phases
 from bench.errors import UserError
-from bench.records import LOUD_NOISE
+from bench.records import MUCH_DP
+from bench.variants.steps.quantize.candidates import spare
 
 if TYPE_CHECKING:
     from bench.variants.steps.quantize.rounding import Layer
+    from bench.variants.steps.quantize.sensitivities import Effects
 
 
 @dataclass(frozen=True)
@@ -19,21 +21,18 @@ class Budget:
     """`noise`: what all rounding together may add to the logit difference, as a share of its variance.
 
     `weights`, `macs`: the shares of all weights and multiply-accumulates that may stay in more bits for it.
-    `weights_if_loud`: the share of all weights that may where more than `LOUD_NOISE` would be left otherwise, and no
-    more than that is left with it.
     """
 
     noise: float
     weights: float
     macs: float
-    weights_if_loud: float = 0.0
 
 
 # Noise that moves the logit difference by as much as it varies leaves no detector.
 _MOST = 1.0
 # A noise of 5e-4 moves probabilities by about .006 on average.
 BUDGETS = {
-    "int8": Budget(5e-4, 0.01, 0.15, weights_if_loud=0.2),
+    "int8": Budget(5e-4, 0.01, 0.15),
     "int8 weights": Budget(1e-4, 0.002, 1.0),
     "int4 weights": Budget(5e-4, 0.1, 1.0),
 }
@@ -41,10 +40,14 @@ BUDGETS = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate's expected noise, and how many sets of channel scales it has."""
+    """A candidate's expected noise, and how many sets of channel scales it has.
+
+    A `spare` one computes in float, with rounded weights, where the others compute on integers.
+    """
 
     noise: float
     extra_scales: int
+    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,53 +77,86 @@ class Allocation:
 
 def among_layers(
     candidates: Mapping[str, Sequence[Layer]],
-    noise: Mapping[str, Sequence[float]],
+    effects: Effects,
     positions: Mapping[str, int],
     budget: Budget,
     in_float: Collection[str] = (),
 ) -> dict[str, Allocation]:
-    """By convolution, as `allocate`: `noise` is that of its candidates, `positions` how often it runs for a frame."""
+    """By convolution, as `allocate`, and then spare candidates where P(fake) would move too far.
+
+    `effects` are those of the candidates, `positions` how often each convolution runs for a frame. Those of `in_float`
+    stay as they are on top of that. Raises `UserError` where noise would bury the logit difference.
+    """
     phases.begin("allocating bits")
     sizes: dict[str, Size] = {}
     for name, (layer, *_) in candidates.items():
         weights, before = layer.convolution.weight.size, layer.convolution.behind_layer
         sizes[name] = Size(weights, weights * positions[name], sizes[before].unit if before in sizes else name)
+    noise = effects.noise()
     expected = {
-        name: [Candidate(share, layer.extra_scales) for share, layer in zip(noise[name], layers, strict=True)]
+        name: [
+            Candidate(share, layer.extra_scales, spare=layer is spare(layers))
+            for share, layer in zip(noise[name], layers, strict=True)
+        ]
         for name, layers in candidates.items()
     }
-    return allocate(expected, sizes, budget, in_float)
+    allocations = still(allocate(expected, sizes, budget), expected, effects, sizes)
+    # The others keep what they have without these, so that less noise is left by just theirs.
+    allocations |= {name: Allocation(None, 0.0, in_float=True) for name in in_float}
+    refuse_buried(allocations, budget)
+    return allocations
 
 
 def allocate(
-    candidates: Mapping[str, Sequence[Candidate]],
-    sizes: Mapping[str, Size],
-    budget: Budget,
-    in_float: Collection[str] = (),
+    candidates: Mapping[str, Sequence[Candidate]], sizes: Mapping[str, Size], budget: Budget
 ) -> dict[str, Allocation]:
     """The allocation of each convolution, by name.
 
     It gets the candidate with the fewest channel scales whose noise is within an even share of the budget; where none
-    is, the one of least noise. If the sum is then above the budget, the noisiest units stay as they are, as far as the
-    budget's weights and MACs go; and further where it is loud for all that, and quiet then. Those of `in_float` stay
-    so on top of that, whatever it is. Raises `UserError` where noise would bury the logit difference.
+    is, the one of least noise; no spare one. If the sum is then above the budget, the noisiest units stay as they are,
+    as far as the budget's weights and MACs go.
     """
     even_share = budget.noise / max(len(candidates), 1)
     allocations = {}
     for name, of_convolution in candidates.items():
         best = _best(of_convolution, even_share)
         allocations[name] = Allocation(best, of_convolution[best].noise)
-    units: dict[str, list[str]] = {}
-    for name in candidates:
-        units.setdefault(sizes[name].unit, []).append(name)
-    allocations = _noisiest_left(allocations, list(units.values()), sizes, budget)
-    if _total_noise(allocations) > LOUD_NOISE:
-        if_loud = Budget(LOUD_NOISE, budget.weights_if_loud, 1.0)
-        quiet = _noisiest_left(allocations, list(units.values()), sizes, if_loud)
-        # More bytes that leave it loud would be spent in vain.
-        allocations = quiet if _total_noise(quiet) <= LOUD_NOISE else allocations
-    # The others keep what they have without these, so that less noise is left by just theirs.
-    allocations |= {name: Allocation(None, 0.0, in_float=True) for name in in_float}
+    return _noisiest_left(allocations, sizes, budget)
+
+
+def still(
+    allocations: Mapping[str, Allocation],
+    candidates: Mapping[str, Sequence[Candidate]],
+    effects: Effects,
+    sizes: Mapping[str, Size],
+) -> dict[str, Allocation]:
+    """The same with spare candidates in further units, until P(fake) is foretold to move by `MUCH_DP` at most.
+
+    Each time that unit gets them with which it then moves least; none that makes it move further.
+    """
+    allocations = dict(allocations)
+    moved = effects.together({name: of.candidate for name, of in allocations.items() if of.candidate is not None})
+    spares = {name: index for name, layers in candidates.items() for index, layer in enumerate(layers) if layer.spare}
+    # By unit, what it would add to the logit differences.
+    changes = {}
+    for unit in _units(sizes):
+        of_unit = {name: allocations[name].candidate for name in unit if name in spares}
+        rounded = {name: index for name, index in of_unit.items() if index is not None}
+        if rounded:
+            spared = effects.together({name: spares[name] for name in rounded})
+            changes[tuple(rounded)] = spared - effects.together(rounded)
+    while changes and effects.mean_dp(moved) > MUCH_DP:
+        expected = {unit: float(effects.mean_dp(moved + change)) for unit, change in changes.items()}
+        best = min(expected, key=lambda unit: expected[unit])
+        if expected[best] >= effects.mean_dp(moved):
+            break
+        moved = moved + changes.pop(best)
+        allocations |= {name: Allocation(spares[name], candidates[name][spares[name]].noise) for name in best}
+    return allocations
+
+
+def refuse_buried(allocations: Mapping[str, Allocation], budget: Budget) -> None:
+    """Raise `UserError` where noise would bury the logit difference."""
     expected = _total_noise(allocations)
     if expected > _MOST:
         raise UserError(
@@ -128,17 +164,23 @@ def allocate(
             f"calibration frames (at most {_MOST:g} is allowed, {budget.noise:g} usual), so nothing would be left of "
             "it; check that the detector was made for such frames, or use `quantize: {weights: int8}` or `cast: fp16`"
         )
-    return allocations
+
+
+def _units(sizes: Mapping[str, Size]) -> list[list[str]]:
+    """The names of the convolutions of each unit."""
+    units: dict[str, list[str]] = {}
+    for name, size in sizes.items():
+        units.setdefault(size.unit, []).append(name)
+    return list(units.values())
 
 
 def _noisiest_left(
-    allocations: Mapping[str, Allocation], units: Sequence[Sequence[str]], sizes: Mapping[str, Size], budget: Budget
+    allocations: dict[str, Allocation], sizes: Mapping[str, Size], budget: Budget
 ) -> dict[str, Allocation]:
     """With the noisiest units left as they are until noise is within a budget, as far as its weights and MACs go."""
-    allocations = dict(allocations)
     whole = {of: sum(getattr(size, of) for size in sizes.values()) for of in ("weights", "macs")}
     most = {"weights": budget.weights * whole["weights"], "macs": budget.macs * whole["macs"]}
-    for unit in sorted(units, key=lambda unit: -sum(allocations[name].noise for name in unit)):
+    for unit in sorted(_units(sizes), key=lambda unit: -sum(allocations[name].noise for name in unit)):
         if _total_noise(allocations) <= budget.noise:
             break
         left = {*unit, *(name for name, of in allocations.items() if of.candidate is None)}
@@ -153,7 +195,8 @@ def _total_noise(allocations: Mapping[str, Allocation]) -> float:
 
 def _best(candidates: Sequence[Candidate], even_share: float) -> int:
     """The index of the candidate to take."""
-    fitting = [index for index, candidate in enumerate(candidates) if candidate.noise <= even_share]
+    usual = [index for index, candidate in enumerate(candidates) if not candidate.spare]
+    fitting = [index for index in usual if candidates[index].noise <= even_share]
     if fitting:
         return min(fitting, key=lambda index: (candidates[index].extra_scales, candidates[index].noise))
-    return min(range(len(candidates)), key=lambda index: candidates[index].noise)
+    return min(usual, key=lambda index: candidates[index].noise)

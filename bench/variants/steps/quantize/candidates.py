@@ -78,8 +78,9 @@ def for_convolution(
 ) -> list[Layer]:
     """The candidates of one convolution, those without channel scales first.
 
-    Where activations are rounded too, each has the bias that it will have at last: without it, candidates with coarse
-    weights would be taken for far noisier than they are.
+    Where activations are rounded too, the last one is the spare: rounded weights alone, computed with in float. And
+    each has the bias that it will have at last: without it, candidates with coarse weights would be taken for far
+    noisier than they are.
     """
     entering = statistics[convolution.input]
     if weights:
@@ -90,8 +91,9 @@ def for_convolution(
             Layer(convolution, nearest(convolution.weight, bits)),
             Layer(convolution, nearest(convolution.divided_weight(channel_scales), bits), channel_scales),
         ]
+    weights_alone = Layer(convolution, nearest(convolution.weight)).bias_corrected(entering.mean)
     if convolution.takes_floats:
-        return [Layer(convolution, nearest(convolution.weight)).bias_corrected(entering.mean)]
+        return [weights_alone]
     layers = []
     # Kernels that write integers add their bias as 32 bits, in units of both scales: it has to fit.
     least = None if convolution.pointwise else np.abs(convolution.bias) / _LARGEST_BIAS
@@ -103,7 +105,12 @@ def for_convolution(
             least_scales = None if least is None else least / read.scale
             rounded = nearest(convolution.divided_weight(stretch), 8, least_scales)
             layers += [Layer(convolution, rounded, stretch, read, *output) for output in outputs]
-    return [layer.bias_corrected(entering.mean) for layer in layers]
+    return [*(layer.bias_corrected(entering.mean) for layer in layers), weights_alone]
+
+
+def spare(candidates: Sequence[Layer]) -> Layer | None:
+    """The candidate that computes in float where the others of its convolution compute on integers."""
+    return candidates[-1] if candidates[-1].input is None is not candidates[0].input else None
 
 
 def allocated(

@@ -14,7 +14,7 @@ from bench.provenance import write_json
 from bench.records import Foretold, RoundedLayer
 from bench.records.forecasts import FLOAT_BITS, shortened
 from bench.variants.steps import RECORD_FILE
-from bench.variants.steps.quantize import qdq, sensitivities
+from bench.variants.steps.quantize import candidates, qdq, sensitivities
 
 if TYPE_CHECKING:
     from bench.detectors.detector import Detector
@@ -28,10 +28,11 @@ _EMPTY = [0]
 
 @dataclass(frozen=True)
 class Allocated:
-    """The `layers` that are rounded at last; of every convolution, by name, its candidates' noise, and its MACs."""
+    """The `layers` that are rounded at last; of every convolution, by name, its candidates, their noise, its MACs."""
 
     layers: Sequence[Layer]
-    candidates: Mapping[str, Sequence[float]]
+    candidates: Mapping[str, Sequence[Layer]]
+    noise: Mapping[str, Sequence[float]]
     macs: Mapping[str, int]
 
 
@@ -41,12 +42,14 @@ def write(model: Detector, exported: onnx.ModelProto, allocated: Allocated, fram
     The noise of a layer is that of what was made of it at last, after error compensation, over at most `frames`
     calibration frames; of a layer in float it is that of the best of its candidates.
     """
-    of_each, variance = sensitivities.noise(model, allocated.layers, frames, work)
+    effects = sensitivities.of_layers(model, allocated.layers, frames, work)
+    of_each = {name: share for name, (share,) in effects.noise().items()}
     grown = float_bytes(exported, allocated.layers)
     by_name = {layer.convolution.name: layer for layer in allocated.layers}
     layers = []
-    for name, expected in allocated.candidates.items():
-        layer = by_name.get(name)
+    for name, tried in allocated.candidates.items():
+        layer, spare = by_name.get(name), candidates.spare(tried)
+        expected = [share for share, each in zip(allocated.noise[name], tried, strict=True) if each is not spare]
         rounded = RoundedLayer(
             short_name(name),
             layer.weight.bits if layer else FLOAT_BITS,
@@ -56,10 +59,11 @@ def write(model: Detector, exported: onnx.ModelProto, allocated: Allocated, fram
             allocated.macs[name],
         )
         layers.append(rounded)
-    count, deviation = len(work.sample_evenly("calibration", frames)), shortened(math.sqrt(variance))
+    count, deviation = len(effects.logit_diffs), shortened(math.sqrt(effects.variance))
+    moved = effects.mean_dp(effects.together(dict.fromkeys(effects.changes, 0)))
     # What a layer reads has been moved by those before it, so that their errors are independent.
     together = sum(layer.noise for layer in layers if not layer.in_float)
-    foretold = Foretold(shortened(together), count, deviation, tuple(layers))
+    foretold = Foretold(shortened(together), count, deviation, tuple(layers), mean_dp=shortened(float(moved)))
     write_json(work.scratch / RECORD_FILE, {"foretold": asdict(foretold)})
 
 

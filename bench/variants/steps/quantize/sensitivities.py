@@ -36,33 +36,57 @@ if TYPE_CHECKING:
     from bench.variants.steps import StepContext
 
 
+@dataclass(frozen=True)
+class Effects:
+    """What rounding adds to the logit differences of calibration frames, to first order.
+
+    `logit_diffs` are those [n], and `variance` theirs; `changes` has by convolution what each of its candidates adds
+    to each [candidates, n].
+    """
+
+    logit_diffs: Tensor
+    variance: float
+    changes: Mapping[str, Tensor]
+
+    def noise(self) -> dict[str, list[float]]:
+        """By convolution, the noise of each of its candidates: E[(change of m)^2] / Var(m)."""
+        return {name: (change.square().mean(1) / self.variance).tolist() for name, change in self.changes.items()}
+
+    def together(self, chosen: Mapping[str, int]) -> Tensor:
+        """What the chosen candidate of each convolution adds to each logit difference, all together [n].
+
+        Their signs count: errors that all draw the answers to the middle do not cancel out.
+        """
+        total = torch.zeros_like(self.logit_diffs)
+        for name, candidate in chosen.items():
+            total += self.changes[name][candidate]
+        return total
+
+    def mean_dp(self, change: Tensor) -> Tensor:
+        """The mean absolute change of P(fake) where logit differences change by so much [..., n]: [...]."""
+        moved = torch.sigmoid(self.logit_diffs + change) - torch.sigmoid(self.logit_diffs)
+        return moved.abs().mean(-1)
+
+
 def sensitivities(
     model: Detector, candidates: Mapping[str, Sequence[Layer]], frames: int, work: StepContext
-) -> dict[str, list[float]]:
-    """By name of each convolution, the noise of each of its candidates: E[(change of m)^2] / Var(m).
-
-    At most `frames` calibration frames are read.
-    """
+) -> Effects:
+    """What each candidate of each convolution adds; at most `frames` calibration frames are read."""
     phases.begin("preparing sensitivities")
-    changes, variance = _changes(model, candidates, frames, work, "sensitivity")
-    return {name: (change.square().mean(1) / variance).tolist() for name, change in changes.items()}
+    return _effects(model, candidates, frames, work, "sensitivity")
 
 
-def noise(model: Detector, layers: Sequence[Layer], frames: int, work: StepContext) -> tuple[dict[str, float], float]:
-    """The noise of each layer as it is rounded at last, by name; and the variance of m."""
+def of_layers(model: Detector, layers: Sequence[Layer], frames: int, work: StepContext) -> Effects:
+    """What each layer adds as it is rounded at last: its one candidate."""
     phases.begin("preparing the forecast")
     by_name = {layer.convolution.name: [layer] for layer in layers}
-    changes, variance = _changes(model, by_name, frames, work, "forecast")
-    return {name: float(change.square().mean() / variance) for name, change in changes.items()}, variance
+    return _effects(model, by_name, frames, work, "forecast")
 
 
-def _changes(
+def _effects(
     model: Detector, candidates: Mapping[str, Sequence[Layer]], frames: int, work: StepContext, title: str
-) -> tuple[dict[str, Tensor], float]:
-    """What each candidate adds to each logit difference [candidates, n], by convolution; and the variance of those.
-
-    `title` is that of the checkpoint, and of the pass in progress bars.
-    """
+) -> Effects:
+    """What each candidate adds. `title` is that of the checkpoint, and of the pass in progress bars."""
     network = _Probed(model.float().eval(), candidates)
     total, part = len(work.sample_evenly("calibration", frames)), work.part(title)
     # Made once for all frames: small tensors that stay, between large ones that go, would fragment the memory.
@@ -84,7 +108,7 @@ def _changes(
         work.calibrate(part, frames, title, observe, lambda: state)
     finally:
         network.release()
-    return changes, logit_diff_variance(logit_diffs, "quantize")
+    return Effects(logit_diffs, logit_diff_variance(logit_diffs, "quantize"), changes)
 
 
 # ---------------- what `sensitivities` watches a network with
