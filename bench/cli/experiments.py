@@ -101,11 +101,14 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
         }
         options |= {"--shard": build_only and shard is not None, "--executor": executor != "local" or address}
         return _run_part(experiment, file, only, device, shard, store, options)
-    if store is not None:
-        raise UserError("--store is for a run in parts: give --build-only or --shard K/N too, or `bench merge --store`")
+    if store is not None and executor == "local":
+        raise UserError(
+            "--store is for runs on several machines: give --executor ray, --build-only or --shard K/N too, or "
+            "`bench merge --store`"
+        )
     if dry_run:
         return _show_plan(experiment, file, only, device, timing, executor=(executor, address))
-    _run(experiment, file, only, device, timing, as_json=json, executor=(executor, address))
+    _run(experiment, file, only, device, timing, as_json=json, executor=(executor, address), store=store)
 
 
 @app.command()
@@ -179,7 +182,7 @@ def _run(  # noqa: PLR0913 - options of a command
             timing=timing,
             merging=merging,
             store=store,
-            executor=executors.find(*executor, executors.request(file, experiment, variants, device)),
+            executor=executors.find(*executor, executors.request(file, experiment, variants, device, store)),
             hand_over=export_named,
             on_event=bars,
         )

@@ -21,12 +21,17 @@ PACKAGE = "ray"
 
 @dataclass(frozen=True)
 class Request:
-    """What a run is asked for, as workers read it again: the experiment file by its absolute path, and options."""
+    """What a run is asked for, as workers read it again: the experiment file by its absolute path, and options.
+
+    With a `store`, workers see no folder of the run's: they have the file's `text`, and share the rest by that address.
+    """
 
     path: Path
     name: str | None
     only: tuple[str, ...] = ()
     device: str | None = None
+    store: str | None = None
+    text: str = ""
 
 
 def find(name: str, address: str | None, request: Request) -> Executor:
@@ -49,5 +54,5 @@ def check(name: str, address: str | None) -> None:
         raise UserError('--executor ray: Ray is not installed: python -m pip install "bench[ray]"')
 
 
-def request(path: Path, name: str | None, only: Sequence[str], device: str | None) -> Request:
-    return Request(path.absolute(), name, tuple(only), device)
+def request(path: Path, name: str | None, only: Sequence[str], device: str | None, store: str | None = None) -> Request:
+    return Request(path.absolute(), name, tuple(only), device, store, path.read_text(encoding="utf-8") if store else "")

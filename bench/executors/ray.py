@@ -1,7 +1,7 @@
 """Workers of a Ray cluster: links of chains as tasks that wait for their parents, shards by actors that hold sessions.
 
-All machines see the folder of the experiment under one path. A worker that is lost costs the shards that it had under
-way: they are given to others. Nothing is timed here.
+All machines see the folder of the experiment under one path, or share what is made by a store. A worker that is lost
+costs the shards that it had under way: they are given to others. Nothing is timed here.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from bench.executors import Request
 from bench.executors.worker import WHOLE, Worker, build_link
 from bench.pipeline.build import BuiltVariants, build_context
 from bench.pipeline.prepared import Prepared
-from bench.pipeline.sharding import joining, records
+from bench.pipeline.sharding import joining, records, sharing
 from bench.pipeline.sharding.passes import passes_of
+from bench.pipeline.sharding.sharing import SharedStore
 from bench.records import Event, OnEvent, ResultKey, silent
 from bench.variants import cache, ids
 
@@ -35,6 +36,7 @@ _PATIENCE = {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_t
 """On a busy machine, Ray's processes take longer to start than it waits for them."""
 _POLL_SECONDS = 1.0
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_MOST_LETTERS = 500
 
 Unit = tuple[int, int]
 """A shard: the number of its pass, and its first row."""
@@ -116,6 +118,9 @@ class RayExecutor:
         due = _links_due(prepared)
         if not due:
             return
+        shared = self._shared(prepared)
+        if shared and shared.offer_artifacts(_links(prepared), on_event):
+            raise _changed_meanwhile(self._request)
         with connected(self._address) as ray:
             cluster = cluster_of(ray, prepared.first.threads, prepared.first.device)
             work, tasks = f"building on {cluster.text}", dict[str, Any]()
@@ -130,6 +135,8 @@ class RayExecutor:
                 for each in done:
                     _refuse_refused(ray, each)
             on_event(Event(work, len(tasks), len(tasks), "links"))
+        if shared:
+            shared.take_over(on_event)
 
     def fill(self, prepared: Prepared, built: BuiltVariants, on_event: OnEvent) -> dict[ResultKey, str]:
         """Evaluate all shards that are missing; the reasons of variants that failed."""
@@ -137,6 +144,9 @@ class RayExecutor:
         units = [(index, low) for index, each in enumerate(passes) for low in joining.lacking(each, {})]
         if not units:
             return {}
+        shared_store = self._shared(prepared)
+        if shared_store and shared_store.offer_variants(built, on_event):
+            raise _changed_meanwhile(self._request)
         expected = records.begun(WHOLE, prepared, passes)
         with connected(self._address) as ray:
             cluster = cluster_of(ray, prepared.first.threads, prepared.first.device)
@@ -149,7 +159,19 @@ class RayExecutor:
             failed = shared.done(
                 partial(Event, f"evaluating on {cluster.text}", total=len(units), unit="shards"), on_event
             )
+        if shared_store:
+            shared_store.fetch_shards(passes, WHOLE, on_event)
         return joining.failed_of(passes, failed)
+
+    def _shared(self, prepared: Prepared) -> SharedStore | None:
+        return sharing.opened(self._request.store, prepared.first.base, prepared.first.name)
+
+
+def _changed_meanwhile(request: Request) -> UserError:
+    return UserError(
+        f"{request.store}: another run has put other artifacts there meanwhile, and they are used from now on: run the "
+        "same command again"
+    )
 
 
 def _refuse_refused(ray: Any, task: Any) -> None:
@@ -158,7 +180,7 @@ def _refuse_refused(ray: Any, task: Any) -> None:
         ray.get(task)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause if isinstance(error.cause, UserError) else error
-        raise UserError(f"a worker can't build anything: {shown(str(cause))}") from error
+        raise UserError(f"a worker can't build anything: {shown(str(cause), _MOST_LETTERS)}") from error
     except _lost(ray):
         pass
 
@@ -171,6 +193,16 @@ def _lost(ray: Any) -> tuple[type[Exception], ...]:
 
 def _resources(cluster: Cluster) -> dict[str, Any]:
     return {"num_cpus": 1, "num_gpus": 1} if cluster.gpus else {"num_cpus": cluster.threads}
+
+
+def _links(prepared: Prepared) -> set[str]:
+    """The ids of all links of the selected variants."""
+    return {
+        link
+        for setup in prepared.by_detector.values()
+        for variant in setup.selected
+        for link in ids.of_chain(setup.source, setup.chains[variant], build_context(setup, silent))
+    }
 
 
 def _links_due(prepared: Prepared) -> dict[str, tuple[str, tuple[str, str, int]]]:

@@ -1,34 +1,102 @@
-"""What runs in a worker of a cluster: building one link of a chain, and evaluating shards with sessions that stay."""
+"""What runs in a worker of a cluster: building one link of a chain, and evaluating shards with sessions that stay.
+
+Workers see the folder of the experiment file, or have one of their own, which `BENCH_WORKERS` moves, and share what is
+made by the store of the run.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 from bench.errors import UserError
 from bench.executors import Request
-from bench.experiment import read
+from bench.experiment import read, select
+from bench.files import make_folder, write_text
 from bench.pipeline.build import BuiltVariants, build_context, build_variants
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared
 from bench.pipeline.search import search_variants
-from bench.pipeline.sharding import records
+from bench.pipeline.sharding import records, sharing
 from bench.pipeline.sharding.evaluate import Evaluator
 from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.passes import Pass, passes_of
 from bench.pipeline.sharding.records import Record
+from bench.pipeline.sharding.sharing import SharedStore
 from bench.records import silent
-from bench.variants import build
+from bench.remote import reading
+from bench.variants import build, ids
 
 WHOLE = Part(1, 1)
 
 
+FOLDER = "BENCH_WORKERS"
+"""The environment's name for the folder in which workers of runs with a store have theirs."""
+_DIGITS = 16
+
+
+def experiment_file(request: Request) -> Path:
+    """The experiment file on this machine: the run's, or a copy of it in the folder that is for its store.
+
+    `UserError` where no such folder can be.
+    """
+    if request.store is None:
+        return request.path
+    folder = _workers_folder() / _digest(request.store)
+    path = folder / f"experiments-{_digest(request.text)}.yaml"
+    if not path.exists():
+        make_folder(folder)
+        write_text(path, request.text)
+    return path
+
+
+def _workers_folder() -> Path:
+    if given := os.environ.get(FOLDER):
+        return Path(given).absolute()
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench" / "workers"
+    except RuntimeError:
+        raise UserError(f"this worker has no home folder: set {FOLDER} to a folder for what it copies") from None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+@contextmanager
+def sharing_of(request: Request) -> Iterator[SharedStore | None]:
+    """What is shared by the store of the run, with artifacts of others had here; None where all see one folder.
+
+    Inside, copies of frames stay as they are.
+    """
+    path = experiment_file(request)
+    name, _ = select(read(path), request.name, path)
+    with reading(f"working for {name}"):
+        shared = sharing.opened(request.store, path.parent, name)
+        if shared:
+            shared.take_over(silent)
+        yield shared
+
+
 def prepared_of(request: Request, threads: int) -> Prepared:
     """The experiment as this machine finds it, with so many threads, its searched chains among its variants."""
-    experiments = read(request.path)
-    prepared = prepare(
-        experiments, request.path, request.name, only=request.only, device=request.device, timing="none", for_run=True
-    )
+    path = experiment_file(request)
+    try:
+        prepared = prepare(
+            read(path), path, request.name, only=request.only, device=request.device, timing="none", for_run=True
+        )
+    except UserError as error:
+        if request.store is None:
+            raise
+        raise UserError(
+            f"{error}; with --store, a worker has the experiment file alone: weights and frames must be addresses, or "
+            "have paths from the root that all machines see"
+        ) from error
     prepared = Prepared(tuple(replace(setup, threads=threads) for setup in prepared.setups))
     return search_variants(prepared, silent)
 
@@ -40,11 +108,15 @@ def build_link(request: Request, threads: int, detector: str, variant: str, leng
     """
     if parent:
         return parent
-    setup = prepared_of(request, threads).by_detector[detector]
-    try:
-        build.build(setup.title(variant), setup.source, setup.chains[variant][:length], build_context(setup, silent))
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
+    with sharing_of(request) as shared:
+        setup = prepared_of(request, threads).by_detector[detector]
+        chain, context = setup.chains[variant][:length], build_context(setup, silent)
+        try:
+            build.build(setup.title(variant), setup.source, chain, context)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        if shared:
+            shared.offer_artifacts(ids.of_chain(setup.source, chain, context), silent)
     return ""
 
 
@@ -53,10 +125,16 @@ class Worker:
 
     def __init__(self, request: Request, threads: int, expected: Record, number: int) -> None:
         self._request, self._threads, self._expected, self._number = request, threads, expected, number
+        self._stack = ExitStack()
+
+    @cached_property
+    def _shared(self) -> SharedStore | None:
+        return self._stack.enter_context(sharing_of(self._request))
 
     @cached_property
     def _passes(self) -> list[Pass]:
         """The passes over all frame sets. `UserError` where this machine would make other shards than are expected."""
+        self._shared  # noqa: B018 - has the artifacts of others here
         prepared = prepared_of(self._request, self._threads)
         built: BuiltVariants = build_variants(prepared, silent)
         passes = passes_of(prepared, built)
@@ -75,4 +153,6 @@ class Worker:
     def evaluate(self, index: int, low: int) -> dict[str, str]:
         """Write the shard of the pass `index` that begins at the row `low`; the reasons of what failed, by title."""
         self._evaluator.evaluate(self._passes[index], [low])
+        if self._shared:
+            self._shared.offer_shard(self._passes[index], low)
         return self._evaluator.failed

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,15 @@ import pytest
 from bench.errors import UserError
 from bench.executors import ray as executor
 from bench.executors.ray import _Shared
+from bench.remote import Store
 from bench.results import predict
 from tests.conftest import run_quickly, write_frames
-from tests.support import foreign, tiny
+from tests.support import foreign, stores, tiny
 from tests.support.command_line import bench
 from tests.support.pace import comes_true
 
 SEED = 11
+STORE = f"s3://{stores.BUCKET}/team"
 YAML = """
 detectors: {mine: {architecture: onnx, weights: float.onnx, preprocessing: {preset: fsbi, size: 32}}}
 datasets: {faces: {path: faces}}
@@ -151,6 +154,39 @@ def test_what_a_killed_run_leaves_is_gone_on_with(seed: int, pattern: Path, undi
 @pytest.mark.parametrize("seed", range(20))
 def test_killed_at_random_moments_it_ends_as_a_plain_run(seed: int, pattern: Path, undisturbed: dict[str, Any]) -> None:
     assert disturbed(pattern, f"disturbed-{seed}", 3, seed) == undisturbed
+
+
+@pytest.fixture
+def far(pattern: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with an experiment file alone, whose weights and frames lie at addresses; workers have another one."""
+    with stores.served() as server:
+        client = server.emptied(monkeypatch)
+        stores.upload(client, pattern / "faces", "faces")
+        client.upload_file(str(pattern / "float.onnx"), stores.BUCKET, "float.onnx")
+        yaml = YAML.replace("float.onnx", f'"s3://{stores.BUCKET}/float.onnx"')
+        folder = tmp_path / "run"
+        folder.mkdir()
+        (folder / "experiments.yaml").write_text(yaml.replace("path: faces", f'path: "s3://{stores.BUCKET}/faces"'))
+        monkeypatch.setenv("BENCH_WORKERS", str(tmp_path / "workers"))
+        yield folder
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_workers_that_see_no_folder_share_by_a_store_and_one_is_killed(far: Path, undisturbed: dict[str, Any]) -> None:
+    killed, stop = list[int](), threading.Event()
+    killer = threading.Thread(target=kill_workers, args=(1, random.Random(SEED), stop, killed))
+    killer.start()
+    try:
+        run(far, "--executor", "ray", "--store", STORE)
+    finally:
+        stop.set()
+        killer.join()
+    assert killed
+    assert predictions(far) == undisturbed
+    (workers,) = (far.parent / "workers").iterdir()
+    assert len(list(workers.glob("variants/*/variant.json"))) == len(list(far.glob("variants/*/variant.json")))
 
 
 # ------------------------------------------------------------------------------ without a cluster
@@ -345,6 +381,66 @@ def test_workers_that_are_lost_change_no_result(shop: Path, monkeypatch: pytest.
             assert (shop / "results/first" / variant / file).read_bytes() == of_workers
     appearance = "first/appearance.parquet"
     assert (shop / "by-workers" / appearance).read_bytes() == (shop / "results" / appearance).read_bytes()
+
+
+@pytest.fixture
+def remote_shop(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The same, whose weights and frames lie at addresses, and a cluster in this process whose workers see neither."""
+    with stores.served() as server:
+        client = server.emptied(monkeypatch)
+        stores.upload(client, shop / "faces", "faces")
+        client.upload_file(str(shop / "best_model.tar"), stores.BUCKET, "best.tar")
+        yaml = (shop / "experiments.yaml").read_text()
+        yaml = yaml.replace("best_model.tar", f'"s3://{stores.BUCKET}/best.tar"')
+        (shop / "experiments.yaml").write_text(yaml.replace("path: faces", f'path: "s3://{stores.BUCKET}/faces"'))
+        monkeypatch.setenv("BENCH_WORKERS", str(shop / "workers"))
+        monkeypatch.setattr("bench.executors.PACKAGE", "bench")
+        yield shop
+
+
+def in_cluster(patch: pytest.MonkeyPatch, lost: Callable[[int], bool] = lambda call: False) -> ClusterHere:
+    cluster = ClusterHere(lost)
+    patch.setattr(executor, "connected", lambda address: nullcontext(cluster))
+    return cluster
+
+
+@pytest.mark.slow
+def test_by_a_store_workers_build_and_evaluate_in_a_folder_of_their_own(
+    remote_shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ends while they evaluate leaves what they did in the store, and the next one goes on from there."""
+    in_cluster(monkeypatch, lambda call: call > 2)
+    code, output = bench("run", "--no-timing", "--executor", "ray", "--store", STORE)
+    assert (code, "were lost 5 times" in output) == (2, True)
+    (workers,) = (remote_shop / "workers").iterdir()
+    built = {file.parent.name for file in workers.glob("variants/*/variant.json")}
+    assert built == {file.parent.name for file in remote_shop.glob("variants/*/variant.json")}
+    assert len(built) == 3
+    for folder in (workers, remote_shop / "variants", remote_shop / "results"):
+        shutil.rmtree(folder)
+    cluster = in_cluster(monkeypatch)
+    code, output = bench("run", "--no-timing", "--executor", "ray", "--store", STORE)
+    assert code == 0, output
+    assert 0 < cluster.calls < 3
+    assert not [name for name in Store(f"{STORE}/first").items() if "/shards/" in name], "joined ones take their place"
+    (remote_shop / "results").rename(remote_shop / "by-workers")
+    shutil.rmtree(remote_shop / "variants")
+    assert bench("run", "--no-timing")[0] == 0
+    for variant in ("baseline", "p50", "q16"):
+        for file in ("predictions.parquet", "cam.npy"):
+            of_workers = (remote_shop / "by-workers/first" / variant / file).read_bytes()
+            assert (remote_shop / "results/first" / variant / file).read_bytes() == of_workers
+
+
+@pytest.mark.slow
+def test_weights_that_workers_do_not_see_are_told(remote_shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yaml = (remote_shop / "experiments.yaml").read_text()
+    (remote_shop / "experiments.yaml").write_text(yaml.replace(f"s3://{stores.BUCKET}/best.tar", "best_model.tar"))
+    in_cluster(monkeypatch)
+    code, output = bench("run", "--no-timing", "--executor", "ray", "--store", STORE)
+    assert code == 2
+    assert "best_model.tar" in output
+    assert "a worker has the experiment file alone: weights and frames must be addresses" in output
 
 
 @needs_ray

@@ -2078,7 +2078,7 @@ CASES: dict[str, list[Case]] = {
              arguments=("--device", "cuda:1")),
         Case("an unknown `--device`", "`--device tpu`", ("--device", "'tpu'"), arguments=("--device", "tpu")),
         Case("a store for a run that is no part", "`bench run --store s3://bucket/bench`",
-             ("--store is for a run in parts: give --build-only or --shard K/N too",),
+             ("--store is for runs on several machines: give --executor ray, --build-only or --shard K/N too",),
              arguments=("--store", "s3://bucket/bench")),
         Case("a store that is no address", "`bench run --build-only --store /shared`",
              ("--store: expected an address such as s3://bucket/bench, found /shared", "needs no --store"),

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -96,11 +96,15 @@ class SharedStore:
     def begin(self, on_event: OnEvent) -> None:
         """Refuse what cannot work, and fetch artifacts and what is known of other parts."""
         self._refuse_without_rights()
-        self._artifacts.take_over(on_event)
+        self.take_over(on_event)
         self.fetch_records(on_event)
+        shared_results.fetch_joined(self._transfers, self._results, self._transfers.items(self._results), on_event)
+
+    def take_over(self, on_event: OnEvent) -> None:
+        """Fetch artifacts, and the trails of searches that have ended."""
+        self._artifacts.take_over(on_event)
         items = self._transfers.items(self._results)
         self._transfers.fetch_missing({name: item for name, item in items.items() if _is_trail(name)}, on_event)
-        shared_results.fetch_joined(self._transfers, self._results, items, on_event)
 
     def _refuse_without_rights(self) -> None:
         """Raise `UserError` where this user may not write and remove there: after hours of work it would be too late.
@@ -160,6 +164,10 @@ class SharedStore:
         """
         folder = self._base / "variants"
         ids = {link.id for it in built.artifacts.values() for link in description.read(folder, it.id).lineage}
+        return self.offer_artifacts(ids, on_event)
+
+    def offer_artifacts(self, ids: Iterable[str], on_event: OnEvent) -> bool:
+        """The same of the artifacts with these ids, as far as they are built."""
         return self._artifacts.offer(sorted(ids), on_event) or self._offer_trails(on_event)
 
     def _offer_trails(self, on_event: OnEvent) -> bool:
@@ -220,6 +228,10 @@ class SharedStore:
             text = f"all shards are uploaded now; {counted(len(failures), 'upload')} before had failed ({failures[-1]})"
             on_event(Event(text, 1, 1, "warning"))
 
+    def offer_shard(self, of: Pass, low: int) -> None:
+        """Give others one shard, that of the pass that begins at the row `low`."""
+        self._offer_shards(_files_of_shards(of, [low]), silent)
+
     def _offer_shards(self, files: Sequence[Path], on_event: OnEvent) -> None:
         """Upload those that are here and not there: what is measured of a shard's frames before the shard."""
         sources = {self._transfers.name(file): file for file in files}
@@ -265,11 +277,14 @@ def _is_joined(shard: Path) -> bool:
 
 def _files_of(passes: Sequence[Pass], part: Part) -> list[Path]:
     """All that a part leaves beside its record: its shards, and what is measured of their frames."""
+    return [file for of in passes for file in _files_of_shards(of, part.of(of.lows))]
+
+
+def _files_of_shards(of: Pass, lows: Sequence[int]) -> list[Path]:
+    """What these shards of a pass leave."""
     files: list[Path] = []
-    for of in passes:
-        lows, setup = part.of(of.lows), of.setup
-        if not of.is_degraded:
-            folder = records.folder_of(setup.base / "results" / setup.name)
-            files += (looks.file_of(folder, setup.frames["test"].digest, low) for low in lows)
-        files += (predict.shard_file(target.folder, target.key, low) for target in of.targets for low in lows)
+    if not of.is_degraded:
+        folder = records.folder_of(of.setup.base / "results" / of.setup.name)
+        files += (looks.file_of(folder, of.setup.frames["test"].digest, low) for low in lows)
+    files += (predict.shard_file(target.folder, target.key, low) for target in of.targets for low in lows)
     return files
