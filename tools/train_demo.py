@@ -30,7 +30,6 @@ from bench.files import write_bytes, write_text
 from bench.progress import Bars
 from bench.provenance import cpu_cores
 from bench.records import Conventions, Preprocessing
-from bench.system import allocator
 
 PREPROCESSING = Preprocessing(size=160, channels="bgr", wavelet="sym2")
 SEEDS = {"train": 71_000_000, "validation": 72_000_000, "test": 73_000_000}  # the demo set draws below a million
@@ -55,7 +54,7 @@ trainings:
     norm_momentum: 0.05          # small batches: the running statistics need a long memory
     maps: {{weight: {map_weight}, peak: {map_peak}}}
     augment: {{crop: 0, rotation: 0, colour: 0, blur: 0, noise: 0, colours: 0, jpeg: 0, erase: 0,
-              affine: {{share: 1, shift: 0.05, scale: 0, shear: 0}}}}
+              affine: {{share: 1, shift: {shift}, scale: 0, shear: 0}}}}
     seed: {seed}
 """
 
@@ -71,6 +70,7 @@ class Settings:
     peak: float
     map_weight: float
     map_peak: float
+    shift: float
     start: Path | None
     test_every: int
     work: Path
@@ -121,7 +121,7 @@ def entry(settings: Settings) -> str:
     return ENTRY.format(
         architecture=settings.architecture, batch=2 * settings.pairs, epoch_steps=settings.steps // epochs,
         epochs=epochs, peak=settings.peak, warmup=epochs / 10, map_weight=settings.map_weight,
-        map_peak=settings.map_peak, seed=settings.seed,
+        map_peak=settings.map_peak, shift=settings.shift, seed=settings.seed,
         start=f"weights: {settings.start.absolute()}" if settings.start else "",
     )  # fmt: skip
 
@@ -141,7 +141,7 @@ def run(settings: Settings) -> None:
     draw(settings)
     file = settings.work / "experiments.yaml"
     write_text(file, entry(settings))
-    with allocator.large_blocks_stay(), Bars("reading") as bars:
+    with Bars("reading") as bars:
         trained = train(read(file), file, on_event=bars)
     save(settings, trained.weights)
     row = trained.report.best_row
@@ -159,6 +159,9 @@ if __name__ == "__main__":
     parser.add_argument("--peak", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--map-weight", type=float, default=0.5, help="of the term on where the map lies")
     parser.add_argument("--map-peak", type=float, default=0.1, help="how much of it is on the hottest place")
+    parser.add_argument(
+        "--shift", type=float, default=0.2, help="how far frames are moved at most, as a share of a side"
+    )
     parser.add_argument("--start", type=Path, help="weights to begin with, instead of random ones")
     parser.add_argument("--test-every", type=int, default=250, help="steps in an epoch")
     parser.add_argument("--work", type=Path, required=True, help="a folder for portraits, checkpoints and the report")

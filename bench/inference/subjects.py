@@ -35,12 +35,15 @@ class NoFaceError(UserError):
 class Frame:
     """A frame of the experiment's set: 1 for fake, None where unknown, and how it was forged, empty where unknown.
 
-    `row` is its row among the test frames of the first frame set; None for any other.
+    `row` is its row among the test frames of the first frame set; None for any other. `name` and `split` are what
+    tables of predictions have it under, empty where none of them has it.
     """
 
     label: int | None
     method: str
     row: int | None = None
+    name: str = ""
+    split: str = ""
 
 
 class FramesOfSet:
@@ -129,7 +132,7 @@ class FramesOfSet:
             )
             for name, label, method in zip(frames.frames, frames.labels.tolist(), methods, strict=True):
                 row = next(rows) if split == "test" else None
-                yield root / str(name), Frame(label, str(method), row)
+                yield root / str(name), Frame(label, str(method), row, str(name), split)
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,8 @@ def read(readers: Sequence[Reader], file: Path, name: str) -> list[tuple[Subject
             "how": how,
             "judged_faces": 0 if whole else len(made.candidates),
             "of_set": frame is not None,
+            "set_frame": frame.name if frame else "",
+            "set_split": frame.split if frame else "",
             "label": label_of(file) if frame is None else frame.label,
             "method": frame.method if frame else "",
             "mask": reader.of_set.mask_of(frame) if frame and whole else None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from bench.records import MUCH_DP, Built, Forecast, Recovery
+from bench.records import MUCH_DP, MUCH_NOISE, Built, Forecast, Foretold, Recovery
+from bench.records.forecasts import FLOAT_BITS
 from bench.variants import description
 from bench.variants.steps import Use
 
@@ -21,11 +22,19 @@ def forecasts(chain: Sequence[Use], built: Built) -> tuple[Forecast, ...]:
     foretold = []
     for use, (parent, link) in zip(chain, pairwise(lineage), strict=False):
         ancestor = description.find(folder, link.id)
-        if ancestor is not None and (forecast := getattr(ancestor.record, "foretold", None)):
+        if ancestor is not None and (forecast := _foretold(ancestor.record)):
             proposes = getattr(use.step, "proposal", None)
             proposal = proposes(use.settings, forecast, ancestor.size_bytes) if proposes else None
             foretold.append(Forecast(use.text, link.id, parent.id, forecast, proposal))
     return tuple(foretold)
+
+
+def _foretold(record: object) -> Foretold | None:
+    """What a step foretold, by its record: no noise of a training that left the weights as they were."""
+    recovery = getattr(record, "recovery", None)
+    if recovery is not None and recovery.best_step == 0 and recovery.error_after >= recovery.error_before:
+        return Foretold(0.0, 0, 0.0)
+    return getattr(record, "foretold", None)
 
 
 def recovered(built: Built) -> tuple[Recovery, ...]:
@@ -42,18 +51,25 @@ def notes(chain: Sequence[Use], built: Built, baseline: Built, foretold: Sequenc
     """Sentences for people, without their full stop; `foretold` are the `forecasts` of the chain."""
     if not chain:
         return ()
-    return (f"the {TOOK} {built.seconds:.0f} s", *_remarks(chain, baseline, built), *_moved(foretold))
+    return (f"the {TOOK} {built.seconds:.0f} s", *_remarks(chain, baseline, built), *_loud(foretold))
 
 
-def _moved(foretold: Sequence[Forecast]) -> Iterator[str]:
-    """That rounding is foretold to move P(fake) far, and what would help."""
+def _loud(foretold: Sequence[Forecast]) -> Iterator[str]:
+    """That rounding is foretold to move P(fake) far, or the logit difference, and what may help."""
     for each in foretold:
-        mean_dp, proposal = each.foretold.mean_dp, each.proposal
+        noise, mean_dp, proposal = each.foretold.noise, each.foretold.mean_dp, each.proposal
+        if not any(layer.weight_bits < FLOAT_BITS for layer in each.foretold.layers):
+            continue
         if mean_dp is not None and mean_dp > MUCH_DP:
-            helps = "leave its noisiest layers in float"
-            if proposal:
-                helps = f"`{proposal.line}` takes {100 * proposal.share:.0f} % of the noise away"
-            yield f"{each.step}: P(fake) is foretold to move by {mean_dp:.2g} on average: {helps}"
+            what = f"P(fake) is foretold to move by {mean_dp:.2g} on average"
+        elif noise is not None and noise > MUCH_NOISE:
+            what = f"a noise of {noise:.2g} of the logit difference's variance is foretold, where .0005 is usual"
+        else:
+            continue
+        helps = "more layers in float may help"
+        if proposal:
+            helps = f"`{proposal.line}` may help: it takes {100 * proposal.share:.0f} % of the noise away"
+        yield f"{each.step}: {what}; {helps}"
 
 
 def _remarks(chain: Sequence[Use], baseline: Built, built: Built) -> Iterator[str]:

@@ -71,6 +71,7 @@ from bench.records.footage import (
 )
 from bench.records.forecasts import (
     MUCH_DP,
+    MUCH_NOISE,
     Forecast,
     Foretold,
     MeasuredNoise,
@@ -302,6 +303,7 @@ __all__ = [
     "LOWERED",
     "MOST_VALUES",
     "MUCH_DP",
+    "MUCH_NOISE",
     "NO_CROP",
     "ONNX",
     "OUTCOMES",

@@ -57,8 +57,12 @@ class NarrowedChannels:
     heads: bool = False
 
 
-MUCH_DP = 0.02
-"""On average over calibration frames: where P(fake) is foretold to move further by rounding, something is done."""
+MUCH_DP, MUCH_NOISE = 0.02, 0.01
+"""Where P(fake) is foretold to move further on average, or noise to be above this, something is done about it.
+
+Rounding usually comes to .005 and .0005. P(fake) may hardly move where logits are small or saturated, and AUC follows
+the noise.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,7 @@ class Foretold:
     `noise` is that of all together, taken as independent; None where it is not known of all. `deviation` is the
     standard deviation of `logit_fake - logit_real` over the calibration frames that were read, None where nobody
     looked. The `layers` that it could round, and the `channels` that it could narrow, are in the order in which they
-    run. `mean_dp` is by how much P(fake) is foretold to move on average, with the errors' signs; None where that is not
-    known.
+    run. `mean_dp` is by how much P(fake) is foretold to move on average; None where that is not known.
     """
 
     noise: Noise | None

@@ -142,12 +142,13 @@ class BesideMask:
     """A map beside the mask of what was forged in its frame, as localisation judges it.
 
     `hit` is whether its hottest place is forged, `inside` the share of what speaks for fake that lies in the mask, and
-    `auc` how well the map ranks forged places above others.
+    `auc` how well the map ranks forged places above others. In a `blank` map nothing speaks for fake.
     """
 
     hit: bool
     inside: float
     auc: float
+    blank: bool = False
 
 
 CLOSE_UP = 0.5
@@ -163,8 +164,9 @@ class Subject:
     pixels of the picture, `points` are its five points in pixels of `fitted`; None where no face was found. `matrix`
     leads from the picture into the frame, as that of a `Crop`. `others` counts further faces in the picture,
     `judged_faces` those that were judged, of which this has the highest P(fake); 0 of a whole picture. `label` is 1 for
-    fake, None where unknown. `of_set` is whether it is a frame of the experiment's set, `how` says how the frame came
-    about. `mask` [GRID, GRID] is how much of each place of `fitted` is forged, 0 to 255; None where no mask is known.
+    fake, None where unknown. `of_set` is whether it is a frame of the experiment's set, which tables of predictions
+    have as `set_frame` of `set_split`, `how` says how the frame came about. `mask` [GRID, GRID] is how much of each
+    place of `fitted` is forged, 0 to 255; None where no mask is known.
     """
 
     name: str
@@ -180,6 +182,8 @@ class Subject:
     others: int = 0
     judged_faces: int = 0
     of_set: bool = False
+    set_frame: str = ""
+    set_split: str = ""
     label: int | None = None
     method: str = ""
     mask: NDArray[np.uint8] | None = None

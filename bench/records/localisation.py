@@ -50,14 +50,17 @@ class Localised:
 class Chance:
     """What a map comes to, on average over the same fakes, that knows nothing of them.
 
-    `area` is the share of the mask, and what pointing anywhere comes to; the others are those of a map that is hottest
-    in the centre.
+    `area` is the share of the mask, and what pointing anywhere comes to. Those of the `centre` are of a map that is
+    hottest there, and `mean` is of the mean of the baseline's maps, the same for every fake; None where it has none.
     """
 
     area: float
     centre_pointing: float
     centre_inside: float
     centre_auc: float
+    mean_pointing: float | None = None
+    mean_inside: float | None = None
+    mean_auc: float | None = None
 
 
 @dataclass(frozen=True)

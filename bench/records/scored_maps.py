@@ -54,6 +54,9 @@ class ScoredMasks:
     centre_pointing: float | None
     centre_inside: float | None
     centre_auc: float | None
+    mean_pointing: float | None = None
+    mean_inside: float | None = None
+    mean_auc: float | None = None
 
 
 @dataclass(frozen=True)

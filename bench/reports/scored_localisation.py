@@ -16,9 +16,9 @@ def scored_masks(localisation: Localisation | None) -> ScoredMasks | None:
         return None
     counts, chance = localisation.counts, localisation.chance
     names = ("fakes", "used", "missing", "unreadable", "misshapen", "black", "outside", "whole", "marked_real")
-    guesses = ("area", "centre_pointing", "centre_inside", "centre_auc")
+    of_guesses = (f"{guess}_{name}" for guess in ("centre", "mean") for name in ("pointing", "inside", "auc"))
     numbers: dict[str, Any] = {name: getattr(counts, name) for name in names}
-    numbers |= {name: getattr(chance, name, None) for name in guesses}
+    numbers |= {name: getattr(chance, name, None) for name in ("area", *of_guesses)}
     return ScoredMasks(compared=localisation.frames, **numbers)
 
 

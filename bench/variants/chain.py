@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from bench.detectors import families
@@ -92,7 +93,15 @@ def _problem(name: str, problem: Any) -> tuple[tuple[str, ...], str]:
 def _spelled(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_spelled(inner)}" for key, inner in value.items()) + "}"
-    return value if isinstance(value, str) else in_yaml(value)
+    return value if isinstance(value, str) and _is_plain(value) else in_yaml(value)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML reads a text as it stands, also within braces; a glob that begins with a star it does not."""
+    try:
+        return bool(yaml.safe_load(f"{{it: {text}}}") == {"it": text})
+    except yaml.YAMLError:
+        return False
 
 
 def order_problems(chain: Sequence[Use], start: Kind = "torch") -> Iterator[tuple[int, str]]:

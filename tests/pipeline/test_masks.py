@@ -13,8 +13,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from bench.commands.inspect import looking
 from bench.datasets import mask_fitting
 from bench.inference.subjects import Frame, FramesOfSet
+from bench.records import GRID
+from bench.records.inspection import PARTS
+from bench.reports import inspection
 from bench.results import localisation, store
 from tests.conftest import run_quickly, write_workplace
 from tests.support.command_line import bench
@@ -227,4 +231,35 @@ def test_inspect_says_how_maps_lie_on_the_masks_of_the_set(finished: Path) -> No
     assert len(beside) == located["frames"]
     for column, key in (("mask_hit", "pointing_game"), ("mask_inside", "evidence_inside"), ("mask_auc", "mask_auc")):
         assert beside[column].astype(float).mean() == pytest.approx(located[key], abs=1e-4)
+    assert beside["mask_blank"].sum() == located["blank"]
     assert "Heatmaps beside masks of what was forged" in (finished / "seen/gallery.md").read_text(encoding="utf-8")
+    predictions = pd.read_parquet(finished / "results/first/half/predictions.parquet")
+    joined = of_half.merge(predictions, left_on=["set_frame", "set_split"], right_on=["frame", "split"])
+    assert len(joined) == FAKES
+    assert joined["p_fake_x"].to_numpy(float) == pytest.approx(joined["p_fake_y"].to_numpy(float), abs=1e-5)
+
+
+def test_a_map_in_which_nothing_speaks_for_fake_is_said_to_be_blank() -> None:
+    cam, mask = np.full((5, 5), -1.0, np.float32), np.zeros((GRID, GRID), np.uint8)
+    mask[20:40, 20:40] = 255
+    blank = looking._beside_mask(cam, mask)
+    assert blank is not None
+    assert (blank.blank, blank.hit, blank.inside) == (True, False, 0)
+    cam[2, 2] = 1.0
+    hot = looking._beside_mask(cam, mask)
+    assert hot is not None
+    assert not hot.blank
+    assert hot.hit
+
+
+def test_methods_have_the_parts_that_speak_for_fake_alone() -> None:
+    """A fake that is missed has what speaks for real: another question."""
+    row = {"frame": "a", "variant": "q8", "label": 1, "method": "nose", "explained": True, "target": "fake"}
+    shares = {f"share_{part.replace(' ', '_')}": 0.0 for part in PARTS}
+    found = row | shares | {"leading": "nose", "share_nose": 1.0}
+    missed = found | {"target": "real", "leading": "background", "share_nose": 0.0, "share_background": 1.0}
+    both, one = (dict(inspection.parts_tables(inspection.frame_of(rows))) for rows in ([found, missed], [missed]))
+    (of_method,) = both["The same by how frames were forged, where they are called fake"].rows
+    shown = {part: cell.value for part, cell in zip(PARTS, of_method[3:], strict=False)}
+    assert shown == dict.fromkeys(PARTS, 0.0) | {"nose": 1.0}
+    assert list(one) == ["Mean share of the evidence, by part of the face"]

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from bench.pipeline import notes
-from bench.records import Built, Forecast, Foretold, Proposal
+from bench.records import Built, Forecast, Foretold, Proposal, RoundedLayer
 from bench.variants import description
 from bench.variants.chain import parse
 
@@ -120,16 +120,23 @@ def test_why_half_is_far_less_than_half_is_said() -> None:
     assert remark not in notes.notes([use, use], after, before, ())
 
 
-def test_where_p_fake_is_foretold_to_move_far_it_is_noted_with_what_helps() -> None:
+def test_where_p_fake_or_noise_is_foretold_to_be_far_off_it_is_noted_with_what_may_help() -> None:
+    rounded, in_float = RoundedLayer("conv_head", 8, 8, 0.2, 300, 1), RoundedLayer("stem", 32, 32, 0.2, 0, 1)
     proposal = Proposal("quantize: {float: [conv_head]}", ("conv_head",), 0.96, 300)
 
-    def moved(mean_dp: float | None, proposal: Proposal | None = None) -> list[str]:
-        foretold = Foretold(0.2, 8, 1.0, mean_dp=mean_dp)
-        return list(notes._moved([Forecast("quantize: int8", "a", "b", foretold, proposal)]))
+    def loud(
+        mean_dp: float | None, noise: float = 5e-4, proposal: Proposal | None = None, layer: RoundedLayer = rounded
+    ) -> list[str]:
+        foretold = Foretold(noise, 8, 1.0, (layer, in_float), mean_dp=mean_dp)
+        return list(notes._loud([Forecast("quantize: int8", "a", "b", foretold, proposal)]))
 
-    (far,) = moved(0.034, proposal)
+    (far,) = loud(0.034, proposal=proposal)
     assert far.startswith("quantize: int8: P(fake) is foretold to move by 0.034 on average")
-    assert far.endswith("`quantize: {float: [conv_head]}` takes 96 % of the noise away")
-    assert moved(0.2)[0].endswith("leave its noisiest layers in float")
-    assert not moved(0.019)
-    assert not moved(None)
+    assert far.endswith("`quantize: {float: [conv_head]}` may help: it takes 96 % of the noise away")
+    assert loud(0.2)[0].endswith("more layers in float may help")
+    assert not loud(0.019)
+    (small_logits,) = loud(0.001, noise=0.2)
+    assert "a noise of 0.2 of the logit difference's variance is foretold" in small_logits
+    assert loud(None, noise=0.2), "of an artifact of before"
+    assert not loud(None)
+    assert not loud(0.2, layer=in_float), "nothing is rounded"

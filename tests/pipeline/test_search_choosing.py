@@ -107,6 +107,21 @@ def test_the_best_is_found_though_the_forecast_is_wrong(aim: Aim, error: float) 
     assert len(done) <= MOST_TRIED < len(among) / 10
 
 
+def test_a_limit_that_was_foretold_too_low_goes_up_by_what_kept_the_verdict_with_room() -> None:
+    among = proposed(1.0, trained=False)
+
+    def sizes(margin: float) -> list[float]:
+        done: list[TriedChain] = []
+        while (then := following(among, replace(trail_of(done, limit=LIMIT / 20), margin=margin))).proposal:
+            done.append(tried(then.proposal))
+        return [float(each.size_bytes or 0) for each in done if each.qualifies]
+
+    best = best_of(among, "smallest")
+    assert min(sizes(LIMIT)) <= 1.15 * best
+    assert len(sizes(LIMIT)) <= MOST_TRIED / 2
+    assert min(sizes(LIMIT / 1000)) > 1.5 * best, "where the margin is used up, there is no room"
+
+
 def test_nothing_is_built_twice_or_in_vain() -> None:
     """What is tried after a chain that kept the verdict is smaller than it."""
     done, why = search(proposed(1.0), "smallest")

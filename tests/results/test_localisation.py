@@ -172,6 +172,26 @@ def test_who_looks_away_is_told_from_who_does_not() -> None:
     assert located.chance is not None
     assert located.chance.area == pytest.approx(np.pi * 0.2**2, abs=0.002)
     assert located.chance.centre_pointing < 1
+    assert located.chance.mean_inside is not None
+    assert located.chance.area < located.chance.mean_inside < first.inside.value, "each fake is forged elsewhere"
+
+
+def test_the_mean_of_maps_that_follow_no_frame_is_as_good_as_they_are() -> None:
+    test = frames()
+    answered = answers(test)
+    assert answered.cam is not None
+    answered.cam[:] = np.float32(-0.1)
+    answered.cam[:, 3, 3] = 1.0
+    chance = localisation.localisation(masks(test), test, {"baseline": answered}, "baseline").chance
+    located = localisation.localisation(masks(test), test, {"baseline": answered}, "baseline").variants["baseline"]
+    assert chance is not None
+    assert (chance.mean_pointing, chance.mean_inside, chance.mean_auc) == pytest.approx(
+        (located.pointing.value, located.inside.value, located.auc.value)
+    )
+    without = dataclasses.replace(answered, cam=None)
+    chance = localisation.localisation(masks(test), test, {"baseline": without, "other": answered}, "baseline").chance
+    assert chance is not None
+    assert chance.mean_inside is None
 
 
 def test_blank_maps_count_and_the_game_without_them_is_given() -> None:

@@ -18,8 +18,8 @@ def test_it_draws_trains_and_writes_weights(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(train_demo, "TESTED", 4)
     out = tmp_path / "demo.safetensors"
     settings = train_demo.Settings(
-        architecture="efficientnet_b0", seed=1, steps=2, pairs=2, peak=1e-3, map_weight=0.5, map_peak=0.1, start=None,
-        test_every=1, work=tmp_path / "work", out=out,
+        architecture="efficientnet_b0", seed=1, steps=2, pairs=2, peak=1e-3, map_weight=0.5, map_peak=0.1, shift=0.2,
+        start=None, test_every=1, work=tmp_path / "work", out=out,
     )  # fmt: skip
     train_demo.run(settings)
     conventions = Conventions(flavour="static")

@@ -31,10 +31,10 @@ def rounded(name: str) -> Layer:
     return Layer(convolution, nearest(WEIGHT), None, Activation(0.1, 0))
 
 
-def in_float(*on_integers: str, named: tuple[str, ...] = ()) -> list[str]:
+def in_float(*on_integers: str) -> list[str]:
     """Of these layers, those whose weights alone are rounded."""
     layers = [rounded(name) for name in on_integers]
-    return [layer.convolution.name for layer in weights_alone(layers, GRAPH, named) if layer.input is None]
+    return [layer.convolution.name for layer in weights_alone(layers, GRAPH) if layer.input is None]
 
 
 def test_neighbours_are_the_nearest_layers_on_every_way() -> None:
@@ -50,7 +50,3 @@ def test_neighbours_are_the_nearest_layers_on_every_way() -> None:
 )
 def test_a_layer_among_layers_in_float_is_in_float(on_integers: tuple[str, ...], alone: list[str]) -> None:
     assert in_float(*on_integers) == alone
-
-
-def test_layers_that_the_settings_name_change_no_others() -> None:
-    assert in_float("b", named=("a",)) == []

@@ -26,9 +26,11 @@ from bench.detectors.layer_names import short_name
 from bench.detectors.networks.vision_transformer import TokenNetwork
 from bench.errors import UserError
 from bench.records import Foretold, Preprocessing, RoundedLayer
+from bench.records.forecasts import shortened
 from bench.variants import chain
 from bench.variants.steps import StepContext, prune, quantize
 from bench.variants.steps.quantize import allocation, in_float, of_graphs, proposals
+from bench.variants.steps.quantize import forecast as writing
 from tests.support import b0, step_work, tiny
 from tests.support.quantised import CALIBRATION, calibration
 
@@ -102,14 +104,40 @@ def test_layers_that_would_move_p_fake_far_compute_in_float_with_rounded_weights
     usual, before = built(quantize.Settings())
     assert before.mean_dp is not None
     monkeypatch.setattr(allocation, "MUCH_DP", before.mean_dp / 2)
-    work = calibration()
-    model, after = quantize.apply(shallow(), quantize.Settings(), work), foretold(quantize, work)
+
+    seen, write = list[Any](), writing.write
+
+    def noted(*given: Any) -> None:
+        seen.append(given[2])
+        write(*given)
+
+    monkeypatch.setattr(writing, "write", noted)
+
+    def forecast(**named: tuple[str, ...]) -> tuple[onnx.ModelProto, Foretold]:
+        work = calibration()
+        return quantize.apply(shallow(), quantize.Settings.model_validate(named), work), foretold(quantize, work)
+
+    model, after = forecast()
+    candidates_noise = {short_name(name): list(map(shortened, of)) for name, of in seen[-1].noise.items()}
     assert after.mean_dp is not None
     assert after.mean_dp < 0.7 * before.mean_dp
     on_integers = [{layer.name for layer in of.layers if layer.input_bits == 8} for of in (before, after)]
     assert on_integers[1] < on_integers[0]
     assert all(layer.weight_bits == 8 for layer in after.layers if layer.name in on_integers[0])
     assert measured(model) < measured(usual)
+    # What others have does not hang on those that are named.
+    gone = sorted(on_integers[0] - on_integers[1])[0]
+    _, without = forecast(float=(gone,))
+    assert {layer.name: layer.input_bits for layer in without.layers if layer.name != gone} == {
+        layer.name: layer.input_bits for layer in after.layers if layer.name != gone
+    }
+    # Rounding it on integers is what would have been added, not rounding its weights alone.
+    quieter = next(
+        name for name in sorted(on_integers[0]) if candidates_noise[name][-1] < min(candidates_noise[name][:-1])
+    )
+    _, without = forecast(float=(quieter,))
+    unrounded = next(layer.noise for layer in without.layers if layer.name == quieter)
+    assert unrounded == min(candidates_noise[quieter][:-1])
 
 
 @pytest.mark.parametrize("settings", [{}, {"weights": "int8"}, {"weights": "int4"}])
@@ -199,8 +227,9 @@ def test_few_layers_are_proposed_for_few_bytes() -> None:
     large = RoundedLayer("large", 8, 8, 30.0, 10_000, 1)
     in_float_now = RoundedLayer("first", 32, 32, 50.0, 0, 1)
 
-    def proposed(*layers: RoundedLayer, mean_dp: float = 0.01) -> tuple[str, ...] | None:
-        proposal = proposals.proposal({}, Foretold(1.0, 8, 1.0, layers, mean_dp=mean_dp), 2000)
+    def proposed(*layers: RoundedLayer, mean_dp: float = 0.01, scale: float = 1e-4) -> tuple[str, ...] | None:
+        scaled = tuple(dataclasses.replace(layer, noise=scale * layer.noise) for layer in layers)
+        proposal = proposals.proposal({}, Foretold(1.0, 8, 1.0, scaled, mean_dp=mean_dp), 2000)
         return None if proposal is None else proposal.layers
 
     assert proposed(in_float_now, *layers) == ("layer.1",)
@@ -208,6 +237,7 @@ def test_few_layers_are_proposed_for_few_bytes() -> None:
     costly = dataclasses.replace(large, float_bytes=400)
     assert proposed(*layers, costly) == ("layer.1", "layer.2")
     assert proposed(*layers, costly, mean_dp=0.03) == ("large",), "a quarter of it, where P(fake) moves far"
+    assert proposed(*layers, costly, scale=1.0) == ("large",), "or the noise is loud"
     even = [dataclasses.replace(layer, name=str(i), noise=1.0) for i, layer in enumerate(50 * layers)]
     assert proposed(*even) is None, "no few layers make the noise"
     assert proposed(in_float_now) is None

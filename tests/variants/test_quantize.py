@@ -23,7 +23,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from bench.artifacts.onnx_export import to_onnx
 from bench.detectors.detector import Detector
 from bench.errors import UserError
-from bench.records import MUCH_DP, Frame, InputSpec, Preprocessing
+from bench.records import Frame, InputSpec, Preprocessing
 from bench.runtimes.onnxruntime import lowering
 from bench.variants.steps import quantize
 from bench.variants.steps.quantize import allocation, candidates, observe, qdq, rounding, sensitivities
@@ -279,37 +279,71 @@ def effects_of(changes: dict[str, list[list[float]]], logit_diffs: list[float]) 
     return sensitivities.Effects(torch.tensor(logit_diffs), float(torch.tensor(logit_diffs).var()), tensors)
 
 
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_layers_that_move_p_fake_together_compute_in_float_until_it_stays(sign: float) -> None:
-    """Two layers draw answers to the middle, a third one back out; a fourth can't be helped."""
-    inwards, outwards, none = [-0.1 * sign, 0.1 * sign], [0.02 * sign, -0.02 * sign], [0.0, 0.0]
-    changes = {"a": [inwards, none], "b": [inwards, none], "c": [outwards, none], "d": [[0.04, 0.04]]}
-    effects = effects_of(changes, [1.0, -1.0])
+def spared(
+    changes: dict[str, list[list[float]]],
+    logit_diffs: list[float],
+    unit_of: dict[str, str] | None = None,
+    noise: float = 0.001,
+) -> set[str]:
+    """The layers that get their second candidate, the spare, where each would otherwise get its first one."""
     tried = {
-        name: [allocation.Candidate(0.001, 0, spare=index == 1) for index in range(len(of_layer))]
+        name: [allocation.Candidate(noise / (1 + 9 * index), 0, spare=index == 1) for index in range(len(of_layer))]
         for name, of_layer in changes.items()
     }
-
-    def spared(unit_of: dict[str, str]) -> set[str]:
-        sizes = {name: allocation.Size(1, 1, unit_of.get(name, name)) for name in changes}
-        allocations = allocation.allocate(tried, sizes, allocation.Budget(noise=1.0, weights=0.0, macs=0.0))
-        assert {of.candidate for of in allocations.values()} == {0}
-        allocations = allocation.still(allocations, tried, effects, sizes)
-        left = effects.mean_dp(effects.together({name: int(of.candidate or 0) for name, of in allocations.items()}))
-        assert left <= MUCH_DP
-        return {name for name, of in allocations.items() if of.candidate == 1}
-
-    assert spared({}) in ({"a"}, {"b"}), "one of them is enough, and the one that draws back stays"
-    assert spared({"a": "a", "c": "a"}) == {"b"}, "where those are a unit, they go together"
-    assert spared({"a": "b"}) == {"a", "b"}
+    sizes = {name: allocation.Size(1, 1, (unit_of or {}).get(name, name)) for name in changes}
+    before = allocation.allocate(tried, sizes, allocation.Budget(noise=1.0, weights=0.0, macs=0.0))
+    assert {of.candidate for of in before.values()} == {0}, "whatever its noise"
+    after = allocation.with_spares(before, tried, effects_of(changes, logit_diffs), sizes)
+    assert all(of.noise == pytest.approx(noise / 10 if of.candidate else noise) for of in after.values())
+    return {name for name, of in after.items() if of.candidate == 1}
 
 
-def test_layers_whose_errors_cancel_out_or_are_small_stay_on_integers() -> None:
-    changes = {"a": [[-0.5, 0.5], [0.0, 0.0]], "b": [[0.5, -0.5], [0.0, 0.0]], "c": [[0.05, 0.05], [0.0, 0.0]]}
-    tried = {name: [allocation.Candidate(0.01, 0), allocation.Candidate(0.0, 0, spare=True)] for name in changes}
-    sizes = {name: allocation.Size(1, 1, name) for name in changes}
-    allocations = allocation.allocate(tried, sizes, allocation.Budget(noise=1.0, weights=0.0, macs=0.0))
-    assert allocation.still(allocations, tried, effects_of(changes, [1.0, -1.0]), sizes) == allocations
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_layers_that_move_p_fake_together_compute_in_float_until_it_stays(sign: float) -> None:
+    """Two layers draw answers to the middle, a third one back out; a fourth has no spare."""
+    inwards, outwards, none = [-0.1 * sign, 0.1 * sign], [0.02 * sign, -0.02 * sign], [0.0, 0.0]
+    changes = {"a": [inwards, none], "c": [outwards, none], "d": [[0.001, 0.001]]}
+    answers = [2.0, -2.0]
+    assert spared(changes, answers) == set(), "it moves by less than .02"
+    changes |= {"b": [inwards, none], "e": [inwards, none]}
+    few = spared(changes, answers)
+    assert few < {"a", "b", "e"}, "not all of them, and not the one that draws back"
+    assert few
+    assert spared(changes, answers, {"a": "a", "b": "a", "e": "a"}) == {"a", "b", "e"}, "a unit goes together"
+
+
+def test_independent_errors_count_though_they_cancel_out_by_chance() -> None:
+    """As they may on few frames, and will not on others."""
+    cancelling = {"a": [[-0.5, 0.5], [0.0, 0.0]], "b": [[0.5, -0.5], [0.0, 0.0]]}
+    effects = effects_of(cancelling, [1.0, -1.0])
+    assert effects.mean_dp(effects.of({"a": 0, "b": 0})) > 0.1
+    assert spared(cancelling, [1.0, -1.0]) == {"a", "b"}
+
+
+def test_noise_counts_where_probabilities_hardly_move() -> None:
+    """Logits may be small, or frames saturated: AUC follows the noise all the same."""
+    small = {"a": [[0.003, -0.003], [0.0, 0.0]], "b": [[0.0001, 0.0001], [0.0, 0.0]]}
+    assert spared(small, [0.01, -0.01]) == {"a"}
+    saturated = {"a": [[0.0, 12.0, 0.0], [0.0] * 3], "b": [[0.001] * 3, [0.0] * 3]}
+    assert spared(saturated, [-6.0, 20.0, 6.0]) == {"a"}
+
+
+def test_spares_that_leave_more_are_not_taken_nor_such_as_do_not_suffice() -> None:
+    assert spared({"a": [[0.3, -0.3], [0.4, -0.4]]}, [1.0, -1.0]) == set()
+    half = {"a": [[0.5, -0.5], [0.3, -0.3]]}
+    assert spared(half, [1.0, -1.0]) == set(), "it would cost speed, and P(fake) is another one all the same"
+    most = {"a": [[2.0, -2.0], [0.2, -0.2]]}
+    assert spared(most, [1.0, -1.0]) == {"a"}
+
+
+def test_errors_add_up_with_their_signs() -> None:
+    changes = {name: [[-0.1, 0.1]] for name in "abcd"}
+    effects = effects_of(changes, [1.0, -1.0])
+    of_all = effects.of(dict.fromkeys(changes, 0))
+    expected = 1 / (1 + np.exp(-1.0)) - 1 / (1 + np.exp(-0.6))
+    assert effects.mean_dp(of_all) == pytest.approx(expected, rel=1e-4)
+    assert effects.noise_of(of_all) == pytest.approx(4 * 0.01 / 2)
+    assert effects.mean_dp(effects.of({})) == 0
 
 
 @pytest.mark.parametrize(
@@ -429,11 +463,14 @@ def test_frames_that_look_all_the_same_are_refused() -> None:
 
 
 def test_a_network_that_rounding_would_destroy_is_refused() -> None:
-    tried = {"a": [allocation.Candidate(3.0, 0)], "b": [allocation.Candidate(0.1, 0)]}
-    even = {name: allocation.Size(1, 1, name) for name in tried}
+    convolution = observe.convolutions(onnx.shape_inference.infer_shapes(to_onnx(shallow())))[0]
+    layer = Layer(convolution, rounding.nearest(convolution.weight))
+    effects = effects_of({"a": [[3.0, -3.0]], "b": [[0.1, -0.1]]}, [1.0, -1.0])
     budget = allocation.Budget(noise=0.05, weights=0.12, macs=1.0)
-    with pytest.raises(UserError, match=r"change the logit difference by 3\.1 times.*weights: int8"):
-        allocation.refuse_buried(allocation.allocate(tried, even, budget), budget)
+    allocations = allocation.among_layers({"a": [layer], "b": [layer]}, effects, {"a": 1, "b": 1}, budget)
+    with pytest.raises(UserError, match=r"change the logit difference by 4\.5 times.*weights: int8"):
+        allocation.without(allocations, (), budget)
+    assert allocation.without(allocations, ["a"], budget)["a"] == allocation.Allocation(None, 0.0)
 
 
 @pytest.mark.slow

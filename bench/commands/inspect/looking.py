@@ -96,8 +96,8 @@ def _beside_mask(cam: NDArray[np.float32] | None, mask: NDArray[np.uint8] | None
         return None
     from bench.results.localisation.measuring import measured, speaks_for, up_sampled
 
-    hit, inside, auc, _ = measured(up_sampled(cam), mask, blank=not speaks_for(cam, fake=True))
-    return BesideMask(bool(hit), inside, auc)
+    hit, inside, auc, blank = measured(up_sampled(cam), mask, blank=not speaks_for(cam, fake=True))
+    return BesideMask(bool(hit), inside, auc, blank)
 
 
 def _on_face(cam: NDArray[np.floating], fake: bool, subject: Subject) -> FaceEvidence | None:

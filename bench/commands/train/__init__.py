@@ -30,6 +30,7 @@ from bench.provenance import (
 )
 from bench.records import Event, OnEvent, silent
 from bench.remote import reading
+from bench.system import allocator
 from bench.training import logs, loop, sampling, selection
 from bench.training.job import Job
 from bench.training.samples import Pictures, Samples
@@ -116,7 +117,7 @@ def train(
                 for warning in _warnings_before(job):
                     log(Event(warning, 1, 1, "warning"))
                 try:
-                    with phases.of(f"training {name}", log):
+                    with phases.of(f"training {name}", log), allocator.large_blocks_stay():
                         progress = loop.train(job, log)
                 except KeyboardInterrupt as interrupt:
                     if not again:

@@ -18,6 +18,8 @@ LEAST_GAIN, LEAST_GAIN_OF_TRAINING = 0.97, 0.9
 
 _CAUTION = 0.8
 """Of the most noise that is foretold to keep the verdict: beyond it, about half of what is built would be in vain."""
+_MOST_ROOM = 3.0
+"""A chain that kept the verdict with much to spare is followed by such with so many times its noise at most."""
 _ROUNDS = 30
 _SPARED = 0.7
 """Where a variant lost the verdict with less noise than foretold, the limit goes below that noise by this factor."""
@@ -171,12 +173,25 @@ def _factor(part: str, factors: Mapping[str, float]) -> float:
 
 
 def _limit_after(trail: SearchTrail) -> float:
-    """The limit of noise, by what kept the verdict with more and lost it with less."""
-    built = [(noise, chain.qualifies) for chain in trail.candidates if (noise := noise_of(chain, trail)) is not None]
-    keeping = max((noise for noise, qualifies in built if qualifies), default=0.0)
-    lost = min((noise for noise, qualifies in built if not qualifies), default=float("inf"))
-    limit = max(trail.noise_limit, keeping / _CAUTION)
+    """The limit of noise, by what kept the verdict with more and lost it with less.
+
+    What kept the verdict may have had room for more: noise of a step costs less than noise that is drawn.
+    """
+    built = [(noise, chain) for chain in trail.candidates if (noise := noise_of(chain, trail)) is not None]
+    keeping = max((noise for noise, chain in built if chain.qualifies), default=0.0)
+    room = max((noise * _room(chain, trail) for noise, chain in built if chain.qualifies), default=0.0)
+    lost = min((noise for noise, chain in built if not chain.qualifies), default=float("inf"))
+    limit = max(trail.noise_limit, keeping / _CAUTION, room)
     return limit if lost > limit else max(keeping / _CAUTION, _SPARED * lost)
+
+
+def _room(chain: TriedChain, trail: SearchTrail) -> float:
+    """How many times its noise a chain might have that kept the verdict, by how much of the limits it uses up."""
+    if chain.judged is None or not trail.margin:
+        return 1.0
+    of_mean_dp = (chain.judged.mean_dp / trail.mean_dp) ** 2 if trail.mean_dp else 0.0
+    used = max(-chain.judged.low / trail.margin, of_mean_dp, 1 / _MOST_ROOM)
+    return max(1.0, 1 / used)
 
 
 def _undecided(

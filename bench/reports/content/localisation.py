@@ -24,8 +24,12 @@ def localised(evaluation: Evaluation) -> Table | None:
     if located is None or not located.variants or located.chance is None:
         return None
     rows = [[variant_cell(name), *_cells(of_variant)] for name, of_variant in located.variants.items()]
-    rows += [[cell("pointing anywhere"), *_guess(located.chance, centre=False)]]
-    rows += [[cell("pointing at the centre"), *_guess(located.chance, centre=True)]]
+    chance = located.chance
+    rows += [[cell("pointing anywhere"), *_guess(chance.area, chance.area, 0.5)]]
+    rows += [[cell("pointing at the centre"), *_guess(chance.centre_pointing, chance.centre_inside, chance.centre_auc)]]
+    if chance.mean_inside is not None:
+        mean = _guess(chance.mean_pointing, chance.mean_inside, chance.mean_auc)
+        rows += [[cell("the baseline's mean map"), *mean]]
     stacked = [Column(title, stacked=True) for title in _TITLES]
     return table([Column("Model", "left"), *stacked], rows)
 
@@ -53,13 +57,10 @@ def _delta(mean: Mean | None) -> Cell:
     return Cell(sentence(signed(mean.value, 3)), span(mean.interval, 3), mean.value, stressed=stressed)
 
 
-def _guess(chance: Chance, *, centre: bool) -> list[Cell]:
-    """What pointing anywhere, or always at the centre, comes to."""
-    pointing, inside, auc = (
-        (chance.centre_pointing, chance.centre_inside, chance.centre_auc) if centre else (chance.area, chance.area, 0.5)
-    )
+def _guess(*numbers: float | None) -> list[Cell]:
+    """What a map comes to that knows nothing of the frame."""
     return [
-        *(part for value in (pointing, inside, auc) for part in (cell(number(value, 3)), _NOTHING)),
+        *(part for value in numbers for part in (cell(number(value, 3)), _NOTHING)),
         _NOTHING,
         _NOTHING,
     ]
@@ -84,16 +85,20 @@ def _of_baseline(name: str, baseline: Localised, located: Localisation) -> Sente
     """Where the baseline's maps lie, and whether that is more than chance."""
     chance = located.chance
     assert chance is not None
-    guess = f"a guess at the centre ({_percent(chance.centre_pointing)})"
-    compared = "no more often than" if baseline.pointing.value <= chance.centre_pointing else "more often than"
+    guess, of_guess, inside = "a guess at the centre", chance.centre_pointing, chance.centre_inside
+    if chance.mean_pointing is not None and chance.mean_inside is not None:
+        guess, of_guess, inside = "its mean map, the same for all fakes", chance.mean_pointing, chance.mean_inside
+    compared = "no more often than" if baseline.pointing.value <= of_guess else "more often than"
     where = (
         f" has {_percent(baseline.inside.value)} of its evidence for fake inside of the masks, which cover "
-        f"{_percent(chance.area)} of the area (a map that is hottest in the centre: {_percent(chance.centre_inside)}), "
+        f"{_percent(chance.area)} of the area ({guess}, has {_percent(inside)}), "
         f"and its hottest place is forged in {_percent(baseline.pointing.value)} of "
-        f"{counted(baseline.frames, 'fake')}{_without_blank(baseline)}, {compared} {guess}"
+        f"{counted(baseline.frames, 'fake')}{_without_blank(baseline)}, {compared} that map's ({_percent(of_guess)})"
     )
     if _beats_chance(baseline, chance):
-        return sentence("Does it still look at the forgery? ", strong(name), where, ".")
+        habit = ". Its maps lie no better than their mean does, so they need not follow the frame"
+        doubt = "" if _beats_mean(baseline, chance) else habit
+        return sentence("Does it still look at the forgery? ", strong(name), f"{where}{doubt}.")
     doubt = ", no more than chance would have it there: it decides by something else than what the masks show."
     return sentence("Does it look at the forgery? ", strong(name), where, doubt)
 
@@ -109,6 +114,12 @@ def _without_blank(of: Localised) -> str:
 def _beats_chance(baseline: Localised, chance: Chance) -> bool:
     """Whether more evidence lies inside than the mask's share of the area, by the interval."""
     return baseline.inside.interval.low > chance.area
+
+
+def _beats_mean(baseline: Localised, chance: Chance) -> bool:
+    """Whether its maps lie better than their mean does, by an interval of either number; yes without a mean."""
+    pairs = ((baseline.inside, chance.mean_inside), (baseline.pointing, chance.mean_pointing))
+    return any(of_mean is None or mean.interval.low > of_mean for mean, of_mean in pairs)
 
 
 def _losses(located: Localisation) -> list[Sentence]:

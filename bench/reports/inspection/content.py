@@ -108,7 +108,8 @@ def _verdict(inspected: Inspection, look: Look) -> Sentence:
     if look.beside_mask is not None:
         beside = look.beside_mask
         where = "in the mask of what was forged" if beside.hit else "outside of the mask of what was forged"
-        parts.append(f" Its hottest place for fake lies {where}, {100 * beside.inside:.0f} % of that evidence inside.")
+        shown = f" Its hottest place for fake lies {where}, {100 * beside.inside:.0f} % of that evidence inside."
+        parts.append(" Nothing in its map speaks for fake, also not where it was forged." if beside.blank else shown)
     return sentence(*parts)
 
 

@@ -128,8 +128,10 @@ def parts_tables(rows: pd.DataFrame) -> list[tuple[str, Table]]:
     """The mean share of each part, by variant and the class that maps are for, and by method where those are known."""
     explained = rows[rows["explained"]]
     tables = [("Mean share of the evidence, by part of the face", _mean_shares(explained, "target", "for"))]
-    if explained["method"].notna().any():
-        tables.append(("The same by how frames were forged", _mean_shares(explained, "method", "method")))
+    of_fakes = explained[explained["method"].notna() & (explained["target"] == "fake")]
+    if len(of_fakes):
+        caption = "The same by how frames were forged, where they are called fake"
+        tables.append((caption, _mean_shares(of_fakes, "method", "method")))
     tables.append(("Heatmaps beside masks of what was forged, on average", _beside_masks(explained)))
     return [(caption, each) for caption, each in tables if each.rows]
 
@@ -140,8 +142,9 @@ def _beside_masks(rows: pd.DataFrame) -> Table:
     for variant, inside in rows.dropna(subset=["mask_auc"]).groupby("variant", sort=False):
         means = [float(inside[name].astype("float64").mean()) for name in ("mask_hit", "mask_inside", "mask_auc")]
         cells = [cell(number(mean, 3), value=mean) for mean in means]
+        cells.append(cell(f"{int(inside['mask_blank'].sum()):,}"))
         body.append([variant_cell(str(variant)), cell(f"{len(inside):,}"), *cells])
-    titles = ("n", "points at it", "evidence inside", "AUC against the mask")
+    titles = ("n", "points at it", "evidence inside", "AUC against the mask", "blank maps")
     return table([Column("Model", "left"), *columns(titles)], body)
 
 

@@ -26,6 +26,8 @@ def unexplained(subject: Subject, variant: str, logits: tuple[float, float], p_f
     """A row of a frame that was judged, and not looked into."""
     return {
         "frame": subject.name,
+        "set_frame": subject.set_frame or None,
+        "set_split": subject.set_split or None,
         "variant": variant,
         "label": subject.label,
         "method": subject.method or None,
@@ -58,7 +60,12 @@ def _explained(look: Look) -> dict[str, Any]:
         row |= {"hottest_part": first.part, "landmark": first.landmark, "distance": first.distance}
     if look.beside_mask is not None:
         beside = look.beside_mask
-        row |= {"mask_hit": beside.hit, "mask_inside": beside.inside, "mask_auc": beside.auc}
+        row |= {
+            "mask_hit": beside.hit,
+            "mask_inside": beside.inside,
+            "mask_auc": beside.auc,
+            "mask_blank": beside.blank,
+        }
     return row | _hottest(look.heat)
 
 
@@ -84,13 +91,14 @@ def frame_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The rows as a table with all columns, in a fixed order; what could not be had is missing."""
     import pandas as pd
 
-    texts = ("frame", "variant", "method", "target", "leading", "hottest_part", "landmark")
+    texts = ("frame", "set_frame", "set_split", "variant", "method", "target", "leading", "hottest_part", "landmark")
     integers = ("label", "hottest_row", "hottest_column")
-    order = ("frame", "variant", "label", "method", *_NUMBERS[:3], "explained", "target", "leading",
-             *_NUMBERS[3:], "mask_hit", "landmark", "hottest_part", "hottest_row", "hottest_column")  # fmt: skip
+    order = ("frame", "set_frame", "set_split", "variant", "label", "method", *_NUMBERS[:3], "explained", "target",
+             "leading", *_NUMBERS[3:], "mask_hit", "mask_blank", "landmark", "hottest_part", "hottest_row",
+             "hottest_column")  # fmt: skip
     table = pd.DataFrame(list(rows), columns=list(order))
     kinds = dict.fromkeys(texts, "string") | dict.fromkeys(integers, "Int64") | dict.fromkeys(_NUMBERS, "float64")
-    return table.astype({**kinds, "explained": "bool", "mask_hit": "boolean"})
+    return table.astype({**kinds, "explained": "bool", "mask_hit": "boolean", "mask_blank": "boolean"})
 
 
 def write_explanations(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -43,11 +43,11 @@ def localisation(
     rows, shares = masks.rows[chosen], np.asarray(masks.shares[masks.positions[chosen]])
     of_sources = clusters_of(test, rows)
     values = {name: _measured(each.cam, rows, shares) for name, each in predictions.items() if each.cam is not None}
-    before = values.get(baseline)
+    before, of_baseline = values.get(baseline), predictions.get(baseline)
     return Localisation(
         masks.counts,
         len(rows),
-        _chance(shares),
+        _chance(shares, of_baseline.cam[rows] if of_baseline and of_baseline.cam is not None else None),
         {
             name: _localised(of_variant, None if name == baseline else before, of_sources)
             for name, of_variant in values.items()
@@ -81,11 +81,23 @@ def _as_values(of_frames: list[tuple[float, float, float, bool]]) -> _Values:
     return _Values(np.array(pointing), np.array(inside), np.array(auc), np.array(blank))
 
 
-def _chance(shares: NDArray[np.uint8]) -> Chance:
-    guess = centre()
-    values = _as_values([measured(guess, mask) for mask in shares])
+def _chance(shares: NDArray[np.uint8], cams: NDArray[np.float32] | None) -> Chance:
+    """What maps come to that know nothing of a frame; `cams` [n, h, w] are the baseline's."""
+    guess = _as_values([measured(centre(), mask) for mask in shares])
     area = float(shares.mean() / 255)
-    return Chance(area, float(values.pointing.mean()), float(values.inside.mean()), float(values.auc.mean()))
+    chance = Chance(area, float(guess.pointing.mean()), float(guess.inside.mean()), float(guess.auc.mean()))
+    finite = [] if cams is None else [cam for cam in cams if np.isfinite(cam).all()]
+    if not finite:
+        return chance
+    mean: NDArray[np.float32] = np.stack(finite).mean(0, dtype=np.float64).astype(np.float32)
+    fine, blank = up_sampled(mean), not speaks_for(mean, fake=True)
+    of_mean = _as_values([measured(fine, mask, blank=blank) for mask in shares])
+    return replace(
+        chance,
+        mean_pointing=float(of_mean.pointing.mean()),
+        mean_inside=float(of_mean.inside.mean()),
+        mean_auc=float(of_mean.auc.mean()),
+    )
 
 
 def _localised(values: _Values, before: _Values | None, of_sources: Clusters | None) -> Localised:

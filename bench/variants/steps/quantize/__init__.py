@@ -225,9 +225,13 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     watched = min(_GRADIENT_FRAMES, settings.frames)
     effects = sensitivities(model, tried, watched, work)
     budget, calls = allocation.BUDGETS[settings.stored], positions_in_all(model, positions)
-    allocations = allocation.among_layers(tried, effects, calls, budget, named)
+    allocations = allocation.among_layers(tried, effects, calls, budget)
     layers = candidates.allocated(tried, allocations, statistics, settings.weights)
-    layers = lone_layers.weights_alone(layers, exported.graph, named)
+    layers = lone_layers.weights_alone(layers, exported.graph)
+    allocations = allocation.without(allocations, named, budget)
+    layers = [layer for layer in layers if layer.convolution.name not in named]
+    if convolutions and not layers:
+        raise in_float.nothing_left(len(convolutions))
     layers = _compensated(layers, statistics, model, settings.frames, work)
     macs = {layer.name: layer.weight.size * calls[layer.name] for layer in convolutions}
     forecast.write(model, exported, forecast.Allocated(layers, tried, effects.noise(), macs), watched, work)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from bench import phases
 from bench.errors import UserError
-from bench.records import MUCH_DP
+from bench.records import MUCH_DP, MUCH_NOISE
 from bench.variants.steps.quantize.candidates import spare
 
 if TYPE_CHECKING:
     from bench.variants.steps.quantize.rounding import Layer
-    from bench.variants.steps.quantize.sensitivities import Effects
+    from bench.variants.steps.quantize.sensitivities import Effects, Errors
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Budget:
 
 # Noise that moves the logit difference by as much as it varies leaves no detector.
 _MOST = 1.0
+# Spare candidates that do not suffice must leave no more than this share of what was foretold without them.
+_WORTH_IT = 0.25
 # A noise of 5e-4 moves probabilities by about .006 on average.
 BUDGETS = {
     "int8": Budget(5e-4, 0.01, 0.15),
@@ -65,14 +67,10 @@ class Size:
 
 @dataclass(frozen=True)
 class Allocation:
-    """`candidate`: the index of the candidate; None where the convolution stays as it is. `noise`: its expected one.
-
-    `in_float`: the settings name it, so that it stays as it is even where others would take eight bits.
-    """
+    """`candidate`: the index of the candidate; None where the convolution stays as it is. `noise`: its expected one."""
 
     candidate: int | None
     noise: float
-    in_float: bool = False
 
 
 def among_layers(
@@ -80,12 +78,10 @@ def among_layers(
     effects: Effects,
     positions: Mapping[str, int],
     budget: Budget,
-    in_float: Collection[str] = (),
 ) -> dict[str, Allocation]:
-    """By convolution, as `allocate`, and then spare candidates where P(fake) would move too far.
+    """By convolution, as `allocate`, and then spare candidates where P(fake) would move far or noise be large.
 
-    `effects` are those of the candidates, `positions` how often each convolution runs for a frame. Those of `in_float`
-    stay as they are on top of that. Raises `UserError` where noise would bury the logit difference.
+    `effects` are those of the candidates, `positions` how often each convolution runs for a frame.
     """
     phases.begin("allocating bits")
     sizes: dict[str, Size] = {}
@@ -100,11 +96,7 @@ def among_layers(
         ]
         for name, layers in candidates.items()
     }
-    allocations = still(allocate(expected, sizes, budget), expected, effects, sizes)
-    # The others keep what they have without these, so that less noise is left by just theirs.
-    allocations |= {name: Allocation(None, 0.0, in_float=True) for name in in_float}
-    refuse_buried(allocations, budget)
-    return allocations
+    return with_spares(allocate(expected, sizes, budget), expected, effects, sizes)
 
 
 def allocate(
@@ -124,39 +116,49 @@ def allocate(
     return _noisiest_left(allocations, sizes, budget)
 
 
-def still(
+def with_spares(
     allocations: Mapping[str, Allocation],
     candidates: Mapping[str, Sequence[Candidate]],
     effects: Effects,
     sizes: Mapping[str, Size],
 ) -> dict[str, Allocation]:
-    """The same with spare candidates in further units, until P(fake) is foretold to move by `MUCH_DP` at most.
+    """The same with spare candidates in further units, until P(fake) and noise are foretold to be as they may be.
 
-    Each time that unit gets them with which it then moves least; none that makes it move further.
+    Each time that unit gets them with which least is left; none with which it is no less. Where they neither suffice
+    nor take most of it away, they would cost speed in vain: then no unit has them.
     """
-    allocations = dict(allocations)
-    moved = effects.together({name: of.candidate for name, of in allocations.items() if of.candidate is not None})
+    spared = dict(allocations)
+
+    def left(errors: Errors) -> float:
+        """What errors come to, as a multiple of what they may."""
+        return max(effects.mean_dp(errors) / MUCH_DP, effects.noise_of(errors) / MUCH_NOISE)
+
+    errors = effects.of({name: of.candidate for name, of in allocations.items() if of.candidate is not None})
+    before = left(errors)
     spares = {name: index for name, layers in candidates.items() for index, layer in enumerate(layers) if layer.spare}
-    # By unit, what it would add to the logit differences.
-    changes = {}
+    swaps: dict[tuple[str, ...], tuple[Errors, Errors]] = {}
     for unit in _units(sizes):
         of_unit = {name: allocations[name].candidate for name in unit if name in spares}
         rounded = {name: index for name, index in of_unit.items() if index is not None}
         if rounded:
-            spared = effects.together({name: spares[name] for name in rounded})
-            changes[tuple(rounded)] = spared - effects.together(rounded)
-    while changes and effects.mean_dp(moved) > MUCH_DP:
-        expected = {unit: float(effects.mean_dp(moved + change)) for unit, change in changes.items()}
-        best = min(expected, key=lambda unit: expected[unit])
-        if expected[best] >= effects.mean_dp(moved):
+            swaps[tuple(rounded)] = effects.of(rounded), effects.of({name: spares[name] for name in rounded})
+    while swaps and left(errors) > 1:
+        after = {unit: errors.with_others(*swap) for unit, swap in swaps.items()}
+        best = min(after, key=lambda unit: left(after[unit]))
+        if left(after[best]) >= left(errors):
             break
-        moved = moved + changes.pop(best)
-        allocations |= {name: Allocation(spares[name], candidates[name][spares[name]].noise) for name in best}
-    return allocations
+        errors = after[best]
+        del swaps[best]
+        spared |= {name: Allocation(spares[name], candidates[name][spares[name]].noise) for name in best}
+    return spared if left(errors) <= max(1.0, _WORTH_IT * before) else dict(allocations)
 
 
-def refuse_buried(allocations: Mapping[str, Allocation], budget: Budget) -> None:
-    """Raise `UserError` where noise would bury the logit difference."""
+def without(allocations: Mapping[str, Allocation], in_float: Collection[str], budget: Budget) -> dict[str, Allocation]:
+    """The same with some left as they are: others keep what they have, so that less noise is left by just theirs.
+
+    Raises `UserError` where noise would bury the logit difference all the same.
+    """
+    allocations = {**allocations, **{name: Allocation(None, 0.0) for name in in_float}}
     expected = _total_noise(allocations)
     if expected > _MOST:
         raise UserError(
@@ -164,6 +166,7 @@ def refuse_buried(allocations: Mapping[str, Allocation], budget: Budget) -> None
             f"calibration frames (at most {_MOST:g} is allowed, {budget.noise:g} usual), so nothing would be left of "
             "it; check that the detector was made for such frames, or use `quantize: {weights: int8}` or `cast: fp16`"
         )
+    return allocations
 
 
 def _units(sizes: Mapping[str, Size]) -> list[list[str]]:

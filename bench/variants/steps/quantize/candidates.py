@@ -91,9 +91,9 @@ def for_convolution(
             Layer(convolution, nearest(convolution.weight, bits)),
             Layer(convolution, nearest(convolution.divided_weight(channel_scales), bits), channel_scales),
         ]
-    weights_alone = Layer(convolution, nearest(convolution.weight)).bias_corrected(entering.mean)
+    weights_alone = Layer(convolution, nearest(convolution.weight))
     if convolution.takes_floats:
-        return [weights_alone]
+        return [weights_alone.bias_corrected(entering.mean)]
     layers = []
     # Kernels that write integers add their bias as 32 bits, in units of both scales: it has to fit.
     least = None if convolution.pointwise else np.abs(convolution.bias) / _LARGEST_BIAS
@@ -103,14 +103,17 @@ def for_convolution(
         activation, channel_scales = input_scales(convolution, entering, coverage)
         for stretch, read in ((None, plain), (channel_scales, activation)):
             least_scales = None if least is None else least / read.scale
-            rounded = nearest(convolution.divided_weight(stretch), 8, least_scales)
+            is_plain = stretch is None and least_scales is None
+            rounded = (
+                weights_alone.weight if is_plain else nearest(convolution.divided_weight(stretch), 8, least_scales)
+            )
             layers += [Layer(convolution, rounded, stretch, read, *output) for output in outputs]
-    return [*(layer.bias_corrected(entering.mean) for layer in layers), weights_alone]
+    return [layer.bias_corrected(entering.mean) for layer in (*layers, weights_alone)]
 
 
 def spare(candidates: Sequence[Layer]) -> Layer | None:
     """The candidate that computes in float where the others of its convolution compute on integers."""
-    return candidates[-1] if candidates[-1].input is None is not candidates[0].input else None
+    return candidates[-1] if candidates[0].input else None
 
 
 def allocated(
@@ -119,15 +122,12 @@ def allocated(
     statistics: Mapping[str, ChannelStatistics],
     weights: WeightsAlone,
 ) -> list[Layer]:
-    """The candidates that were allocated. A convolution without one stays in float.
-
-    Under `int4` it gets eight bits, where the settings do not name it.
-    """
+    """The candidates that were allocated. A convolution without one stays in float; under `int4` it gets eight bits."""
     layers = []
     for name, allocation in allocations.items():
         if allocation.candidate is not None:
             layers.append(candidates[name][allocation.candidate])
-        elif weights == "int4" and not allocation.in_float:
+        elif weights == "int4":
             layers.append(in_eight_bits(candidates[name], statistics))
     return layers
 

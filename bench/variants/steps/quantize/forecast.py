@@ -60,10 +60,10 @@ def write(model: Detector, exported: onnx.ModelProto, allocated: Allocated, fram
         )
         layers.append(rounded)
     count, deviation = len(effects.logit_diffs), shortened(math.sqrt(effects.variance))
-    moved = effects.mean_dp(effects.together(dict.fromkeys(effects.changes, 0)))
-    # What a layer reads has been moved by those before it, so that their errors are independent.
+    mean_dp = effects.mean_dp(effects.of(dict.fromkeys(effects.changes, 0)))
+    # As if they were independent: that came nearer to what was measured than their sum with signs.
     together = sum(layer.noise for layer in layers if not layer.in_float)
-    foretold = Foretold(shortened(together), count, deviation, tuple(layers), mean_dp=shortened(float(moved)))
+    foretold = Foretold(shortened(together), count, deviation, tuple(layers), mean_dp=shortened(mean_dp))
     write_json(work.scratch / RECORD_FILE, {"foretold": asdict(foretold)})
 
 

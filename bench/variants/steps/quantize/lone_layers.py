@@ -6,7 +6,7 @@ and back, on which whole maps are rearranged too.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.artifacts.onnx_graph import nearest_layers
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
     import onnx
 
 
-def weights_alone(layers: Sequence[Layer], graph: onnx.GraphProto, named: Collection[str]) -> list[Layer]:
+def weights_alone(layers: Sequence[Layer], graph: onnx.GraphProto) -> list[Layer]:
     """The same layers, those whose rounded inputs would save nothing with rounded weights alone.
 
-    `graph` is the float one. Layers that the settings name count as others: what they lie beside stays what it was.
+    `graph` is the float one.
     """
     around = nearest_layers(graph)
     rounded = {layer.convolution.name for layer in layers if layer.input is not None}
-    others = rounded | set(named)
     beside = {name: around[name].before | around[name].behind for name in rounded}
-    lone = {name for name, nearby in beside.items() if nearby and not nearby & others}
+    lone = {name for name, nearby in beside.items() if nearby and not nearby & rounded}
     return [
         Layer(layer.convolution, nearest(layer.convolution.weight)) if layer.convolution.name in lone else layer
         for layer in layers

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -52,20 +52,43 @@ class Effects:
         """By convolution, the noise of each of its candidates: E[(change of m)^2] / Var(m)."""
         return {name: (change.square().mean(1) / self.variance).tolist() for name, change in self.changes.items()}
 
-    def together(self, chosen: Mapping[str, int]) -> Tensor:
-        """What the chosen candidate of each convolution adds to each logit difference, all together [n].
+    def of(self, chosen: Mapping[str, int]) -> Errors:
+        """What the chosen candidate of each convolution adds to each logit difference, all together."""
+        added = [self.changes[name][candidate] for name, candidate in chosen.items()]
+        if not added:
+            return Errors(torch.zeros_like(self.logit_diffs), torch.zeros_like(self.logit_diffs))
+        stacked = torch.stack(added)
+        return Errors(stacked.sum(0), stacked.square().sum(0))
 
-        Their signs count: errors that all draw the answers to the middle do not cancel out.
+    def mean_dp(self, errors: Errors) -> float:
+        """The mean absolute change of P(fake) under these errors [n]: the larger of two estimates.
+
+        Errors that draw all answers to the middle add up with their signs, and do not cancel out. By chance, others may
+        do so on these few frames; what they come to as independent ones counts then.
         """
-        total = torch.zeros_like(self.logit_diffs)
-        for name, candidate in chosen.items():
-            total += self.changes[name][candidate]
-        return total
+        deviation = errors.squares.sqrt()
+        independent = (self._moved(deviation) + self._moved(-deviation)) / 2
+        return max(self._moved(errors.signed), independent)
 
-    def mean_dp(self, change: Tensor) -> Tensor:
-        """The mean absolute change of P(fake) where logit differences change by so much [..., n]: [...]."""
-        moved = torch.sigmoid(self.logit_diffs + change) - torch.sigmoid(self.logit_diffs)
-        return moved.abs().mean(-1)
+    def noise_of(self, errors: Errors) -> float:
+        """The noise of errors that are taken as independent."""
+        return float(errors.squares.mean() / self.variance)
+
+    def _moved(self, change: Tensor) -> float:
+        return float((torch.sigmoid(self.logit_diffs + change) - torch.sigmoid(self.logit_diffs)).abs().mean())
+
+
+class Errors(NamedTuple):
+    """What several layers add to each logit difference [n], to first order: their sum, and that of their squares."""
+
+    signed: Tensor
+    squares: Tensor
+
+    def with_others(self, gone: Errors, come: Errors) -> Errors:
+        """The same with the errors of some layers in the place of those that they had."""
+        return Errors(
+            self.signed - gone.signed + come.signed, (self.squares - gone.squares + come.squares).clamp_min(0)
+        )
 
 
 def sensitivities(
