@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from bench.pipeline import notes
-from bench.records import Built, Forecast, Foretold, Proposal, RoundedLayer
+from bench.records import Built, Forecast, Foretold, Proposal, Recovery, RoundedLayer
 from bench.variants import description
 from bench.variants.chain import parse
 
@@ -86,6 +87,17 @@ def test_what_recover_did_is_found_on_the_way_to_what_follows_it(tmp_path: Path)
     assert (recovery.error_before, recovery.error_after) == (0.05, 0.047)
     (tmp_path / ids["recover"] / description.DESCRIPTION).write_text("{}", encoding="utf-8")
     assert notes.recovered(built) == ()
+
+
+@pytest.mark.parametrize(("best_step", "error_after", "is_known"), [(0, 0.05, True), (0, 0.04, False), (9, 0.04, False)])
+def test_a_recover_that_left_the_weights_as_they_were_adds_no_noise(
+    best_step: int, error_after: float, is_known: bool
+) -> None:
+    """So that what follows it is compared with what stands before it; norms may have been measured again."""
+    recovery = Recovery(20, 160, "no gain", False, best_step, "held-out frames", 0.05, error_after)
+    expected = Foretold(0.0, 0, 0.0) if is_known else None
+    assert notes._foretold(SimpleNamespace(recovery=recovery)) == expected
+    assert notes._foretold(SimpleNamespace()) is None
 
 
 def test_a_record_that_is_none_of_its_step_makes_the_artifact_a_damaged_one(tmp_path: Path) -> None:

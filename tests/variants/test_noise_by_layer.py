@@ -162,6 +162,14 @@ def test_under_four_bits_a_named_layer_stays_in_float_and_not_in_eight_bits() ->
     assert {layer.name for layer in after.layers if layer.in_float} == {in_eight[0]}
 
 
+def test_named_layers_and_such_as_stay_in_float_anyway_may_not_be_all() -> None:
+    _, before = built(quantize.Settings())
+    rounded_now = tuple(rounded(before))
+    assert len(rounded_now) < len(before.layers), "bit allocation leaves one in float"
+    with pytest.raises(UserError, match="nothing would be quantised"):
+        quantize.apply(shallow(), quantize.Settings(float=rounded_now), calibration())
+
+
 def test_settings_without_named_layers_are_stored_as_before_there_were_any() -> None:
     """So that ids stay."""
     assert quantize.Settings().model_dump(mode="json") == {"dtype": "int8", "weights": None, "frames": 128}

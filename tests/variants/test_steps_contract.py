@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from bench.artifacts import safetensors
 from bench.errors import UserError
@@ -202,6 +203,19 @@ def test_pruning_in_rounds_is_allowed() -> None:
 def test_bad_entries_are_refused(written: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse(written)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"quantize": {"float": "*.se.*"}},
+        {"quantize": {"float": "blocks.[0-2]", "frames": 64}},
+        {"quantize": {"weights": "int8", "float": ["conv_stem", "blocks.*.se.*"]}},
+        {"prune": {"structure": "2of4"}},
+    ],
+)
+def test_steps_are_spelled_so_that_yaml_reads_them(entry: dict[str, Any]) -> None:
+    assert parse(yaml.safe_load(parse(entry).text)) == parse(entry)
 
 
 def test_no_module_but_its_own_knows_a_step_by_name() -> None:
