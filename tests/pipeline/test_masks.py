@@ -256,10 +256,10 @@ def test_methods_have_the_parts_that_speak_for_fake_alone() -> None:
     """A fake that is missed has what speaks for real: another question."""
     row = {"frame": "a", "variant": "q8", "label": 1, "method": "nose", "explained": True, "target": "fake"}
     shares = {f"share_{part.replace(' ', '_')}": 0.0 for part in PARTS}
-    found = row | shares | {"leading": "nose", "share_nose": 1.0}
-    missed = found | {"target": "real", "leading": "background", "share_nose": 0.0, "share_background": 1.0}
-    both, one = (dict(inspection.parts_tables(inspection.frame_of(rows))) for rows in ([found, missed], [missed]))
+    nose = row | shares | {"leading": "nose", "share_nose": 1.0}
+    missed = nose | {"target": "real", "leading": "background", "share_nose": 0.0, "share_background": 1.0}
+    both, alone = (dict(inspection.parts_tables(inspection.frame_of(rows))) for rows in ([nose, missed], [missed]))
     (of_method,) = both["The same by how frames were forged, where they are called fake"].rows
     shown = {part: cell.value for part, cell in zip(PARTS, of_method[3:], strict=False)}
     assert shown == dict.fromkeys(PARTS, 0.0) | {"nose": 1.0}
-    assert list(one) == ["Mean share of the evidence, by part of the face"]
+    assert list(alone) == ["Mean share of the evidence, by part of the face"]

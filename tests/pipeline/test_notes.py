@@ -89,7 +89,9 @@ def test_what_recover_did_is_found_on_the_way_to_what_follows_it(tmp_path: Path)
     assert notes.recovered(built) == ()
 
 
-@pytest.mark.parametrize(("best_step", "error_after", "is_known"), [(0, 0.05, True), (0, 0.04, False), (9, 0.04, False)])
+@pytest.mark.parametrize(
+    ("best_step", "error_after", "is_known"), [(0, 0.05, True), (0, 0.04, False), (9, 0.04, False)]
+)
 def test_a_recover_that_left_the_weights_as_they_were_adds_no_noise(
     best_step: int, error_after: float, is_known: bool
 ) -> None:

@@ -38,7 +38,7 @@ class Settings(BaseModel):
         "`false` mirrors them alone",
     )
     enough: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = Field(
-        default=1e-3,
+        default=3e-3,
         description="what follows the teacher so closely on held-out frames is not trained any further: the squared "
         "errors of logit difference and CAM, each as a share of the teacher's variance, added up",
     )
