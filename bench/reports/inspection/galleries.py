@@ -15,7 +15,7 @@ from bench.records.weights import ClassName
 from bench.reports.content.axes import axis, part_axis
 from bench.reports.content.cells import EMPTY, Cell, Column, Table, cell, columns, table, variant_cell
 from bench.reports.content.spans import Sentence, strong, with_code
-from bench.reports.content.text import number, signed
+from bench.reports.content.text import cutoff, number, signed
 from bench.reports.html.chart import Frame, colour, dashes, element, marker
 from bench.reports.html.chart import picture as svg
 from bench.reports.inspection import pages, pictures
@@ -181,6 +181,7 @@ def write_gallery(gallery: Gallery, folder: Path, name: str) -> Mapping[str, Pat
         **vars(gallery),
         "cards_title": gallery.cards_title,
         "score_text": score_text,
+        "cutoff": cutoff(gallery.threshold),
         "any_saturated": any(score.is_saturated for card in gallery.cards for score in card.scores.values()),
         "timeline": timeline(gallery) if gallery.moments else None,
     }
