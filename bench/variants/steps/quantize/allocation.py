@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from bench import phases
 from bench.errors import UserError
 from bench.records import MUCH_DP, MUCH_NOISE
-from bench.variants.steps.quantize.candidates import spare
 
 if TYPE_CHECKING:
     from bench.variants.steps.quantize.rounding import Layer
@@ -83,6 +82,8 @@ def among_layers(
 
     `effects` are those of the candidates, `positions` how often each convolution runs for a frame.
     """
+    from bench.variants.steps.quantize.candidates import spare  # `bench plan` reads budgets without heavy libraries
+
     phases.begin("allocating bits")
     sizes: dict[str, Size] = {}
     for name, (layer, *_) in candidates.items():
