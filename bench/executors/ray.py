@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -118,8 +119,9 @@ class RayExecutor:
         due = _links_due(prepared)
         if not due:
             return
-        shared = self._shared(prepared)
-        if shared and shared.offer_artifacts(_links(prepared), on_event):
+        store = self._store(prepared)
+        links = {link for _, _, _, lineage in _lineages(prepared) for link in lineage}
+        if store and store.offer_artifacts(links, on_event):
             raise _changed_meanwhile(self._request)
         with connected(self._address) as ray:
             cluster = cluster_of(ray, prepared.first.threads, prepared.first.device)
@@ -135,8 +137,8 @@ class RayExecutor:
                 for each in done:
                     _refuse_refused(ray, each)
             on_event(Event(work, len(tasks), len(tasks), "links"))
-        if shared:
-            shared.take_over(on_event)
+        if store:
+            store.take_over(on_event)
 
     def fill(self, prepared: Prepared, built: BuiltVariants, on_event: OnEvent) -> dict[ResultKey, str]:
         """Evaluate all shards that are missing; the reasons of variants that failed."""
@@ -144,8 +146,8 @@ class RayExecutor:
         units = [(index, low) for index, each in enumerate(passes) for low in joining.lacking(each, {})]
         if not units:
             return {}
-        shared_store = self._shared(prepared)
-        if shared_store and shared_store.offer_variants(built, on_event):
+        store = self._store(prepared)
+        if store and store.offer_variants(built, on_event):
             raise _changed_meanwhile(self._request)
         expected = records.begun(WHOLE, prepared, passes)
         with connected(self._address) as ray:
@@ -159,11 +161,11 @@ class RayExecutor:
             failed = shared.done(
                 partial(Event, f"evaluating on {cluster.text}", total=len(units), unit="shards"), on_event
             )
-        if shared_store:
-            shared_store.fetch_shards(passes, WHOLE, on_event)
+        if store:
+            store.fetch_shards(passes, WHOLE, on_event)
         return joining.failed_of(passes, failed)
 
-    def _shared(self, prepared: Prepared) -> SharedStore | None:
+    def _store(self, prepared: Prepared) -> SharedStore | None:
         return sharing.opened(self._request.store, prepared.first.base, prepared.first.name)
 
 
@@ -195,26 +197,22 @@ def _resources(cluster: Cluster) -> dict[str, Any]:
     return {"num_cpus": 1, "num_gpus": 1} if cluster.gpus else {"num_cpus": cluster.threads}
 
 
-def _links(prepared: Prepared) -> set[str]:
-    """The ids of all links of the selected variants."""
-    return {
-        link
-        for setup in prepared.by_detector.values()
-        for variant in setup.selected
-        for link in ids.of_chain(setup.source, setup.chains[variant], build_context(setup, silent))
-    }
+def _lineages(prepared: Prepared) -> Iterator[tuple[str, str, Path, list[str]]]:
+    """Of each selected variant its detector and name, where its artifacts lie, and the ids of all its links."""
+    for detector, setup in prepared.by_detector.items():
+        context = build_context(setup, silent)
+        for variant, chain in setup.chains.items():
+            if variant in setup.selected:
+                yield detector, variant, context.folder, ids.of_chain(setup.source, chain, context)
 
 
 def _links_due(prepared: Prepared) -> dict[str, tuple[str, tuple[str, str, int]]]:
     """Each link that is not built, by its id, parents first: its parent's id, and what `build_link` builds it by."""
     due: dict[str, tuple[str, tuple[str, str, int]]] = {}
-    for detector, setup in prepared.by_detector.items():
-        context = build_context(setup, silent)
-        for variant, chain in setup.chains.items():
-            lineage = ids.of_chain(setup.source, chain, context) if variant in setup.selected else []
-            for length, link in enumerate(lineage):
-                if link not in due and not cache.is_built(context.folder, link):
-                    due[link] = (lineage[length - 1] if length else "", (detector, variant, length))
+    for detector, variant, folder, lineage in _lineages(prepared):
+        for length, link in enumerate(lineage):
+            if link not in due and not cache.is_built(folder, link):
+                due[link] = (lineage[length - 1] if length else "", (detector, variant, length))
     return due
 
 

@@ -6,7 +6,6 @@ made by the store of the run.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,6 +27,7 @@ from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.passes import Pass, passes_of
 from bench.pipeline.sharding.records import Record
 from bench.pipeline.sharding.sharing import SharedStore
+from bench.provenance import digest
 from bench.records import silent
 from bench.remote import reading
 from bench.variants import build, ids
@@ -37,7 +37,6 @@ WHOLE = Part(1, 1)
 
 FOLDER = "BENCH_WORKERS"
 """The environment's name for the folder in which workers of runs with a store have theirs."""
-_DIGITS = 16
 
 
 def experiment_file(request: Request) -> Path:
@@ -47,8 +46,8 @@ def experiment_file(request: Request) -> Path:
     """
     if request.store is None:
         return request.path
-    folder = _workers_folder() / _digest(request.store)
-    path = folder / f"experiments-{_digest(request.text)}.yaml"
+    folder = _workers_folder() / digest(request.store)
+    path = folder / f"experiments-{digest(request.text)}.yaml"
     if not path.exists():
         make_folder(folder)
         write_text(path, request.text)
@@ -64,22 +63,21 @@ def _workers_folder() -> Path:
         raise UserError(f"this worker has no home folder: set {FOLDER} to a folder for what it copies") from None
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
-
-
 @contextmanager
 def sharing_of(request: Request) -> Iterator[SharedStore | None]:
     """What is shared by the store of the run, with artifacts of others had here; None where all see one folder.
 
-    Inside, copies of frames stay as they are.
+    Inside, copies of frames in a folder of this machine's own stay as they are.
     """
+    if request.store is None:
+        yield None
+        return
     path = experiment_file(request)
     name, _ = select(read(path), request.name, path)
     with reading(f"working for {name}"):
         shared = sharing.opened(request.store, path.parent, name)
-        if shared:
-            shared.take_over(silent)
+        assert shared is not None
+        shared.take_over(silent)
         yield shared
 
 
@@ -128,13 +126,18 @@ class Worker:
         self._stack = ExitStack()
 
     @cached_property
-    def _shared(self) -> SharedStore | None:
-        return self._stack.enter_context(sharing_of(self._request))
+    def _ready(self) -> tuple[list[Pass], SharedStore | None]:
+        """The passes over all frame sets, and what is shared by a store as long as this worker lives.
 
-    @cached_property
+        `UserError` where this machine would make other shards than are expected.
+        """
+        with ExitStack() as stack:
+            shared = stack.enter_context(sharing_of(self._request))
+            passes = self._passes()
+            self._stack = stack.pop_all()
+        return passes, shared
+
     def _passes(self) -> list[Pass]:
-        """The passes over all frame sets. `UserError` where this machine would make other shards than are expected."""
-        self._shared  # noqa: B018 - has the artifacts of others here
         prepared = prepared_of(self._request, self._threads)
         built: BuiltVariants = build_variants(prepared, silent)
         passes = passes_of(prepared, built)
@@ -152,7 +155,8 @@ class Worker:
 
     def evaluate(self, index: int, low: int) -> dict[str, str]:
         """Write the shard of the pass `index` that begins at the row `low`; the reasons of what failed, by title."""
-        self._evaluator.evaluate(self._passes[index], [low])
-        if self._shared:
-            self._shared.offer_shard(self._passes[index], low)
+        passes, shared = self._ready
+        self._evaluator.evaluate(passes[index], [low])
+        if shared:
+            shared.offer_shard(passes[index], low)
         return self._evaluator.failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from bench.records import MUCH_DP, MUCH_NOISE, Built, Forecast, Foretold, Recovery
+from bench.records import MUCH_DP, MUCH_NOISE, Built, Forecast, Recovery
 from bench.records.forecasts import FLOAT_BITS
 from bench.variants import description
 from bench.variants.steps import Use
@@ -22,19 +22,11 @@ def forecasts(chain: Sequence[Use], built: Built) -> tuple[Forecast, ...]:
     foretold = []
     for use, (parent, link) in zip(chain, pairwise(lineage), strict=False):
         ancestor = description.find(folder, link.id)
-        if ancestor is not None and (forecast := _foretold(ancestor.record)):
+        if ancestor is not None and (forecast := getattr(ancestor.record, "foretold", None)):
             proposes = getattr(use.step, "proposal", None)
             proposal = proposes(use.settings, forecast, ancestor.size_bytes) if proposes else None
             foretold.append(Forecast(use.text, link.id, parent.id, forecast, proposal))
     return tuple(foretold)
-
-
-def _foretold(record: object) -> Foretold | None:
-    """What a step foretold, by its record: no noise of a training that left the weights as they were."""
-    recovery = getattr(record, "recovery", None)
-    if recovery is not None and recovery.best_step == 0 and recovery.error_after >= recovery.error_before:
-        return Foretold(0.0, 0, 0.0)
-    return getattr(record, "foretold", None)
 
 
 def recovered(built: Built) -> tuple[Recovery, ...]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.detectors import families
 from bench.detectors.offers import meanings
-from bench.errors import UserError, in_yaml, nearest, problem_text, quoted
+from bench.errors import UserError, in_yaml, nearest, plain_yaml, problem_text, quoted
 from bench.records import FrameSet, Split
 from bench.variants.steps import Kind, Use, find, names
 
@@ -93,7 +93,9 @@ def _problem(name: str, problem: Any) -> tuple[tuple[str, ...], str]:
 def _spelled(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_spelled(inner)}" for key, inner in value.items()) + "}"
-    return value if isinstance(value, str) and _is_plain(value) else in_yaml(value)
+    if isinstance(value, str):
+        return value if _is_plain(value) else plain_yaml(value)
+    return in_yaml(value)
 
 
 def _is_plain(text: str) -> bool:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from bench.pipeline import notes
-from bench.records import Built, Forecast, Foretold, Proposal, Recovery, RoundedLayer
+from bench.records import Built, Forecast, Foretold, Proposal, RoundedLayer
 from bench.variants import description
 from bench.variants.chain import parse
+from bench.variants.steps.recover.settings import Errors, Record
 
 RECORD = {
     "steps": 14,
@@ -85,6 +85,14 @@ def test_what_recover_did_is_found_on_the_way_to_what_follows_it(tmp_path: Path)
     (recovery,) = notes.recovered(built)
     assert (recovery.steps, recovery.steps_wanted, recovery.cut_short) == (14, 160, True)
     assert (recovery.error_before, recovery.error_after) == (0.05, 0.047)
+    chain = [parse(entry) for entry in ({"prune": 0.5}, "recover", {"quantize": "int8"})]
+    assert notes.forecasts(chain, built) == (), "it trained"
+    unchanged = RECORD | {"best_step": 0, "error": {"before": 0.05, "after": 0.05}}
+    file_of_recover = tmp_path / ids["recover"] / description.DESCRIPTION
+    described = json.loads(file_of_recover.read_text(encoding="utf-8"))
+    file_of_recover.write_text(json.dumps(described | {"recover": unchanged}), encoding="utf-8")
+    (forecast,) = notes.forecasts(chain, built)
+    assert (forecast.step, forecast.foretold) == ("recover", Foretold(0.0, 0, 0.0))
     (tmp_path / ids["recover"] / description.DESCRIPTION).write_text("{}", encoding="utf-8")
     assert notes.recovered(built) == ()
 
@@ -96,10 +104,9 @@ def test_a_recover_that_left_the_weights_as_they_were_adds_no_noise(
     best_step: int, error_after: float, is_known: bool
 ) -> None:
     """So that what follows it is compared with what stands before it; norms may have been measured again."""
-    recovery = Recovery(20, 160, "no gain", False, best_step, "held-out frames", 0.05, error_after)
-    expected = Foretold(0.0, 0, 0.0) if is_known else None
-    assert notes._foretold(SimpleNamespace(recovery=recovery)) == expected
-    assert notes._foretold(SimpleNamespace()) is None
+    errors = Errors(0.05, error_after)
+    record = Record(20, 160, "no gain", False, best_step, "held-out frames", errors)
+    assert record.foretold == (Foretold(0.0, 0, 0.0) if is_known else None)
 
 
 def test_a_record_that_is_none_of_its_step_makes_the_artifact_a_damaged_one(tmp_path: Path) -> None:

@@ -96,15 +96,16 @@ class SharedStore:
     def begin(self, on_event: OnEvent) -> None:
         """Refuse what cannot work, and fetch artifacts and what is known of other parts."""
         self._refuse_without_rights()
-        self.take_over(on_event)
+        items = self.take_over(on_event)
         self.fetch_records(on_event)
-        shared_results.fetch_joined(self._transfers, self._results, self._transfers.items(self._results), on_event)
+        shared_results.fetch_joined(self._transfers, self._results, items, on_event)
 
-    def take_over(self, on_event: OnEvent) -> None:
-        """Fetch artifacts, and the trails of searches that have ended."""
+    def take_over(self, on_event: OnEvent) -> dict[str, Item]:
+        """Fetch artifacts, and the trails of searches that have ended; returns what lies there of the results."""
         self._artifacts.take_over(on_event)
         items = self._transfers.items(self._results)
         self._transfers.fetch_missing({name: item for name, item in items.items() if _is_trail(name)}, on_event)
+        return items
 
     def _refuse_without_rights(self) -> None:
         """Raise `UserError` where this user may not write and remove there: after hours of work it would be too late.

@@ -85,13 +85,13 @@ def _of_baseline(name: str, baseline: Localised, located: Localisation) -> Sente
     """Where the baseline's maps lie, and whether that is more than chance."""
     chance = located.chance
     assert chance is not None
-    guess, of_guess, inside = "a guess at the centre", chance.centre_pointing, chance.centre_inside
+    guess, of_guess, inside = "a map that is hottest in the centre", chance.centre_pointing, chance.centre_inside
     if chance.mean_pointing is not None and chance.mean_inside is not None:
-        guess, of_guess, inside = "its mean map, the same for all fakes", chance.mean_pointing, chance.mean_inside
+        guess, of_guess, inside = "its mean map, the same for all fakes,", chance.mean_pointing, chance.mean_inside
     compared = "no more often than" if baseline.pointing.value <= of_guess else "more often than"
     where = (
         f" has {_percent(baseline.inside.value)} of its evidence for fake inside of the masks, which cover "
-        f"{_percent(chance.area)} of the area ({guess}, has {_percent(inside)}), "
+        f"{_percent(chance.area)} of the area ({guess} has {_percent(inside)}), "
         f"and its hottest place is forged in {_percent(baseline.pointing.value)} of "
         f"{counted(baseline.frames, 'fake')}{_without_blank(baseline)}, {compared} that map's ({_percent(of_guess)})"
     )

@@ -83,21 +83,18 @@ def _as_values(of_frames: list[tuple[float, float, float, bool]]) -> _Values:
 
 def _chance(shares: NDArray[np.uint8], cams: NDArray[np.float32] | None) -> Chance:
     """What maps come to that know nothing of a frame; `cams` [n, h, w] are the baseline's."""
-    guess = _as_values([measured(centre(), mask) for mask in shares])
-    area = float(shares.mean() / 255)
-    chance = Chance(area, float(guess.pointing.mean()), float(guess.inside.mean()), float(guess.auc.mean()))
+    area, of_centre = float(shares.mean() / 255), _of_one(centre(), shares)
     finite = [] if cams is None else [cam for cam in cams if np.isfinite(cam).all()]
     if not finite:
-        return chance
+        return Chance(area, *of_centre)
     mean: NDArray[np.float32] = np.stack(finite).mean(0, dtype=np.float64).astype(np.float32)
-    fine, blank = up_sampled(mean), not speaks_for(mean, fake=True)
-    of_mean = _as_values([measured(fine, mask, blank=blank) for mask in shares])
-    return replace(
-        chance,
-        mean_pointing=float(of_mean.pointing.mean()),
-        mean_inside=float(of_mean.inside.mean()),
-        mean_auc=float(of_mean.auc.mean()),
-    )
+    return Chance(area, *of_centre, *_of_one(up_sampled(mean), shares, blank=not speaks_for(mean, fake=True)))
+
+
+def _of_one(fine: NDArray[np.float32], shares: NDArray[np.uint8], *, blank: bool = False) -> tuple[float, float, float]:
+    """What one map comes to for all fakes: pointing, evidence inside, AUC."""
+    values = _as_values([measured(fine, mask, blank=blank) for mask in shares])
+    return float(values.pointing.mean()), float(values.inside.mean()), float(values.auc.mean())
 
 
 def _localised(values: _Values, before: _Values | None, of_sources: Clusters | None) -> Localised:

@@ -205,9 +205,9 @@ def apply(model: Detector, settings: Settings, work: StepContext) -> onnx.ModelP
     bits. Activations are uint8 with one scale per tensor, and multiplied by channel scales where that pays; so are the
     outputs of convolutions other than 1x1. Depthwise convolutions, and layers that would be alone on integers, have
     integer weights and compute in float; only behind limits as of ReLU6 are depthwise ones on integers: there they read
-    bytes anyway. Layers whose rounding would add the most noise stay in float; where P(fake) would
-    still move far, further ones compute in float, with integer weights. Products of two activations, as in attention,
-    stay in float too, and layers that a frame does not call exactly once: what they read can't be watched.
+    bytes anyway. Layers whose rounding would add the most noise stay in float; where P(fake) would still move far,
+    further ones compute in float, with integer weights. Products of two activations, as in attention, stay in float
+    too, and layers that a frame does not call exactly once: what they read can't be watched.
     """
     from bench.artifacts.footprint import positions_by_call, positions_in_all
     from bench.system.idle_cores import Load

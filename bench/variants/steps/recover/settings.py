@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bench.errors import in_yaml
-from bench.records import Recovery
+from bench.records import Foretold, Recovery
 
 _WEEK_MINUTES = 7 * 24 * 60
 # What the validator `_does_something` says, for editors.
@@ -108,3 +108,9 @@ class Record:
             self.steps, self.steps_wanted, self.ended, self.cut_short, self.best_step, self.judged_on,
             self.error.before, self.error.after,
         )  # fmt: skip
+
+    @property
+    def foretold(self) -> Foretold | None:
+        """No noise where the weights are what they were; of a training nothing is known beforehand."""
+        unchanged = self.best_step == 0 and self.error.after >= self.error.before
+        return Foretold(0.0, 0, 0.0) if unchanged else None
