@@ -6,10 +6,11 @@ costs the shards that it had under way: they are given to others. Nothing is tim
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ from urllib.parse import urlsplit
 
 from bench.errors import UserError, counted, shown
 from bench.executors import Request
-from bench.executors.worker import WHOLE, Worker, build_link
+from bench.executors.worker import WHOLE, NotSharedError, Worker, build_link
+from bench.files import advice
 from bench.pipeline.build import BuiltVariants, build_context
 from bench.pipeline.prepared import Prepared
 from bench.pipeline.sharding import joining, records, sharing
@@ -37,7 +39,11 @@ _PATIENCE = {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_t
 """On a busy machine, Ray's processes take longer to start than it waits for them."""
 _POLL_SECONDS = 1.0
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_SILENCE_S = 300.0
+"""After so long without an answer, the run says so."""
 _MOST_LETTERS = 500
+
+_log = logging.getLogger("bench")
 
 Unit = tuple[int, int]
 """A shard: the number of its pass, and its first row."""
@@ -102,7 +108,9 @@ def cluster_of(ray: Any, threads: int, device: str) -> Cluster:
     gpus = int(sum(node.get("GPU", 0) for node in nodes)) if device == "cuda" else 0
     if device == "cuda" and not gpus:
         raise UserError("--executor ray: the experiment runs on cuda, and the cluster has no GPU; give --device cpu")
-    cores = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
+    with_cores = [(int(node["CPU"]), int(node.get("GPU", 0))) for node in nodes if node.get("CPU", 0) >= 1]
+    # Workers of one node, one for each of its GPUs, share its cores.
+    cores = [of_node // (on_gpus or 1) if gpus else of_node for of_node, on_gpus in with_cores if on_gpus or not gpus]
     threads = max(1, min([threads, *cores]))
     workers = gpus or sum(of_node // threads for of_node in cores)
     return Cluster(len(nodes), max(1, workers), threads, gpus)
@@ -130,12 +138,17 @@ class RayExecutor:
             for link, (parent, arguments) in due.items():
                 after = [tasks[parent]] if parent in tasks else []
                 tasks[link] = task.remote(self._request, cluster.threads, *arguments, *after)
-            waiting = list(tasks.values())
+            variant_of = {task: variant for task, (_, (_, variant, _)) in zip(tasks.values(), due.values(), strict=True)}
+            waiting, reasons = list(tasks.values()), dict[str, str]()
             while waiting:
                 on_event(Event(work, len(tasks) - len(waiting), len(tasks), "links"))
                 done, waiting = ray.wait(waiting, timeout=_POLL_SECONDS)
                 for each in done:
-                    _refuse_refused(ray, each)
+                    if reason := _reason(ray, each):
+                        reasons.setdefault(reason, variant_of[each])
+            for reason, variant in reasons.items():
+                text = f"a worker could not build {variant} ({shown(reason, _MOST_LETTERS)}): it is tried again here"
+                on_event(Event(text, 1, 1, "warning"))
             on_event(Event(work, len(tasks), len(tasks), "links"))
         if store:
             store.take_over(on_event)
@@ -157,8 +170,7 @@ class RayExecutor:
                 actor.remote(self._request, cluster.threads, expected, number)
                 for number in range(min(cluster.workers, len(units)))
             ]
-            shared = _Shared(ray, workers, deque(units))
-            failed = shared.done(
+            failed = _Distribution(ray, workers, deque(units)).done(
                 partial(Event, f"evaluating on {cluster.text}", total=len(units), unit="shards"), on_event
             )
         if store:
@@ -176,15 +188,25 @@ def _changed_meanwhile(request: Request) -> UserError:
     )
 
 
-def _refuse_refused(ray: Any, task: Any) -> None:
-    """Raise `UserError` where a worker can't work at all, as where it does not see the folder; what it lost is left."""
+def _reason(ray: Any, task: Any) -> str:
+    """Why a link could not be built, empty where it was or its worker is lost.
+
+    `UserError` where a worker can't work at all, as where it does not see the folder.
+    """
     try:
-        ray.get(task)
+        reason: str = ray.get(task)
     except ray.exceptions.RayTaskError as error:
-        cause = error.cause if isinstance(error.cause, UserError) else error
-        raise UserError(f"a worker can't build anything: {shown(str(cause), _MOST_LETTERS)}") from error
+        raise UserError(f"a worker can't build anything: {_told(error)}") from error
     except _lost(ray):
-        pass
+        return ""
+    return reason
+
+
+def _told(error: Any) -> str:
+    """What a worker's error tells people: that of its cause where it is one for people."""
+    cause = error.cause
+    text = str(cause) if isinstance(cause, UserError) else (isinstance(cause, OSError) and advice(cause)) or str(error)
+    return shown(text, _MOST_LETTERS)
 
 
 def _lost(ray: Any) -> tuple[type[Exception], ...]:
@@ -194,7 +216,7 @@ def _lost(ray: Any) -> tuple[type[Exception], ...]:
 
 
 def _resources(cluster: Cluster) -> dict[str, Any]:
-    return {"num_cpus": 1, "num_gpus": 1} if cluster.gpus else {"num_cpus": cluster.threads}
+    return {"num_cpus": cluster.threads, "num_gpus": 1 if cluster.gpus else 0}
 
 
 def _lineages(prepared: Prepared) -> Iterator[tuple[str, str, Path, list[str]]]:
@@ -217,7 +239,7 @@ def _links_due(prepared: Prepared) -> dict[str, tuple[str, tuple[str, str, int]]
 
 
 @dataclass
-class _Shared:
+class _Distribution:
     """Shards that are shared out among workers until all are there.
 
     Those of a worker that is lost are given out again, and it gets others after a pause: until it is back, each call
@@ -237,7 +259,7 @@ class _Shared:
 
     def done(self, progress: Any, on_event: OnEvent) -> dict[str, str]:
         """Have all evaluated; the reasons of what failed, by title."""
-        count = len(self.left)
+        count, answered, is_silent = len(self.left), time.monotonic(), False
         while len(self.finished) < count:
             self._give()
             on_event(progress(done=len(self.finished)))
@@ -247,24 +269,30 @@ class _Shared:
             ready, _ = self.ray.wait(list(self.under_way), timeout=_POLL_SECONDS)
             for answer in ready:
                 self._take(answer)
+            if ready:
+                answered, is_silent = time.monotonic(), False
+            elif time.monotonic() - answered > _SILENCE_S and not is_silent:
+                text = f"no worker has answered for {_SILENCE_S / 60:.0f} minutes: `ray status` says what they wait for"
+                on_event(Event(text, 1, 1, "warning"))
+                is_silent = True
         on_event(progress(done=count))
         return self.failed
 
     def _give(self) -> None:
         """Give each worker as many shards as it may have."""
+        busy = Counter(number for number, _ in self.under_way.values())
         for number, worker in enumerate(self.workers):
             if time.monotonic() < self.resting.get(number, 0.0):
                 continue
-            busy = sum(of == number for of, _ in self.under_way.values())
-            while busy < UNDER_WAY and (unit := self._next(number)) is not None:
+            while busy[number] < UNDER_WAY and (unit := self._next(is_idle=not busy[number])) is not None:
                 self.under_way[worker.evaluate.remote(*unit)] = number, unit
-                busy += 1
+                busy[number] += 1
 
-    def _next(self, number: int) -> Unit | None:
+    def _next(self, *, is_idle: bool) -> Unit | None:
         """A shard that nobody has yet; for a worker that has none, the one that is under way for longest."""
         if self.left:
             return self.left.popleft()
-        if any(of == number for of, _ in self.under_way.values()):
+        if not is_idle:
             return None
         others = [unit for _, unit in self.under_way.values() if unit not in self.finished]
         single = [unit for unit in others if others.count(unit) == 1]
@@ -275,27 +303,41 @@ class _Shared:
         exceptions = self.ray.exceptions
         number, unit = self.under_way.pop(answer)
         try:
-            self.failed |= self.ray.get(answer)
-            self.finished.add(unit)
-            self.pauses.pop(number, None)
+            evaluated = self.ray.get(answer)
         except exceptions.RayTaskError as error:
-            if isinstance(error.cause, UserError):
-                raise UserError(str(error.cause)) from error
-            raise
+            if not isinstance(error.cause, NotSharedError):
+                if isinstance(error.cause, UserError):
+                    raise UserError(_told(error)) from error
+                if isinstance(error.cause, OSError):
+                    raise UserError(f"a worker could not go on: {_told(error)}") from error
+                raise
+            self._again(number, unit, f"{error.cause} (tried {MOST_LOSSES} times)")
         except _lost(self.ray) as error:
-            self._rest(number)
             # One that is on its way back has not begun with the shard.
             has_begun = not isinstance(error, exceptions.ActorUnavailableError)
-            self.losses[unit] = self.losses.get(unit, 0) + has_begun
-            if self.losses[unit] >= MOST_LOSSES and unit not in self.finished:
-                raise UserError(
-                    f"the workers that evaluate the shard from row {unit[1]} on were lost {MOST_LOSSES} times, perhaps "
-                    f"for want of memory: use fewer threads or larger nodes ({shown(str(error))})"
-                ) from error
-            if unit not in self.finished:
-                self.left.append(unit)
+            why = (
+                f"the workers that evaluate the shard from row {unit[1]} on were lost {MOST_LOSSES} times, perhaps for "
+                f"want of memory: use fewer threads or larger nodes ({shown(str(error))})"
+            )
+            self._again(number, unit, why, counts=has_begun)
+        else:
+            for text in evaluated.errors:
+                _log.error("a worker: %s", text)
+            self.failed |= evaluated.failed
+            self.finished.add(unit)
+            self.pauses.pop(number, None)
+
+    def _again(self, number: int, unit: Unit, why: str, *, counts: bool = True) -> None:
+        """Give a shard out again, and its worker nothing for a while; `UserError` with `why` after so many losses."""
+        self._rest(number)
+        self.losses[unit] = self.losses.get(unit, 0) + counts
+        if unit in self.finished:
+            return
+        if self.losses[unit] >= MOST_LOSSES:
+            raise UserError(why)
+        self.left.append(unit)
 
     def _rest(self, number: int) -> None:
-        """Give a worker that is lost nothing for a while, each time twice as long."""
+        """Give a worker nothing for a while, each time twice as long."""
         self.pauses[number] = min(2 * self.pauses[number], _LONGEST_PAUSE_S) if number in self.pauses else _PAUSE_S
         self.resting[number] = time.monotonic() + self.pauses[number]

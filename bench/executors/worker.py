@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from bench import stored
 from bench.errors import UserError
 from bench.executors import Request
 from bench.experiment import read, select
 from bench.files import make_folder, write_text
+from bench.pipeline import journal
 from bench.pipeline.build import BuiltVariants, build_context, build_variants
 from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared
@@ -35,6 +37,18 @@ from bench.variants import build, ids
 WHOLE = Part(1, 1)
 
 
+class NotSharedError(Exception):
+    """A shard is evaluated, and could not be put into the store: later, or by another worker, it may."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The reasons of what failed while a shard was evaluated, by title, and the errors for the log."""
+
+    failed: dict[str, str]
+    errors: list[str]
+
+
 FOLDER = "BENCH_WORKERS"
 """The environment's name for the folder in which workers of runs with a store have theirs."""
 
@@ -48,7 +62,7 @@ def experiment_file(request: Request) -> Path:
         return request.path
     folder = _workers_folder() / digest(request.store)
     path = folder / f"experiments-{digest(request.text)}.yaml"
-    if not path.exists():
+    if not stored.is_file(path) or path.read_text(encoding="utf-8") != request.text:
         make_folder(folder)
         write_text(path, request.text)
     return path
@@ -153,10 +167,14 @@ class Worker:
     def _evaluator(self) -> Evaluator:
         return Evaluator(f"attempt-worker-{self._number}.json", silent)
 
-    def evaluate(self, index: int, low: int) -> dict[str, str]:
-        """Write the shard of the pass `index` that begins at the row `low`; the reasons of what failed, by title."""
+    def evaluate(self, index: int, low: int) -> Evaluated:
+        """Write the shard of the pass `index` that begins at the row `low`. `NotSharedError` where no upload succeeds."""
         passes, shared = self._ready
-        self._evaluator.evaluate(passes[index], [low])
+        with journal.errors_logged() as errors:
+            self._evaluator.evaluate(passes[index], [low])
         if shared:
-            shared.offer_shard(passes[index], low)
-        return self._evaluator.failed
+            try:
+                shared.offer_shard(passes[index], low)
+            except UserError as error:
+                raise NotSharedError(str(error)) from error
+        return Evaluated(self._evaluator.failed, errors)

@@ -157,6 +157,23 @@ def _header() -> Iterator[str]:
     yield "; ".join(f"{key}: {value}" for key, value in machine().items())
 
 
+@contextmanager
+def errors_logged() -> Iterator[list[str]]:
+    """The errors that are logged inside, with their tracebacks: for a process that writes no log of its own."""
+    texts: list[str] = []
+
+    class _Texts(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            texts.append(self.format(record))
+
+    handler = _Texts(logging.ERROR)
+    _log.addHandler(handler)
+    try:
+        yield texts
+    finally:
+        _log.removeHandler(handler)
+
+
 def failure(doing: str, error: Exception) -> str:
     """The reason of a failure, for the report; the traceback is written to the log.
 

@@ -495,7 +495,7 @@ def _refuse_seen(request: _Request, frames: Mapping[str, Mapping[Split, FrameSet
         if trained is None:
             continue
         for splits in frames.values():
-            problems += [(_weights_key(detector), each) for each in trained_on.problems(trained, splits["test"])]
+            problems += [(_weights_key(detector), each) for each in trained_on.problems(trained, splits)]
             remarks += trained_on.remarks(trained, splits)
     request.refuse(problems)
     return tuple(dict.fromkeys(remarks))

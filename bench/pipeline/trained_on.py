@@ -1,4 +1,4 @@
-"""Refuses to test a detector on frames that its training saw, as the file beside its weights tells."""
+"""Refuses to judge a detector by frames that its training saw, as the file beside its weights tells."""
 
 from __future__ import annotations
 
@@ -53,31 +53,36 @@ def _read(file: Path, mtime_ns: int, size: int) -> TrainedOn | None:
         ) from error
 
 
-def problems(trained: TrainedOn, test: FrameSet) -> Iterator[str]:
+def problems(trained: TrainedOn, frames: Mapping[Split, FrameSet]) -> Iterator[str]:
     """Why test frames of a set can't judge this detector: it saw the same pictures, or others of the same sources.
 
+    Validation frames, by which thresholds are set, may have chosen its epoch; it must not have been trained on them.
     Sources are compared within a frame set of the same name: elsewhere a name may stand for another video. Where a data
     set's own splits share sources, they may.
     """
     saw = {"train": "was trained on", "validation": "was chosen by"}
-    for name, splits in trained.sets.items():
-        for split, seen in splits.items():
-            same = [frame for frame in test.frames if frame.digest and frame.digest in seen.digests]
-            if same:
-                yield _sentence(trained, saw[split], "test frame", [frame.path for frame in same])
-            elif name == test.name and not test.sharing and (shared := _shared(test.frames, seen)):
-                yield _sentence(trained, saw[split], "source", shared)
+    judging: dict[Split, tuple[str, ...]] = {"test": ("train", "validation"), "validation": ("train",)}
+    for judge, unseen in judging.items():
+        judges = frames.get(judge)
+        for name, splits in trained.sets.items() if judges else ():
+            for split, seen in splits.items():
+                if split not in unseen:
+                    continue
+                same = [frame for frame in judges.frames if frame.digest and frame.digest in seen.digests]
+                if same:
+                    yield _sentence(trained, saw[split], f"{judge} frame", [frame.path for frame in same])
+                elif name == judges.name and not judges.sharing and (shared := _shared(judges.frames, seen)):
+                    yield _sentence(trained, saw[split], "source", shared, f" of the {judge} frames")
 
 
 def _shared(frames: tuple[Frame, ...], seen: Seen) -> list[str]:
     return sorted({source for frame in frames for source in frame.sources if source in seen.sources})
 
 
-def _sentence(trained: TrainedOn, how: str, what: str, names: list[str]) -> str:
-    of = "of the test frames " if what == "source" else ""
+def _sentence(trained: TrainedOn, how: str, what: str, names: list[str], of: str = "") -> str:
     return (
-        f"the detector {how} {counted(len(names), what)} {of}here (training {trained.training}): {listed(names, 3)}; "
-        "what a detector has seen says nothing of what it will see: test it on others"
+        f"the detector {how} {counted(len(names), what)}{of} here (training {trained.training}): {listed(names, 3)}; "
+        "what a detector has seen says nothing of what it will see: take others"
     )
 
 

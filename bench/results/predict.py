@@ -399,7 +399,10 @@ def _sizes(folder: Path, *, cams: bool) -> dict[str, int]:
 
 
 def _read_shard(path: Path) -> Answer:
-    """A shard's logits and CAMs. One that is damaged is removed, and `ValueError` says so."""
+    """A shard's logits and CAMs. One that is damaged is removed, and `ValueError` says so.
+
+    A file that cannot be read at present, as where a file system does not answer, stays as it is: `OSError`.
+    """
     import zipfile
 
     import numpy as np
@@ -411,9 +414,11 @@ def _read_shard(path: Path) -> Answer:
             with np.load(file, allow_pickle=False) as shard:
                 answer = Prediction(shard["logits"], shard.get("cams"))
         _refuse_other_answers(answer)
-    except FileNotFoundError:
+    except MemoryError:
         raise
     except Exception as error:  # a damaged file makes its readers fail in any way
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         # No kill leaves half a shard, but a disk may: the next run makes it again.
         remove(path)
         raise ValueError(f"{path} was damaged, and is removed; the same command makes it again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import random
 import shutil
@@ -22,7 +23,10 @@ import pytest
 
 from bench.errors import UserError
 from bench.executors import ray as executor
-from bench.executors.ray import _Shared
+from bench.executors.ray import Cluster, _Distribution, cluster_of
+from bench.executors.worker import Evaluated, NotSharedError
+from bench.files import NotWrittenError
+from bench.records import Event
 from bench.remote import Store
 from bench.results import predict
 from tests.conftest import run_quickly, write_frames
@@ -281,8 +285,9 @@ class Actor:
 class Standing:
     """A worker that does nothing, with which the second shard fails."""
 
-    def evaluate(self, index: int, low: int) -> dict[str, str]:
-        return {"q8": "fails"} if (index, low) == (0, 256) else {}
+    def evaluate(self, index: int, low: int) -> Evaluated:
+        fails = (index, low) == (0, 256)
+        return Evaluated({"q8": "fails"}, ["q8: line 7 raised it"]) if fails else Evaluated({}, [])
 
 
 UNITS = [(0, 0), (0, 256), (0, 512), (1, 0)]
@@ -295,14 +300,16 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "_POLL_SECONDS", 0.01)
 
 
-def shared_among_two(lost: Callable[[int], bool]) -> _Shared:
+def shared_among_two(lost: Callable[[int], bool]) -> _Distribution:
     cluster = ClusterHere(lost)
-    return _Shared(cluster, [cluster.remote(Standing).remote() for _ in range(2)], deque(UNITS))
+    return _Distribution(cluster, [cluster.remote(Standing).remote() for _ in range(2)], deque(UNITS))
 
 
-def test_shards_of_a_lost_worker_are_given_to_others() -> None:
+def test_shards_of_a_lost_worker_are_given_to_others(logged: list[str]) -> None:
+    """What failed there is in the log of the run."""
     shared, events = shared_among_two(lambda call: call in (1, 2, 4)), list[Any]()
     assert shared.done(lambda done: done, events.append) == {"q8": "fails"}
+    assert "a worker: q8: line 7 raised it" in logged
     assert shared.finished == set(UNITS)
     assert events[-1] == len(UNITS)
 
@@ -310,6 +317,61 @@ def test_shards_of_a_lost_worker_are_given_to_others() -> None:
 def test_a_shard_that_loses_every_worker_is_told() -> None:
     with pytest.raises(UserError, match="were lost 5 times, perhaps for want of memory"):
         shared_among_two(lambda call: True).done(lambda done: done, lambda event: None)
+
+
+def by_one(evaluate: Callable[[int], Evaluated]) -> _Distribution:
+    """One worker, and what it answers to the call of this number, from 1."""
+    cluster = ClusterHere()
+
+    class One:
+        def evaluate(self, index: int, low: int) -> Evaluated:
+            return evaluate(cluster.calls)
+
+    return _Distribution(cluster, [cluster.remote(One).remote()], deque(UNITS))
+
+
+def test_uploads_that_fail_are_tried_again_and_told_in_the_end() -> None:
+    def failing(calls: range) -> Callable[[int], Evaluated]:
+        def evaluate(call: int) -> Evaluated:
+            if call in calls:
+                raise NotSharedError("s3://bucket/bench: 503 Slow Down")
+            return Evaluated({}, [])
+
+        return evaluate
+
+    shared = by_one(failing(range(2, 5)))
+    assert shared.done(lambda done: done, lambda event: None) == {}
+    assert shared.finished == set(UNITS)
+    with pytest.raises(UserError, match=r"s3://bucket/bench: 503 Slow Down \(tried 5 times\)"):
+        by_one(failing(range(1, 99))).done(lambda done: done, lambda event: None)
+
+
+def test_a_full_disk_of_a_worker_is_told() -> None:
+    def evaluate(call: int) -> Evaluated:
+        raise NotWrittenError(errno.ENOSPC, "No space left on device", "results/first/0.npz")
+
+    with pytest.raises(UserError, match=r"a worker could not go on: results/first/0\.npz: the disk is full"):
+        by_one(evaluate).done(lambda done: done, lambda event: None)
+
+
+def test_workers_that_do_not_answer_are_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "_SILENCE_S", 0.05)
+    shared, events = shared_among_two(lambda call: False), list[Any]()
+    monkeypatch.setattr(
+        shared.ray, "wait", lambda answers, timeout: (answers[: len(silences) > 9], silences.append(time.sleep(0.02)))
+    )
+    silences: list[None] = []
+    shared.done(lambda done: done, events.append)
+    told = [event.work for event in events if isinstance(event, Event)]
+    assert told == ["no worker has answered for 0 minutes: `ray status` says what they wait for"]
+
+
+def test_workers_on_gpus_share_the_cores_of_their_node() -> None:
+    cluster = ClusterHere()
+    nodes = [{"CPU": 64.0, "GPU": 8.0}, {"CPU": 48.0, "GPU": 4.0}, {"CPU": 2.0}]
+    cluster.nodes = lambda: [{"Alive": True, "Resources": each} for each in nodes]  # type: ignore[method-assign]
+    assert cluster_of(cluster, 64, "cuda") == Cluster(3, 12, 8, 12)
+    assert cluster_of(cluster, 64, "cpu") == Cluster(3, 32 + 24 + 1, 2, 0)
 
 
 def test_a_worker_on_its_way_back_costs_no_shard_and_gets_nothing_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +391,7 @@ def test_a_worker_on_its_way_back_costs_no_shard_and_gets_nothing_for_a_while(mo
             return len(cluster.answers) - 1
 
     units = [(0, low) for low in range(0, 256 * 40, 256)]
-    shared = _Shared(cluster, [Away(), cluster.remote(Standing).remote()], deque(units))
+    shared = _Distribution(cluster, [Away(), cluster.remote(Standing).remote()], deque(units))
     assert shared.done(lambda done: done, lambda event: None) == {"q8": "fails"}
     assert shared.finished == set(units)
     assert not any(shared.losses.values())
@@ -343,7 +405,7 @@ def test_a_worker_that_can_build_nothing_ends_the_run() -> None:
         raise UserError("experiments.yaml: no such file")
 
     with pytest.raises(UserError, match=r"a worker can't build anything: experiments\.yaml: no such file"):
-        executor._refuse_refused(cluster, cluster.answer(unmounted))
+        executor._reason(cluster, cluster.answer(unmounted))
 
 
 @pytest.fixture
@@ -422,7 +484,7 @@ def test_by_a_store_workers_build_and_evaluate_in_a_folder_of_their_own(
     code, output = bench("run", "--no-timing", "--executor", "ray", "--store", STORE)
     assert code == 0, output
     assert 0 < cluster.calls < 3
-    assert not [name for name in Store(f"{STORE}/first").items() if "/shards/" in name], "joined ones take their place"
+    assert not [name for name in Store(f"{STORE}/first").items() if f"/{predict.SHARDS}/" in name], "joined ones take their place"
     (remote_shop / "results").rename(remote_shop / "by-workers")
     shutil.rmtree(remote_shop / "variants")
     assert bench("run", "--no-timing")[0] == 0

@@ -8,14 +8,18 @@ import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from bench.errors import UserError
-from bench.pipeline.sharding import part, records
+from bench.pipeline.prepared import Prepared
+from bench.pipeline.sharding import looks, part, records
 from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.records import Record
+from bench.results import appearance
 from tests.pipeline import test_interrupted
 from tests.pipeline.test_interrupted import Warm, results, set_up, untimed
 
@@ -59,10 +63,30 @@ def test_a_part_without_a_variant_that_failed_there_is_named_with_the_reason(tmp
         records.refuse_other_keys([replace(lacking, keys={"baseline": "m", "q16": "k"})], whole, tmp_path / "first")
 
 
+def test_what_is_no_measure_of_frames_is_passed_over(tmp_path: Path) -> None:
+    """As files that somebody put into a store."""
+    frames = [SimpleNamespace(path=f"{number:03d}.png") for number in range(300)]
+    test = SimpleNamespace(digest="d" * 64, frames=tuple(frames))
+    setup = SimpleNamespace(frames={"test": test}, results=tmp_path / "results")
+    setup.results.mkdir()
+    for low, brightness in ((0, 10.0), (256, 20.0)):
+        file = looks.file_of(tmp_path, test.digest, low)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, np.full((min(256, 300 - low), 3), brightness))
+    (file.parent / "zzzzzzzzz.npy").write_bytes(b"")
+    (file.parent / "000000512.npy").write_bytes(b"")
+    looks.join(cast("Prepared", SimpleNamespace(by_frame_set={"faces": [setup]})), tmp_path)
+    table = appearance.read(setup.results / appearance.APPEARANCE, test.digest, [frame.path for frame in frames])
+    assert table is not None
+    assert table["brightness"].tolist() == [10.0] * 256 + [20.0] * 44
+
+
 def test_in_any_order_with_kills_and_losses_it_ends_as_one_run(
     pattern: Path, warm: Warm, undisturbed: dict[str, Any]
 ) -> None:
-    """Built apart; parts beside each other; one killed, the files of another lost; merged, then merged again."""
+    """Built apart; parts beside each other; one killed, the files of another lost; a run of one variant between;
+    merged, then merged again.
+    """
     folder = set_up(pattern, pattern / "parts")
     assert warm.run(folder, arguments=["run", "--build-only"]) == 0, output(folder)
     assert re.search(r"built baseline: variants/\w{16}", output(folder))
@@ -81,8 +105,11 @@ def test_in_any_order_with_kills_and_losses_it_ends_as_one_run(
     assert warm.run(folder, arguments=["merge"]) == 2
     assert "files of shards are gone or damaged: 1 of 3 shards is missing: 2/3" in output(folder)
     assert shard(warm, folder, 2) == 0
+    arguments = ["run", "first", "--only", "baseline", "--no-timing"]
+    assert warm.run(folder, arguments=arguments) == 0, output(folder)
     assert warm.run(folder, arguments=["merge"]) == 0, output(folder)
     assert results(folder) == untimed(undisturbed)
+    assert not (folder / "results/first/.sharding").exists()
     assert warm.run(folder, arguments=["merge"]) == 0, output(folder)
     assert results(folder) == untimed(undisturbed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import threading
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeAlias
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -546,3 +548,20 @@ def test_batches_are_halved_when_a_devices_memory_runs_out(tmp_path: Path, monke
     assert whole["p_fake"].std() > 1e-3, "answers alike would prove nothing of their order"
     np.testing.assert_allclose(table[columns], whole[columns], atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(cams, whole_cams, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+def test_a_shard_that_cannot_be_read_at_present_is_not_removed(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is damaged is."""
+    file = predict.shard_file(tmp_path, "key", 0)
+    predict._write_shard(file, [Sums().predict(np.zeros((1, 1, 1, 1), dtype=np.uint8))])
+    with monkeypatch.context() as patch:
+        patch.setattr(predict.stored, "open_file", Mock(side_effect=error))
+        with pytest.raises(type(error)):
+            predict.remove_damaged(file)
+    assert not predict.remove_damaged(file)
+    file.write_bytes(file.read_bytes()[:-30])
+    assert predict.remove_damaged(file)
+    assert not file.exists()

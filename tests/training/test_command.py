@@ -84,6 +84,14 @@ def test_from_frames_to_a_detector_that_runs(tmp_path: Path, monkeypatch: pytest
     code, output = bench("run")
     assert code == 2
     assert "the detector was trained on 16 test frames here (training mine)" in output.replace("\n", " ")
+    (folder / "faces/validation").rename(folder / "faces/before")
+    (folder / "faces/test").rename(folder / "faces/validation")
+    (folder / "faces/before").rename(folder / "faces/test")
+    code, output = bench("run")
+    assert code == 2
+    text = output.replace("\n", " ")
+    assert "the detector was chosen by 12 test frames here" in text
+    assert "the detector was trained on 16 validation frames here (training mine)" in text
 
 
 def test_sources_that_were_seen_are_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -335,9 +335,10 @@ def test_a_run_killed_before_its_first_file_leaves_nothing(tmp_path: Path) -> No
     home = tmp_path / run_folder.TRAININGS / "mine"
     (home / "20261128-120000").mkdir(parents=True)
     (home / "20261128-120000" / temporary_name()).write_text("{")
+    (home / "empty").mkdir()
     (home / "notes").mkdir()
     (home / "notes" / "mine.txt").write_text("kept")
     folder, was_begun = run_folder.choose(tmp_path, "mine", "key", {}, again=False)
     assert not was_begun
-    assert sorted(path.name for path in home.iterdir()) == sorted([folder.name, "notes"])
+    assert sorted(path.name for path in home.iterdir()) == sorted([folder.name, "empty", "notes"])
     assert run_folder.choose(tmp_path, "mine", "key", {}, again=False) == (folder, True)

@@ -87,7 +87,7 @@ def refuse_unwritable(outputs: Outputs) -> None:
         raise UserError(advice(error) or f"--to {outputs.table}: {error.strerror}") from error
     if blocked is not None:
         raise UserError(f"--to {outputs.table}: {blocked} cannot be written to; choose another folder")
-    for path in (outputs.table, outputs.work):
+    for path in (outputs.table, outputs.work, outputs.pictures, outputs.heatmaps):
         if path.is_symlink():
             raise UserError(f"--to {outputs.table}: {path} is a link, and may lead elsewhere; remove it")
 

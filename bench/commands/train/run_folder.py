@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from bench.files import is_temporary, make_folder, remove
 from bench.provenance import write_json
 
 TRAININGS, RUN = "trainings", "run.json"
+_NAME = re.compile(r"\d{8}-\d{6}(-again)*", re.ASCII)
 
 
 def runs(base: Path, name: str) -> list[Path]:
@@ -44,7 +46,8 @@ def choose(base: Path, name: str, key: str, about: Mapping[str, Any], *, again: 
 def _remove_unbegun(home: Path) -> None:
     """Remove the folder of a run that was killed before it had begun: it holds nothing that has a name."""
     for folder in home.iterdir() if home.is_dir() else ():
-        if folder.is_dir() and not folder.is_symlink() and all(map(is_temporary, folder.iterdir())):
+        is_run = _NAME.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
+        if is_run and all(map(is_temporary, folder.iterdir())):
             remove(folder)
 
 

@@ -25,7 +25,7 @@ def checked(frames: Material, training: str, weights: Path | None) -> Material:
         for test in frames.tests
         for trained in (now, earlier)
         if trained is not None
-        for problem in trained_on.problems(trained, test)
+        for problem in trained_on.problems(trained, {"test": test})
     ]
     if problems:
         raise UserError(*problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from bench.errors import UserError
 from bench.files import remove
@@ -15,7 +16,7 @@ from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.passes import Pass, passes_of
 from bench.pipeline.sharding.records import Record
 from bench.records import OnEvent, ResultKey
-from bench.results import store
+from bench.results import predict, store
 
 
 def refuse_incomplete(prepared: Prepared) -> list[Record]:
@@ -85,11 +86,30 @@ def _parts_of(each: Pass, count: int) -> dict[int, Part]:
 
 
 def finish(prepared: Prepared, jobs: Jobs, failed: Mapping[ResultKey, str], on_event: OnEvent) -> None:
-    """Store what shards measured of frames, and remove the records of parts where nothing of them has failed."""
+    """Store what shards measured of frames, and remove the records of parts that nobody needs any more.
+
+    They are needed where something has failed, and where `--only` has left out what is still to be joined.
+    """
     folder = records.folder_of(prepared.results)
     if not folder.is_dir():
         return
     with store.locked(prepared.results, f"running {prepared.first.name}", on_event, prepared.folders):
         looks.join(prepared, folder)
-        if not failed and jobs.unfailed:
+        if not failed and jobs.unfailed and (_is_whole(prepared) or _are_joined(prepared.results)):
             remove(folder)
+
+
+def _is_whole(prepared: Prepared) -> bool:
+    """Whether all variants of the experiment are selected."""
+    return all(setup.chains.keys() <= set(setup.selected) for setup in prepared.setups)
+
+
+def _are_joined(results: Path) -> bool:
+    """Whether the parts have ended, and all that they evaluated is joined; damaged records are left to the merge."""
+    try:
+        parts = records.read_all(results)
+    except UserError:
+        return False
+    return all(part.is_whole for part in parts) and all(
+        predict.is_done(results / folder, key) for part in parts for folder, key in part.keys.items()
+    )

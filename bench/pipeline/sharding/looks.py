@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = "appearance"
 _DIGITS = 16
+_FIRST_ROW = "[0-9]" * 9
 
 
 class Looks:
@@ -56,12 +57,13 @@ def join(prepared: Prepared, folder: Path) -> None:
     """Store with the results what shards measured of test frames; the caller holds the results' lock."""
     for setups in prepared.by_frame_set.values():
         test = setups[0].frames["test"]
-        files = sorted((folder / FOLDER / test.digest[:_DIGITS]).glob("?????????.npy"))
+        files = sorted((folder / FOLDER / test.digest[:_DIGITS]).glob(f"{_FIRST_ROW}.npy"))
         values: dict[str, datasets.Appearance] = {}
         for file in files:
             low = int(file.stem)
-            measured = _read(file, len(test.frames[low : low + predict.SHARD_FRAMES]))
-            for frame, numbers in zip(test.frames[low:], measured, strict=False):
+            frames = test.frames[low : low + predict.SHARD_FRAMES]
+            # Where validation frames follow, a shard has more rows than test frames.
+            for frame, numbers in zip(frames, _read(file, len(frames)), strict=False):
                 if not math.isnan(numbers[0]):
                     quality = None if math.isnan(numbers[2]) else int(numbers[2])
                     values[frame.path] = datasets.Appearance(float(numbers[0]), float(numbers[1]), quality)
