@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from testbed import show
 
-from bench.executors.ray import _Shared, connected
+from bench.executors.ray import _Distribution, connected
 from bench.records import (
     AnySpec,
     Executed,
@@ -192,7 +192,7 @@ def _share(folder: Path, videos: int, variants: int) -> None:
         workers = [ray.remote(Evaluator).remote() for _ in range(2)]
         ray.get([worker.evaluate.remote(0, 0) for worker in workers])
         began = time.perf_counter()
-        _Shared(ray, workers, deque(units)).done(lambda done: done, lambda event: None)
+        _Distribution(ray, workers, deque(units)).done(lambda done: done, lambda event: None)
         (folder / "share").write_text(str(time.perf_counter() - began))
 
 

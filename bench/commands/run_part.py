@@ -17,10 +17,12 @@ _MOST_NAMED = 8
 def refuse_options(option: str, others: Mapping[str, object]) -> None:
     """Raise `UserError` for the first of the other options that is given: none of them goes together with it."""
     if given := next((other for other, value in others.items() if value), None):
-        raise UserError(
-            f"{option} and {given} do not go together: {option} does a part of a run, without times and without a "
-            "report; `bench merge` makes these"
-        )
+        why = {
+            "--dry-run": "`bench plan` says what a whole run would do",
+            "--executor": "the workers of a cluster do all parts of a run",
+            "--shard": "the variants are built first, and the parts evaluated then",
+        }.get(given, f"{option} does a part of a run, without times and without a report; `bench merge` makes these")
+        raise UserError(f"{option} and {given} do not go together: {why}")
 
 
 def build_or_evaluate(  # noqa: PLR0913, PLR0917 - options of a command
@@ -46,21 +48,25 @@ def build_or_evaluate(  # noqa: PLR0913, PLR0917 - options of a command
 def _of_build(built: BuiltOnly) -> str:
     lines = [f"built {title}: variants/{variant}" for title, variant in built.ids.items() if title not in built.failed]
     lines += _failures(built.failed, built.log)
-    return "\n".join([*lines, f"next: `bench run {built.name} --shard K/N` for K from 1 to N, on any machine"])
+    return "\n".join([*lines, f"next: `bench run {built.called} --shard K/N` for K from 1 to N, on any machine"])
 
 
 def _of_part(done: PartDone) -> str:
     """What a part came to, and which parts are still missing."""
     record = done.record
     variants = counted(len(record.inputs), "result")
-    lines = [f"shard {record.part.text}: {counted(done.shards, 'shard file')} for each of {variants}"]
+    lines = [f"part {record.part.text}: {counted(done.shards, 'shard')} for each of {variants}"]
     if not done.shards:
-        lines = [f"shard {record.part.text}: nothing to do, there are fewer than {record.count} shard files"]
+        lines = [f"part {record.part.text}: nothing to do, there are fewer than {record.count} shards"]
+    if done.is_joined:
+        lines = [f"part {record.part.text}: nothing to do, all predictions are joined already"]
     lines += _failures(done.failed, done.log)
+    if done.is_joined:
+        return "\n".join([*lines, f"next: `bench merge {done.called}`, which renders the report"])
     if done.missing:
         missing = listed((each.text for each in done.missing), _MOST_NAMED)
-        return "\n".join([*lines, f"not there yet: {missing}; then `bench merge {done.name}`"])
-    return "\n".join([*lines, f"all {record.count} shards are there; next: `bench merge {done.name}`"])
+        return "\n".join([*lines, f"not there yet: {missing}; then `bench merge {done.called}`"])
+    return "\n".join([*lines, f"all {counted(record.count, 'part')} are there; next: `bench merge {done.called}`"])
 
 
 def _failures(failed: Mapping[str, str], log: Path | None) -> list[str]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UserError, nearest, quoted
+from bench.experiment import read
+from bench.pipeline.prepare import refuse_unshared
 from bench.pipeline.sharding import local
 from bench.pipeline.sharding.executor import Executor
 
@@ -35,23 +37,33 @@ class Request:
 
 
 def find(name: str, address: str | None, request: Request) -> Executor:
-    """The executor of this name. `UserError` for one that there is not, or that is not installed."""
+    """The executor of this name.
+
+    `UserError` for one that there is not, that is not installed or that nobody answers for, and where workers would not
+    find the files that the experiment names.
+    """
     check(name, address)
     if name == "local":
         return local
     from bench.executors.ray import RayExecutor
 
+    if request.store is not None:
+        refuse_unshared(read(request.path), request.path, request.name, request.only)
     return RayExecutor(request, address)
 
 
 def check(name: str, address: str | None) -> None:
-    """Raise `UserError` where there is no such executor, or it takes no address."""
+    """Raise `UserError` where there is no such executor, it takes no address, or nobody answers at that."""
     if name not in NAMES:
         raise UserError(f"--executor: there is no {quoted(name)}{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
     if name != "ray" and address is not None:
         raise UserError("--address is that of a Ray cluster: give --executor ray too, or leave it out")
     if name == "ray" and importlib.util.find_spec(PACKAGE) is None:
         raise UserError('--executor ray: Ray is not installed: python -m pip install "bench[ray]"')
+    if name == "ray":
+        from bench.executors.ray import refuse_silent
+
+        refuse_silent(address)
 
 
 def request(path: Path, name: str | None, only: Sequence[str], device: str | None, store: str | None = None) -> Request:

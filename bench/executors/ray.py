@@ -34,6 +34,8 @@ from bench.variants import cache, ids
 UNDER_WAY = 2
 """Shards that a worker has at once: it evaluates one while the next is on its way."""
 MOST_LOSSES = 5
+_WORDS = ("local", "auto")
+"""What an address may be beside HOST:PORT: a new cluster of this machine, or the one that runs on it."""
 _LISTENS_WITHIN_S = 10.0
 _PATIENCE = {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}
 """On a busy machine, Ray's processes take longer to start than it waits for them."""
@@ -67,13 +69,13 @@ class Cluster:
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
     """Ray, connected to the cluster at an address, or to one of this machine's own; `UserError` where none answers."""
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    address = _resolved(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         options |= {"include_dashboard": False}
         for name, patience in _PATIENCE.items():
             os.environ.setdefault(name, patience)
-    _refuse_silent(address)
+    refuse_silent(address)
     import ray
 
     try:
@@ -87,15 +89,26 @@ def connected(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _refuse_silent(address: str) -> None:
-    """Raise `UserError` where nothing listens at HOST:PORT: Ray itself goes on trying for minutes."""
+def _resolved(address: str | None) -> str:
+    """The address of a cluster: what is given, else the environment's, else one of this machine's own."""
+    return (os.environ.get("RAY_ADDRESS") or "local") if address is None else address.strip()
+
+
+def refuse_silent(address: str | None) -> None:
+    """Raise `UserError` for what is no address, and where nothing listens at one: Ray itself goes on for minutes."""
+    address = _resolved(address)
+    if address in _WORDS:
+        return
     try:
         parts = urlsplit(address if "://" in address else f"ray://{address}")
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise UserError(f"--address: {shown(address, 100)}: expected ray://HOST:PORT: {error}") from error
+    except ValueError:
+        host = port = None
     if not host or port is None:
-        return
+        raise UserError(
+            f"--address: {shown(address, 100) or 'nothing'}: expected ray://HOST:PORT, HOST:PORT, or one of "
+            f"{', '.join(_WORDS)}"
+        )
     try:
         socket.create_connection((host, port), _LISTENS_WITHIN_S).close()
     except OSError as error:
@@ -138,7 +151,9 @@ class RayExecutor:
             for link, (parent, arguments) in due.items():
                 after = [tasks[parent]] if parent in tasks else []
                 tasks[link] = task.remote(self._request, cluster.threads, *arguments, *after)
-            variant_of = {task: variant for task, (_, (_, variant, _)) in zip(tasks.values(), due.values(), strict=True)}
+            variant_of = {
+                task: variant for task, (_, (_, variant, _)) in zip(tasks.values(), due.values(), strict=True)
+            }
             waiting, reasons = list(tasks.values()), dict[str, str]()
             while waiting:
                 on_event(Event(work, len(tasks) - len(waiting), len(tasks), "links"))
@@ -205,8 +220,9 @@ def _reason(ray: Any, task: Any) -> str:
 def _told(error: Any) -> str:
     """What a worker's error tells people: that of its cause where it is one for people."""
     cause = error.cause
-    text = str(cause) if isinstance(cause, UserError) else (isinstance(cause, OSError) and advice(cause)) or str(error)
-    return shown(text, _MOST_LETTERS)
+    if isinstance(cause, UserError):
+        return str(cause)
+    return shown((isinstance(cause, OSError) and advice(cause)) or str(error), _MOST_LETTERS)
 
 
 def _lost(ray: Any) -> tuple[type[Exception], ...]:

@@ -168,7 +168,7 @@ class Worker:
         return Evaluator(f"attempt-worker-{self._number}.json", silent)
 
     def evaluate(self, index: int, low: int) -> Evaluated:
-        """Write the shard of the pass `index` that begins at the row `low`. `NotSharedError` where no upload succeeds."""
+        """Write the shard of the pass `index` that begins at the row `low`; `NotSharedError` if none can have it."""
         passes, shared = self._ready
         with journal.errors_logged() as errors:
             self._evaluator.evaluate(passes[index], [low])

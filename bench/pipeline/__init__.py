@@ -21,7 +21,7 @@ from bench.pipeline.prepared import Timing
 from bench.pipeline.readings import with_warnings
 from bench.pipeline.render import render_variants
 from bench.pipeline.search import search_variants
-from bench.pipeline.sharding import joining, local, sharing
+from bench.pipeline.sharding import joining, local, part, sharing
 from bench.pipeline.sharding.executor import Executor
 from bench.pipeline.time import time_variants
 from bench.records import OnEvent, silent
@@ -65,14 +65,15 @@ def run(  # noqa: PLR0913 - what a run is asked for, each by its name
         prepared = prepare(experiments, path, name, only=only, device=device, timing=timing, for_run=True, on_event=log)
         prepared = with_warnings(prepared, log)
         warn_of_silence(prepared, log)
-        parts = joining.refuse_incomplete(prepared) if merging else []
+        called = part.called(name, store)
+        parts = joining.refuse_incomplete(prepared, called) if merging else []
         with announced(prepared, log) as progress:
             prepared = search_variants(prepared, progress)
             executor.build(prepared, progress)
             built = build_variants(prepared, progress)
-            failed = joining.failures(prepared, built, parts) | executor.fill(prepared, built, progress)
+            failed = joining.failures(prepared, built, parts, called) | executor.fill(prepared, built, progress)
             evaluated = evaluate_variants(prepared, built, progress, failed)
-            joining.finish(prepared, evaluated, failed, progress)
+            joining.finish(prepared, evaluated, progress)
             timed = time_variants(prepared, evaluated, progress)
             finished = render_variants(prepared, timed, progress)
             track(prepared, finished, hand_over, progress)

@@ -204,6 +204,33 @@ def selected_of(settings: ExperimentSettings, only: Sequence[str]) -> dict[str, 
     return {detector: frozenset(variants) for detector, variants in selected.items()}
 
 
+def refuse_unshared(experiments: Experiments, path: Path, name: str | None, only: Sequence[str]) -> None:
+    """Raise `UserError` for files that machines without this folder would not find: all but addresses and paths from
+    the root.
+    """
+    request = _request(experiments, path, name, only)
+    files: list[tuple[Keys, str]] = [(keys, use.file_name or "") for keys, use in request.uses_of_files()]
+    for detector, settings in request.detectors.items():
+        if settings.weights and not settings.is_demo:
+            files.append((_weights_key(detector), settings.weights.file))
+    for frame_set in request.frame_sets:
+        of_set = experiments.datasets[frame_set]
+        files += [(_dataset_key(frame_set), file) for file in (of_set.path, of_set.masks) if file]
+        for location in of_set.locations.values():
+            files += [(_dataset_key(frame_set), file) for file in (location.path, location.masks) if file]
+    request.refuse(
+        [
+            (
+                keys,
+                f"{file} is a path in this folder, which workers do not see with --store: give an address such as "
+                "s3://bucket/faces, or a path from the root that all machines have",
+            )
+            for keys, file in files
+            if not is_address(file) and not Path(file).expanduser().is_absolute()
+        ]
+    )
+
+
 def _weights_key(detector: str) -> Keys:
     return "detectors", detector, "weights"
 

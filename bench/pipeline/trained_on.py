@@ -63,8 +63,9 @@ def problems(trained: TrainedOn, frames: Mapping[Split, FrameSet]) -> Iterator[s
     saw = {"train": "was trained on", "validation": "was chosen by"}
     judging: dict[Split, tuple[str, ...]] = {"test": ("train", "validation"), "validation": ("train",)}
     for judge, unseen in judging.items():
-        judges = frames.get(judge)
-        for name, splits in trained.sets.items() if judges else ():
+        if (judges := frames.get(judge)) is None:
+            continue
+        for name, splits in trained.sets.items():
             for split, seen in splits.items():
                 if split not in unseen:
                     continue

@@ -15,7 +15,7 @@ _CREDENTIALS = (
     "credentials come from the environment (docs/scale.md), such as AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS "
     "or a role"
 )
-_AGAIN = "then run the same command again: what is finished is kept"
+_AGAIN = "run the same command again: what is finished is kept"
 _OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENAMETOOLONG}
 _UNKNOWN_USER = {
     "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound",
@@ -64,7 +64,7 @@ def _why(error: Exception, local: Path | None) -> str | None:
     elif kinds & _UNKNOWN_USER:
         why = f"no credentials ({kind.__name__}); {_CREDENTIALS}"
     elif kinds & _NETWORK:
-        why = f"the store cannot be reached ({kind.__name__}); look at the network and the endpoint, {_AGAIN}"
+        why = f"the store cannot be reached ({kind.__name__}); look at the network and the endpoint, then {_AGAIN}"
     return why
 
 

@@ -100,6 +100,15 @@ def _mark(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def is_intact(folder: Path, mark: bytes) -> bool:
+    """Whether the files of predictions are those that the content of their mark names; True where it names none."""
+    try:
+        digests = stored.parsed(mark.decode()).get("sha256", {})
+        return all(stored.digest(folder / name)[0] == digest for name, digest in digests.items() if name in JOINED)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def rows_left(folder: Path, key: str, count: int) -> int:
     """How many of `count` rows have no predictions of this key; the shards of an interrupted run count as done."""
     if is_done(folder, key):
@@ -386,7 +395,9 @@ def _write(
     write_atomically(folder / PREDICTIONS, lambda file: table.to_parquet(file, index=False))
     if cams is not None:
         write_atomically(folder / CAMS, lambda file: np.save(file, cams))
-    mark = {"key": key, "frames": len(table), "bytes": _sizes(folder, cams=cams is not None), **further}
+    sizes = _sizes(folder, cams=cams is not None)
+    digests = {name: stored.digest(folder / name)[0] for name in sizes}
+    mark = {"key": key, "frames": len(table), "bytes": sizes, "sha256": digests, **further}
     write_text(folder / MARK, json.dumps(mark))
 
 

@@ -53,5 +53,10 @@ def renew(predictions: Path, mark: Path, frames: Sequence[Frame], digest_of_fram
     for name, column in columns(frames).items():
         table[name] = column
     write_atomically(predictions, lambda file: table.to_parquet(file, index=False))
-    sizes = {**content["bytes"], predictions.name: predictions.stat().st_size}
-    write_text(mark, json.dumps({**content, "bytes": sizes, "videos": digest_of_frames}))
+    digest, size = stored.digest(predictions)
+    changed = {
+        "bytes": {**content["bytes"], predictions.name: size},
+        "sha256": {**content.get("sha256", {}), predictions.name: digest},
+        "videos": digest_of_frames,
+    }
+    write_text(mark, json.dumps({**content, **changed}))

@@ -95,8 +95,9 @@ def train(job: Job, on_event: OnEvent) -> Progress:
     """Train, going on from what an earlier run of the same folder saved, and return how it went.
 
     The best epoch's weights lie in `best.safetensors` afterwards, under names that `detectors.read` takes, and, unless
-    training diverged, those of the last step in `last.safetensors`. Equal settings, frames and seeds give equal weights on one machine with as many
-    threads, however often the training was killed. Raises `UserError` where it came to nothing.
+    training diverged, those of the last step in `last.safetensors`. Equal settings, frames and seeds give equal weights
+    on one machine with as many threads, however often the training was killed. Raises `UserError` where it came to
+    nothing.
     """
     if (done := _ended(job.folder)) is not None:
         return done

@@ -357,10 +357,14 @@ def test_a_full_disk_of_a_worker_is_told() -> None:
 def test_workers_that_do_not_answer_are_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "_SILENCE_S", 0.05)
     shared, events = shared_among_two(lambda call: False), list[Any]()
-    monkeypatch.setattr(
-        shared.ray, "wait", lambda answers, timeout: (answers[: len(silences) > 9], silences.append(time.sleep(0.02)))
-    )
-    silences: list[None] = []
+    silences = list[int]()
+
+    def wait(answers: list[int], timeout: float) -> tuple[list[int], list[int]]:
+        time.sleep(0.02)
+        silences.append(len(answers))
+        return (answers[:1], answers[1:]) if len(silences) > 9 else ([], answers)
+
+    monkeypatch.setattr(shared.ray, "wait", wait)
     shared.done(lambda done: done, events.append)
     told = [event.work for event in events if isinstance(event, Event)]
     assert told == ["no worker has answered for 0 minutes: `ray status` says what they wait for"]
@@ -484,7 +488,8 @@ def test_by_a_store_workers_build_and_evaluate_in_a_folder_of_their_own(
     code, output = bench("run", "--no-timing", "--executor", "ray", "--store", STORE)
     assert code == 0, output
     assert 0 < cluster.calls < 3
-    assert not [name for name in Store(f"{STORE}/first").items() if f"/{predict.SHARDS}/" in name], "joined ones take their place"
+    items = Store(f"{STORE}/first").items()
+    assert not [name for name in items if f"/{predict.SHARDS}/" in name], "joined ones take their place"
     (remote_shop / "results").rename(remote_shop / "by-workers")
     shutil.rmtree(remote_shop / "variants")
     assert bench("run", "--no-timing")[0] == 0

@@ -57,10 +57,11 @@ def test_a_part_without_a_variant_that_failed_there_is_named_with_the_reason(tmp
         2, 3, "0", {}, {}, {"baseline": "k"}, "node-2", 1, "", is_whole=True, failed={"q8": "out of memory"}
     )
     whole = replace(lacking, number=1, keys={"baseline": "k", "q8": "l"}, failed={})
-    with pytest.raises(UserError, match="shard 2/3 is without q8, which failed on node-2: out of memory"):
-        records.refuse_other_keys([lacking], whole, tmp_path / "first")
+    with pytest.raises(UserError, match="part 2/3 is without q8, which failed on node-2: out of memory"):
+        records.refuse_other_keys([lacking], whole, tmp_path / "first", "first")
+    other = replace(lacking, keys={"baseline": "m", "q16": "k"})
     with pytest.raises(UserError, match="was made elsewhere in another way"):
-        records.refuse_other_keys([replace(lacking, keys={"baseline": "m", "q16": "k"})], whole, tmp_path / "first")
+        records.refuse_other_keys([other], whole, tmp_path / "first", "first")
 
 
 def test_what_is_no_measure_of_frames_is_passed_over(tmp_path: Path) -> None:
@@ -97,19 +98,24 @@ def test_in_any_order_with_kills_and_losses_it_ends_as_one_run(
     _kill_when_evaluating(folder, 1, child)
     assert warm.wait() == -signal.SIGKILL
     assert warm.run(folder, arguments=["merge"]) == 2
-    assert re.search(r"2 of 3 shards are missing: 1/3, 2/3; .*1/3 was begun by process \d+ on", output(folder))
+    assert re.search(r"2 of 3 parts are missing: 1/3, 2/3; .*1/3 was begun by process \d+ on", output(folder))
     assert shard(warm, folder, 2) == shard(warm, folder, 1) == 0
-    assert "all 3 shards are there" in output(folder)
-    lost = sorted(folder.glob("results/first/q8/.shards/*/*.npz"))[1]
+    assert "all 3 parts are there" in output(folder)
+    lost, damaged = sorted(folder.glob("results/first/q8/.shards/*/*.npz"))[1:3]
     lost.unlink()
+    damaged.write_bytes(damaged.read_bytes()[:-20])
     assert warm.run(folder, arguments=["merge"]) == 2
-    assert "files of shards are gone or damaged: 1 of 3 shards is missing: 2/3" in output(folder)
+    assert "shards are gone or damaged: 2 of 3 parts are missing: 2/3, 3/3" in output(folder)
+    assert shard(warm, folder, 3) == 0
     assert shard(warm, folder, 2) == 0
     arguments = ["run", "first", "--only", "baseline", "--no-timing"]
     assert warm.run(folder, arguments=arguments) == 0, output(folder)
     assert warm.run(folder, arguments=["merge"]) == 0, output(folder)
     assert results(folder) == untimed(undisturbed)
     assert not (folder / "results/first/.sharding").exists()
+    assert shard(warm, folder, 2) == 0
+    assert "part 2/3: nothing to do, all predictions are joined already" in output(folder)
+    assert not (folder / "results/first/.sharding/of-3/2.json").exists()
     assert warm.run(folder, arguments=["merge"]) == 0, output(folder)
     assert results(folder) == untimed(undisturbed)
 

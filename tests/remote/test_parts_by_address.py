@@ -112,7 +112,7 @@ def test_machines_that_share_an_address_end_as_one_run(world: Path, monkeypatch:
         assert command(second, "run", "--shard", "2/2", *store)[0] == 2
     code, output = command(last, "merge", "--no-timing", *store)
     assert code == 2
-    assert "1 of 2 shards is missing: 2/2" in output
+    assert "1 of 2 parts is missing: 2/2" in output
     uploaded = _shards_at(STORE)
     shutil.rmtree(second)
     with monkeypatch.context() as patch:
@@ -143,6 +143,49 @@ def test_machines_that_built_other_bits_use_those_that_are_shared(world: Path) -
     assert results(second) == results(world / "alone")
 
 
+def test_what_is_damaged_there_is_told_and_made_again(world: Path) -> None:
+    """A shard, the record of a part, then joined predictions: nothing of it gets into a report."""
+    address = f"{STORE}/damaged"
+    store, there = ("--store", address), Store(f"{address}/first")
+    first, last = (machine(world, name) for name in ("damaged-1", "damaged-2"))
+    for part in ("1/2", "2/2"):
+        assert command(first, "run", "--shard", part, *store) == (0, "")
+    shards = {name for name in there.items() if "/q8/.shards/" in name}
+    damaged = min(shards)
+    there.write(damaged, _altered(first / damaged))
+    code, output = command(last, "merge", "--no-timing", *store)
+    assert (code, "shards are gone or damaged: 1 of 2 parts is missing: 1/2" in output) == (2, True)
+    assert f"`bench run first --store {address} --shard 1/2` makes it" in output
+    assert {name for name in there.items() if "/q8/.shards/" in name} == shards - {damaged}
+    assert command(machine(world, "damaged-3"), "run", "--shard", "1/2", *store) == (0, "")
+    record = "results/first/.sharding/of-2/2.json"
+    whole = (first / record).read_bytes()
+    there.write(record, b"\xff" + whole[1:])
+    code, output = command(last, "merge", "--no-timing", *store)
+    assert (code, f"{address}/first/{record}: damaged (it is not UTF-8 text); delete it there" in output) == (2, True)
+    there.write(record, whole)
+    assert command(last, "merge", "--no-timing", *store) == (0, "")
+    assert results(last) == results(world / "alone")
+    table = "results/first/q8/predictions.parquet"
+    there.write(table, _altered(last / table))
+    fresh = machine(world, "damaged-4")
+    code, output = command(fresh, "merge", "--no-timing", *store)
+    assert (code, "no parts are there yet" in output) == (2, True)
+    logs = "".join(log.read_text() for log in fresh.glob("results/first/run-*.log"))
+    assert f"warning: {address}/first/results/first/q8: the predictions there are damaged" in logs
+    assert command(fresh, "run", "--shard", "1/1", *store) == (0, "")
+    assert command(fresh, "merge", "--no-timing", *store) == (0, "")
+    assert results(fresh) == results(world / "alone")
+    assert command(machine(world, "damaged-5"), "merge", "--no-timing", *store) == (0, "")
+
+
+def _altered(file: Path) -> bytes:
+    """The content of a file with one byte changed."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    return bytes(content)
+
+
 @pytest.mark.usefixtures("google")
 def test_machines_that_share_an_address_of_google_end_as_one_run(world: Path) -> None:
     store = ("--store", f"gs://{BUCKET}/team")
@@ -165,9 +208,10 @@ def test_parts_of_two_builds_are_told_apart_and_one_is_made_again(world: Path) -
     _have_other_bits(second)
     code, output = command(second, "run", "--shard", "2/2", *store)
     assert code == 2
-    assert "shard 1/2 was made elsewhere in another way" in output
-    assert "one build, which `bench run first --build-only` makes before any begins" in output
-    assert "`bench run first --shard 1/2` makes it again" in output
+    assert "part 1/2 was made elsewhere in another way" in output
+    called = f"bench run first --store {STORE}/two-builds"
+    assert f"one build, which `{called} --build-only` makes before any begins" in output
+    assert f"`{called} --shard 1/2` makes it again" in output
     for part in ("1/2", "2/2"):
         assert command(second, "run", "--shard", part, *store) == (0, "")
     assert command(first, "merge", "--no-timing", *store) == (0, "")

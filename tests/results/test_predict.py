@@ -22,6 +22,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from bench import stored
 from bench.artifacts import safetensors
 from bench.records import (
     AnySpec,
@@ -558,7 +559,7 @@ def test_a_shard_that_cannot_be_read_at_present_is_not_removed(
     file = predict.shard_file(tmp_path, "key", 0)
     predict._write_shard(file, [Sums().predict(np.zeros((1, 1, 1, 1), dtype=np.uint8))])
     with monkeypatch.context() as patch:
-        patch.setattr(predict.stored, "open_file", Mock(side_effect=error))
+        patch.setattr(stored, "open_file", Mock(side_effect=error))
         with pytest.raises(type(error)):
             predict.remove_damaged(file)
     assert not predict.remove_damaged(file)

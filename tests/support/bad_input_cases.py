@@ -138,6 +138,10 @@ def _parts_of_two_counts(folder: Path) -> None:
     part_of_another(4, 2)(folder)
 
 
+def _as_if_ray_were_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.executors.PACKAGE", "bench")
+
+
 def _linked_parts(folder: Path) -> None:
     (folder / "results/first").mkdir(parents=True)
     (folder / "results/first/.sharding").symlink_to(folder / "faces")
@@ -2086,7 +2090,7 @@ CASES: dict[str, list[Case]] = {
         Case("a store with a password in it", "`bench run --shard 1/3 --store s3://key:secret@bucket`",
              ("--store: an address that holds a password, a key or a signature is not taken",),
              arguments=("--shard", "1/3", "--store", "s3://key:secret@bucket")),
-        Case("a store that cannot be reached", "no network", ("s3://bucket/bench/first", "the store cannot be reached"),
+        Case("a store that cannot be reached", "no network", ("s3://bucket/bench: ", "the store cannot be reached"),
              arguments=("--build-only", "--store", "s3://bucket/bench"),
              patch=lambda monkeypatch: stores.lead_to(monkeypatch, "http://127.0.0.1:9")),
         Case("no such executor", "`bench run --executor rya`",
@@ -2097,6 +2101,22 @@ CASES: dict[str, list[Case]] = {
         Case("Ray is not installed", "`bench run --executor ray` without `bench[ray]`",
              ("--executor ray: Ray is not installed", 'pip install "bench[ray]"'), arguments=("--executor", "ray"),
              patch=lambda monkeypatch: monkeypatch.setattr("bench.executors.PACKAGE", "no_such_package")),
+        Case("what is no address of a cluster", "`--address nonsense`",
+             ("--address: nonsense: expected ray://HOST:PORT, HOST:PORT, or one of local, auto",),
+             arguments=("--executor", "ray", "--address", "nonsense"), patch=_as_if_ray_were_there),
+        Case("an empty address of a cluster", "`--address \"$UNSET\"`",
+             ("--address: nothing: expected ray://HOST:PORT",),
+             arguments=("--executor", "ray", "--address", ""), patch=_as_if_ray_were_there),
+        Case("no cluster at an address", "`bench run --executor ray --address ray://127.0.0.1:9`",
+             ("no Ray cluster answers at ray://127.0.0.1:9: ",),
+             arguments=("--executor", "ray", "--address", "ray://127.0.0.1:9"), patch=_as_if_ray_were_there),
+        Case("files of this machine for workers elsewhere", "`bench run --executor ray --store s3://bucket/bench`",
+             ("detectors.mine.weights: best_model.tar is a path in this folder, which workers do not see with --store",
+              "datasets.faces: faces is a path in this folder"),
+             arguments=("--executor", "ray", "--store", "s3://bucket/bench"), patch=_as_if_ray_were_there),
+        Case("a store in memory", "`bench run --build-only --store memory://bench`",
+             ("--store: memory://bench is the memory of one process, which no other sees",),
+             arguments=("--build-only", "--store", "memory://bench")),
         Case("a part by an executor", "`bench run --shard 1/3 --executor ray`",
              ("--shard and --executor do not go together",), arguments=("--shard", "1/3", "--executor", "ray")),
         Case("no part of a run", "`bench run --shard 3`",
@@ -2113,13 +2133,13 @@ CASES: dict[str, list[Case]] = {
         Case("a part and building alone", "`bench run --build-only --shard 1/3`",
              ("--build-only and --shard do not go together",), arguments=("--build-only", "--shard", "1/3")),
         Case("another N than before", "`bench run --shard 1/4` after 1/3",
-             ("--shard: N is 4, and shards of N = 3 are there (1/3): go on with /3",), part_of_another(),
+             ("--shard: N is 4, and parts of N = 3 are there (1/3): go on with /3",), part_of_another(),
              arguments=("--shard", "1/4")),
         Case("parts of another experiment file", "a step changed between `--shard 1/3` and 2/3",
-             ("shard 1/3 was made for another experiment (steps of", "one experiment file"), part_of_another(),
+             ("part 1/3 was made for another experiment (steps of", "one experiment file"), part_of_another(),
              arguments=("--shard", "2/3")),
         Case("parts of another version", "bench was updated between `--shard 1/3` and 2/3",
-             ("shard 1/3 was made by bench 0.0.1, and this is bench",), part_of_another(bench="0.0.1"),
+             ("part 1/3 was made by bench 0.0.1, and this is bench",), part_of_another(bench="0.0.1"),
              arguments=("--shard", "2/3")),
         Case("the record of a part is damaged", "a full disk",
              ("results/first/.sharding/of-3/1.json: damaged (it is not JSON", "run its part again"),
@@ -2127,13 +2147,13 @@ CASES: dict[str, list[Case]] = {
         Case("records of parts that are a link", "`results/first/.sharding` → elsewhere",
              ("results/first/.sharding: is a link",), _linked_parts, arguments=("--shard", "1/3")),
         Case("no parts to join", "`bench merge` before `bench run --shard`",
-             ("results/first: no shards are there yet: `bench run first --shard 1/N` to N/N make them",),
+             ("results/first: no parts are there yet: `bench run first --shard 1/N` to N/N make them",),
              command="merge"),
         Case("parts of different N to join", "`bench merge` after 1/3 and 2/4",
-             ("shards of different N are there: N = 3 (1/3), N = 4 (2/4)", "delete the folder of-N"),
+             ("parts of different N are there: N = 3 (1/3), N = 4 (2/4)", "delete the folder of-N"),
              _parts_of_two_counts, command="merge"),
         Case("parts of another experiment to join", "a step changed before `bench merge`",
-             ("shard 1/3 was made for another experiment",), part_of_another(), command="merge"),
+             ("part 1/3 was made for another experiment",), part_of_another(), command="merge"),
         Case("a lock that is a link", "`results/first/.lock` → elsewhere",
              ("results/first/.lock: is not what bench itself makes there", "remove it"), _linked_lock),
         Case("locks that are a link", "`variants/.locks` → elsewhere",

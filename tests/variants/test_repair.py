@@ -17,7 +17,7 @@ from twin import twin
 
 from bench.artifacts import footprint
 from bench.detectors.detector import Detector, StaticPadConv2d
-from bench.detectors.families import efficientnet
+from bench.detectors.families import efficientnet, timm_models
 from bench.detectors.heads.gap_linear import GapLinear
 from bench.errors import UserError
 from bench.records import Preprocessing
@@ -290,6 +290,20 @@ def test_channels_that_the_head_does_not_read_are_worth_least(parent: Detector, 
     last = next(group for group in streams(parent.requires_grad_(True)) if "head" in group.inputs)
     importances = ranking.importances(parent, [last], work(tmp_path, parent), 32)[last.root]
     assert set(importances.argsort()[:2].tolist()) == {1, 5}
+
+
+def test_channels_inside_of_a_head_are_ranked_by_what_the_logits_lose(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = timm_models.build("timm:mobilenetv3_small_050", "timm", Preprocessing(size=32))
+    layers: Any = model.head.layers
+    with torch.no_grad():
+        layers.classifier.weight[:, [1, 5]] = 0
+    groups = Channels(model.requires_grad_(True)).groups
+    inside = next(group for group in groups if "head.layers.conv_head" in group.outputs)
+    importances = ranking.importances(model, [inside], work(tmp_path, model), 32)[inside.root]
+    assert importances.isfinite().all()
+    assert set(importances.argsort()[:2].tolist()) == {1, 5}
+    assert (importances > 0).sum() > inside.width // 2
 
 
 def test_only_what_lost_inputs_is_refitted(parent: Detector, tmp_path: Path) -> None:

@@ -19,40 +19,45 @@ from bench.records import OnEvent, ResultKey
 from bench.results import predict, store
 
 
-def refuse_incomplete(prepared: Prepared) -> list[Record]:
+def refuse_incomplete(prepared: Prepared, called: str) -> list[Record]:
     """The records of all parts, none where all predictions are joined already.
 
-    `UserError` where parts are missing, or are of another N, version of bench or experiment.
+    `called` is how commands name the experiment. `UserError` where parts are missing, or are of another N, version of
+    bench or experiment.
     """
     if all(not row.frames and not row.degraded for row in rows_of(prepared)):
         return []
-    parts, name = records.read_all(prepared.results), prepared.first.name
+    parts = records.read_all(prepared.results)
     if not parts:
         raise UserError(
-            f"{prepared.results}: no shards are there yet: `bench run {name} --shard 1/N` to N/N make them, "
-            f"`bench run {name}` does all of it in one process"
+            f"{prepared.results}: no parts are there yet: `bench run {called} --shard 1/N` to N/N make them, "
+            f"`bench run {prepared.first.name}` does all of it in one process"
         )
     records.refuse_other_counts(parts, prepared.results)
     records.refuse_others(parts, prepared)
     if missing := records.missing(parts):
-        raise UserError("; ".join([records.named(missing, name), *records.unended(parts)]))
+        raise UserError("; ".join([records.named(missing, called), *records.unended(parts)]))
     return parts
 
 
-def failures(prepared: Prepared, built: BuiltVariants, parts: Sequence[Record]) -> dict[ResultKey, str]:
+def failures(prepared: Prepared, built: BuiltVariants, parts: Sequence[Record], called: str) -> dict[ResultKey, str]:
     """The reasons of variants that failed while their shards were evaluated; none where there are no `parts`.
 
-    `UserError` where shards were made from something else than here, or their files are gone.
+    `UserError` where shards were made from something else than here, or their files are gone or damaged. Those that are
+    damaged are removed. `called` is how commands name the experiment.
     """
     if not parts:
         return {}
     passes = passes_of(prepared, built)
-    records.refuse_other_keys(parts, records.begun(parts[0].part, prepared, passes), prepared.results)
+    records.refuse_other_keys(parts, records.begun(parts[0].part, prepared, passes), prepared.results, called)
+    for target, low in ((target, low) for each in passes for target in each.targets for low in each.lows):
+        if not target.is_done():
+            predict.remove_damaged(predict.shard_file(target.folder, target.key, low))
     reasons = {title: reason for part in parts for title, reason in part.failed.items()}
     if gone := [(each, low) for each in passes for low in lacking(each, reasons)]:
         part_of = {id(each): _parts_of(each, parts[0].count) for each in passes}
         unique = sorted({part_of[id(each)][low] for each, low in gone}, key=lambda part: part.number)
-        raise UserError(f"files of shards are gone or damaged: {records.named(unique, prepared.first.name)}")
+        raise UserError(f"shards are gone or damaged: {records.named(unique, called)}")
     return failed_of(passes, reasons)
 
 
@@ -85,7 +90,7 @@ def _parts_of(each: Pass, count: int) -> dict[int, Part]:
     return {low: part for part in parts for low in part.of(each.lows)}
 
 
-def finish(prepared: Prepared, jobs: Jobs, failed: Mapping[ResultKey, str], on_event: OnEvent) -> None:
+def finish(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> None:
     """Store what shards measured of frames, and remove the records of parts that nobody needs any more.
 
     They are needed where something has failed, and where `--only` has left out what is still to be joined.
@@ -95,7 +100,8 @@ def finish(prepared: Prepared, jobs: Jobs, failed: Mapping[ResultKey, str], on_e
         return
     with store.locked(prepared.results, f"running {prepared.first.name}", on_event, prepared.folders):
         looks.join(prepared, folder)
-        if not failed and jobs.unfailed and (_is_whole(prepared) or _are_joined(prepared.results)):
+        is_joined = bool(jobs.by_key) and len(jobs.unfailed) == len(jobs.by_key)
+        if is_joined and (_is_whole(prepared) or _are_joined(prepared.results)):
             remove(folder)
 
 

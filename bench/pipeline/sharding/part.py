@@ -29,6 +29,11 @@ class Part:
         return lows[len(lows) * (self.number - 1) // self.count : len(lows) * self.number // self.count]
 
 
+def called(name: str, store: str | None) -> str:
+    """How a command that is to be given next names the experiment, with the store that its parts share, if any."""
+    return name if store is None else f"{name} --store {store}"
+
+
 def parse(text: str) -> Part:
     """The part that "K/N" names. Raises `UserError` for what names none."""
     match = _FORM.fullmatch(text.strip())

@@ -105,7 +105,7 @@ def ended(record: Record, failed: Mapping[str, str]) -> Record:
 
 def read_all(results: Path) -> list[Record]:
     """The records of all parts. `UserError` for a damaged one, and where a link lies in the place of a folder."""
-    return sorted(map(_read, files(results)), key=lambda record: (record.count, record.number))
+    return sorted(map(read, files(results)), key=lambda record: (record.count, record.number))
 
 
 def files(results: Path) -> list[Path]:
@@ -121,7 +121,7 @@ def _inside(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _read(file: Path) -> Record:
+def read(file: Path) -> Record:
     try:
         record: Record = stored.typed(Record, stored.read_json(file, _MOST_BYTES, links=False))
         if (file.parent.name, file.stem) != (f"of-{record.count}", str(record.number)):
@@ -157,36 +157,36 @@ def refuse_others(records: Iterable[Record], prepared: Prepared) -> None:
     for record in records:
         if record.bench != installed:
             raise UserError(
-                f"shard {record.part.text} was made by bench {shown(record.bench, 40)}, and this is bench {installed}: "
-                f"use one version for all shards, or {again}"
+                f"part {record.part.text} was made by bench {shown(record.bench, 40)}, and this is bench {installed}: "
+                f"use one version for all parts, or {again}"
             )
         if differing := differences(record.asked, asked):
             raise UserError(
-                f"shard {record.part.text} was made for another experiment ({listed(differing, 4)}): use one "
-                f"experiment file, the same frames and the same --only and --device for all shards, or {again}"
+                f"part {record.part.text} was made for another experiment ({listed(differing, 4)}): use one "
+                f"experiment file, the same frames and the same --only and --device for all parts, or {again}"
             )
 
 
-def refuse_other_keys(records: Iterable[Record], present: Record, results: Path) -> None:
+def refuse_other_keys(records: Iterable[Record], present: Record, results: Path, called: str) -> None:
     """Raise `UserError` where shards of a part were made from something else than this process would use.
 
-    Machines that each build for themselves may come to other bits, and other kernels.
+    Machines that each build for themselves may come to other bits, and other kernels. `called` is how commands name the
+    experiment.
     """
     for record in records:
         if why := other_keys(record, present):
-            name = results.name
             failed = {title: reason for title, reason in record.failed.items() if title not in present.failed}
             if failed and not record.keys.keys() - present.keys.keys():
                 raise UserError(
-                    f"shard {record.part.text} is without {listed(failed)}, which failed on {record.host}: "
-                    f"{listed((shown(reason) for reason in failed.values()), 3)}; `bench run {name} --shard "
+                    f"part {record.part.text} is without {listed(failed)}, which failed on {record.host}: "
+                    f"{listed((shown(reason) for reason in failed.values()), 3)}; `bench run {called} --shard "
                     f"{record.part.text}` makes it again, where it can be built"
                 )
             raise UserError(
-                f"shard {record.part.text} was made elsewhere in another way ({why}): have all shards use one build, "
-                f"which `bench run {name} --build-only` makes before any begins; use the same libraries and the same "
+                f"part {record.part.text} was made elsewhere in another way ({why}): have all parts use one build, "
+                f"which `bench run {called} --build-only` makes before any begins; use the same libraries and the same "
                 f"kind of processor or GPU for all of them and for `bench merge`; on this machine "
-                f"`bench run {name} --shard {record.part.text}` makes it again, or {_again(results)}"
+                f"`bench run {called} --shard {record.part.text}` makes it again, or {_again(results)}"
             )
 
 
@@ -208,13 +208,13 @@ def refuse_other_counts(records: Sequence[Record], results: Path, count: int | N
     others = [each for each in parts if each != count]
     if count is not None and others:
         raise UserError(
-            f"--shard: N is {count}, and shards of N = {others[0]} are there ({listed(parts[others[0]], 3)}): go on "
+            f"--shard: N is {count}, and parts of N = {others[0]} are there ({listed(parts[others[0]], 3)}): go on "
             f"with /{others[0]}, or {_again(results)}"
         )
     if count is None and len(parts) > 1:
         texts = (f"N = {each} ({listed(names, 3)})" for each, names in parts.items())
         raise UserError(
-            f"{folder_of(results)}: shards of different N are there: {listed(texts)}; delete the folder of-N of those "
+            f"{folder_of(results)}: parts of different N are there: {listed(texts)}; delete the folder of-N of those "
             "that are not meant, and run what is missing"
         )
 
@@ -230,13 +230,13 @@ def missing(records: Sequence[Record]) -> list[Part]:
     return [Part(number, count) for number in range(1, count + 1) if number not in whole]
 
 
-def named(parts: Sequence[Part], name: str) -> str:
-    """Which parts are missing, and what makes them."""
+def named(parts: Sequence[Part], called: str) -> str:
+    """Which parts are missing, and what makes them; `called` is how commands name the experiment."""
     texts = listed((part.text for part in parts), _MOST_NAMED)
     count = parts[0].count
     verb = "is" if len(parts) == 1 else "are"
     return (
-        f"{len(parts):,} of {count:,} shards {verb} missing: {texts}; `bench run {name} --shard {parts[0].text}`"
+        f"{len(parts):,} of {count:,} parts {verb} missing: {texts}; `bench run {called} --shard {parts[0].text}`"
         f"{' and so on make them' if len(parts) > 1 else ' makes it'}"
     )
 

@@ -17,10 +17,11 @@ from bench.pipeline.prepare import prepare
 from bench.pipeline.prepared import Prepared
 from bench.pipeline.readings import with_warnings
 from bench.pipeline.search import search_variants
+from bench.pipeline.sharding import part as parts
 from bench.pipeline.sharding import records, sharing
 from bench.pipeline.sharding.evaluate import Evaluator
 from bench.pipeline.sharding.part import Part
-from bench.pipeline.sharding.passes import passes_of
+from bench.pipeline.sharding.passes import Pass, passes_of
 from bench.pipeline.sharding.records import Record
 from bench.pipeline.sharding.sharing import SharedStore
 from bench.records import OnEvent, silent
@@ -30,9 +31,12 @@ from bench.variants import cache
 
 @dataclass(frozen=True)
 class BuiltOnly:
-    """An experiment whose variants are built: the id of each, the reasons of those that failed, and the log if any."""
+    """An experiment whose variants are built: the id of each, the reasons of those that failed, and the log if any.
 
-    name: str
+    `called` is how the next command names the experiment.
+    """
+
+    called: str
     ids: dict[str, str]
     failed: dict[str, str]
     log: Path | None
@@ -42,14 +46,16 @@ class BuiltOnly:
 class PartDone:
     """A part that was evaluated: its record, the reasons of variants that failed, which parts are still missing.
 
-    `shards` counts the files of up to 256 frames that it stands for, of all passes.
+    `shards` counts the files of up to 256 frames that it stands for, of all passes. `is_joined` says that there was
+    nothing to do, since all predictions are joined already. `called` is how the next command names the experiment.
     """
 
-    name: str
+    called: str
     record: Record
     failed: dict[str, str]
     missing: list[Part]
     shards: int
+    is_joined: bool
     log: Path | None
 
 
@@ -85,7 +91,7 @@ def build_only(
         prepared.by_detector[detector].title(variant): artifact.id
         for (detector, variant), artifact in built.artifacts.items()
     }
-    return BuiltOnly(name, ids, failed, log.path)
+    return BuiltOnly(parts.called(name, store), ids, failed, log.path)
 
 
 def run_part(  # noqa: PLR0913 - the options of a command
@@ -110,16 +116,21 @@ def run_part(  # noqa: PLR0913 - the options of a command
     if shared := sharing.opened(store, path.parent, name):
         shared.begin(on_event)
     records.refuse_other_counts(records.read_all(results), results, part.count)
+    called = parts.called(name, store)
     doing = f"evaluating {part.text} of {name}"
     with journal.recording(records.log_folder(results, part), on_event) as log, reading(doing):
         prepared = _prepared(experiments, path, name, only, device, log)
         records.refuse_others(records.read_all(results), prepared)
         with locks.announced(prepared.first.variants / cache.LOCKS, doing, log):
             prepared, built = _built(prepared, shared, log)
-            record, shards = _evaluate(prepared, built, part, shared, log)
+            passes = passes_of(prepared, built)
+            is_joined = bool(passes) and all(target.is_done() for each in passes for target in each.targets)
+            record, shards = records.begun(part, prepared, passes, _titles(prepared, built)), 0
+            if not is_joined:
+                record, shards = _evaluate(prepared, passes, record, shared, log, called)
         failed = record.failed
         log.ended(f"ended: shard {part.text}, failed: {', '.join(failed) or 'none'}")
-    return PartDone(name, record, failed, records.missing(records.read_all(results)), shards, log.path)
+    return PartDone(called, record, failed, records.missing(records.read_all(results)), shards, is_joined, log.path)
 
 
 def _prepared(
@@ -148,15 +159,19 @@ def _titles(prepared: Prepared, built: BuiltVariants) -> dict[str, str]:
 
 
 def _evaluate(
-    prepared: Prepared, built: BuiltVariants, part: Part, shared: SharedStore | None, on_event: OnEvent
+    prepared: Prepared,
+    passes: Sequence[Pass],
+    record: Record,
+    shared: SharedStore | None,
+    on_event: OnEvent,
+    called: str,
 ) -> tuple[Record, int]:
-    """Evaluate a part; its record as it is stored at the end, and how many shards it has."""
-    passes, shards = passes_of(prepared, built), 0
-    record = records.begun(part, prepared, passes, _titles(prepared, built))
+    """Evaluate the part of a record; the record as it is stored at the end, and how many shards it has."""
+    part, shards = record.part, 0
     if shared:  # building may have taken hours, in which others began
         shared.fetch_records(on_event)
     others = [each for each in records.read_all(prepared.results) if each.part != part]
-    records.refuse_other_keys(others, record, prepared.results)
+    records.refuse_other_keys(others, record, prepared.results, called)
     records.write(prepared.results, record)
     evaluator = Evaluator(f"attempt-{part.number}-of-{part.count}.json", on_event)
     with shared.evaluating(record, passes, on_event) if shared else nullcontext():

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.errors import UserError
 from bench.files import remove, write_bytes
 from bench.pipeline.sharding.transfers import Transfers, plain_files
-from bench.records import OnEvent
+from bench.records import Event, OnEvent
 from bench.remote import Item
 from bench.results import predict
 
@@ -24,7 +24,8 @@ _PICTURE = re.compile(r"(results/[^/]+(?:/[^/]+){1,3}?/result)/[^/]+/heatmap/.+"
 def fetch_joined(transfers: Transfers, results: Path, items: Mapping[str, Item], on_event: OnEvent) -> None:
     """Fetch what these objects hold of predictions that are joined there, and not here.
 
-    `UserError` where another machine replaces them meanwhile.
+    Those that are damaged there are not taken, and their mark is removed there. `UserError` where another machine
+    replaces them meanwhile.
     """
     marks = {name: item for name, item in items.items() if _is(name, predict.MARK)}
     due = {name: item for name, item in marks.items() if not predict.is_whole((transfers.base / name).parent)}
@@ -41,7 +42,15 @@ def fetch_joined(transfers: Transfers, results: Path, items: Mapping[str, Item],
             f"{transfers.store.address}/{changed}: has changed while it was copied; run the same command again"
         )
     for name, content in contents.items():
-        write_bytes(transfers.base / name, content)
+        folder = (transfers.base / name).parent
+        if predict.is_intact(folder, content):
+            write_bytes(transfers.base / name, content)
+            continue
+        for file in predict.JOINED:
+            remove(folder / file)
+        transfers.store.remove([name])  # what is joined there then counts as missing, and is replaced
+        text = f"{transfers.store.address}/{_folder(name)}: the predictions there are damaged, and are made again"
+        on_event(Event(text, 1, 1, "warning"))
 
 
 def put_results(transfers: Transfers, results: Path, on_event: OnEvent) -> None:

@@ -55,6 +55,8 @@ def opened(address: str | None, base: Path, name: str) -> SharedStore | None:
             f"--store: expected an address such as s3://bucket/bench, found {address}; a folder that all machines see "
             "needs no --store: put the experiment file there"
         )
+    if address.lower().startswith("memory://"):
+        raise UserError(f"--store: {address} is the memory of one process, which no other sees: give a store's address")
     return SharedStore(address, base, name)
 
 
@@ -84,7 +86,7 @@ class SharedStore:
     """What the parts of an experiment share by an address."""
 
     def __init__(self, address: str, base: Path, name: str) -> None:
-        self._store, self._base = Store(addresses.joined(address, name)), base
+        self._given, self._store, self._base = address, Store(addresses.joined(address, name)), base
         self._results = base / "results" / name
         self._transfers = Transfers(self._store, base)
         self._artifacts = SharedArtifacts(self._transfers)
@@ -113,9 +115,13 @@ class SharedStore:
         Clients of stores say nothing of what they did not remove, so it is looked for.
         """
         probe = temporary_name()
-        self._store.write(probe, b"bench\n")
-        self._store.remove([probe])
-        if self._store.item(probe):
+        try:
+            self._store.write(probe, b"bench\n")
+            self._store.remove([probe])
+            remains = self._store.item(probe)
+        except UserError as error:  # nobody knows the probe
+            raise UserError(str(error).replace(addresses.joined(self._store.address, probe), self._given)) from error
+        if remains:
             raise UserError(
                 f"{addresses.joined(self._store.address, probe)}: could be written and not removed; give these "
                 "credentials the right to delete below this address, then run the same command again"
@@ -146,6 +152,15 @@ class SharedStore:
             if self._transfers.name(file) not in items:
                 remove(file)
         self._transfers.fetch(items, on_event)
+        for name in items:
+            try:
+                records.read(self._base / name)
+            except UserError as error:
+                remove(self._base / name)
+                raise UserError(
+                    f"{addresses.joined(self._store.address, name)}: damaged ({error.__cause__}); delete it there, and "
+                    "run its part again"
+                ) from error
 
     def fetch_shards(self, passes: Sequence[Pass], part: Part, on_event: OnEvent) -> None:
         """Fetch those of a part's shards that are missing here; one that is damaged is made again, and put again."""

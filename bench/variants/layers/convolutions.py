@@ -107,9 +107,13 @@ def norms_after(model: Detector, inputs: Tensor) -> dict[str, str]:
     return norms
 
 
-def backward_from_logit_diff(model: Detector, inputs: Tensor) -> Tensor:
-    """The logit differences [n], fake less real, of preprocessed frames, after a backward pass of their sum."""
-    logits, _ = model.classify(model.features(inputs.requires_grad_(True)))
+def backward_from_logit_diff(model: Detector, inputs: Tensor, *, by_layer: bool = False) -> Tensor:
+    """The logit differences [n], fake less real, of preprocessed frames, after a backward pass of their sum.
+
+    With `by_layer`, the head's layers are called one after another, so that hooks see them.
+    """
+    classify = model.classify_to_learn if by_layer else model.classify
+    logits, _ = classify(model.features(inputs.requires_grad_(True)))
     logit_diff: Tensor = logits[:, 1] - logits[:, 0]
     torch.autograd.backward(logit_diff.sum())
     return logit_diff.detach()
@@ -120,7 +124,7 @@ def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
     tensor.register_hook(hook)  # type: ignore[no-untyped-call]  # torch gives it no types
 
 
-def backward(
+def backward(  # noqa: PLR0913 - what is passed, what is kept, and how
     model: Detector,
     work: StepContext,
     frames: int,
@@ -128,19 +132,22 @@ def backward(
     gathered: Callable[[], State],
     step: str,
     begin: Callable[[int, int], None] = lambda first, count: None,
+    *,
+    by_layer: bool = False,
 ) -> float:
     """Pass the calibration frames forward and their logit differences backward, for hooks that watch the gradients.
 
     Returns the variance of the logit differences. Goes on where `part` was, and saves there what the hooks have
-    `gathered` by then. Calls `begin(first, count)` before every batch, with the number of its first frame. Raises
-    `UserError`, which names `step`, where the logit difference says nothing.
+    `gathered` by then. Calls `begin(first, count)` before every batch, with the number of its first frame. `by_layer`
+    is that of `backward_from_logit_diff`. Raises `UserError`, which names `step`, where the logit difference says
+    nothing.
     """
     model.requires_grad_(False)
     logit_diffs: list[Tensor] = part.state.get("margins", [])
 
     def observe(batch: NDArray[np.uint8], first: int) -> None:
         begin(first, len(batch))
-        logit_diffs.append(backward_from_logit_diff(model, prepared(model, batch)).cpu())
+        logit_diffs.append(backward_from_logit_diff(model, prepared(model, batch), by_layer=by_layer).cpu())
 
     work.calibrate(part, frames, "ranking", observe, lambda: {"margins": logit_diffs, "seen": gathered()})
     return logit_diff_variance(torch.cat(logit_diffs), step)

@@ -254,5 +254,6 @@ def _written(model: Detector, convs: Mapping[str, nn.Module], work: StepContext,
         return {name: [w.positions, w.outputs, w.gradients, w.products] for name, w in written.items()}
 
     with convolutions.watched(convs, note):
-        convolutions.backward(model, work, frames, part, state, "prune")
+        in_head = any(layer in set(model.head.modules()) for layer in convs.values())
+        convolutions.backward(model, work, frames, part, state, "prune", by_layer=in_head)
     return written
