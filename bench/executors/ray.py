@@ -211,13 +211,13 @@ def _reason(ray: Any, task: Any) -> str:
     try:
         reason: str = ray.get(task)
     except ray.exceptions.RayTaskError as error:
-        raise UserError(f"a worker can't build anything: {_told(error)}") from error
+        raise UserError(f"a worker can't build anything: {_message(error)}") from error
     except _lost(ray):
         return ""
     return reason
 
 
-def _told(error: Any) -> str:
+def _message(error: Any) -> str:
     """What a worker's error tells people: that of its cause where it is one for people."""
     cause = error.cause
     if isinstance(cause, UserError):
@@ -323,9 +323,9 @@ class _Distribution:
         except exceptions.RayTaskError as error:
             if not isinstance(error.cause, NotSharedError):
                 if isinstance(error.cause, UserError):
-                    raise UserError(_told(error)) from error
+                    raise UserError(_message(error)) from error
                 if isinstance(error.cause, OSError):
-                    raise UserError(f"a worker could not go on: {_told(error)}") from error
+                    raise UserError(f"a worker could not go on: {_message(error)}") from error
                 raise
             self._again(number, unit, f"{error.cause} (tried {MOST_LOSSES} times)")
         except _lost(self.ray) as error:

@@ -323,11 +323,11 @@ def by_one(evaluate: Callable[[int], Evaluated]) -> _Distribution:
     """One worker, and what it answers to the call of this number, from 1."""
     cluster = ClusterHere()
 
-    class One:
+    class Single:
         def evaluate(self, index: int, low: int) -> Evaluated:
             return evaluate(cluster.calls)
 
-    return _Distribution(cluster, [cluster.remote(One).remote()], deque(UNITS))
+    return _Distribution(cluster, [cluster.remote(Single).remote()], deque(UNITS))
 
 
 def test_uploads_that_fail_are_tried_again_and_told_in_the_end() -> None:
@@ -366,8 +366,8 @@ def test_workers_that_do_not_answer_are_told_of_once(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(shared.ray, "wait", wait)
     shared.done(lambda done: done, events.append)
-    told = [event.work for event in events if isinstance(event, Event)]
-    assert told == ["no worker has answered for 0 minutes: `ray status` says what they wait for"]
+    texts = [event.work for event in events if isinstance(event, Event)]
+    assert texts == ["no worker has answered for 0 minutes: `ray status` says what they wait for"]
 
 
 def test_workers_on_gpus_share_the_cores_of_their_node() -> None:

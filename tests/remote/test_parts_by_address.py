@@ -146,28 +146,28 @@ def test_machines_that_built_other_bits_use_those_that_are_shared(world: Path) -
 def test_what_is_damaged_there_is_told_and_made_again(world: Path) -> None:
     """A shard, the record of a part, then joined predictions: nothing of it gets into a report."""
     address = f"{STORE}/damaged"
-    store, there = ("--store", address), Store(f"{address}/first")
+    store, shared = ("--store", address), Store(f"{address}/first")
     first, last = (machine(world, name) for name in ("damaged-1", "damaged-2"))
     for part in ("1/2", "2/2"):
         assert command(first, "run", "--shard", part, *store) == (0, "")
-    shards = {name for name in there.items() if "/q8/.shards/" in name}
+    shards = {name for name in shared.items() if "/q8/.shards/" in name}
     damaged = min(shards)
-    there.write(damaged, _altered(first / damaged))
+    shared.write(damaged, _altered(first / damaged))
     code, output = command(last, "merge", "--no-timing", *store)
     assert (code, "shards are gone or damaged: 1 of 2 parts is missing: 1/2" in output) == (2, True)
     assert f"`bench run first --store {address} --shard 1/2` makes it" in output
-    assert {name for name in there.items() if "/q8/.shards/" in name} == shards - {damaged}
+    assert {name for name in shared.items() if "/q8/.shards/" in name} == shards - {damaged}
     assert command(machine(world, "damaged-3"), "run", "--shard", "1/2", *store) == (0, "")
     record = "results/first/.sharding/of-2/2.json"
     whole = (first / record).read_bytes()
-    there.write(record, b"\xff" + whole[1:])
+    shared.write(record, b"\xff" + whole[1:])
     code, output = command(last, "merge", "--no-timing", *store)
     assert (code, f"{address}/first/{record}: damaged (it is not UTF-8 text); delete it there" in output) == (2, True)
-    there.write(record, whole)
+    shared.write(record, whole)
     assert command(last, "merge", "--no-timing", *store) == (0, "")
     assert results(last) == results(world / "alone")
     table = "results/first/q8/predictions.parquet"
-    there.write(table, _altered(last / table))
+    shared.write(table, _altered(last / table))
     fresh = machine(world, "damaged-4")
     code, output = command(fresh, "merge", "--no-timing", *store)
     assert (code, "no parts are there yet" in output) == (2, True)
