@@ -47,7 +47,7 @@ _MOST_LETTERS = 500
 
 _log = logging.getLogger("bench")
 
-Unit = tuple[int, int]
+Shard = tuple[int, int]
 """A shard: the number of its pass, and its first row."""
 
 
@@ -171,8 +171,8 @@ class RayExecutor:
     def fill(self, prepared: Prepared, built: BuiltVariants, on_event: OnEvent) -> dict[ResultKey, str]:
         """Evaluate all shards that are missing; the reasons of variants that failed."""
         passes = passes_of(prepared, built)
-        units = [(index, low) for index, each in enumerate(passes) for low in joining.lacking(each, {})]
-        if not units:
+        shards = [(index, low) for index, each in enumerate(passes) for low in joining.lacking(each, {})]
+        if not shards:
             return {}
         store = self._store(prepared)
         if store and store.offer_variants(built, on_event):
@@ -183,10 +183,10 @@ class RayExecutor:
             actor = ray.remote(Worker).options(max_restarts=-1, **_resources(cluster))
             workers = [
                 actor.remote(self._request, cluster.threads, expected, number)
-                for number in range(min(cluster.workers, len(units)))
+                for number in range(min(cluster.workers, len(shards)))
             ]
-            failed = _Distribution(ray, workers, deque(units)).done(
-                partial(Event, f"evaluating on {cluster.text}", total=len(units), unit="shards"), on_event
+            failed = _Distribution(ray, workers, deque(shards)).done(
+                partial(Event, f"evaluating on {cluster.text}", total=len(shards), unit="shards"), on_event
             )
         if store:
             store.fetch_shards(passes, WHOLE, on_event)
@@ -265,10 +265,10 @@ class _Distribution:
 
     ray: Any
     workers: list[Any]
-    left: deque[Unit]
-    under_way: dict[Any, tuple[int, Unit]] = field(default_factory=dict)
-    losses: dict[Unit, int] = field(default_factory=dict)
-    finished: set[Unit] = field(default_factory=set)
+    left: deque[Shard]
+    under_way: dict[Any, tuple[int, Shard]] = field(default_factory=dict)
+    losses: dict[Shard, int] = field(default_factory=dict)
+    finished: set[Shard] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     pauses: dict[int, float] = field(default_factory=dict)
     resting: dict[int, float] = field(default_factory=dict)
@@ -300,24 +300,24 @@ class _Distribution:
         for number, worker in enumerate(self.workers):
             if time.monotonic() < self.resting.get(number, 0.0):
                 continue
-            while busy[number] < UNDER_WAY and (unit := self._next(is_idle=not busy[number])) is not None:
-                self.under_way[worker.evaluate.remote(*unit)] = number, unit
+            while busy[number] < UNDER_WAY and (shard := self._next(is_idle=not busy[number])) is not None:
+                self.under_way[worker.evaluate.remote(*shard)] = number, shard
                 busy[number] += 1
 
-    def _next(self, *, is_idle: bool) -> Unit | None:
+    def _next(self, *, is_idle: bool) -> Shard | None:
         """A shard that nobody has yet; for a worker that has none, the one that is under way for longest."""
         if self.left:
             return self.left.popleft()
         if not is_idle:
             return None
-        others = [unit for _, unit in self.under_way.values() if unit not in self.finished]
-        single = [unit for unit in others if others.count(unit) == 1]
+        others = [shard for _, shard in self.under_way.values() if shard not in self.finished]
+        single = [shard for shard in others if others.count(shard) == 1]
         return single[0] if single else None
 
     def _take(self, answer: Any) -> None:
         """Note what became of a shard. `UserError` for what the worker refused, or what is lost again and again."""
         exceptions = self.ray.exceptions
-        number, unit = self.under_way.pop(answer)
+        number, shard = self.under_way.pop(answer)
         try:
             evaluated = self.ray.get(answer)
         except exceptions.RayTaskError as error:
@@ -327,31 +327,31 @@ class _Distribution:
                 if isinstance(error.cause, OSError):
                     raise UserError(f"a worker could not go on: {_message(error)}") from error
                 raise
-            self._again(number, unit, f"{error.cause} (tried {MOST_LOSSES} times)")
+            self._again(number, shard, f"{error.cause} (tried {MOST_LOSSES} times)")
         except _lost(self.ray) as error:
             # One that is on its way back has not begun with the shard.
             has_begun = not isinstance(error, exceptions.ActorUnavailableError)
             why = (
-                f"the workers that evaluate the shard from row {unit[1]} on were lost {MOST_LOSSES} times, perhaps for "
-                f"want of memory: use fewer threads or larger nodes ({shown(str(error))})"
+                f"the workers that evaluate the shard from row {shard[1]} on were lost {MOST_LOSSES} times, perhaps "
+                f"for want of memory: use fewer threads or larger nodes ({shown(str(error))})"
             )
-            self._again(number, unit, why, counts=has_begun)
+            self._again(number, shard, why, counts=has_begun)
         else:
             for text in evaluated.errors:
                 _log.error("a worker: %s", text)
             self.failed |= evaluated.failed
-            self.finished.add(unit)
+            self.finished.add(shard)
             self.pauses.pop(number, None)
 
-    def _again(self, number: int, unit: Unit, why: str, *, counts: bool = True) -> None:
+    def _again(self, number: int, shard: Shard, why: str, *, counts: bool = True) -> None:
         """Give a shard out again, and its worker nothing for a while; `UserError` with `why` after so many losses."""
         self._rest(number)
-        self.losses[unit] = self.losses.get(unit, 0) + counts
-        if unit in self.finished:
+        self.losses[shard] = self.losses.get(shard, 0) + counts
+        if shard in self.finished:
             return
-        if self.losses[unit] >= MOST_LOSSES:
+        if self.losses[shard] >= MOST_LOSSES:
             raise UserError(why)
-        self.left.append(unit)
+        self.left.append(shard)
 
     def _rest(self, number: int) -> None:
         """Give a worker nothing for a while, each time twice as long."""

@@ -125,8 +125,8 @@ def _file_system(address: str) -> tuple[Any, str]:
     schemes = fsspec.available_protocols()
     if scheme not in schemes:
         raise UserError(
-            f"{address}: there is no scheme {quoted(scheme)}{nearest(scheme, _IN_EXTRA)}; usual are s3:// and gs://, and "
-            "others that fsspec knows will do"
+            f"{address}: there is no scheme {quoted(scheme)}{nearest(scheme, _IN_EXTRA)}; usual are s3:// and "
+            "gs://, and others that fsspec knows will do"
         )
     if scheme in _GOOGLE:
         os.environ.setdefault(_ZONAL, "false")

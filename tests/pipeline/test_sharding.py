@@ -16,7 +16,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.pipeline.prepared import Prepared
-from bench.pipeline.sharding import looks, part, records
+from bench.pipeline.sharding import appearances, part, records
 from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.records import Record
 from bench.results import appearance
@@ -71,12 +71,12 @@ def test_what_is_no_measure_of_frames_is_passed_over(tmp_path: Path) -> None:
     setup = SimpleNamespace(frames={"test": test}, results=tmp_path / "results")
     setup.results.mkdir()
     for low, brightness in ((0, 10.0), (256, 20.0)):
-        file = looks.file_of(tmp_path, test.digest, low)
+        file = appearances.file_of(tmp_path, test.digest, low)
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, np.full((min(256, 300 - low), 3), brightness))
     (file.parent / "zzzzzzzzz.npy").write_bytes(b"")
     (file.parent / "000000512.npy").write_bytes(b"")
-    looks.join(cast("Prepared", SimpleNamespace(by_frame_set={"faces": [setup]})), tmp_path)
+    appearances.join(cast("Prepared", SimpleNamespace(by_frame_set={"faces": [setup]})), tmp_path)
     table = appearance.read(setup.results / appearance.APPEARANCE, test.digest, [frame.path for frame in frames])
     assert table is not None
     assert table["brightness"].tolist() == [10.0] * 256 + [20.0] * 44

@@ -9,7 +9,7 @@ from bench import datasets, locks, phases
 from bench.pipeline import degrade, journal
 from bench.pipeline.evaluate import LOADING, load_session, work_on
 from bench.pipeline.jobs import Executable, Job
-from bench.pipeline.sharding.looks import Looks
+from bench.pipeline.sharding.appearances import Appearances
 from bench.pipeline.sharding.passes import Pass, Target
 from bench.pipeline.sharding.records import folder_of
 from bench.records import Event, OnEvent, Session
@@ -36,17 +36,17 @@ class Evaluator:
         if not pending:
             return
         setup = of.setup
-        looks = Looks(folder_of(setup.base / "results" / setup.name), setup.frames["test"].digest, of.rows)
+        appearances = Appearances(folder_of(setup.base / "results" / setup.name), setup.frames["test"].digest, of.rows)
         work = degrade.work_on(setup) if of.is_degraded else work_on(setup)
         errors, _ = predict.fill(
             pending,
             of.rows,
             lows,
-            partial(datasets.read_for_each, threads=setup.threads, look=None if of.is_degraded else looks.look),
+            partial(datasets.read_for_each, threads=setup.threads, look=None if of.is_degraded else appearances.keep),
             self._on_event,
             work,
             note=self._note,
-            before_shard=None if of.is_degraded else looks.write,
+            before_shard=None if of.is_degraded else appearances.write,
         )
         for target in due:
             if error := errors.get(target.title):

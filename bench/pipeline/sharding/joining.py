@@ -11,7 +11,7 @@ from bench.pipeline.build import BuiltVariants
 from bench.pipeline.forecast import rows_of
 from bench.pipeline.jobs import Jobs
 from bench.pipeline.prepared import Prepared
-from bench.pipeline.sharding import looks, records
+from bench.pipeline.sharding import appearances, records
 from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.passes import Pass, passes_of
 from bench.pipeline.sharding.records import Record
@@ -50,9 +50,10 @@ def failures(prepared: Prepared, built: BuiltVariants, parts: Sequence[Record], 
         return {}
     passes = passes_of(prepared, built)
     records.refuse_other_keys(parts, records.begun(parts[0].part, prepared, passes), prepared.results, called)
-    for target, low in ((target, low) for each in passes for target in each.targets for low in each.lows):
-        if not target.is_done():
-            predict.remove_damaged(predict.shard_file(target.folder, target.key, low))
+    for each in passes:
+        for target in each.targets:
+            for low in () if target.is_done() else each.lows:
+                predict.remove_damaged(predict.shard_file(target.folder, target.key, low))
     reasons = {title: reason for part in parts for title, reason in part.failed.items()}
     if gone := [(each, low) for each in passes for low in lacking(each, reasons)]:
         part_of = {id(each): _parts_of(each, parts[0].count) for each in passes}
@@ -99,7 +100,7 @@ def finish(prepared: Prepared, jobs: Jobs, on_event: OnEvent) -> None:
     if not folder.is_dir():
         return
     with store.locked(prepared.results, f"running {prepared.first.name}", on_event, prepared.folders):
-        looks.join(prepared, folder)
+        appearances.join(prepared, folder)
         is_joined = bool(jobs.by_key) and len(jobs.unfailed) == len(jobs.by_key)
         if is_joined and (_is_whole(prepared) or _are_joined(prepared.results)):
             remove(folder)

@@ -22,7 +22,7 @@ from bench.files import remove, temporary_name, write_bytes
 from bench.pipeline.build import BuiltVariants
 from bench.pipeline.search import trails
 from bench.pipeline.search.trails import TRAIL
-from bench.pipeline.sharding import looks, records, shared_results
+from bench.pipeline.sharding import appearances, records, shared_results
 from bench.pipeline.sharding.part import Part
 from bench.pipeline.sharding.passes import Pass
 from bench.pipeline.sharding.records import Record
@@ -134,11 +134,11 @@ class SharedStore:
         Of what lies with records, only what was measured of frames: the records themselves are had already.
         """
         records_folder = f"{self._transfers.name(records.folder_of(self._results))}/"
-        looks_folder = f"{records_folder}{looks.FOLDER}/"
+        appearances_folder = f"{records_folder}{appearances.FOLDER}/"
         items = {
             name: item
             for name, item in self._transfers.items(self._results).items()
-            if name.startswith(looks_folder) or not name.startswith(records_folder)
+            if name.startswith(appearances_folder) or not name.startswith(records_folder)
         }
         apart = {name: item for name, item in items.items() if shared_results.is_shared_apart(name)}
         self._transfers.fetch_missing({name: item for name, item in items.items() if name not in apart}, on_event)
@@ -301,6 +301,6 @@ def _files_of_shards(of: Pass, lows: Sequence[int]) -> list[Path]:
     files: list[Path] = []
     if not of.is_degraded:
         folder = records.folder_of(of.setup.base / "results" / of.setup.name)
-        files += (looks.file_of(folder, of.setup.frames["test"].digest, low) for low in lows)
+        files += (appearances.file_of(folder, of.setup.frames["test"].digest, low) for low in lows)
     files += (predict.shard_file(target.folder, target.key, low) for target in of.targets for low in lows)
     return files

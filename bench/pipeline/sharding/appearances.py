@@ -24,16 +24,16 @@ _DIGITS = 16
 _FIRST_ROW = "[0-9]" * 9
 
 
-class Looks:
+class Appearances:
     """Collects what decoded frames look like, and writes those of a shard before the shard itself is there."""
 
     def __init__(self, folder: Path, digest: str, rows: Sequence[predict.FrameRow]) -> None:
         self._folder, self._digest, self._rows = folder, digest, rows
         self._by_file: dict[Path, datasets.Appearance] = {}
 
-    def look(self, frame: Frame, looks: datasets.Appearance) -> None:
+    def keep(self, frame: Frame, appearance: datasets.Appearance) -> None:
         """Keep what a frame looks like; called by the threads that decode."""
-        self._by_file[frame.file] = looks
+        self._by_file[frame.file] = appearance
 
     def write(self, low: int) -> None:
         """Write the measures [n, 3] of the test frames of the shard that begins at the row `low`, NaN where unknown."""
@@ -71,8 +71,8 @@ def join(prepared: Prepared, folder: Path) -> None:
             appearance.write(results / APPEARANCE, test.digest, [frame.path for frame in test.frames], values)
 
 
-def _numbers(looks: datasets.Appearance | None) -> list[float]:
-    values = [None if looks is None else getattr(looks, measure) for measure in MEASURES]
+def _numbers(of: datasets.Appearance | None) -> list[float]:
+    values = [None if of is None else getattr(of, measure) for measure in MEASURES]
     return [math.nan if value is None else float(value) for value in values]
 
 
