@@ -1,18 +1,45 @@
-"""The job files of docs/scale.md, run by a shell with the variables that Slurm and Kubernetes set."""
+"""The commands of docs/scale.md, and its job files with the variables that Slurm and Kubernetes set."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 from bench.pipeline.sharding import part
+from tests.conftest import run_quickly, write_workplace
 from tests.support import ROOT
+from tests.support.command_line import bench
 
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+
+
+def test_parts_from_zero_end_in_a_report(tmp_path: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a tiny network in the place of the page's B5."""
+    run_quickly(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    write_workplace(tmp_path)
+    file = next(text for text in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL) if "detectors:" in text)
+    for of_page, of_test in (("efficientnet_b5", "tiny"), ("size: 380", "size: 32")):
+        assert of_page in file
+        file = file.replace(of_page, of_test)
+    Path("experiments.yaml").write_text(file)
+    script = PAGE[PAGE.index("\n```\nbench run first --build-only") :]
+    commands = [shlex.split(line, comments=True)[1:] for line in script.split("```")[1].strip().splitlines()]
+    assert [arguments[0] for arguments in commands] == ["run", "run", "run", "run", "merge"]
+    for arguments in commands:
+        code, output = bench(*arguments)
+        assert code == 0, output
+    assert Path("reports/first/report.html").is_file()
+    scores = json.loads(Path("reports/first/scores.json").read_text())
+    assert list(scores["variants"]) == ["baseline", "q16", "q8"]
 
 
 def calls(script: str, folder: Path, variables: dict[str, str]) -> list[str]:
