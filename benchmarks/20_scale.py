@@ -17,12 +17,16 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from testbed import show
 
 from bench.executors.ray import _Distribution, connected
+from bench.executors.worker import Evaluated
+from bench.pipeline.sharding import joining
+from bench.pipeline.sharding.passes import Pass, Target
 from bench.records import (
     AnySpec,
     Executed,
@@ -63,11 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--videos", type=int, default=100_000, help="test videos of 32 frames")
     parser.add_argument("--variants", type=int, default=12, help="variants")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder if left out")
-    parser.add_argument("--stage", choices=("shards", "join", "share"), help=argparse.SUPPRESS)
+    parser.add_argument("--stage", choices=tuple(STAGES), help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.stage:
-        stages = {"shards": _shards, "join": _join, "share": _share}
-        return stages[given.stage](given.folder, given.videos, given.variants)
+        return STAGES[given.stage](given.folder, given.videos, given.variants)
     if given.folder:
         given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.folder) as temporary:
@@ -89,6 +92,8 @@ def _measured(folder: Path, videos: int, variants: int) -> Iterator[list[object]
     shards = len(predict.shard_lows(videos * FRAMES))
     stages = {
         "evaluate with stand-in sessions": ("shards", shards * variants),
+        "look which shards are there (Ray's driver, `bench merge`)": ("look", shards * variants),
+        "check each shard (`bench merge`)": ("check", shards * variants),
         "join the shards": ("join", shards * variants),
     }
     if importlib.util.find_spec("ray"):
@@ -133,8 +138,8 @@ class StandIn:
 class Evaluator:
     """A worker whose shards are done at once: what is left is what sharing out takes."""
 
-    def evaluate(self, index: int, low: int) -> dict[str, str]:
-        return {}
+    def evaluate(self, index: int, low: int) -> Evaluated:
+        return Evaluated({}, [])
 
 
 def _rows(folder: Path, videos: int) -> list[predict.FrameRow]:
@@ -178,6 +183,31 @@ def _shards(folder: Path, videos: int, variants: int) -> None:
     (folder / "shards").write_text(str(time.perf_counter() - began))
 
 
+def _pass(folder: Path, videos: int, variants: int) -> Pass:
+    """What a driver or a merge holds: all rows, and where each variant's predictions lie."""
+    setup: Any = SimpleNamespace(on_frames="")
+    targets = []
+    for variant in _pending(folder, variants):
+        job: Any = SimpleNamespace(setup=setup, result_title=variant.name)
+        targets.append(Target(variant.name, job, variant.folder, variant.key, SPEC, maps=False))
+    return Pass(setup, _rows(folder, videos), tuple(targets))
+
+
+def _look(folder: Path, videos: int, variants: int) -> None:
+    each = _pass(folder, videos, variants)
+    began = time.perf_counter()
+    assert not joining.lacking(each, {})
+    (folder / "look").write_text(str(time.perf_counter() - began))
+
+
+def _check(folder: Path, videos: int, variants: int) -> None:
+    each = _pass(folder, videos, variants)
+    began = time.perf_counter()
+    joining.remove_damaged(each)
+    (folder / "check").write_text(str(time.perf_counter() - began))
+    assert not joining.lacking(each, {})
+
+
 def _join(folder: Path, videos: int, variants: int) -> None:
     rows, pending = _rows(folder, videos), _pending(folder, variants)
     began = time.perf_counter()
@@ -187,12 +217,12 @@ def _join(folder: Path, videos: int, variants: int) -> None:
 
 def _share(folder: Path, videos: int, variants: int) -> None:
     """The driver's part alone: shards are shared out among workers that have nothing to do."""
-    units = [(0, low) for low in predict.shard_lows(videos * FRAMES)]
+    shards = [(0, low) for low in predict.shard_lows(videos * FRAMES)]
     with connected("local") as ray:
         workers = [ray.remote(Evaluator).remote() for _ in range(2)]
         ray.get([worker.evaluate.remote(0, 0) for worker in workers])
         began = time.perf_counter()
-        _Distribution(ray, workers, deque(units)).done(lambda done: done, lambda event: None)
+        _Distribution(ray, workers, deque(shards)).done(lambda done: done, lambda event: None)
         (folder / "share").write_text(str(time.perf_counter() - began))
 
 
@@ -248,6 +278,9 @@ def _run(videos: int, variants: int) -> RunRecord:
         judge="video",
         videos={"test": VideoCounts(videos, fake, videos - fake)},
     )
+
+
+STAGES = {"shards": _shards, "look": _look, "check": _check, "join": _join, "share": _share}
 
 
 if __name__ == "__main__":

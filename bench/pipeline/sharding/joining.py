@@ -51,15 +51,20 @@ def failures(prepared: Prepared, built: BuiltVariants, parts: Sequence[Record], 
     passes = passes_of(prepared, built)
     records.refuse_other_keys(parts, records.begun(parts[0].part, prepared, passes), prepared.results, called)
     for each in passes:
-        for target in each.targets:
-            for low in () if target.is_done() else each.lows:
-                predict.remove_damaged(predict.shard_file(target.folder, target.key, low))
+        remove_damaged(each)
     reasons = {title: reason for part in parts for title, reason in part.failed.items()}
     if gone := [(each, low) for each in passes for low in lacking(each, reasons)]:
         part_of = {id(each): _parts_of(each, parts[0].count) for each in passes}
         unique = sorted({part_of[id(each)][low] for each, low in gone}, key=lambda part: part.number)
         raise UserError(f"shards are gone or damaged: {records.named(unique, called)}")
     return failed_of(passes, reasons)
+
+
+def remove_damaged(each: Pass) -> None:
+    """Remove those shards of a pass that are damaged, so that they count as missing; what is joined stays."""
+    for target in each.targets:
+        for low in () if target.is_done() else each.lows:
+            predict.remove_damaged(predict.shard_file(target.folder, target.key, low))
 
 
 def lacking(each: Pass, failed: Mapping[str, str]) -> list[int]:
