@@ -289,7 +289,7 @@ class _Distribution:
                 answered, is_silent = time.monotonic(), False
             elif time.monotonic() - answered > _SILENCE_S and not is_silent:
                 text = f"no worker has answered for {_SILENCE_S / 60:.0f} minutes: `ray status` says what they wait for"
-                on_event(Event(text, 1, 1, "warning"))
+                on_event(Event(text, 1, 1, "note"))
                 is_silent = True
         on_event(progress(done=count))
         return self.failed
