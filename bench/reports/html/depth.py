@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 _WIDTH, _LEFT, _RIGHT = 720, 50, 8
 _HIGH, _LOW = 150, 60
 _BETWEEN = 14
-# Names of parts are written where the one before leaves room for them, at about so much a letter.
+# Names of parts are written in the first of these lines in which those before leave room, at about so much a letter.
 _LETTER = 7.2
+_LINES = (15, 29)
 
 LEGEND: dict[Look, str] = {
     "eight": "eight bits",
@@ -48,7 +49,7 @@ def _picture(depth: Depth) -> Markup:
         parts += [left.grid(labels=False), _title("channels left", left)]
         parts += [_bar(left, index, bar, bar.left) for index, bar in enumerate(depth.bars)]
     parts += _names_of_parts(depth, frames)
-    height = round(frames[-1].bottom + 26)
+    height = round(frames[-1].bottom + _LINES[-1] + 11)
     noisiest = sorted((bar for bar in depth.bars if bar.share), key=lambda bar: -(bar.share or 0.0))[:5]
     shown = "; ".join(f"{bar.name} {number(100 * (bar.share or 0.0), 1)} %" for bar in noisiest)
     title = f"Where the loss of {plain(depth.name)} sits ({plain(depth.step)})"
@@ -80,14 +81,15 @@ def _bar(frame: Frame, index: int, bar: Bar, height: float | None) -> Markup:
 def _names_of_parts(depth: Depth, frames: Sequence[Frame]) -> list[Markup]:
     """A line where each part of the network begins, and its name below, where there is room."""
     drawn: list[Markup] = []
-    free = 0.0
+    free = dict.fromkeys(_LINES, 0.0)
     for index, name in depth.parts:
         x = frames[0].x(index)
         drawn += [element("line", x1=x, x2=x, y1=frame.top, y2=frame.bottom, class_="grid") for frame in frames]
         wide = _LETTER * len(name)
-        if x >= free and x + wide <= _WIDTH:
-            drawn.append(element("text", name, x=x, y=frames[-1].bottom + 15, class_="quiet"))
-            free = x + wide + 6
+        line = next((line for line in _LINES if x >= free[line]), None)
+        if line is not None and x + wide <= _WIDTH:
+            drawn.append(element("text", name, x=x, y=frames[-1].bottom + line, class_="quiet"))
+            free[line] = x + wide + 6
     return drawn
 
 
