@@ -81,6 +81,10 @@ class Detector(nn.Module):
         flat: Tensor = vectors.flatten(1)
         return flat
 
+    def is_in_head(self, layer: nn.Module) -> bool:
+        """Whether a layer is one of those between features and logits."""
+        return any(part is layer for part in self.head.modules())
+
     def classify_to_learn(self, features: Any, dropout: float = 0.0, *, maps: bool = False) -> Prediction[Tensor]:
         """`classify` for training: batch norms of the head take the batch's statistics, and its dropout drops.
 

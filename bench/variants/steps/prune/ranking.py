@@ -254,6 +254,6 @@ def _written(model: Detector, convs: Mapping[str, nn.Module], work: StepContext,
         return {name: [w.positions, w.outputs, w.gradients, w.products] for name, w in written.items()}
 
     with convolutions.watched(convs, note):
-        in_head = any(layer in set(model.head.modules()) for layer in convs.values())
+        in_head = any(map(model.is_in_head, convs.values()))
         convolutions.backward(model, work, frames, part, state, "prune", by_layer=in_head)
     return written
