@@ -506,8 +506,8 @@ def test_weights_that_workers_do_not_see_are_told(remote_shop: Path, monkeypatch
     in_cluster(monkeypatch)
     code, output = bench("run", "--no-timing", "--executor", "ray", "--store", STORE)
     assert code == 2
-    assert "best_model.tar" in output
-    assert "a worker has the experiment file alone: weights and frames must be addresses" in output
+    assert "detectors.mine.weights: best_model.tar is a path in this folder, which workers do not see" in output
+    assert not (remote_shop / "results").exists(), "told before any work"
 
 
 @needs_ray
