@@ -21,6 +21,7 @@ from tests.support.command_line import bench
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_parts_from_zero_end_in_a_report(tmp_path: Path, tiny_family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a tiny network in the place of the page's B5."""
     run_quickly(monkeypatch)
