@@ -53,20 +53,17 @@ def _of_build(built: BuiltOnly) -> str:
 
 def _of_part(done: PartDone) -> str:
     """What a part came to, and which parts are still missing."""
-    record = done.record
-    variants = counted(len(record.inputs), "result")
-    lines = [f"part {record.part.text}: {counted(done.shards, 'shard')} for each of {variants}"]
-    if not done.shards:
-        lines = [f"part {record.part.text}: nothing to do, there are fewer than {record.count} shards"]
-    if done.is_joined:
-        lines = [f"part {record.part.text}: nothing to do, all predictions are joined already"]
-    lines += _failures(done.failed, done.log)
-    if done.is_joined:
-        return "\n".join([*lines, f"next: `bench merge {done.called}`, which renders the report"])
+    count, merge = done.record.count, f"`bench merge {done.called}`"
+    work = f"nothing to do, there are fewer than {count} shards"
+    if done.shards:
+        work = f"{counted(done.shards, 'shard')} for each of {counted(len(done.record.inputs), 'result')}"
+    following = f"all {counted(count, 'part')} are there; next: {merge}"
     if done.missing:
-        missing = listed((each.text for each in done.missing), _MOST_NAMED)
-        return "\n".join([*lines, f"not there yet: {missing}; then `bench merge {done.called}`"])
-    return "\n".join([*lines, f"all {counted(record.count, 'part')} are there; next: `bench merge {done.called}`"])
+        following = f"not there yet: {listed((each.text for each in done.missing), _MOST_NAMED)}; then {merge}"
+    if done.is_joined:
+        work = "nothing to do, all predictions are joined already"
+        following = f"next: {merge}, which renders the report"
+    return "\n".join([f"part {done.record.part.text}: {work}", *_failures(done.failed, done.log), following])
 
 
 def _failures(failed: Mapping[str, str], log: Path | None) -> list[str]:

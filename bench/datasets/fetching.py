@@ -12,7 +12,7 @@ from bench.datasets.layouts import Options, manifest
 from bench.datasets.layouts.manifest.extracted import VIDEOS
 from bench.datasets.layouts.manifest.files import Files
 from bench.datasets.layouts.manifest.tables import Row, table
-from bench.datasets.settings import FrameSetSettings, Location, options_of
+from bench.datasets.settings import FrameSetSettings, options_of
 from bench.errors import UserError
 from bench.records import OnEvent
 from bench.remote import Copy, Item, Store
@@ -59,9 +59,8 @@ def addresses_of(settings: FrameSetSettings) -> set[str]:
 
 def _addresses(settings: FrameSetSettings) -> list[tuple[str, Options]]:
     """Addresses, each once for each choice of a manifest's columns."""
-    locations: list[FrameSetSettings | Location] = [settings, *settings.locations.values()]
     options_of_parts: dict[tuple[str, str], Options] = {}
-    for location in locations:
+    for location in settings.all_locations:
         options = options_of(location)
         of_location = (path.rstrip("/") for path in (location.path, location.masks) if path and is_address(path))
         options_of_parts |= {(address, _part(address, options)): options for address in of_location}

@@ -226,6 +226,11 @@ class FrameSetSettings(BaseModel):
         """The splits that have a location of their own; empty where `path` is given."""
         return {split: location for split in SPLITS if (location := getattr(self, split)) is not None}
 
+    @property
+    def all_locations(self) -> tuple[FrameSetSettings | Location, ...]:
+        """All that has a `path` and `masks`: this, and the splits that have a location of their own."""
+        return self, *self.locations.values()
+
 
 def options_of(settings: FrameSetSettings | Location) -> Options:
     """What is looked for at a frame set's path, or at one of its locations."""

@@ -58,9 +58,9 @@ def check(name: str, address: str | None) -> None:
         raise UserError(f"--executor: there is no {quoted(name)}{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
     if name != "ray" and address is not None:
         raise UserError("--address is that of a Ray cluster: give --executor ray too, or leave it out")
-    if name == "ray" and importlib.util.find_spec(PACKAGE) is None:
-        raise UserError('--executor ray: Ray is not installed: python -m pip install "bench[ray]"')
     if name == "ray":
+        if importlib.util.find_spec(PACKAGE) is None:
+            raise UserError('--executor ray: Ray is not installed: python -m pip install "bench[ray]"')
         from bench.executors.ray import refuse_silent
 
         refuse_silent(address)

@@ -7,6 +7,7 @@ costs the shards that it had under way: they are given to others. Nothing is tim
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -121,9 +122,9 @@ def cluster_of(ray: Any, threads: int, device: str) -> Cluster:
     gpus = int(sum(node.get("GPU", 0) for node in nodes)) if device == "cuda" else 0
     if device == "cuda" and not gpus:
         raise UserError("--executor ray: the experiment runs on cuda, and the cluster has no GPU; give --device cpu")
-    with_cores = [(int(node["CPU"]), int(node.get("GPU", 0))) for node in nodes if node.get("CPU", 0) >= 1]
+    usable = [node for node in nodes if node.get("CPU", 0) >= 1 and (not gpus or node.get("GPU", 0) >= 1)]
     # Workers of one node, one for each of its GPUs, share its cores.
-    cores = [of_node // (on_gpus or 1) if gpus else of_node for of_node, on_gpus in with_cores if on_gpus or not gpus]
+    cores = [int(node["CPU"]) // (int(node["GPU"]) if gpus else 1) for node in usable]
     threads = max(1, min([threads, *cores]))
     workers = gpus or sum(of_node // threads for of_node in cores)
     return Cluster(len(nodes), max(1, workers), threads, gpus)
@@ -151,9 +152,7 @@ class RayExecutor:
             for link, (parent, arguments) in due.items():
                 after = [tasks[parent]] if parent in tasks else []
                 tasks[link] = task.remote(self._request, cluster.threads, *arguments, *after)
-            variant_of = {
-                task: variant for task, (_, (_, variant, _)) in zip(tasks.values(), due.values(), strict=True)
-            }
+            variant_of = {tasks[link]: variant for link, (_, (_, variant, _)) in due.items()}
             waiting, reasons = list(tasks.values()), dict[str, str]()
             while waiting:
                 on_event(Event(work, len(tasks) - len(waiting), len(tasks), "links"))
@@ -275,7 +274,7 @@ class _Distribution:
 
     def done(self, progress: Any, on_event: OnEvent) -> dict[str, str]:
         """Have all evaluated; the reasons of what failed, by title."""
-        count, answered, is_silent = len(self.left), time.monotonic(), False
+        count, answered = len(self.left), time.monotonic()
         while len(self.finished) < count:
             self._give()
             on_event(progress(done=len(self.finished)))
@@ -286,11 +285,11 @@ class _Distribution:
             for answer in ready:
                 self._take(answer)
             if ready:
-                answered, is_silent = time.monotonic(), False
-            elif time.monotonic() - answered > _SILENCE_S and not is_silent:
+                answered = time.monotonic()
+            elif time.monotonic() - answered > _SILENCE_S:
                 text = f"no worker has answered for {_SILENCE_S / 60:.0f} minutes: `ray status` says what they wait for"
                 on_event(Event(text, 1, 1, "note"))
-                is_silent = True
+                answered = math.inf  # once is enough
         on_event(progress(done=count))
         return self.failed
 
@@ -321,13 +320,14 @@ class _Distribution:
         try:
             evaluated = self.ray.get(answer)
         except exceptions.RayTaskError as error:
-            if not isinstance(error.cause, NotSharedError):
-                if isinstance(error.cause, UserError):
-                    raise UserError(_message(error)) from error
-                if isinstance(error.cause, OSError):
-                    raise UserError(f"a worker could not go on: {_message(error)}") from error
+            if isinstance(error.cause, NotSharedError):
+                self._again(number, shard, f"{error.cause} (tried {MOST_LOSSES} times)")
+            elif isinstance(error.cause, UserError):
+                raise UserError(_message(error)) from error
+            elif isinstance(error.cause, OSError):
+                raise UserError(f"a worker could not go on: {_message(error)}") from error
+            else:
                 raise
-            self._again(number, shard, f"{error.cause} (tried {MOST_LOSSES} times)")
         except _lost(self.ray) as error:
             # One that is on its way back has not begun with the shard.
             has_begun = not isinstance(error, exceptions.ActorUnavailableError)

@@ -35,6 +35,8 @@ from bench.remote import reading
 from bench.variants import build, ids
 
 WHOLE = Part(1, 1)
+FOLDER = "BENCH_WORKERS"
+"""The environment's name for the folder in which workers of runs with a store have theirs."""
 
 
 class NotSharedError(Exception):
@@ -47,10 +49,6 @@ class Evaluated:
 
     failed: dict[str, str]
     errors: list[str]
-
-
-FOLDER = "BENCH_WORKERS"
-"""The environment's name for the folder in which workers of runs with a store have theirs."""
 
 
 def experiment_file(request: Request) -> Path:

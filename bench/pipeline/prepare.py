@@ -214,9 +214,7 @@ def refuse_unshared(experiments: Experiments, path: Path, name: str | None, only
         if settings.weights and not settings.is_demo:
             files.append((_weights_key(detector), settings.weights.file))
     for frame_set in request.frame_sets:
-        of_set = experiments.datasets[frame_set]
-        files += [(_dataset_key(frame_set), file) for file in (of_set.path, of_set.masks) if file]
-        for location in of_set.locations.values():
+        for location in experiments.datasets[frame_set].all_locations:
             files += [(_dataset_key(frame_set), file) for file in (location.path, location.masks) if file]
     request.refuse(
         [

@@ -14,6 +14,12 @@ from bench.records import Frame, FrameSet, Split
 from bench.records.trainings import FORMAT, Seen, TrainedOn
 
 _MOST_BYTES = 2**30
+_MUST_NOT: tuple[tuple[Split, str, str], ...] = (
+    ("test", "train", "was trained on"),
+    ("test", "validation", "was chosen by"),
+    ("validation", "train", "was trained on"),
+)
+"""Frames that judge, and the split of a training in which they must not have been."""
 
 
 def of_weights(weights: Path) -> TrainedOn | None:
@@ -60,20 +66,16 @@ def problems(trained: TrainedOn, frames: Mapping[Split, FrameSet]) -> Iterator[s
     Sources are compared within a frame set of the same name: elsewhere a name may stand for another video. Where a data
     set's own splits share sources, they may.
     """
-    saw = {"train": "was trained on", "validation": "was chosen by"}
-    judging: dict[Split, tuple[str, ...]] = {"test": ("train", "validation"), "validation": ("train",)}
-    for judge, unseen in judging.items():
-        if (judges := frames.get(judge)) is None:
-            continue
+    for judge, split, how in _MUST_NOT:
+        judges = frames.get(judge)
         for name, splits in trained.sets.items():
-            for split, seen in splits.items():
-                if split not in unseen:
-                    continue
-                same = [frame for frame in judges.frames if frame.digest and frame.digest in seen.digests]
-                if same:
-                    yield _sentence(trained, saw[split], f"{judge} frame", [frame.path for frame in same])
-                elif name == judges.name and not judges.sharing and (shared := _shared(judges.frames, seen)):
-                    yield _sentence(trained, saw[split], "source", shared, f" of the {judge} frames")
+            if judges is None or (seen := splits.get(split)) is None:
+                continue
+            same = [frame for frame in judges.frames if frame.digest and frame.digest in seen.digests]
+            if same:
+                yield _sentence(trained, how, f"{judge} frame", [frame.path for frame in same])
+            elif name == judges.name and not judges.sharing and (shared := _shared(judges.frames, seen)):
+                yield _sentence(trained, how, "source", shared, f" of the {judge} frames")
 
 
 def _shared(frames: tuple[Frame, ...], seen: Seen) -> list[str]:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -219,11 +219,14 @@ class ClusterHere:
 
     exceptions = Exceptions
 
-    def __init__(self, lost: Callable[[int], bool] = lambda call: False) -> None:
-        self.lost, self.answers, self.calls = lost, list[Any](), 0
+    def __init__(
+        self, lost: Callable[[int], bool] = lambda call: False, resources: Sequence[dict[str, float]] = ({"CPU": 2.0},)
+    ) -> None:
+        self.lost, self.resources, self.answers, self.calls = lost, resources, list[Any](), 0
 
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"Alive": True, "Resources": {"CPU": 2.0}}, {"Alive": False, "Resources": {"CPU": 64.0}}]
+        alive = [{"Alive": True, "Resources": each} for each in self.resources]
+        return [*alive, {"Alive": False, "Resources": {"CPU": 64.0}}]
 
     def remote(self, made: Any) -> Any:
         return Remote(self, made)
@@ -371,9 +374,7 @@ def test_workers_that_do_not_answer_are_told_of_once(monkeypatch: pytest.MonkeyP
 
 
 def test_workers_on_gpus_share_the_cores_of_their_node() -> None:
-    cluster = ClusterHere()
-    nodes = [{"CPU": 64.0, "GPU": 8.0}, {"CPU": 48.0, "GPU": 4.0}, {"CPU": 2.0}]
-    cluster.nodes = lambda: [{"Alive": True, "Resources": each} for each in nodes]  # type: ignore[method-assign]
+    cluster = ClusterHere(resources=[{"CPU": 64.0, "GPU": 8.0}, {"CPU": 48.0, "GPU": 4.0}, {"CPU": 2.0}])
     assert cluster_of(cluster, 64, "cuda") == Cluster(3, 12, 8, 12)
     assert cluster_of(cluster, 64, "cpu") == Cluster(3, 32 + 24 + 1, 2, 0)
 

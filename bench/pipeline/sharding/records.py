@@ -122,6 +122,7 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def read(file: Path) -> Record:
+    """The record in a file. `UserError`, whose cause says why, where it is damaged."""
     try:
         record: Record = stored.typed(Record, stored.read_json(file, _MOST_BYTES, links=False))
         if (file.parent.name, file.stem) != (f"of-{record.count}", str(record.number)):

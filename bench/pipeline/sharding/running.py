@@ -129,7 +129,7 @@ def run_part(  # noqa: PLR0913 - the options of a command
             if not is_joined:
                 record, shards = _evaluate(prepared, passes, record, shared, log, called)
         failed = record.failed
-        log.ended(f"ended: shard {part.text}, failed: {', '.join(failed) or 'none'}")
+        log.ended(f"ended: part {part.text}, failed: {', '.join(failed) or 'none'}")
     return PartDone(called, record, failed, records.missing(records.read_all(results)), shards, is_joined, log.path)
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.detectors.detector import Detector
-    from bench.variants.checkpoints import Part, State
-    from bench.variants.steps import StepContext
 
 Hook: TypeAlias = Callable[[str, nn.Module, Tensor, Tensor], None]
 Layer: TypeAlias = nn.Conv2d | nn.Linear
@@ -122,35 +120,6 @@ def backward_from_logit_diff(model: Detector, inputs: Tensor, *, by_layer: bool 
 def on_gradient(tensor: Tensor, hook: Callable[[Tensor], None]) -> None:
     """Call `hook(gradient)` in the backward pass."""
     tensor.register_hook(hook)  # type: ignore[no-untyped-call]  # torch gives it no types
-
-
-def backward(  # noqa: PLR0913 - what is passed, what is kept, and how
-    model: Detector,
-    work: StepContext,
-    frames: int,
-    part: Part,
-    gathered: Callable[[], State],
-    step: str,
-    begin: Callable[[int, int], None] = lambda first, count: None,
-    *,
-    by_layer: bool = False,
-) -> float:
-    """Pass the calibration frames forward and their logit differences backward, for hooks that watch the gradients.
-
-    Returns the variance of the logit differences. Goes on where `part` was, and saves there what the hooks have
-    `gathered` by then. Calls `begin(first, count)` before every batch, with the number of its first frame. `by_layer`
-    is that of `backward_from_logit_diff`. Raises `UserError`, which names `step`, where the logit difference says
-    nothing.
-    """
-    model.requires_grad_(False)
-    logit_diffs: list[Tensor] = part.state.get("margins", [])
-
-    def observe(batch: NDArray[np.uint8], first: int) -> None:
-        begin(first, len(batch))
-        logit_diffs.append(backward_from_logit_diff(model, prepared(model, batch), by_layer=by_layer).cpu())
-
-    work.calibrate(part, frames, "ranking", observe, lambda: {"margins": logit_diffs, "seen": gathered()})
-    return logit_diff_variance(torch.cat(logit_diffs), step)
 
 
 def logit_diff_variance(logit_diffs: Tensor, step: str) -> float:

@@ -21,7 +21,7 @@ Scales of channels cancel out in both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,11 @@ from bench.variants.steps.prune.elimination import Ranked, eliminated
 from bench.variants.steps.prune.held_out import HeldOut, held_out
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bench.detectors.detector import Detector
-    from bench.variants.checkpoints import State
+    from bench.variants.checkpoints import Part, State
     from bench.variants.steps import StepContext
     from bench.variants.steps.prune.channels import Group
 
@@ -166,7 +169,7 @@ def _observed(
         return {"generator": sampler.generator.get_state(), "sums": by_name}
 
     with convolutions.watched(layers, note):
-        variance = convolutions.backward(model, work, frames, part, state, "prune", begin)
+        variance = _backward(model, work, frames, part, state, begin)
     return sums, variance
 
 
@@ -181,6 +184,34 @@ def _moments(name: str, sums: _Sums) -> tuple[Tensor, Tensor, Tensor]:
     if not (covariance.isfinite().all() and gradients.isfinite().all()):
         raise _not_finite(name)
     return mean, covariance, gradients
+
+
+def _backward(
+    model: Detector,
+    work: StepContext,
+    frames: int,
+    part: Part,
+    gathered: Callable[[], State],
+    begin: Callable[[int, int], None] = lambda first, count: None,
+    *,
+    by_layer: bool = False,
+) -> float:
+    """Pass the calibration frames forward and their logit differences backward, for hooks that watch the gradients.
+
+    Returns the variance of the logit differences. Goes on where `part` was, and saves there what the hooks have
+    `gathered` by then. Calls `begin(first, count)` before every batch, with the number of its first frame. `by_layer`
+    is that of `backward_from_logit_diff`. Raises `UserError` where the logit difference says nothing.
+    """
+    model.requires_grad_(False)
+    logit_diffs: list[Tensor] = part.state.get("margins", [])
+
+    def observe(batch: NDArray[np.uint8], first: int) -> None:
+        begin(first, len(batch))
+        inputs = convolutions.prepared(model, batch)
+        logit_diffs.append(convolutions.backward_from_logit_diff(model, inputs, by_layer=by_layer).cpu())
+
+    work.calibrate(part, frames, "ranking", observe, lambda: {"margins": logit_diffs, "seen": gathered()})
+    return convolutions.logit_diff_variance(torch.cat(logit_diffs), "prune")
 
 
 def _not_finite(name: str) -> UserError:
@@ -255,5 +286,5 @@ def _written(model: Detector, convs: Mapping[str, nn.Module], work: StepContext,
 
     with convolutions.watched(convs, note):
         in_head = any(map(model.is_in_head, convs.values()))
-        convolutions.backward(model, work, frames, part, state, "prune", by_layer=in_head)
+        _backward(model, work, frames, part, state, by_layer=in_head)
     return written
